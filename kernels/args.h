@@ -1,0 +1,143 @@
+// What crosses from a binding into a kernel: raw pointers, sizes and scalars. Tensors are (T, N), time first, where N walks
+// the neurons in memory order. Pointers marked "or null" switch the term off. State buffers are float, or double for double data.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "math/lif.h"
+#include "math/tssl_bp.h"
+
+namespace spikeops {
+
+enum class DType : int { f32, f64, f16, bf16 };
+
+struct LifNeuron {
+  DType dtype;           // of x, spikes and their gradients
+  int64_t T, N;
+  double decay, threshold, input_scale, reset_amount, v_reset, v_rest;
+  int reset;             // Reset
+  bool strict, detach_reset;
+  const void* x;
+  const void* decay_per_neuron;  // (N) state, or null: `decay` for all
+  const void* v_init;            // (N) state, or null: 0
+};
+
+struct LifForward {
+  LifNeuron neuron;
+  void* spikes;          // (T, N) data
+  void* v_last;          // (N) state
+};
+
+struct LifRateForward {
+  LifNeuron neuron;
+  int weighting;         // Weighting
+  void* rate;            // (N) data
+};
+
+struct LifBackward {
+  LifNeuron neuron;
+  int surrogate;         // Surrogate
+  double surrogate_scale, surrogate_peak;
+  const void* grad_spikes;  // (T, N) data, or null: 0. Unused where grad_rate is given
+  const void* grad_rate;    // (N) data, or null: the gradient is that of the spikes, not of the rate
+  int weighting;            // Weighting of grad_rate
+  const void* grad_v_last;  // (N) state, or null: 0
+  void* grad_x;             // (T, N) data
+  void* grad_decay;         // (N) state, summed over time, or null
+  void* grad_v_init;        // (N) state, or null
+};
+
+struct TsslBpNeuron {
+  DType dtype;
+  int64_t T, N;
+  double tau_m, tau_s, threshold;
+  const void* x;            // (T, N) data
+};
+
+struct TsslBpForward {
+  TsslBpNeuron neuron;
+  void* psc;                // (T, N) data
+  void* spikes;             // (T, N) data, or null
+};
+
+struct TsslBpBackward {
+  TsslBpNeuron neuron;
+  const void* grad_psc;     // (T, N) data
+  void* grad_x;             // (T, N) data
+};
+
+struct SynapticFilter {
+  DType dtype;
+  int64_t T, N;
+  double tau_s;
+  const void* in;           // forward: x, backward: the upstream gradient; (T, N) data
+  void* out;                // forward: a, backward: the gradient of x; (T, N) data
+};
+
+// Spikes may also come as 1-byte integers or bools, or packed (kernels/math/pack.h).
+enum class SpikeFormat : int { f32, f64, f16, bf16, byte, int32, int64 };
+
+struct SpikeCount {
+  SpikeFormat format;
+  int64_t T, N;
+  const void* spikes;       // (T, N)
+  void* count;              // (N): int32 for integer input (values summed), the data type for floating input
+};
+
+struct PackedCount {
+  int64_t words, N;
+  const void* packed;       // (words, N) SpikeWord
+  int32_t* count;           // (N)
+};
+
+struct Pack {
+  SpikeFormat format;
+  int64_t T, N;
+  const void* spikes;       // (T, N): nonzero is a spike. Written by unpack
+  void* packed;             // (ceil(T / 16), N) SpikeWord. Read by unpack
+};
+
+struct PoissonEncode {
+  DType dtype;
+  int64_t T, N;
+  const void* p;            // (N) data: firing probability per step
+  const int64_t* seed;      // (1)
+  void* spikes;             // (T, N) data
+};
+
+struct LatencyEncode {
+  DType dtype;
+  int64_t T, N;
+  const void* p;            // (N) data, 0..1
+  void* spikes;             // (T, N) data
+};
+
+// Sums of rows in a fixed order, whatever the number of threads: see kernels/math/row_sum.h.
+struct RowSum {
+  bool is_double;
+  int64_t rows, columns;
+  const void* in;           // (rows, columns), contiguous, float or double
+  void* out;                // (rows)
+  double* partials;         // (rows, ceil(columns / kRowSumBlock))
+};
+
+// Scalars are rounded to the state's precision here and nowhere else, as PyTorch rounds a Python number that meets a tensor.
+template <class S>
+LifParams<S> lif_params(const LifNeuron& n) {
+  const S threshold = S(n.threshold);
+  const S above = std::nextafter(threshold, std::numeric_limits<S>::infinity());
+  return {S(n.decay), S(n.input_scale), S(n.v_rest), S(n.v_reset), S(n.reset_amount), threshold,
+          n.strict ? above : threshold, n.detach_reset};
+}
+
+template <class S>
+TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
+  const double theta_m = 1.0 / n.tau_m, theta_s = 1.0 / n.tau_s;
+  const S threshold = S(n.threshold);
+  return {S(theta_m), S(theta_s), S(1.0 - theta_m), S(1.0 - theta_s), threshold,
+          std::nextafter(threshold, std::numeric_limits<S>::infinity()), S(1.0 / (4.0 * n.tau_s))};
+}
+
+}  // namespace spikeops
