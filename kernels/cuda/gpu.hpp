@@ -9,8 +9,6 @@
 
 #if defined(__CUDACC__)
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #define GPU_DYNAMIC_SHARED(T, name)                              \

@@ -6,10 +6,6 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
-#else
-// No sanitizer: there is nobody to tell about a change of stack.
-static void __sanitizer_start_switch_fiber(void**, const void*, size_t) {}
-static void __sanitizer_finish_switch_fiber(void*, const void**, size_t*) {}
 #endif
 
 namespace cuda_host {
@@ -19,6 +15,18 @@ constexpr size_t guard_bytes = 4096;
 constexpr size_t stack_bytes = 64 << 10;  // AddressSanitizer clears a stack's shadow at each switch: keep it small
 
 Fiber* starting = nullptr;  // makecontext hands over ints only
+
+#if defined(__SANITIZE_ADDRESS__)
+void announce_leaving(void** own_fake_stack, const void* next_stack, size_t next_bytes) {
+    __sanitizer_start_switch_fiber(own_fake_stack, next_stack, next_bytes);
+}
+void announce_arrival(void* own_fake_stack, const void** last_stack, size_t* last_bytes) {
+    __sanitizer_finish_switch_fiber(own_fake_stack, last_stack, last_bytes);
+}
+#else
+void announce_leaving(void**, const void*, size_t) {}
+void announce_arrival(void*, const void**, size_t*) {}
+#endif
 
 }  // namespace
 
@@ -39,21 +47,21 @@ Fiber::~Fiber() { munmap(memory_, guard_bytes + stack_bytes); }
 
 void Fiber::trampoline() {
     Fiber& self = *starting;
-    __sanitizer_finish_switch_fiber(nullptr, &self.outside_stack_, &self.outside_stack_bytes_);
+    announce_arrival(nullptr, &self.outside_stack_, &self.outside_stack_bytes_);
     self.entry_(self);
 }
 
 void Fiber::resume() {
     starting = this;
-    __sanitizer_start_switch_fiber(&outside_fake_stack_, memory_ + guard_bytes, stack_bytes);
+    announce_leaving(&outside_fake_stack_, memory_ + guard_bytes, stack_bytes);
     swapcontext(&outside_, &inside_);
-    __sanitizer_finish_switch_fiber(outside_fake_stack_, nullptr, nullptr);
+    announce_arrival(outside_fake_stack_, nullptr, nullptr);
 }
 
 void Fiber::suspend() {
-    __sanitizer_start_switch_fiber(&inside_fake_stack_, outside_stack_, outside_stack_bytes_);
+    announce_leaving(&inside_fake_stack_, outside_stack_, outside_stack_bytes_);
     swapcontext(&inside_, &outside_);
-    __sanitizer_finish_switch_fiber(inside_fake_stack_, &outside_stack_, &outside_stack_bytes_);
+    announce_arrival(inside_fake_stack_, &outside_stack_, &outside_stack_bytes_);
 }
 
 }  // namespace cuda_host

@@ -1,19 +1,5 @@
-// The toolkit's own vector, half and bfloat16 types under g++, and the CUDA keywords as the host needs them.
+// CUDA's keywords and built-in variables as the host compiler needs them. No CUDA toolkit is required.
 #pragma once
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <driver_types.h>
-#include <vector_functions.h>
-#include <vector_types.h>
-
-// The toolkit's headers define these for host compilers too, differently; so first include them, then redefine.
-#undef __global__
-#undef __device__
-#undef __host__
-#undef __shared__
-#undef __launch_bounds__
-#undef __forceinline__
 
 #define __global__
 #define __device__
@@ -24,6 +10,18 @@
 // Blocks run one after another, so one static array per declaration serves them all. The section lets the machine
 // fill it with NaN before every block.
 #define __shared__ static __attribute__((section("cuda_host_shared")))
+
+struct uint3 {
+    unsigned x, y, z;
+};
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+using cudaStream_t = struct CUstream_st*;
+enum cudaError_t { cudaSuccess = 0 };
 
 inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
