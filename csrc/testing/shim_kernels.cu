@@ -73,17 +73,19 @@ __global__ void shuffle_from_outside_kernel(float* out) {
 
 __global__ void global_overrun_kernel(float* out, int64_t excess) { out[flat_thread() + excess] = 1.0f; }
 
+// Out of line, so that only the guard zones round an array can tell an overrun.
+__attribute__((noinline)) __device__ void store_one(float* where) { *where = 1.0f; }
+
 __global__ void static_shared_overrun_kernel(float* out, int excess) {
     __shared__ float tile[128];
-    float* const element = tile + threadIdx.x + excess;
-    *element = 1.0f;
+    store_one(tile + threadIdx.x + excess);
     __syncthreads();
     out[threadIdx.x] = tile[threadIdx.x];
 }
 
 __global__ void dynamic_shared_overrun_kernel(float* out, int excess) {
     GPU_DYNAMIC_SHARED(float, tile);
-    tile[threadIdx.x + excess] = 1.0f;
+    store_one(tile + threadIdx.x + excess);
     __syncthreads();
     out[threadIdx.x] = tile[threadIdx.x];
 }
