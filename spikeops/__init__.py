@@ -1,0 +1,14 @@
+"""Fused kernels for training spiking neural networks, as torch ops.
+
+>>> import spikeops.functional as SF
+>>> spikes, v = SF.lif(torch.rand(8, 32, 100), decay=0.5)
+"""
+
+__version__ = "0.1.0"
+
+from spikeops import surrogate
+from spikeops._backend import backend, set_backend
+from spikeops._library import backends
+from spikeops import functional, nn  # isort: skip  (need the libraries loaded)
+
+__all__ = ["__version__", "backend", "backends", "functional", "nn", "set_backend", "surrogate"]

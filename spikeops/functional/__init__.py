@@ -1,0 +1,16 @@
+"""Drop-in torch ops for spiking neural networks: fused over all time steps, differentiable, compilable.
+
+T time steps first, then any shape of neurons. float32, float64, float16 and bfloat16 data; the state of 16-bit data is float32.
+"""
+
+from spikeops.functional.count import spike_count
+from spikeops.functional.encode import latency_encode, poisson_encode
+from spikeops.functional.lif import lif, lif_rate
+from spikeops.functional.pack import pack_spikes, unpack_spikes
+from spikeops.functional.synapse import synaptic_filter
+from spikeops.functional.tssl_bp import tssl_bp
+
+__all__ = [
+    "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "tssl_bp",
+    "unpack_spikes",
+]  # fmt: skip

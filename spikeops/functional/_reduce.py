@@ -1,0 +1,23 @@
+"""Gradients of parameters that many neurons share, summed in a fixed order (csrc: row_sum), so that the result does not depend
+on the number of threads."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops.functional import _register
+
+_register.op("row_sum", fake=lambda x: x.new_empty(x.shape[0]))
+
+
+def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Sums grad (one value per neuron) to the shape and dtype of a parameter that was broadcast to it."""
+    shape = (1,) * (grad.dim() - parameter.dim()) + tuple(parameter.shape)
+    kept = [d for d in range(grad.dim()) if shape[d] != 1]
+    reduced = [d for d in range(grad.dim()) if shape[d] == 1]
+    if not any(grad.shape[d] != 1 for d in reduced):
+        return grad.reshape(parameter.shape).to(parameter.dtype)
+    # Largest stride first: a full sum then walks memory as it lies, without a copy.
+    reduced.sort(key=lambda d: -grad.stride(d))
+    rows = grad.permute(kept + reduced).reshape(parameter.numel(), -1).contiguous()
+    return ops.row_sum(rows).reshape(parameter.shape).to(parameter.dtype)

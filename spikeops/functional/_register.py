@@ -1,0 +1,45 @@
+"""Registers what is written in Python of an op: its fake kernel and its autograd formula, for the native op and its Triton twin.
+
+The Triton ops live in a namespace of their own, with the native schemas, so that one process can run both and compare them."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+
+from spikeops._library import triton_interpreted
+
+_NAMESPACES = ("spikeops", "spikeops_triton")
+
+
+def _triton_kernel(name: str):
+    def run(*args):
+        return importlib.import_module("spikeops.triton").IMPLEMENTATIONS[name](*args)
+
+    return run
+
+
+def op(name: str, fake, backward=None, setup_context=None) -> None:
+    """
+    Args:
+        name: the op's name in the schemas (csrc/ops.cpp).
+        fake: computes empty outputs with the shapes and strides of the real ones.
+        backward: ``backward(ops, ctx, *grads)`` -> gradients of the op's arguments; ``ops`` is the namespace of the forward.
+        setup_context: as in ``torch.library.register_autograd``.
+    """
+    schema = str(getattr(torch.ops.spikeops, name).default._schema).removeprefix("spikeops::")
+    torch.library.define(f"spikeops_triton::{schema.split('(', 1)[0]}", "(" + schema.split("(", 1)[1])
+    devices = ("cuda", "cpu") if triton_interpreted() else ("cuda",)
+    torch.library.impl(f"spikeops_triton::{name}", devices, _triton_kernel(name))
+
+    for namespace in _NAMESPACES:
+        qualified = f"{namespace}::{name}"
+        torch.library.register_fake(qualified, fake)
+        if backward is not None:
+            ops = getattr(torch.ops, namespace)
+
+            def formula(ctx, *grads, ops=ops):
+                return backward(ops, ctx, *grads)
+
+            torch.library.register_autograd(qualified, formula, setup_context=setup_context)

@@ -1,0 +1,50 @@
+"""Spike counts."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops import _backend, reference
+from spikeops.functional import _checks, _layout, _register
+from spikeops.functional.pack import PACKED_DTYPE
+
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def spike_count(spikes: torch.Tensor) -> torch.Tensor:
+    """Sums spikes over time.
+
+    Args:
+        spikes: (T, ...) floating, integer or bool; or the words of :func:`pack_spikes` (uint16).
+
+    Returns:
+        The counts (...): int32 for integer, bool and packed input; for floating input in its dtype (summed in float32 for the
+        16-bit types), with a gradient.
+
+    Raises:
+        TypeError: a wrong type or dtype. ValueError: no time axis, or T = 0. RuntimeError: no kernel for the device.
+
+    Example:
+        >>> SF.spike_count(torch.tensor([[1, 0], [1, 1]]))
+        tensor([2, 1], dtype=torch.int32)
+    """
+    _checks.tensor("spike_count", "spikes", spikes)
+    if spikes.dtype not in (PACKED_DTYPE, *_INTEGERS):
+        _checks.floating("spike_count", "spikes", spikes)
+    _checks.time_steps("spike_count", "spikes", spikes)
+    if spikes.dtype in (torch.int8, torch.int16):
+        spikes = spikes.to(torch.int32)
+    if _backend.is_reference():
+        return reference.spike_count(spikes)
+    return _backend.namespace("spike_count", spikes.device).spike_count(spikes)
+
+
+def _fake(spikes):
+    return _layout.empty_step(_layout.time_major(spikes), spikes.dtype if spikes.is_floating_point() else torch.int32)
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.shape = inputs[0].shape
+
+
+_register.op("spike_count", _fake, lambda ops, ctx, grad: grad.expand(ctx.shape), _setup_context)

@@ -1,0 +1,213 @@
+"""Multi-step leaky integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops import _backend, reference
+from spikeops._dtypes import state_dtype
+from spikeops.functional import _checks, _layout, _reduce, _register
+from spikeops.functional._lif_options import RESETS, WEIGHTINGS
+from spikeops.surrogate import ATan, Surrogate
+
+_DEFAULT_SURROGATE = ATan(2.0)
+
+
+def lif(
+    x: torch.Tensor,
+    decay: float | torch.Tensor = 0.5,
+    threshold: float = 1.0,
+    *,
+    input_scale: float = 1.0,
+    reset: str = "subtract",
+    reset_amount: float | None = None,
+    v_reset: float = 0.0,
+    v_rest: float = 0.0,
+    strict: bool = False,
+    detach_reset: bool = False,
+    surrogate: Surrogate = _DEFAULT_SURROGATE,
+    v_init: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leaky integrate-and-fire neurons over all time steps in one kernel, with a surrogate gradient.
+
+    For each neuron, ``t = 0 .. T-1``, in this order (decay, input, spike, reset; no delay)::
+
+        u[t] = v_rest + decay * (v[t-1] - v_rest) + input_scale * x[t]
+        s[t] = 1 if u[t] >= threshold else 0            (strict: u[t] > threshold)
+        v[t] = u[t] - reset_amount * s[t]               reset "subtract"
+             = v_reset if s[t] else u[t]                reset "to"
+             = u[t]                                     reset "none"
+
+    The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate`` (Neftci, Mostafa & Zenke, 2019),
+    through the reset too unless ``detach_reset``. Only x is kept for the backward pass.
+
+    Args:
+        x: input current (T, ...), float32, float64, float16 or bfloat16. T >= 1. A time step that is dense in memory in any
+            order of its dimensions (channels-last, say) is used as it is; other strides are copied.
+        decay: factor by which the membrane potential decays towards v_rest in one time step, ``exp(-1 / tau)``. A number, or a
+            tensor that broadcasts to ``x.shape[1:]`` and then gets a gradient (summed in a fixed order).
+        threshold: membrane potential at which a neuron fires.
+        input_scale: factor on x.
+        reset: what a spike does to the membrane potential: "subtract", "to" or "none".
+        reset_amount: subtracted by reset "subtract"; the threshold by default.
+        v_reset: membrane potential after a spike with reset "to".
+        v_rest: resting potential.
+        strict: fire only above the threshold, not at it.
+        detach_reset: treat the spike in the reset as a constant in the backward pass.
+        surrogate: one of :mod:`spikeops.surrogate`.
+        v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
+            (whatever v_rest is).
+
+    Returns:
+        ``(spikes, v_last)``: spikes (T, ...), 0 or 1, in x's dtype and layout; v_last (...), the membrane potential after the
+        last reset, in float32 for 16-bit x, so that a sequence cut into pieces gives the same spikes as in one piece.
+
+    Raises:
+        TypeError: a wrong type or dtype. ValueError: a wrong shape, device or value. RuntimeError: no kernel for the device.
+
+    Example:
+        >>> x = torch.tensor([[0.6], [0.6], [0.6]])
+        >>> spikes, v = SF.lif(x, decay=0.5)
+        >>> spikes.T, v
+        (tensor([[0., 0., 1.]]), tensor([0.0500]))
+    """
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init)
+    arguments = _arguments("lif", x, decay, threshold, *options)
+    if _backend.is_reference():
+        return reference.lif(x, decay, threshold, input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset,
+                             v_rest=v_rest, strict=strict, detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
+    return _backend.namespace("lif", x.device).lif_forward(*arguments)
+
+
+def lif_rate(
+    x: torch.Tensor,
+    decay: float | torch.Tensor = 0.5,
+    threshold: float = 1.0,
+    *,
+    input_scale: float = 1.0,
+    reset: str = "subtract",
+    reset_amount: float | None = None,
+    v_reset: float = 0.0,
+    v_rest: float = 0.0,
+    strict: bool = False,
+    detach_reset: bool = False,
+    surrogate: Surrogate = _DEFAULT_SURROGATE,
+    v_init: torch.Tensor | None = None,
+    weighting: str = "mean",
+) -> torch.Tensor:
+    """The firing rate of :func:`lif`, without storing a spike train.
+
+    Args:
+        x, ...: as in :func:`lif`.
+        weighting: "mean" for ``sum_t s[t] / T``; "decay" for ``sum_t decay^(T-1-t) s[t] / sum_t decay^t`` (Xiao et al.,
+            NeurIPS 2021), whose gradient includes the weights' dependence on a decay tensor.
+
+    Returns:
+        The rate (...), between 0 and 1 (spikes per time step), in x's dtype and the layout of one of its time steps.
+
+    Raises:
+        As :func:`lif`.
+
+    Example:
+        >>> SF.lif_rate(torch.tensor([[0.6], [0.6], [0.6]]), 0.5)
+        tensor([0.3333])
+    """
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init)
+    arguments = _arguments("lif_rate", x, decay, threshold, *options)
+    _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
+    if _backend.is_reference():
+        return reference.lif_rate(x, decay, threshold, weighting=weighting, input_scale=input_scale, reset=reset,
+                                  reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=strict,
+                                  detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
+    return _backend.namespace("lif_rate", x.device).lif_rate_forward(*arguments, WEIGHTINGS[weighting])
+
+
+def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init):
+    """Checks the arguments and puts them into the order of the schemas."""
+    _checks.sequence(op, "x", x)
+    decay_tensor = None
+    if isinstance(decay, torch.Tensor):
+        _checks.per_neuron(op, "decay", decay, x)
+        decay, decay_tensor = 0.0, decay
+    else:
+        _checks.number(op, "decay", decay)
+    if reset_amount is None:
+        reset_amount = threshold
+    for name, value in (("threshold", threshold), ("input_scale", input_scale), ("reset_amount", reset_amount),
+                        ("v_reset", v_reset), ("v_rest", v_rest)):  # fmt: skip
+        _checks.number(op, name, value)
+    _checks.choice(op, "reset", reset, RESETS)
+    _checks.flag(op, "strict", strict)
+    _checks.flag(op, "detach_reset", detach_reset)
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
+    if v_init is not None:
+        _checks.per_neuron(op, "v_init", v_init, x)
+    return (x, decay, decay_tensor, v_init, threshold, input_scale, RESETS[reset], reset_amount, v_reset, v_rest, strict,
+            detach_reset, *surrogate.coefficients)  # fmt: skip
+
+
+# --- fake kernels and autograd formulas -------------------------------------------------------------------------------------
+
+# Places of the tensors x, decay_tensor and v_init among the arguments that describe the neurons (csrc/ops.cpp).
+_X, _DECAY, _V_INIT = 0, 2, 3
+
+
+def _forward_fake(x, *_):
+    x = _layout.time_major(x)
+    return _layout.empty_sequence(x), _layout.empty_step(x, state_dtype(x.dtype))
+
+
+def _rate_forward_fake(x, *_):
+    return _layout.empty_step(_layout.time_major(x))
+
+
+def _grads_fake(x, need_decay, need_v_init):
+    x = _layout.time_major(x)
+    state = state_dtype(x.dtype)
+    per_neuron = [_layout.empty_step(x, state) if need else x.new_empty(0, dtype=state) for need in (need_decay, need_v_init)]
+    return _layout.empty_sequence(x), *per_neuron
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(inputs[_X], inputs[_DECAY], inputs[_V_INIT])
+    ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in inputs]
+
+
+def _restore(ctx):
+    """The forward op's arguments, and which of the parameters want a gradient."""
+    arguments = list(ctx.numbers)
+    arguments[_X], arguments[_DECAY], arguments[_V_INIT] = ctx.saved_tensors
+    return arguments, ctx.needs_input_grad[_DECAY], ctx.needs_input_grad[_V_INIT]
+
+
+def _spread(ops, arguments, grad_x, grad_decay, grad_v_init, need_decay, need_v_init):
+    """Gradients in the order of the forward op's arguments."""
+    grads = [None] * len(arguments)
+    grads[_X] = grad_x
+    if need_decay:
+        grads[_DECAY] = _reduce.sum_to(ops, grad_decay, arguments[_DECAY])
+    if need_v_init:
+        grads[_V_INIT] = _reduce.sum_to(ops, grad_v_init, arguments[_V_INIT])
+    return tuple(grads)
+
+
+def _lif_backward(ops, ctx, grad_spikes, grad_v_last):
+    arguments, *need = _restore(ctx)
+    if grad_spikes is None and grad_v_last is None:
+        return (None,) * len(arguments)
+    return _spread(ops, arguments, *ops.lif_backward(grad_spikes, grad_v_last, *arguments, *need), *need)
+
+
+def _rate_backward(ops, ctx, grad_rate):
+    arguments, *need = _restore(ctx)
+    if grad_rate is None:
+        return (None,) * len(arguments)
+    return _spread(ops, arguments, *ops.lif_rate_backward(grad_rate, *arguments, *need), *need)
+
+
+_register.op("lif_forward", _forward_fake, _lif_backward, _setup_context)
+_register.op("lif_backward", lambda _gs, _gv, x, *rest: _grads_fake(x, *rest[-2:]))
+_register.op("lif_rate_forward", _rate_forward_fake, _rate_backward, _setup_context)
+_register.op("lif_rate_backward", lambda _g, x, *rest: _grads_fake(x, *rest[-2:]))

@@ -1,0 +1,84 @@
+"""Bit-packed spikes: one bit per neuron and time step."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops import _backend, reference
+from spikeops.functional import _checks, _layout, _register
+
+SPIKES_PER_WORD = 16
+PACKED_DTYPE = torch.uint16  # nobody keeps plain spikes in it, so spike_count can tell packed input by its dtype
+
+_DTYPES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def pack_spikes(spikes: torch.Tensor) -> torch.Tensor:
+    """Packs spikes along time, 16 time steps to a word: 1 bit instead of 32 for float32 spikes.
+
+    Args:
+        spikes: (T, ...) floating, bool, uint8, int32 or int64; every value other than 0 counts as a spike.
+
+    Returns:
+        uint16 words (ceil(T / 16), ...) in the layout of ``spikes``: time step t is bit ``t % 16`` of word ``t // 16``.
+
+    Raises:
+        TypeError: a wrong type or dtype. ValueError: no time axis, or T = 0. RuntimeError: no kernel for the device.
+
+    Example:
+        >>> SF.pack_spikes(torch.tensor([1.0, 0.0, 1.0])).tolist()
+        [5]
+    """
+    _checks.tensor("pack_spikes", "spikes", spikes)
+    _checks.time_steps("pack_spikes", "spikes", spikes)
+    _check_dtype("pack_spikes", "spikes", spikes.dtype)
+    if _backend.is_reference():
+        return reference.pack_spikes(spikes)
+    return _backend.namespace("pack_spikes", spikes.device).pack_spikes(spikes)
+
+
+def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Undoes :func:`pack_spikes`.
+
+    Args:
+        packed: uint16 words (ceil(T / 16), ...).
+        T: number of time steps that were packed.
+        dtype: of the result: floating, bool, uint8, int32 or int64.
+
+    Returns:
+        Spikes (T, ...), 0 or 1.
+
+    Raises:
+        TypeError: a wrong type or dtype. ValueError: T does not fit the number of words. RuntimeError: no kernel for the device.
+
+    Example:
+        >>> SF.unpack_spikes(SF.pack_spikes(torch.tensor([1.0, 0.0, 1.0])), 3)
+        tensor([1., 0., 1.])
+    """
+    _checks.tensor("unpack_spikes", "packed", packed)
+    if packed.dtype != PACKED_DTYPE:
+        raise TypeError(f"unpack_spikes: expected packed to be uint16 words from pack_spikes, got {packed.dtype}.")
+    _checks.time_steps("unpack_spikes", "packed", packed)
+    _checks.time_count("unpack_spikes", T)
+    _check_dtype("unpack_spikes", "dtype", dtype)
+    words = (T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD
+    if packed.shape[0] != words:
+        raise ValueError(f"unpack_spikes: expected {words} words along time for T = {T}, got shape {tuple(packed.shape)}.")
+    if _backend.is_reference():
+        return reference.unpack_spikes(packed, T, dtype)
+    return _backend.namespace("unpack_spikes", packed.device).unpack_spikes(packed, T, dtype)
+
+
+def _check_dtype(op, name, dtype):
+    if dtype not in _DTYPES:
+        expected = ", ".join(str(d).removeprefix("torch.") for d in _DTYPES)
+        raise TypeError(f"{op}: expected {name} to be one of {expected}, got {dtype}.")
+
+
+def _pack_fake(spikes):
+    words = (spikes.shape[0] + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD
+    return _layout.empty_sequence(_layout.time_major(spikes), words, PACKED_DTYPE)
+
+
+_register.op("pack_spikes", _pack_fake)
+_register.op("unpack_spikes", lambda packed, T, dtype: _layout.empty_sequence(_layout.time_major(packed), T, dtype))

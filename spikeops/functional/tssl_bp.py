@@ -1,0 +1,73 @@
+"""TSSL-BP: temporal spike sequence learning via backpropagation."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops import _backend, reference
+from spikeops.functional import _checks, _layout, _register
+
+
+def tssl_bp(
+    x: torch.Tensor, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """Spiking neurons and their synapses, with the inter- and intra-neuron gradient of TSSL-BP.
+
+    Zhang & Li, "Temporal Spike Sequence Learning via Backpropagation for Deep Spiking Neural Networks", NeurIPS 2020
+    (arXiv:2002.10085). For each neuron, from v = a = 0, ``t = 0 .. T-1``::
+
+        u[t] = v[t-1] + (x[t] - v[t-1] / tau_m)          membrane potential
+        s[t] = 1 if u[t] > threshold else 0
+        v[t] = u[t] * (1 - s[t])                         hard reset
+        a[t] = a[t-1] + (s[t] - a[t-1]) / tau_s          post-synaptic current
+
+    The backward pass is the published gradient as a recursion, O(T) instead of O(T^2). Only x is kept for it.
+
+    Args:
+        x: input current (T, ...), float32, float64, float16 or bfloat16; layouts as in :func:`lif`.
+        tau_m: membrane time constant, in time steps, above 0.
+        tau_s: synaptic time constant, in time steps, above 0.
+        threshold: membrane potential above which a neuron fires.
+        return_spikes: also return the spikes (not differentiable).
+
+    Returns:
+        The post-synaptic current a (T, ...) in x's dtype and layout, or ``(a, spikes)``.
+
+    Raises:
+        TypeError: a wrong type or dtype. ValueError: a wrong shape or value. RuntimeError: no kernel for the device.
+
+    Example:
+        >>> SF.tssl_bp(torch.tensor([[0.6], [0.6], [0.6]])).T
+        tensor([[0.0000, 0.3333, 0.2222]])
+    """
+    _checks.sequence("tssl_bp", "x", x)
+    _checks.positive("tssl_bp", "tau_m", tau_m)
+    _checks.positive("tssl_bp", "tau_s", tau_s)
+    _checks.number("tssl_bp", "threshold", threshold)
+    _checks.flag("tssl_bp", "return_spikes", return_spikes)
+    if _backend.is_reference():
+        return reference.tssl_bp(x, tau_m, tau_s, threshold, return_spikes)
+    ops = _backend.namespace("tssl_bp", x.device)
+    psc, spikes = ops.tssl_bp_forward(x, tau_m, tau_s, threshold, return_spikes)
+    return (psc, spikes) if return_spikes else psc
+
+
+def _forward_fake(x, tau_m, tau_s, threshold, return_spikes):
+    x = _layout.time_major(x)
+    return _layout.empty_sequence(x), _layout.empty_sequence(x) if return_spikes else x.new_empty(0)
+
+
+def _setup_context(ctx, inputs, output):
+    x, *ctx.numbers, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(x)
+
+
+def _backward(ops, ctx, grad_psc, _):
+    grad_x = None if grad_psc is None else ops.tssl_bp_backward(grad_psc, *ctx.saved_tensors, *ctx.numbers)
+    return grad_x, None, None, None, None
+
+
+_register.op("tssl_bp_forward", _forward_fake, _backward, _setup_context)
+_register.op("tssl_bp_backward", lambda grad, x, *_: _layout.empty_sequence(_layout.time_major(x)))

@@ -1,0 +1,7 @@
+"""Modules over :mod:`spikeops.functional`. They hold parameters and options, never a hidden state: the membrane potential goes
+in and out as an argument."""
+
+from spikeops.nn.neurons import IF, LIF, TSSLBP, ParametricLIF, SynapticFilter
+from spikeops.nn.time import TimeDistributed
+
+__all__ = ["IF", "LIF", "TSSLBP", "ParametricLIF", "SynapticFilter", "TimeDistributed"]

@@ -1,0 +1,31 @@
+"""Layers without a time axis, applied to all time steps at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class TimeDistributed(nn.Module):
+    """Folds time into the batch for a module that knows no time: ``(T, B, ...) -> (T * B, ...) -> module -> (T, B, ...)``.
+
+    One large call instead of T small ones. Do not wrap modules that treat samples of a batch together where time steps must
+    stay apart (batch norm then normalises over time too, which is usually what is wanted).
+
+    Args:
+        module: takes (B, ...) and returns (B, ...).
+
+    Example:
+        >>> layer = snn.TimeDistributed(torch.nn.Conv2d(1, 8, 3))
+        >>> layer(torch.rand(5, 2, 1, 28, 28)).shape
+        torch.Size([5, 2, 8, 26, 26])
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() < 2:
+            raise ValueError(f"TimeDistributed: expected x to have shape (T, B, ...), got shape {tuple(x.shape)}.")
+        return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])

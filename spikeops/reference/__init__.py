@@ -1,0 +1,15 @@
+"""Every op again in a few lines of plain PyTorch: the definition that all backends are tested against.
+
+Same signatures as :mod:`spikeops.functional`, no argument checks, slow. ``spikeops.set_backend("reference")`` runs it.
+"""
+
+from spikeops.reference.count import pack_spikes, spike_count, unpack_spikes
+from spikeops.reference.encode import latency_encode, poisson_encode, poisson_encode_from_seed
+from spikeops.reference.lif import lif, lif_rate
+from spikeops.reference.synapse import synaptic_filter
+from spikeops.reference.tssl_bp import tssl_bp
+
+__all__ = [
+    "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_count",
+    "synaptic_filter", "tssl_bp", "unpack_spikes",
+]  # fmt: skip

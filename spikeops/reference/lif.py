@@ -1,0 +1,56 @@
+"""Leaky integrate-and-fire neurons, step by step, with gradients by ordinary autograd through a surrogate spike."""
+
+import torch
+
+from spikeops._dtypes import state_dtype
+from spikeops.surrogate import ATan
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, threshold, strict, surrogate):
+        ctx.save_for_backward(u)
+        ctx.threshold, ctx.surrogate = threshold, surrogate
+        return (u > threshold if strict else u >= threshold).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_spike):
+        (u,) = ctx.saved_tensors
+        return grad_spike * ctx.surrogate.derivative(u - ctx.threshold), None, None, None
+
+
+def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
+        strict=False, detach_reset=False, surrogate=ATan(2.0), v_init=None):  # fmt: skip
+    """See :func:`spikeops.functional.lif`."""
+    state = state_dtype(x.dtype)
+    reset_amount = threshold if reset_amount is None else reset_amount
+    if isinstance(decay, torch.Tensor):
+        decay = decay.to(state)
+    v = torch.zeros_like(x[0], dtype=state) if v_init is None else v_init.to(state).expand(x.shape[1:])
+    spikes = []
+    for x_t in x.to(state):
+        u = v_rest + decay * (v - v_rest) + input_scale * x_t
+        s = _Spike.apply(u, threshold, strict, surrogate)
+        s_reset = s.detach() if detach_reset else s
+        if reset == "subtract":
+            v = u - reset_amount * s_reset
+        elif reset == "to":
+            # The value is exactly v_reset, the gradient that of u + s * (v_reset - u).
+            pulled = u + s_reset * (v_reset - u)
+            v = pulled + (torch.where(s > 0, v_reset, u) - pulled).detach()
+        else:
+            v = u
+        spikes.append(s)
+    return torch.stack(spikes).to(x.dtype), v
+
+
+def lif_rate(x, decay=0.5, threshold=1.0, *, weighting="mean", **options):
+    """See :func:`spikeops.functional.lif_rate`."""
+    spikes, _ = lif(x.to(state_dtype(x.dtype)), decay, threshold, **options)
+    if weighting == "mean":
+        return (spikes.sum(0) / len(x)).to(x.dtype)
+    weighted = weights = torch.zeros_like(spikes[0])
+    for s in spikes:
+        weighted = decay * weighted + s
+        weights = decay * weights + 1
+    return (weighted / weights).to(x.dtype)
