@@ -1,0 +1,281 @@
+"""The typed configuration of a run, and how it is put together.
+
+A configuration comes from a preset, then a YAML file (``--config``), then the command line; later ones win. Every field
+has a type that jsonargparse checks, and an unknown field is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from spiketrain.errors import UserError, unknown_name
+
+
+@dataclass
+class DataConfig:
+    """Which data set, and how its samples are fed.
+
+    Args:
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder or nmnist
+        root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
+        download: fetch a missing data set into the root (where its makers offer a download)
+        augment: random crop out of a 4-pixel zero border and random horizontal flip of training images
+        image_size: side to which the images of an imagefolder are resized, in pixels
+        bin_ms: width of a time step for event data, in milliseconds
+    """
+
+    name: str = "digits"
+    root: str | None = None
+    download: bool = False
+    augment: bool = False
+    image_size: int = 32
+    bin_ms: float = 3.0
+
+
+@dataclass
+class NetworkConfig:
+    """The network, in the notation of the papers.
+
+    Args:
+        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs
+        padding: zero padding of the convolutions, one number for all or a list with one for each
+        conv_weight_scale: factor on the initial convolution weights
+        linear_weight_scale: factor on the initial weights of fully connected layers
+        dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer
+        time_steps: number of simulated time steps T
+    """
+
+    layers: str = "10"
+    padding: int | list[int] = 0
+    conv_weight_scale: float = 1.0
+    linear_weight_scale: float = 1.0
+    dropout: float = 0.0
+    time_steps: int = 5
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are updated.
+
+    Args:
+        name: update rule
+        lr: learning rate
+        weight_decay: decay of the weights (decoupled for adamw)
+        momentum: momentum of sgd
+        betas: moment decays of adam and adamw
+        eps: guard against division by zero in adam and adamw
+        clip_norm: largest global L2 norm of the gradient; 0 turns clipping off
+        weight_clamp: weights are kept in [-weight_clamp, weight_clamp] after each step; 0 turns that off
+        schedule: learning rate over the epochs: constant, cosine to zero, or multiplied by gamma at each milestone
+        milestones: epochs at which the multistep schedule lowers the learning rate
+        gamma: factor of the multistep schedule
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 5e-4
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float = 0.0
+    weight_clamp: float = 0.0
+    schedule: Literal["constant", "cosine", "multistep"] = "constant"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+
+
+@dataclass
+class TrainerConfig:
+    """The loop around the method.
+
+    Args:
+        epochs: passes over the training set
+        batch_size: samples per training step, over all processes together
+        eval_batch_size: samples per step when testing
+        limit_train: use only so many training samples, evenly spread over the set; 0 uses all
+        limit_test: use only so many test samples; 0 uses all
+        device: cpu, cuda or cuda:N
+        precision: float32, or bfloat16 to run convolutions and linear layers under autocast
+        threads: CPU threads; 0 leaves the choice to PyTorch
+        out: run directory; default runs/<preset>-<n>, the first n that is free
+        progress: show a progress bar: auto shows it on a terminal only
+    """
+
+    epochs: int = 10
+    batch_size: int = 50
+    eval_batch_size: int = 500
+    limit_train: int = 0
+    limit_test: int = 0
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 0
+    out: str | None = None
+    progress: Literal["auto", "on", "off"] = "auto"
+
+
+@dataclass
+class Published:
+    """Test accuracy of the published experiment, in percent.
+
+    Args:
+        mean: mean over the published runs
+        best: best published run
+    """
+
+    mean: float | None = None
+    best: float | None = None
+
+
+@dataclass
+class Config:
+    """Everything that defines a run. `method` is an instance of the options class of the method that it names."""
+
+    preset: str
+    about: str
+    published: Published
+    seed: int
+    data: DataConfig
+    network: NetworkConfig
+    method: Any
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+
+    def to_dict(self) -> dict:
+        """Plain dictionaries, lists and scalars: what config.yaml and the checkpoints hold."""
+        return yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False))
+
+
+def load_config(raw: dict, overrides: list[str] = (), prog: str = "spiketrain train") -> Config:
+    """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
+
+    Raises:
+        UserError: an unknown field, a value of the wrong type or out of range.
+    """
+    from jsonargparse import ArgumentError
+
+    parser = config_parser(method_name(raw, overrides), prog)
+    try:
+        namespace = parser.parse_object(raw)
+        namespace = parser.parse_args(list(overrides), namespace=namespace)
+        config = Config(**vars(_instantiate(parser, namespace)))
+    except ArgumentError as error:
+        raise UserError(_readable(error, parser)) from None
+    _check(config)
+    return config
+
+
+def config_parser(method: str, prog: str = "spiketrain train"):
+    """The jsonargparse parser that knows every field of a configuration for `method`."""
+    from jsonargparse import ArgumentParser
+
+    from spiketrain import methods
+
+    options = methods.get(method).Options
+    parser = ArgumentParser(
+        prog=prog, exit_on_error=False, allow_abbrev=False, description="Every field of the configuration can be set, in a YAML file or here."
+    )
+    parser.add_argument("--preset", type=str, default="custom", help="name of the preset, kept for the record")
+    parser.add_argument("--about", type=str, default="", help="one line on the experiment")
+    parser.add_argument("--published", type=Published, default=Published())
+    parser.add_argument("--seed", type=int, default=1, help="seed of weights, shuffling, dropout and augmentation")
+    parser.add_argument("--data", type=DataConfig, default=DataConfig())
+    parser.add_argument("--network", type=NetworkConfig, default=NetworkConfig())
+    parser.add_argument("--method", type=options, default=options())
+    parser.add_argument("--optimizer", type=OptimizerConfig, default=OptimizerConfig())
+    parser.add_argument("--trainer", type=TrainerConfig, default=TrainerConfig())
+    return parser
+
+
+def method_name(raw: dict, overrides: list[str] = ()) -> str:
+    """The training method that a raw configuration and its command line options name."""
+    for i, option in enumerate(overrides):
+        if option == "--method.name" and i + 1 < len(overrides):
+            return overrides[i + 1]
+        if option.startswith("--method.name="):
+            return option.partition("=")[2]
+    section = raw.get("method")
+    if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+        raise UserError("the configuration names no training method: expected a section 'method' with a field 'name'")
+    return section["name"]
+
+
+def read_yaml(path: str | Path) -> dict:
+    """A YAML file that holds a mapping, read without running anything in it."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"the configuration {path} holds no fields: expected lines such as 'seed: 1'")
+    return content
+
+
+def merge(base: dict, update: dict) -> dict:
+    """`base` with the fields of `update` put over it, section by section."""
+    merged = dict(base)
+    for key, value in update.items():
+        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged
+
+
+def _instantiate(parser, namespace):
+    # jsonargparse renamed instantiate_classes to instantiate in 4.49.
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    return build(namespace)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _readable(error: Exception, parser) -> str:
+    """jsonargparse's message without Python's notation for types, and with the nearest field where one is unknown."""
+    text = str(error)
+    unknown = (
+        re.search(r"[Oo]ption '([\w.]+)' is not accepted", text)
+        or re.search(r"unrecognized arguments: --([\w.]+)", text)
+    )
+    in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
+    known = [action.dest for action in parser._actions if action.dest not in ("help", "config")]
+    if in_group:
+        return str(unknown_name("field", f"{in_group[1]}.{in_group[2]}", known))
+    if unknown:
+        return str(unknown_name("field", unknown[1], known))
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
+    return re.sub(r'^Parser key "([\w.]+)":', r"field \1:", text)
+
+
+def _check(config: Config) -> None:
+    positive = {
+        "network.time_steps": config.network.time_steps,
+        "trainer.batch_size": config.trainer.batch_size,
+        "trainer.eval_batch_size": config.trainer.eval_batch_size,
+        "data.image_size": config.data.image_size,
+        "data.bin_ms": config.data.bin_ms,
+    }
+    not_negative = {
+        "seed": config.seed,
+        "trainer.epochs": config.trainer.epochs,
+        "trainer.limit_train": config.trainer.limit_train,
+        "trainer.limit_test": config.trainer.limit_test,
+        "trainer.threads": config.trainer.threads,
+        "optimizer.lr": config.optimizer.lr,
+        "optimizer.clip_norm": config.optimizer.clip_norm,
+        "optimizer.weight_clamp": config.optimizer.weight_clamp,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise UserError(f"field {name}: expected a number above 0, got {value}")
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise UserError(f"field {name}: expected 0 or more, got {value}")
+    if not 0 <= config.network.dropout < 1:
+        raise UserError(f"field network.dropout: expected a probability in [0, 1), got {config.network.dropout}")

@@ -1,0 +1,53 @@
+"""Data sets, each one file (or one file per format), all loaded into memory as a `Dataset`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from spiketrain.config import Config
+from spiketrain.data.base import Dataset
+from spiketrain.errors import UserError, unknown_name
+
+# name of the data set -> module that reads it; each module has load(name, root, config) -> Dataset
+READERS = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "fashion_mnist": "mnist",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+    "svhn": "svhn",
+    "imagefolder": "imagefolder",
+    "nmnist": "nmnist",
+}
+
+
+def load(config: Config) -> Dataset:
+    """The data set that `config.data` names, cut down to `trainer.limit_train` and `trainer.limit_test` samples.
+
+    Raises:
+        UserError: unknown data set, or its files are missing or damaged.
+    """
+    name = config.data.name
+    if name not in READERS:
+        raise unknown_name("data set", name, READERS)
+    reader = importlib.import_module(f"spiketrain.data.{READERS[name]}")
+    root = data_root(config.data.root)
+    try:
+        dataset = reader.load(name, root, config)
+    except OSError as error:
+        raise UserError(f"cannot read data set {name} in {root}: {error}") from None
+    dataset.train = dataset.train.limited(config.trainer.limit_train)
+    dataset.test = dataset.test.limited(config.trainer.limit_test)
+    return dataset
+
+
+def data_root(root: str | None) -> Path:
+    """Folder of the data sets: the one given, else $SPIKEOPS_DATA, else ~/.cache/spikeops."""
+    return Path(root or os.environ.get("SPIKEOPS_DATA") or cache_dir()).expanduser()
+
+
+def cache_dir() -> Path:
+    """Folder for decoded copies of data sets: ~/.cache/spikeops, or below $XDG_CACHE_HOME where that is set."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeops"

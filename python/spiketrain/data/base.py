@@ -1,0 +1,127 @@
+"""What every data set looks like to the rest: two splits in memory, cut into batches by index."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spiketrain.errors import UserError
+
+
+class Split(abc.ABC):
+    """Samples with labels. `labels` is an int64 tensor of shape (samples,)."""
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.numel()
+
+    @abc.abstractmethod
+    def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The samples at `index` as float32: (N, C, H, W) for images, (T, N, C, H, W) for events.
+
+        `generator` draws the augmentation; without one the samples come as they are.
+        """
+
+    @abc.abstractmethod
+    def select(self, index: Tensor) -> Split:
+        """A split of the samples at `index` only."""
+
+    def to(self, device: torch.device) -> Split:
+        """The same split with its tensors on `device`."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device))
+        return moved
+
+    def limited(self, limit: int) -> Split:
+        """At most `limit` samples (0: all), evenly spread, so that a set sorted by class keeps all its classes."""
+        if limit <= 0 or limit >= len(self):
+            return self
+        return self.select(torch.arange(limit) * len(self) // limit)
+
+
+class ImageSplit(Split):
+    """Images kept as uint8 (N, C, H, W) and normalised per channel when a batch is cut: (x / 255 - mean) / std."""
+
+    def __init__(self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False) -> None:
+        self.images = images
+        self.labels = labels
+        self.scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std)]).view(-1, 1, 1)
+        self.augment = augment
+
+    def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        images = self.images.index_select(0, index)
+        if self.augment and generator is not None:
+            images = crop_and_flip(images, generator)
+        return torch.addcmul(self.shift, images.float(), self.scale)
+
+    def select(self, index: Tensor) -> ImageSplit:
+        part = copy.copy(self)
+        part.images, part.labels = self.images[index], self.labels[index]
+        return part
+
+
+def crop_and_flip(images: Tensor, generator: torch.Generator, border: int = 4) -> Tensor:
+    """Each image (N, C, H, W) cropped at a random place out of a zero border and flipped left to right with probability 1/2."""
+    n, _, height, width = images.shape
+    offset = torch.randint(0, 2 * border + 1, (2, n), generator=generator)
+    flip = torch.randint(0, 2, (n, 1), generator=generator).bool()
+    rows = offset[0].view(n, 1) + torch.arange(height)
+    columns = torch.arange(width).expand(n, width)
+    columns = offset[1].view(n, 1) + torch.where(flip, width - 1 - columns, columns)
+    padded = torch.nn.functional.pad(images, (border,) * 4).permute(0, 2, 3, 1)
+    device = images.device
+    sample = torch.arange(n, device=device).view(n, 1, 1)
+    cropped = padded[sample, rows.to(device).view(n, height, 1), columns.to(device).view(n, 1, width)]
+    return cropped.permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass
+class Dataset:
+    """A data set ready for training.
+
+    Attributes:
+        input_shape: (C, H, W) of one sample (of one time step of it for events)
+        classes: number of classes
+    """
+
+    name: str
+    train: Split
+    test: Split
+    input_shape: tuple[int, int, int]
+    classes: int
+
+
+class Batches:
+    """Passes over a split in batches, shuffled and augmented where a generator is given.
+
+    With several processes each one gets its share of every batch, so that `batch_size` counts them together. A process
+    that would get nothing of a short last batch still gets one empty batch, to keep step with the others.
+    """
+
+    def __init__(self, split: Split, batch_size: int, generator: torch.Generator | None = None, rank: int = 0, world_size: int = 1) -> None:
+        if len(split) == 0:
+            raise UserError("the data set holds no samples")
+        self.split = split
+        self.batch_size = batch_size
+        self.generator = generator
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self.split)
+        order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
+        device = self.split.labels.device
+        for start in range(0, count, self.batch_size):
+            index = order[start : start + self.batch_size][self.rank :: self.world_size].to(device)
+            yield self.split.batch(index, self.generator), self.split.labels[index]

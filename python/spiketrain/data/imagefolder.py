@@ -1,0 +1,90 @@
+"""Pictures in folders: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png (or .jpg, .jpeg, .bmp), any size.
+
+Decoded once: the resized images are kept in the cache folder, named by a hash of the file list with sizes and dates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiketrain.config import Config
+from spiketrain.data.base import Dataset, ImageSplit
+from spiketrain.errors import UserError
+from spiketrain.files import write_atomically
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+def load(name: str, root: Path, config: Config) -> Dataset:
+    train_files, test_files = _list(root / "train"), _list(root / "test")
+    classes = sorted({path.parent.name for path in train_files})
+    unseen = {path.parent.name for path in test_files} - set(classes)
+    if unseen:
+        raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {sorted(unseen)[0]}")
+    side = config.data.image_size
+    train, test = (_decoded(files, root, side) for files in (train_files, test_files))
+    mean, std = _moments(train)
+
+    def split(images: Tensor, files: list[Path], augment: bool) -> ImageSplit:
+        labels = torch.tensor([classes.index(path.parent.name) for path in files])
+        return ImageSplit(images, labels, mean, std, augment)
+
+    return Dataset(name, split(train, train_files, config.data.augment), split(test, test_files, False), (3, side, side), len(classes))
+
+
+def _list(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"data set not found: no folder {folder}. Expected {folder}/CLASS/*.png (or .jpg) below --data.root")
+    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"no pictures in {folder}: expected {folder}/CLASS/*.png (or .jpg)")
+    return files
+
+
+def _decoded(files: list[Path], root: Path, side: int) -> Tensor:
+    """The pictures as one uint8 tensor (N, 3, side, side), out of the cache where it is there."""
+    from spiketrain.data import cache_dir
+
+    key = hashlib.sha256(f"{side}".encode())
+    for path in files:
+        status = path.stat()
+        key.update(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    cached = cache_dir() / "imagefolder" / f"{key.hexdigest()[:32]}.npy"
+    try:
+        images = np.load(cached, allow_pickle=False)
+        if images.dtype == np.uint8 and images.shape == (len(files), 3, side, side):
+            return torch.from_numpy(images)
+    except (OSError, ValueError, EOFError):
+        pass  # not there yet, or damaged: decode again
+    images = np.stack([_decode(path, side) for path in files])
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cached, lambda file: np.save(file, images, allow_pickle=False))
+    except OSError:
+        pass  # no place for a cache: the next run decodes again
+    return torch.from_numpy(images)
+
+
+def _decode(path: Path, side: int) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture = picture.convert("RGB")
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise UserError(f"{path} is damaged or no picture: {error}") from None
+    if picture.size != (side, side):
+        picture = picture.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def _moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel on the scale from 0 to 1, from at most 10,000 images."""
+    sample = images[:: max(1, len(images) // 10_000)].double().div_(255)
+    std = sample.std(dim=(0, 2, 3), correction=0).clamp_min(1e-3)
+    return tuple(sample.mean(dim=(0, 2, 3)).tolist()), tuple(std.tolist())

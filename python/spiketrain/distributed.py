@@ -1,0 +1,63 @@
+"""Data-parallel training over the processes that ``torchrun`` starts; with a single process everything here does nothing.
+
+    torchrun --nproc-per-node 2 -m spiketrain train tsslbp-mnist-cnn
+
+Each process computes its share of every batch, and gradients are added up before the update. That is done on the
+gradients themselves, not by wrapping the network: methods that update weights inside a training step use it as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start(device: torch.device) -> None:
+    """Join the process group that torchrun announces in the environment, if there is one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Which of the processes on this machine this one is."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    return rank() == 0
+
+
+def add_up(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, in one message."""
+    if world_size() == 1:
+        return
+    tensors = list(tensors)
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors])):
+        tensor.copy_(summed.view_as(tensor))
+
+
+def share(value: object) -> object:
+    """The main process's `value`, in all processes."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values)
+    return values[0]

@@ -1,0 +1,53 @@
+"""The three losses of TSSL-BP (Zhang & Li, NeurIPS 2020, arXiv:2002.10085), on the output currents (T, N, classes).
+
+Kernel and count are sums over the batch, softmax is a mean: with shares of a batch in several processes the mean is
+taken over the whole batch. All follow the published script, including that it filters the desired spike train twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import spikeops.functional as SF
+
+
+def desired_spikes(time_steps: int, like: Tensor | None = None) -> Tensor:
+    """(T,): the spike train wanted from the right class, 0 1 1 1 1 repeated for T < 10, 0 1 0 1 ... from T = 10 on.
+
+    >>> desired_spikes(5)
+    tensor([0., 1., 1., 1., 1.])
+    """
+    t = torch.arange(time_steps)
+    train = t % 5 != 0 if time_steps < 10 else t % 2 == 1
+    return train.to(torch.get_default_dtype()) if like is None else train.to(like)
+
+
+def kernel_target(time_steps: int, tau_s: float, like: Tensor | None = None) -> Tensor:
+    """(T,): the post-synaptic current wanted from the right class: the desired spikes, filtered twice."""
+    train = desired_spikes(time_steps, like)
+    return SF.synaptic_filter(SF.synaptic_filter(train, tau_s), tau_s)
+
+
+def kernel_loss(outputs: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+    """Half the squared distance between outputs and `target` (T,) for the right class, 0 for the others."""
+    wanted = F.one_hot(labels, outputs.shape[2]).to(outputs) * target.view(-1, 1, 1)
+    return 0.5 * (outputs - wanted).square().sum()
+
+
+def count_loss(outputs: Tensor, labels: Tensor, desired_count: float, undesired_count: float) -> Tensor:
+    """T/2 times the squared error per step of the summed currents. The right class is only held up, the others only down."""
+    time_steps = len(outputs)
+    right = F.one_hot(labels, outputs.shape[2]).bool()
+    # As published, what counts is whether a target equals the two counts: with equal counts nothing is penalised.
+    target = torch.where(right, desired_count, undesired_count).to(outputs)
+    error = (outputs.sum(0) - target) / time_steps
+    error = torch.where((target != undesired_count) & (error >= 0), 0, error)
+    error = torch.where((target != desired_count) & (error <= 0), 0, error)
+    return 0.5 * time_steps * error.square().sum()
+
+
+def softmax_loss(outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    """Cross-entropy of the summed currents, as a mean over `batch_size` samples."""
+    return F.cross_entropy(outputs.sum(0), labels, reduction="sum") / batch_size

@@ -1,0 +1,68 @@
+"""The networks' usual notation, for example ``15C5-P2-40C5-P2-300-10``, read into a list of layers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from spiketrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Conv:
+    """`channels` maps of kernel x kernel convolution."""
+
+    channels: int
+    kernel: int
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pooling over windows of size x size, which do not overlap."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer of `units`."""
+
+    units: int
+
+
+Layer = Conv | Pool | Linear
+
+
+def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
+    """The layers of a network: ``15C5`` is a convolution, ``P2`` pooling, a plain number a fully connected layer.
+
+    `padding` is one number for all convolutions or a list with one for each.
+
+    Raises:
+        UserError: a part that is none of these, a padding list of the wrong length, or an order that cannot be.
+
+    >>> parse("4C3-P2-10", padding=1)
+    [Conv(channels=4, kernel=3, padding=1), Pool(size=2), Linear(units=10)]
+    """
+    parsed: list[Layer] = []
+    convolutions = len(re.findall(r"\d+C\d+", layers))
+    paddings = list(padding) if isinstance(padding, list) else [padding] * convolutions
+    if len(paddings) != convolutions:
+        raise UserError(f"network.padding: expected one number, or {convolutions} numbers for the convolutions of {layers}, got {padding}")
+    if any(p < 0 for p in paddings):
+        raise UserError(f"network.padding: expected 0 or more, got {padding}")
+    for part in layers.split("-"):
+        if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)", part):
+            parsed.append(Conv(int(match[1]), int(match[2]), paddings.pop(0)))
+        elif match := re.fullmatch(r"P([1-9]\d*)", part):
+            parsed.append(Pool(int(match[1])))
+        elif match := re.fullmatch(r"[1-9]\d*", part):
+            parsed.append(Linear(int(part)))
+        else:
+            raise UserError(f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution), P2 (pooling), 300 (units)")
+        if len(parsed) > 1 and isinstance(parsed[-2], Linear) and not isinstance(parsed[-1], Linear):
+            raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
+    if not isinstance(parsed[-1], Linear):
+        raise UserError(f"network.layers: {layers} must end with the number of outputs")
+    return parsed
