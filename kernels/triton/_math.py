@@ -1,0 +1,120 @@
+"""kernels/math again in Triton: the same operations in the same order."""
+
+import functools
+import math
+
+import torch
+import triton
+import triton.language as tl
+
+# Numbers of kernels/math/lif.h and kernels/math/surrogate.h.
+RESET_SUBTRACT = tl.constexpr(0)
+RESET_TO = tl.constexpr(1)
+WEIGHTING_DECAY = tl.constexpr(1)
+ATAN = tl.constexpr(0)
+SIGMOID = tl.constexpr(1)
+EXPONENTIAL = tl.constexpr(2)
+FAST_SIGMOID = tl.constexpr(3)
+TRIANGLE = tl.constexpr(4)
+RECTANGLE = tl.constexpr(5)
+
+
+@functools.lru_cache(maxsize=1024)
+def next_above(x: float, dtype: torch.dtype) -> float:
+    """The smallest number of this precision above x, once x is rounded to it."""
+    rounded, above = torch.tensor([x, math.inf], dtype=dtype, device="cpu")
+    return torch.nextafter(rounded, above).item()
+
+
+@triton.jit
+def scalar(x, STATE: tl.constexpr):
+    """A float64 kernel argument, rounded to the state's precision."""
+    return tl.full((), x, tl.float64).to(STATE)
+
+
+@triton.jit
+def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):
+    """(N, positions of this program's neurons in memory order, which of them exist)."""
+    if ALIGNED:
+        N = N // 16 * 16  # the same number; the compiler now sees that rows keep the alignment of the first, and vectorises
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    return N, n, n < N
+
+
+@triton.jit
+def load_step(values, n, mask, BLOCK: tl.constexpr, STATE: tl.constexpr):
+    """One state value per neuron; zeros where the pointer is absent."""
+    if values is None:
+        return tl.zeros((BLOCK,), STATE)
+    else:
+        return tl.load(values + n, mask)
+
+
+@triton.jit
+def divide(a, b):
+    """IEEE division: the operator `/` is approximate in float32."""
+    if a.dtype == tl.float64:
+        return a / b
+    else:
+        return tl.div_rn(a, b)
+
+
+@triton.jit
+def absolute(x):
+    return tl.where(x < 0.0, -x, x)
+
+
+@triton.jit
+def exp_nonpositive(x):
+    """exp(x) for x <= 0, as kernels/math/exp.h: exp2 of the rounded part times a polynomial of the rest."""
+    if x.dtype == tl.float64:
+        return tl.exp(tl.where(x < -700.0, -700.0, x))
+    else:
+        x = tl.where(x < -87.0, -87.0, x)
+        shifted = x * 1.44269504 + 12582912.0
+        n = shifted - 12582912.0
+        r = (x - n * 0.693359375) - n * -2.12194440e-4
+        p = r * (1.0 / 5040.0) + (1.0 / 720.0)
+        p = p * r + (1.0 / 120.0)
+        p = p * r + (1.0 / 24.0)
+        p = p * r + (1.0 / 6.0)
+        p = p * r + 0.5
+        p = p * r + 1.0
+        p = p * r + 1.0
+        power_of_two = (shifted.to(tl.int32, bitcast=True) + (127 - 0x4B400000)) << 23
+        return p * power_of_two.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def surrogate_derivative(distance, scale, peak, SURROGATE: tl.constexpr):
+    """d spike / d membrane at distance = membrane - threshold (kernels/math/surrogate.h)."""
+    if SURROGATE == ATAN:
+        z = scale * distance
+        return divide(peak, 1.0 + z * z)
+    elif SURROGATE == SIGMOID:
+        e = exp_nonpositive(-(scale * absolute(distance)))
+        d = 1.0 + e
+        return divide(peak * 4.0 * e, d * d)
+    elif SURROGATE == EXPONENTIAL:
+        return peak * exp_nonpositive(-(scale * absolute(distance)))
+    elif SURROGATE == FAST_SIGMOID:
+        d = 1.0 + scale * absolute(distance)
+        return divide(peak, d * d)
+    elif SURROGATE == TRIANGLE:
+        height = 1.0 - scale * absolute(distance)
+        return tl.where(height > 0.0, peak * height, 0.0)
+    elif SURROGATE == RECTANGLE:
+        return tl.where(absolute(distance) <= scale, peak, 0.0)
+    else:
+        return peak * exp_nonpositive(-(scale * distance * distance))
+
+
+@triton.jit
+def synapse_step(a, x, theta_s):
+    """First-order synapse: kernels/math/synapse.h."""
+    return a + theta_s * (x - a)
+
+
+@triton.jit
+def synapse_backward_step(following, grad_a, theta_s, one_minus_theta_s):
+    return theta_s * grad_a + one_minus_theta_s * following

@@ -1,0 +1,260 @@
+"""Leaky integrate-and-fire neurons: forward, rate and backward (kernels/math/lif.h)."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from spikeops._dtypes import state_dtype
+from spikeops.functional._layout import empty_sequence, empty_step, like_sequence, like_step, time_major
+from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
+from spikeops.triton._math import (
+    RESET_SUBTRACT, RESET_TO, WEIGHTING_DECAY, block_of_neurons, divide, load_step, next_above, scalar, surrogate_derivative,
+)  # fmt: skip
+
+
+@triton.jit
+def _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr):
+    if decay_tensor is None:
+        return scalar(decay, STATE)
+    elif DECAY_IS_SHARED:
+        return tl.load(decay_tensor).to(STATE)
+    else:
+        return tl.load(decay_tensor + n, mask)
+
+
+@triton.jit
+def _reset(u, spike, reset_amount, v_reset, RESET: tl.constexpr):
+    if RESET == RESET_SUBTRACT:
+        return tl.where(spike, u - reset_amount, u)
+    elif RESET == RESET_TO:
+        return tl.where(spike, v_reset, u)
+    else:
+        return u
+
+
+@triton.jit
+def _membrane(v, x, decay, input_scale, v_rest):
+    return (v_rest + decay * (v - v_rest)) + input_scale * x
+
+
+@triton.jit
+def _grad_membrane(grad_spike, grad_v, u, spike, derivative, reset_amount, v_reset,
+                   RESET: tl.constexpr, DETACH_RESET: tl.constexpr):  # fmt: skip
+    """Gradient with respect to u, from those with respect to the spike and to the membrane potential after the reset."""
+    kept = grad_v
+    if RESET == RESET_SUBTRACT:
+        if not DETACH_RESET:
+            grad_spike += -(grad_v * reset_amount)
+    elif RESET == RESET_TO:
+        kept = tl.where(spike, 0.0, grad_v)
+        if not DETACH_RESET:
+            grad_spike += grad_v * (v_reset - u)
+    return kept + grad_spike * derivative
+
+
+@sized_kernel
+def lif_forward_kernel(
+    x, decay_tensor, v_init, spikes, v_last, T: tl.int64, N: tl.int64,
+    decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
+    fire_level: tl.float64,
+    RESET: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
+    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
+    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
+    reset_amount, fire_level = scalar(reset_amount, STATE), scalar(fire_level, STATE)
+
+    v = load_step(v_init, n, mask, BLOCK, STATE)
+    for t in range(0, T):
+        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        spike = u >= fire_level
+        v = _reset(u, spike, reset_amount, v_reset, RESET)
+        tl.store(spikes + t * N + n, spike.to(STATE), mask)
+    tl.store(v_last + n, v, mask)
+
+
+@sized_kernel
+def lif_rate_forward_kernel(
+    x, decay_tensor, v_init, rate, T: tl.int64, N: tl.int64,
+    decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
+    fire_level: tl.float64,
+    RESET: tl.constexpr, WEIGHTING: tl.constexpr,
+    DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
+    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
+    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
+    reset_amount, fire_level = scalar(reset_amount, STATE), scalar(fire_level, STATE)
+
+    v = load_step(v_init, n, mask, BLOCK, STATE)
+    weighted_spikes = tl.zeros((BLOCK,), STATE)
+    weights = tl.zeros((BLOCK,), STATE)
+    for t in range(0, T):
+        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        spike = u >= fire_level
+        v = _reset(u, spike, reset_amount, v_reset, RESET)
+        if WEIGHTING == WEIGHTING_DECAY:
+            weighted_spikes = decay * weighted_spikes + spike.to(STATE)
+            weights = decay * weights + 1.0
+        else:
+            weighted_spikes += spike.to(STATE)
+            weights += 1.0
+    tl.store(rate + n, divide(weighted_spikes, weights), mask)
+
+
+@sized_kernel
+def lif_backward_kernel(
+    grad_spikes, grad_rate, grad_v_last, x, decay_tensor, v_init, u_history, grad_x, grad_decay, grad_v_init,
+    T: tl.int64, N: tl.int64,
+    decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
+    fire_level: tl.float64, threshold: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
+    RESET: tl.constexpr, DETACH_RESET: tl.constexpr, SURROGATE: tl.constexpr, WEIGHTING: tl.constexpr,
+    DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Gradients of the spikes and the last membrane potential or, where grad_rate is given, of the rate."""
+    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
+    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
+    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
+    reset_amount, fire_level, threshold = scalar(reset_amount, STATE), scalar(fire_level, STATE), scalar(threshold, STATE)
+    surrogate_scale, surrogate_peak = scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE)
+
+    # The membrane potential of every step again. For the decay-weighted rate also numerator and normaliser, and their
+    # derivatives with respect to the decay at fixed spikes.
+    v = load_step(v_init, n, mask, BLOCK, STATE)
+    weighted_spikes = tl.zeros((BLOCK,), STATE)
+    weights = tl.zeros((BLOCK,), STATE)
+    d_spikes = tl.zeros((BLOCK,), STATE)
+    d_weights = tl.zeros((BLOCK,), STATE)
+    for t in range(0, T):
+        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        spike = u >= fire_level
+        v = _reset(u, spike, reset_amount, v_reset, RESET)
+        tl.store(u_history + t * N + n, u, mask)
+        if grad_rate is not None:
+            if WEIGHTING == WEIGHTING_DECAY:
+                d_spikes = weighted_spikes + decay * d_spikes
+                d_weights = weights + decay * d_weights
+                weighted_spikes = decay * weighted_spikes + spike.to(STATE)
+                weights = decay * weights + 1.0
+            else:
+                weights += 1.0
+    # Threads may read what another one of their block has written.
+    tl.debug_barrier()
+
+    grad_v = load_step(grad_v_last, n, mask, BLOCK, STATE)
+    sum_decay = tl.zeros((BLOCK,), STATE)
+    grad_spike = tl.zeros((BLOCK,), STATE)
+    if grad_rate is not None:
+        rate_gradient = tl.load(grad_rate + n, mask)
+        grad_spike = divide(rate_gradient, weights)
+        if WEIGHTING == WEIGHTING_DECAY:
+            sum_decay = rate_gradient * divide(d_spikes - divide(weighted_spikes, weights) * d_weights, weights)
+    # u_history and grad_x may be the same memory: u[t-1] is read before grad_x[t-1] is written.
+    u = tl.load(u_history + (T - 1) * N + n, mask)
+    for step in range(0, T):
+        t = T - 1 - step
+        if grad_spikes is not None:
+            grad_spike = tl.load(grad_spikes + t * N + n, mask).to(STATE)
+        derivative = surrogate_derivative(u - threshold, surrogate_scale, surrogate_peak, SURROGATE)
+        grad_u = _grad_membrane(grad_spike, grad_v, u, u >= fire_level, derivative, reset_amount, v_reset, RESET, DETACH_RESET)
+        u = tl.load(u_history + (t - 1) * N + n, mask & (t > 0))
+        if grad_decay is not None:
+            before = _reset(u, u >= fire_level, reset_amount, v_reset, RESET)
+            before = tl.where(t > 0, before, load_step(v_init, n, mask, BLOCK, STATE))
+            sum_decay += grad_u * (before - v_rest)
+        tl.store(grad_x + t * N + n, grad_u * input_scale, mask)
+        grad_v = grad_u * decay
+        if grad_rate is not None:
+            if WEIGHTING == WEIGHTING_DECAY:
+                grad_spike = grad_spike * decay
+    if grad_decay is not None:
+        tl.store(grad_decay + n, sum_decay, mask)
+    if grad_v_init is not None:
+        tl.store(grad_v_init + n, grad_v, mask)
+
+
+class _Neuron(NamedTuple):
+    """The arguments that all LIF schemas share (LIF_NEURON in csrc/ops.cpp)."""
+
+    x: torch.Tensor
+    decay: float
+    decay_tensor: torch.Tensor | None
+    v_init: torch.Tensor | None
+    threshold: float
+    input_scale: float
+    reset: int
+    reset_amount: float
+    v_reset: float
+    v_rest: float
+    strict: bool
+    detach_reset: bool
+    surrogate: int
+    surrogate_scale: float
+    surrogate_peak: float
+
+
+def _launch(kernel, x: torch.Tensor, neuron: _Neuron, **arguments) -> None:
+    state = state_dtype(x.dtype)
+    decay, v_init = neuron.decay_tensor, neuron.v_init
+    shared = decay is not None and decay.numel() == 1
+    launch_neurons(
+        kernel, x.shape[1:].numel(), x,
+        x=x, T=x.shape[0],
+        decay=neuron.decay,
+        decay_tensor=decay if decay is None or shared else like_step(decay, x),
+        v_init=None if v_init is None else like_step(v_init, x),
+        input_scale=neuron.input_scale, v_rest=neuron.v_rest, v_reset=neuron.v_reset, reset_amount=neuron.reset_amount,
+        fire_level=next_above(neuron.threshold, state) if neuron.strict else neuron.threshold,
+        RESET=neuron.reset, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
+        **arguments,
+    )  # fmt: skip
+
+
+def lif_forward(*neuron):
+    neuron = _Neuron(*neuron)
+    x = time_major(neuron.x)
+    spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
+    _launch(lif_forward_kernel, x, neuron, spikes=spikes, v_last=v_last)
+    return spikes, v_last
+
+
+def lif_rate_forward(*neuron_and_weighting):
+    *neuron, weighting = neuron_and_weighting
+    neuron = _Neuron(*neuron)
+    x = time_major(neuron.x)
+    rate = empty_step(x)
+    _launch(lif_rate_forward_kernel, x, neuron, rate=rate, WEIGHTING=weighting)
+    return rate
+
+
+def lif_backward(grad_spikes, grad_v_last, *neuron_and_needs):
+    *neuron, need_decay, need_v_init = neuron_and_needs
+    return _backward(_Neuron(*neuron), need_decay, need_v_init, grad_spikes=grad_spikes, grad_v_last=grad_v_last)
+
+
+def lif_rate_backward(grad_rate, *neuron_and_needs):
+    *neuron, weighting, need_decay, need_v_init = neuron_and_needs
+    return _backward(_Neuron(*neuron), need_decay, need_v_init, grad_rate=grad_rate, weighting=weighting)
+
+
+def _backward(neuron, need_decay, need_v_init, *, grad_spikes=None, grad_v_last=None, grad_rate=None, weighting=0):
+    x = time_major(neuron.x)
+    state = state_dtype(x.dtype)
+    grad_x = empty_sequence(x)
+    grad_decay = empty_step(x, state) if need_decay else None
+    grad_v_init = empty_step(x, state) if need_v_init else None
+    _launch(
+        lif_backward_kernel, x, neuron,
+        grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
+        grad_rate=None if grad_rate is None else like_step(grad_rate, x),
+        grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
+        grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init,
+        # The membrane potential is kept where its gradient will be written, unless the data is narrower than the state.
+        u_history=grad_x if x.dtype == state else empty_sequence(x, dtype=state),
+        threshold=neuron.threshold, surrogate_scale=neuron.surrogate_scale, surrogate_peak=neuron.surrogate_peak,
+        DETACH_RESET=neuron.detach_reset, SURROGATE=neuron.surrogate, WEIGHTING=weighting,
+    )  # fmt: skip
+    absent = x.new_empty(0, dtype=state)
+    return grad_x, absent if grad_decay is None else grad_decay, absent.clone() if grad_v_init is None else grad_v_init
