@@ -40,13 +40,13 @@ struct LifBackward {
   LifNeuron neuron;
   int surrogate;         // Surrogate
   double surrogate_scale, surrogate_peak;
-  const void* grad_spikes;  // (T, N) data, or null: 0. Unused where grad_rate is given
-  const void* grad_rate;    // (N) data, or null: the gradient is that of the spikes, not of the rate
-  int weighting;            // Weighting of grad_rate
-  const void* grad_v_last;  // (N) state, or null: 0
-  void* grad_x;             // (T, N) data
-  void* grad_decay;         // (N) state, summed over time, or null
-  void* grad_v_init;        // (N) state, or null
+  const void* grad_spikes = nullptr;  // (T, N) data, or null: 0. Unused where grad_rate is given
+  const void* grad_rate = nullptr;    // (N) data, or null: the gradient is that of the spikes, not of the rate
+  int weighting = 0;                  // Weighting of grad_rate
+  const void* grad_v_last = nullptr;  // (N) state, or null: 0
+  void* grad_x = nullptr;             // (T, N) data
+  void* grad_decay = nullptr;         // (N) state, summed over time, or null
+  void* grad_v_init = nullptr;        // (N) state, or null
 };
 
 struct TsslBpNeuron {
@@ -125,7 +125,7 @@ struct RowSum {
 
 // Scalars are rounded to the state's precision here and nowhere else, as PyTorch rounds a Python number that meets a tensor.
 template <class S>
-LifParams<S> lif_params(const LifNeuron& n) {
+static inline LifParams<S> lif_params(const LifNeuron& n) {
   const S threshold = S(n.threshold);
   const S above = std::nextafter(threshold, std::numeric_limits<S>::infinity());
   return {S(n.decay), S(n.input_scale), S(n.v_rest), S(n.v_reset), S(n.reset_amount), threshold,
@@ -133,7 +133,7 @@ LifParams<S> lif_params(const LifNeuron& n) {
 }
 
 template <class S>
-TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
+static inline TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
   const double theta_m = 1.0 / n.tau_m, theta_s = 1.0 / n.tau_s;
   const S threshold = S(n.threshold);
   return {S(theta_m), S(theta_s), S(1.0 - theta_m), S(1.0 - theta_s), threshold,

@@ -51,17 +51,14 @@ SPIKEOPS_HD float to_state(fp16 x) {
   return bits_float((finite ? float_bits(scaled) : special) | sign);
 }
 
-template <class Data> SPIKEOPS_HD Data from_state(float x);
-template <class Data> SPIKEOPS_HD Data from_state(double x);
-template <> SPIKEOPS_HD double from_state<double>(double x) { return x; }
-template <> SPIKEOPS_HD float from_state<float>(float x) { return x; }
-template <> SPIKEOPS_HD bf16 from_state<bf16>(float x) {
+SPIKEOPS_HD bf16 float_to_bf16(float x) {
   const uint32_t bits = float_bits(x);
   const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
   return bf16{uint16_t(nan ? 0x7fc0u : rounded >> 16)};
 }
-template <> SPIKEOPS_HD fp16 from_state<fp16>(float x) {
+
+SPIKEOPS_HD fp16 float_to_fp16(float x) {
   const uint32_t bits = float_bits(x);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -73,6 +70,17 @@ template <> SPIKEOPS_HD fp16 from_state<fp16>(float x) {
   half = magnitude >= 0x47800000u ? 0x7c00u : half;
   half = magnitude > 0x7f800000u ? 0x7e00u : half;
   return fp16{uint16_t(half | sign)};
+}
+
+template <class A, class B> struct SameType { static constexpr bool value = false; };
+template <class A> struct SameType<A, A> { static constexpr bool value = true; };
+
+// The state's number as data of type Data.
+template <class Data, class S>
+SPIKEOPS_HD Data from_state(S x) {
+  if constexpr (SameType<Data, bf16>::value) return float_to_bf16(x);
+  else if constexpr (SameType<Data, fp16>::value) return float_to_fp16(x);
+  else return x;
 }
 
 // The type in which a neuron's state is kept for data of type Data.

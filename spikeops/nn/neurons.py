@@ -13,7 +13,26 @@ from spikeops.surrogate import ATan, Surrogate
 _DEFAULT_SURROGATE = ATan(2.0)
 
 
-class LIF(nn.Module):
+class _Neurons(nn.Module):
+    """What the LIF modules share; subclasses provide ``decay``."""
+
+    def __init__(self, threshold: float, *, input_scale: float = 1.0, reset: str = "subtract",
+                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
+                 detach_reset: bool = False, surrogate: Surrogate = _DEFAULT_SURROGATE, return_state: bool = False):  # fmt: skip
+        super().__init__()
+        self.threshold, self.return_state = threshold, return_state
+        self.options = dict(input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
+                            strict=strict, detach_reset=detach_reset, surrogate=surrogate)  # fmt: skip
+
+    def forward(self, x: torch.Tensor, v_init: torch.Tensor | None = None):
+        spikes, v_last = SF.lif(x, self.decay, self.threshold, v_init=v_init, **self.options)
+        return (spikes, v_last) if self.return_state else spikes
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, reset={self.options['reset']!r}, surrogate={self.options['surrogate']}"
+
+
+class LIF(_Neurons):
     """Leaky integrate-and-fire neurons: :func:`spikeops.functional.lif` as a module.
 
     Args:
@@ -27,21 +46,12 @@ class LIF(nn.Module):
         >>> spikes = snn.LIF(decay=0.9)(torch.rand(8, 32, 100))
     """
 
-    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, input_scale: float = 1.0, reset: str = "subtract",
-                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
-                 detach_reset: bool = False, surrogate: Surrogate = _DEFAULT_SURROGATE, return_state: bool = False):  # fmt: skip
-        super().__init__()
-        self.decay, self.threshold, self.return_state = decay, threshold, return_state
-        self.options = dict(input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
-                            strict=strict, detach_reset=detach_reset, surrogate=surrogate)  # fmt: skip
-
-    def forward(self, x: torch.Tensor, v_init: torch.Tensor | None = None):
-        spikes, v_last = SF.lif(x, self.decay, self.threshold, v_init=v_init, **self.options)
-        return (spikes, v_last) if self.return_state else spikes
+    def __init__(self, decay: float = 0.5, threshold: float = 1.0, **options):
+        super().__init__(threshold, **options)
+        self.decay = decay
 
     def extra_repr(self) -> str:
-        decay = self.decay if isinstance(self.decay, (int, float)) else f"tensor{tuple(self.decay.shape)}"
-        return f"decay={decay}, threshold={self.threshold}, reset={self.options['reset']!r}, surrogate={self.options['surrogate']}"
+        return f"decay={self.decay}, {super().extra_repr()}"
 
 
 class IF(LIF):
@@ -55,7 +65,7 @@ class IF(LIF):
         super().__init__(1.0, threshold, **options)
 
 
-class ParametricLIF(LIF):
+class ParametricLIF(_Neurons):
     """:class:`LIF` with a learnable decay, ``sigmoid(decay_logit)`` (after Fang et al., "Incorporating Learnable Membrane Time
     Constant", ICCV 2021; the input is not scaled by 1 - decay).
 
@@ -73,9 +83,7 @@ class ParametricLIF(LIF):
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), **options):
         if not 0 < decay < 1:
             raise ValueError(f"ParametricLIF: expected decay between 0 and 1, got {decay}.")
-        nn.Module.__init__(self)
-        LIF.__init__(self, 0.0, threshold, **options)
-        del self.decay
+        super().__init__(threshold, **options)
         self.decay_logit = nn.Parameter(torch.full(shape, math.log(decay / (1 - decay))))
 
     @property

@@ -1,0 +1,155 @@
+// What all bindings share: layout, allocation, dtypes. Only the stable headers of torch are included, so that one binary works
+// with every torch from 2.10 on.
+//
+// Layout rule (also in spikeops/functional/_layout.py): a tensor (T, ...) whose steps are dense in memory, one after the other,
+// is walked as flat memory (T, N), whatever the order of the other dimensions; everything else is made contiguous first.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "../kernels/args.h"
+
+namespace spikeops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+using Dims = std::vector<int64_t>;
+
+inline Dims sizes_of(const Tensor& x) { return Dims(x.sizes().begin(), x.sizes().end()); }
+inline Dims strides_of(const Tensor& x) { return Dims(x.strides().begin(), x.strides().end()); }
+
+inline int64_t product(const Dims& sizes, size_t from = 0) {
+  int64_t n = 1;
+  for (size_t d = from; d < sizes.size(); ++d) n *= sizes[d];
+  return n;
+}
+
+inline bool is_dense(const Dims& sizes, const Dims& strides, size_t from) {
+  std::vector<std::pair<int64_t, int64_t>> dims;
+  for (size_t d = from; d < sizes.size(); ++d)
+    if (sizes[d] != 1) dims.emplace_back(strides[d], sizes[d]);
+  std::sort(dims.begin(), dims.end());
+  int64_t expected = 1;
+  for (const auto& [stride, size] : dims) {
+    if (stride != expected) return false;
+    expected *= size;
+  }
+  return true;
+}
+
+inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Dims& strides, ScalarType dtype) {
+  int32_t device_type, device_index;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(device_of.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(device_of.get(), &device_index));
+  const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code, device_type, device_index, &handle));
+  return Tensor(handle);
+}
+
+// An absent output.
+inline Tensor nothing(const Tensor& device_of, ScalarType dtype) { return empty_strided(device_of, {0}, {1}, dtype); }
+
+inline Dims contiguous_strides(const Dims& sizes) {
+  Dims strides(sizes.size(), 1);
+  for (size_t d = sizes.size(); d-- > 1;) strides[d - 1] = strides[d] * std::max<int64_t>(sizes[d], 1);
+  return strides;
+}
+
+// `value` in the given layout and dtype: itself if it is so already, else a copy. Broadcasts.
+inline Tensor as_layout(const Tensor& value, const Dims& sizes, const Dims& strides, ScalarType dtype) {
+  if (value.scalar_type() == dtype && sizes_of(value) == sizes && strides_of(value) == strides) return value;
+  Tensor copy = empty_strided(value, sizes, strides, dtype);
+  torch::stable::copy_(copy, value);
+  return copy;
+}
+
+// A tensor (T, ...) that can be walked as (T, N).
+struct Sequence {
+  explicit Sequence(const Tensor& x) : Sequence(x, true) {}
+
+  // A tensor (...) without a time axis, walked as (N).
+  static Sequence one_step(const Tensor& x) { return Sequence(x, false); }
+
+  Tensor tensor;
+  int64_t T, N;
+  Dims step_sizes, step_strides;
+
+  // Uninitialised tensors in the same order of dimensions.
+  Tensor empty_sequence(int64_t steps, ScalarType dtype) const {
+    Dims sizes = step_sizes, strides = step_strides;
+    sizes.insert(sizes.begin(), steps);
+    strides.insert(strides.begin(), N);
+    return empty_strided(tensor, sizes, strides, dtype);
+  }
+  Tensor empty_sequence() const { return empty_sequence(T, tensor.scalar_type()); }
+  Tensor empty_step(ScalarType dtype) const { return empty_strided(tensor, step_sizes, step_strides, dtype); }
+
+  // Another tensor in the layout of this one.
+  Tensor like_sequence(const Tensor& value) const {
+    STD_TORCH_CHECK(sizes_of(value) == sizes_of(tensor), "spikeops: expected a gradient of the shape of its tensor");
+    return as_layout(value, sizes_of(tensor), strides_of(tensor), tensor.scalar_type());
+  }
+  Tensor like_step(const Tensor& value, ScalarType dtype) const { return as_layout(value, step_sizes, step_strides, dtype); }
+
+ private:
+  Sequence(const Tensor& x, bool has_time) : tensor(x) {
+    STD_TORCH_CHECK(!has_time || x.dim() >= 1, "spikeops: expected a tensor (T, ...) with the time steps first, got a 0-d tensor");
+    const Dims sizes = sizes_of(x);
+    const size_t first = has_time ? 1 : 0;
+    T = has_time ? sizes[0] : 1;
+    N = product(sizes, first);
+    const bool steps_follow = !has_time || T == 1 || x.stride(0) == N;
+    if (x.numel() != 0 && !(steps_follow && is_dense(sizes, strides_of(x), first)))
+      tensor = as_layout(x, sizes, contiguous_strides(sizes), x.scalar_type());
+    const Dims strides = strides_of(tensor);
+    step_sizes.assign(sizes.begin() + first, sizes.end());
+    step_strides.assign(strides.begin() + first, strides.end());
+  }
+};
+
+inline DType dtype_of(const char* op, const Tensor& x) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float: return DType::f32;
+    case ScalarType::Double: return DType::f64;
+    case ScalarType::Half: return DType::f16;
+    case ScalarType::BFloat16: return DType::bf16;
+    default: STD_TORCH_CHECK(false, op, ": expected x to be float32, float64, float16 or bfloat16");
+  }
+}
+
+inline SpikeFormat format_of(const char* op, ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return SpikeFormat::f32;
+    case ScalarType::Double: return SpikeFormat::f64;
+    case ScalarType::Half: return SpikeFormat::f16;
+    case ScalarType::BFloat16: return SpikeFormat::bf16;
+    case ScalarType::Bool:
+    case ScalarType::Byte: return SpikeFormat::byte;
+    case ScalarType::Int: return SpikeFormat::int32;
+    case ScalarType::Long: return SpikeFormat::int64;
+    default: STD_TORCH_CHECK(false, op, ": expected spikes to be floating, bool, uint8, int32 or int64");
+  }
+}
+
+inline ScalarType state_type(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline const void* read(const Tensor& x) { return x.const_data_ptr(); }
+inline const void* read(const OptionalTensor& x) { return x ? x->const_data_ptr() : nullptr; }
+inline void* write(const Tensor& x) { return x.mutable_data_ptr(); }
+
+}  // namespace spikeops

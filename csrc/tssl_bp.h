@@ -1,0 +1,30 @@
+// TSSL-BP bindings, for every device.
+#pragma once
+
+#include "common.h"
+
+namespace spikeops {
+
+template <class Backend>
+std::tuple<Tensor, Tensor> tssl_bp_forward(const Tensor& x, double tau_m, double tau_s, double threshold, bool return_spikes) {
+  Backend backend(x);
+  const Sequence in(x);
+  Tensor psc = in.empty_sequence();
+  Tensor spikes = return_spikes ? in.empty_sequence() : nothing(x, x.scalar_type());
+  const TsslBpNeuron neuron{dtype_of("tssl_bp", x), in.T, in.N, tau_m, tau_s, threshold, read(in.tensor)};
+  backend.run(TsslBpForward{neuron, write(psc), return_spikes ? write(spikes) : nullptr});
+  return {psc, spikes};
+}
+
+template <class Backend>
+Tensor tssl_bp_backward(const Tensor& grad_psc, const Tensor& x, double tau_m, double tau_s, double threshold) {
+  Backend backend(x);
+  const Sequence in(x);
+  const Tensor grad = in.like_sequence(grad_psc);
+  Tensor grad_x = in.empty_sequence();
+  const TsslBpNeuron neuron{dtype_of("tssl_bp", x), in.T, in.N, tau_m, tau_s, threshold, read(in.tensor)};
+  backend.run(TsslBpBackward{neuron, read(grad), write(grad_x)});
+  return grad_x;
+}
+
+}  // namespace spikeops

@@ -1,0 +1,83 @@
+// What the CPU kernels share. Included by files that are compiled once per instruction set: everything here has internal
+// linkage, and no templates of the standard library are instantiated, lest the linker pick a copy that this CPU cannot run.
+#pragma once
+
+#include <cstdlib>
+
+#include "kernels.h"
+
+#ifndef SPIKEOPS_ISA
+#define SPIKEOPS_ISA native
+#endif
+
+namespace spikeops::cpu {
+namespace {
+
+// Neurons whose state is kept in L1 while their time steps pass by.
+constexpr int64_t kTile = 1024;
+
+SPIKEOPS_HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Calls body(first neuron, number of neurons) for each tile of [begin, end).
+template <class Body>
+inline void for_each_tile(int64_t begin, int64_t end, int64_t tile, Body body) {
+  for (int64_t n0 = begin; n0 < end; n0 += tile) body(n0, smaller(tile, end - n0));
+}
+
+// Calls body(Data{}) with the C++ type of the data.
+template <class Body>
+inline void with_dtype(DType dtype, Body body) {
+  switch (dtype) {
+    case DType::f32: return body(float{});
+    case DType::f64: return body(double{});
+    case DType::f16: return body(fp16{});
+    case DType::bf16: return body(bf16{});
+  }
+}
+
+template <class Body>
+inline void with_format(SpikeFormat format, Body body) {
+  switch (format) {
+    case SpikeFormat::f32: return body(float{});
+    case SpikeFormat::f64: return body(double{});
+    case SpikeFormat::f16: return body(fp16{});
+    case SpikeFormat::bf16: return body(bf16{});
+    case SpikeFormat::byte: return body(uint8_t{});
+    case SpikeFormat::int32: return body(int32_t{});
+    case SpikeFormat::int64: return body(int64_t{});
+  }
+}
+
+// Uninitialised memory of a call, freed with it.
+template <class S>
+struct Scratch {
+  explicit Scratch(int64_t count) : data(static_cast<S*>(std::aligned_alloc(64, size_t(count * sizeof(S) + 63) / 64 * 64))) {
+    if (!data) std::abort();
+  }
+  ~Scratch() { std::free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  S* data;
+};
+
+// Tile for kernels that keep `rows` numbers per neuron: as many neurons as fit the cache, whole cache lines of them.
+template <class S>
+inline int64_t tile_for(int64_t rows) {
+  constexpr int64_t kCacheBytes = 256 << 10;
+  const int64_t fitting = kCacheBytes / (rows * int64_t(sizeof(S))) / 64 * 64;
+  return fitting < 64 ? 64 : smaller(fitting, kTile);
+}
+
+// A row as numbers of the state's type: the row itself, or its conversion into `buffer`.
+template <class Data, class S>
+SPIKEOPS_HD const S* as_state(const Data* __restrict row, S* __restrict buffer, int64_t n) {
+  if constexpr (sizeof(Data) == sizeof(S)) {
+    return row;
+  } else {
+    for (int64_t i = 0; i < n; ++i) buffer[i] = to_state(row[i]);
+    return buffer;
+  }
+}
+
+}  // namespace
+}  // namespace spikeops::cpu

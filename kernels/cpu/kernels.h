@@ -1,0 +1,31 @@
+// CPU kernels: loops over time and neurons. Each is compiled once per instruction set; kernels() picks the widest that this
+// CPU has. Kernels take a range of neurons, so that the caller can share the work among threads: results never depend on how.
+#pragma once
+
+#include "../args.h"
+
+namespace spikeops::cpu {
+
+struct Kernels {
+  const char* isa;
+  void (*lif_forward)(const LifForward&, int64_t begin, int64_t end);
+  void (*lif_rate_forward)(const LifRateForward&, int64_t begin, int64_t end);
+  void (*lif_backward)(const LifBackward&, int64_t begin, int64_t end);
+  void (*tssl_bp_forward)(const TsslBpForward&, int64_t begin, int64_t end);
+  void (*tssl_bp_backward)(const TsslBpBackward&, int64_t begin, int64_t end);
+  void (*synaptic_filter_forward)(const SynapticFilter&, int64_t begin, int64_t end);
+  void (*synaptic_filter_backward)(const SynapticFilter&, int64_t begin, int64_t end);
+  void (*spike_count)(const SpikeCount&, int64_t begin, int64_t end);
+  void (*packed_count)(const PackedCount&, int64_t begin, int64_t end);
+  void (*pack_spikes)(const Pack&, int64_t begin, int64_t end);
+  void (*unpack_spikes)(const Pack&, int64_t begin, int64_t end);
+  void (*poisson_encode)(const PoissonEncode&, int64_t begin, int64_t end);
+  void (*latency_encode)(const LatencyEncode&, int64_t begin, int64_t end);
+  void (*row_sum_blocks)(const RowSum&, int64_t begin, int64_t end);  // a range of rows * blocks
+  void (*row_sum_rows)(const RowSum&, int64_t begin, int64_t end);    // a range of rows, after all blocks
+};
+
+// The table for this CPU. SPIKEOPS_CPU_ISA=v2|v3|v4 in the environment asks for a narrower one.
+const Kernels& kernels();
+
+}  // namespace spikeops::cpu

@@ -1,0 +1,235 @@
+// Multi-step LIF: spikes, firing rate, and the backward pass of both.
+#include "common.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+template <class Body>
+inline void with_reset(int reset, Body body) {
+  switch (static_cast<Reset>(reset)) {
+    case Reset::subtract: return body.template operator()<Reset::subtract>();
+    case Reset::to: return body.template operator()<Reset::to>();
+    case Reset::none: return body.template operator()<Reset::none>();
+  }
+}
+
+template <class Data>
+struct Inputs {
+  using S = State<Data>;
+  explicit Inputs(const LifNeuron& n)
+      : p(lif_params<S>(n)), T(n.T), N(n.N), x(static_cast<const Data*>(n.x)),
+        decay_per_neuron(static_cast<const S*>(n.decay_per_neuron)), v_init(static_cast<const S*>(n.v_init)) {}
+
+  void initial_membrane(S* __restrict v, int64_t n0, int64_t n) const {
+    for (int64_t i = 0; i < n; ++i) v[i] = v_init ? v_init[n0 + i] : S(0);
+  }
+  void decays(S* __restrict decay, int64_t n0, int64_t n) const {
+    for (int64_t i = 0; i < n; ++i) decay[i] = decay_per_neuron ? decay_per_neuron[n0 + i] : p.decay;
+  }
+
+  const LifParams<S> p;
+  const int64_t T, N;
+  const Data* x;
+  const S* decay_per_neuron;
+  const S* v_init;
+};
+
+// One time step of a tile. Parameters are copied to locals: read through a struct they would keep the loop from vectorising.
+template <Reset reset, class Data, class S, class Emit>
+inline void step(const LifParams<S>& p, const Data* __restrict x, const S* __restrict decay, S* __restrict v, int64_t n, Emit emit) {
+  const S input_scale = p.input_scale, v_rest = p.v_rest, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
+  for (int64_t i = 0; i < n; ++i) {
+    const S u = lif_membrane(v[i], to_state(x[i]), decay[i], input_scale, v_rest);
+    const bool spike = u >= fire_level;
+    v[i] = lif_reset<reset>(u, spike, reset_amount, v_reset);
+    emit(i, u, spike);
+  }
+}
+
+template <class Data, Reset reset>
+void forward(const LifForward& a, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const Inputs<Data> in(a.neuron);
+  const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
+  for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
+    alignas(64) S v[kTile], decay[kTile];
+    in.initial_membrane(v, n0, n);
+    in.decays(decay, n0, n);
+    for (int64_t t = 0; t < in.T; ++t) {
+      Data* __restrict spikes = static_cast<Data*>(a.spikes) + t * in.N + n0;
+      step<reset>(in.p, in.x + t * in.N + n0, decay, v, n, [=](int64_t i, S, bool spike) { spikes[i] = spike ? one : zero; });
+    }
+    S* __restrict v_last = static_cast<S*>(a.v_last) + n0;
+    for (int64_t i = 0; i < n; ++i) v_last[i] = v[i];
+  });
+}
+
+template <class Data, Reset reset>
+void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const Inputs<Data> in(a.neuron);
+  const bool weighted = static_cast<Weighting>(a.weighting) == Weighting::decay;
+  for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
+    alignas(64) S v[kTile], decay[kTile], spikes[kTile], weight[kTile];
+    in.initial_membrane(v, n0, n);
+    in.decays(decay, n0, n);
+    for (int64_t i = 0; i < n; ++i) spikes[i] = weight[i] = S(0);
+    S* const __restrict s = spikes;
+    S* const __restrict w = weight;
+    const S* const __restrict d = decay;
+    for (int64_t t = 0; t < in.T; ++t) {
+      const Data* x = in.x + t * in.N + n0;
+      if (weighted) {
+        step<reset>(in.p, x, d, v, n, [=](int64_t i, S, bool spike) {
+          RateSums<S> sums{s[i], w[i], S(0), S(0)};
+          rate_step(sums, spike, d[i]);
+          s[i] = sums.spikes;
+          w[i] = sums.weight;
+        });
+      } else {
+        step<reset>(in.p, x, d, v, n, [=](int64_t i, S, bool spike) { s[i] += spike ? S(1) : S(0); });
+      }
+    }
+    Data* __restrict rate = static_cast<Data*>(a.rate) + n0;
+    for (int64_t i = 0; i < n; ++i) rate[i] = from_state<Data>(s[i] / (weighted ? w[i] : S(in.T)));
+  });
+}
+
+template <class S, Surrogate kind>
+inline void derivative_row(const S* __restrict u, S* __restrict derivative, int64_t n, S threshold, S scale, S peak) {
+  for (int64_t i = 0; i < n; ++i) derivative[i] = surrogate_derivative<kind>(u[i] - threshold, scale, peak);
+}
+
+template <class S>
+void derivative_row(int kind, const S* u, S* derivative, int64_t n, S threshold, S scale, S peak) {
+  switch (static_cast<Surrogate>(kind)) {
+    case Surrogate::atan: return derivative_row<S, Surrogate::atan>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::sigmoid: return derivative_row<S, Surrogate::sigmoid>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::exponential: return derivative_row<S, Surrogate::exponential>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::fast_sigmoid: return derivative_row<S, Surrogate::fast_sigmoid>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::triangle: return derivative_row<S, Surrogate::triangle>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::rectangle: return derivative_row<S, Surrogate::rectangle>(u, derivative, n, threshold, scale, peak);
+    case Surrogate::gaussian: return derivative_row<S, Surrogate::gaussian>(u, derivative, n, threshold, scale, peak);
+  }
+}
+
+// What the backward pass keeps of a tile: the membrane potential at all time steps, and a few rows.
+template <class S>
+struct BackwardTile {
+  explicit BackwardTile(int64_t T, int64_t tile)
+      : memory((T + 7) * tile), u(memory.data), v(u + T * tile), decay(v + tile), grad_v(decay + tile), grad_decay(grad_v + tile),
+        derivative(grad_decay + tile), grad_spike(derivative + tile), rate_weight(grad_spike + tile) {}
+  Scratch<S> memory;
+  S *u, *v, *decay, *grad_v, *grad_decay, *derivative, *grad_spike, *rate_weight;
+};
+
+// Gradient of the rate: turns grad_rate into the weight of each time step's spike, starting with the last, and into the
+// part of the decay's gradient that comes from the weights.
+template <class Data, class S>
+void start_rate_gradient(const LifBackward& a, const Inputs<Data>& in, BackwardTile<S>& tile, int64_t stride, int64_t n0, int64_t n) {
+  const Data* __restrict grad_rate = static_cast<const Data*>(a.grad_rate) + n0;
+  if (static_cast<Weighting>(a.weighting) == Weighting::mean) {
+    for (int64_t i = 0; i < n; ++i) tile.rate_weight[i] = to_state(grad_rate[i]) / S(in.T);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    RateSums<S> sums{};
+    for (int64_t t = 0; t < in.T; ++t) rate_step(sums, tile.u[t * stride + i] >= in.p.fire_level, tile.decay[i]);
+    const S g = to_state(grad_rate[i]);
+    tile.rate_weight[i] = g / sums.weight;
+    tile.grad_decay[i] = g * rate_decay_derivative(sums);
+  }
+}
+
+template <Reset reset, class Data, class S>
+inline void backward_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, const S* __restrict grad_spike,
+                         Data* __restrict grad_x, int64_t n) {
+  const S input_scale = p.input_scale, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
+  const bool detach_reset = p.detach_reset;
+  S* __restrict grad_v = tile.grad_v;
+  const S* __restrict decay = tile.decay;
+  S* __restrict derivative = tile.derivative;  // overwritten by the gradient of u, which the decay's gradient needs
+  for (int64_t i = 0; i < n; ++i) {
+    const S grad_u = lif_grad_membrane<reset>(grad_spike[i], grad_v[i], u[i], u[i] >= fire_level, derivative[i], reset_amount,
+                                              v_reset, detach_reset);
+    grad_x[i] = from_state<Data>(input_scale * grad_u);
+    grad_v[i] = grad_u * decay[i];
+    derivative[i] = grad_u;
+  }
+}
+
+// Adds grad_u * d u / d decay. `u` is that of the time step before, or null at the first.
+template <Reset reset, class S>
+inline void decay_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, int64_t n) {
+  const S v_rest = p.v_rest, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
+  const S* __restrict grad_u = tile.derivative;
+  const S* __restrict v_init = tile.v;
+  S* __restrict grad_decay = tile.grad_decay;
+  for (int64_t i = 0; i < n; ++i) {
+    const S v = u ? lif_reset<reset>(u[i], u[i] >= fire_level, reset_amount, v_reset) : v_init[i];
+    grad_decay[i] += grad_u[i] * (v - v_rest);
+  }
+}
+
+template <class Data, Reset reset>
+void backward(const LifBackward& a, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const Inputs<Data> in(a.neuron);
+  const int64_t T = in.T, N = in.N;
+  const S scale = S(a.surrogate_scale), peak = S(a.surrogate_peak);
+  const bool weighted = a.grad_rate && static_cast<Weighting>(a.weighting) == Weighting::decay;
+  const int64_t stride = tile_for<S>(T + 7);
+  BackwardTile<S> tile(T, stride);
+  for_each_tile(begin, end, stride, [&](int64_t n0, int64_t n) {
+    in.initial_membrane(tile.v, n0, n);
+    in.decays(tile.decay, n0, n);
+    for (int64_t t = 0; t < T; ++t) {
+      S* __restrict u_row = tile.u + t * stride;
+      step<reset>(in.p, in.x + t * N + n0, tile.decay, tile.v, n, [=](int64_t i, S u, bool) { u_row[i] = u; });
+    }
+    in.initial_membrane(tile.v, n0, n);
+
+    const S* grad_v_last = static_cast<const S*>(a.grad_v_last);
+    for (int64_t i = 0; i < n; ++i) tile.grad_v[i] = grad_v_last ? grad_v_last[n0 + i] : S(0);
+    for (int64_t i = 0; i < n; ++i) tile.grad_decay[i] = tile.grad_spike[i] = S(0);
+    if (a.grad_rate) start_rate_gradient(a, in, tile, stride, n0, n);
+
+    for (int64_t t = T - 1; t >= 0; --t) {
+      const S* grad_spike = tile.grad_spike;
+      if (a.grad_rate) grad_spike = tile.rate_weight;
+      else if (a.grad_spikes) grad_spike = as_state(static_cast<const Data*>(a.grad_spikes) + t * N + n0, tile.grad_spike, n);
+      const S* u = tile.u + t * stride;
+      derivative_row(a.surrogate, u, tile.derivative, n, in.p.threshold, scale, peak);
+      backward_row<reset>(in.p, tile, u, grad_spike, static_cast<Data*>(a.grad_x) + t * N + n0, n);
+      if (a.grad_decay) decay_row<reset>(in.p, tile, t ? u - stride : nullptr, n);
+      if (weighted)
+        for (int64_t i = 0; i < n; ++i) tile.rate_weight[i] *= tile.decay[i];
+    }
+    if (S* out = static_cast<S*>(a.grad_decay))
+      for (int64_t i = 0; i < n; ++i) out[n0 + i] = tile.grad_decay[i];
+    if (S* out = static_cast<S*>(a.grad_v_init))
+      for (int64_t i = 0; i < n; ++i) out[n0 + i] = tile.grad_v[i];
+  });
+}
+
+}  // namespace
+
+void lif_forward(const LifForward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    with_reset(a.neuron.reset, [&]<Reset reset>() { forward<decltype(data), reset>(a, begin, end); });
+  });
+}
+
+void lif_rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    with_reset(a.neuron.reset, [&]<Reset reset>() { rate_forward<decltype(data), reset>(a, begin, end); });
+  });
+}
+
+void lif_backward(const LifBackward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    with_reset(a.neuron.reset, [&]<Reset reset>() { backward<decltype(data), reset>(a, begin, end); });
+  });
+}
+
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -1,0 +1,48 @@
+// The kernels of one instruction set, by name.
+#include "common.h"
+
+#define SPIKEOPS_JOIN_(a, b) a##b
+#define SPIKEOPS_JOIN(a, b) SPIKEOPS_JOIN_(a, b)
+#define SPIKEOPS_STRING_(a) #a
+#define SPIKEOPS_STRING(a) SPIKEOPS_STRING_(a)
+
+namespace spikeops::cpu {
+namespace SPIKEOPS_ISA {
+void lif_forward(const LifForward&, int64_t, int64_t);
+void lif_rate_forward(const LifRateForward&, int64_t, int64_t);
+void lif_backward(const LifBackward&, int64_t, int64_t);
+void tssl_bp_forward(const TsslBpForward&, int64_t, int64_t);
+void tssl_bp_backward(const TsslBpBackward&, int64_t, int64_t);
+void synaptic_filter_forward(const SynapticFilter&, int64_t, int64_t);
+void synaptic_filter_backward(const SynapticFilter&, int64_t, int64_t);
+void spike_count(const SpikeCount&, int64_t, int64_t);
+void packed_count(const PackedCount&, int64_t, int64_t);
+void pack_spikes(const Pack&, int64_t, int64_t);
+void unpack_spikes(const Pack&, int64_t, int64_t);
+void poisson_encode(const PoissonEncode&, int64_t, int64_t);
+void latency_encode(const LatencyEncode&, int64_t, int64_t);
+void row_sum_blocks(const RowSum&, int64_t, int64_t);
+void row_sum_rows(const RowSum&, int64_t, int64_t);
+}  // namespace SPIKEOPS_ISA
+
+extern const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA);
+const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
+    SPIKEOPS_STRING(SPIKEOPS_ISA),
+    SPIKEOPS_ISA::lif_forward,
+    SPIKEOPS_ISA::lif_rate_forward,
+    SPIKEOPS_ISA::lif_backward,
+    SPIKEOPS_ISA::tssl_bp_forward,
+    SPIKEOPS_ISA::tssl_bp_backward,
+    SPIKEOPS_ISA::synaptic_filter_forward,
+    SPIKEOPS_ISA::synaptic_filter_backward,
+    SPIKEOPS_ISA::spike_count,
+    SPIKEOPS_ISA::packed_count,
+    SPIKEOPS_ISA::pack_spikes,
+    SPIKEOPS_ISA::unpack_spikes,
+    SPIKEOPS_ISA::poisson_encode,
+    SPIKEOPS_ISA::latency_encode,
+    SPIKEOPS_ISA::row_sum_blocks,
+    SPIKEOPS_ISA::row_sum_rows,
+};
+
+}  // namespace spikeops::cpu
