@@ -122,6 +122,14 @@ class Batches:
         count = len(self.split)
         order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
         device = self.split.labels.device
+        augmentation = self._augmentation()
         for start in range(0, count, self.batch_size):
             index = order[start : start + self.batch_size][self.rank :: self.world_size].to(device)
-            yield self.split.batch(index, self.generator), self.split.labels[index]
+            yield self.split.batch(index, augmentation), self.split.labels[index]
+
+    def _augmentation(self) -> torch.Generator | None:
+        """A generator for one epoch of this process. The shuffling one must stay the same in all of them."""
+        if self.generator is None:
+            return None
+        seed = torch.randint(2**62, (), generator=self.generator).item()
+        return torch.Generator().manual_seed(seed + self.rank)

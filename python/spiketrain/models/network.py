@@ -87,8 +87,9 @@ class SpikingNetwork(nn.Module):
         return RepeatInTime.apply(x, self.static_gain.to(x.dtype)) if is_static else x
 
     def neurons(self) -> dict[str, nn.Module]:
-        """The spiking stages by name, in the order of the forward pass."""
-        return {name: stage for name, stage in self.stages.items() if name.startswith("neuron")}
+        """The layers of neurons in the order of the forward pass, by the name of the weights before them."""
+        names = list(self.stages)
+        return {names[i - 1]: self.stages[name] for i, name in enumerate(names) if name.startswith("neuron")}
 
 
 def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig) -> nn.Module:

@@ -1,0 +1,84 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, in one file that is whole or absent.
+
+A checkpoint is an ordinary ``torch.save`` archive of tensors, containers and numbers, so that
+``torch.load(path, weights_only=True)`` reads it. Its checksums are verified before it is trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spiketrain.errors import UserError
+from spiketrain.files import write_atomically
+
+FORMAT = 1
+FIELDS = {"format", "config", "epoch", "step", "method", "random", "history"}
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` (the keys of `FIELDS` but the format) in the place of `path`, atomically."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: it is missing, truncated, damaged, or of another format.
+    """
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}")
+    try:
+        # PyTorch's reader skips the checksums of the archive, so a flipped bit in a weight would go unnoticed.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"checksum of {damaged} does not match")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive can raise almost anything
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not FIELDS <= content.keys():
+        raise UserError(f"{path} is no spiketrain checkpoint of format {FORMAT}")
+    return content
+
+
+def random_state(generator: torch.Generator) -> dict[str, Any]:
+    """State of every random number generator a run can touch, and of the one that shuffles the data."""
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "python": [version, list(words), gauss],
+        "batches": generator.get_state(),
+    }
+
+
+def restore_random_state(state: dict[str, Any], generator: torch.Generator) -> None:
+    """The inverse of `random_state`."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    generator.set_state(state["batches"])
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

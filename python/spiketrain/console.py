@@ -1,0 +1,62 @@
+"""What a run prints: a row of a table per epoch, and on a terminal a progress bar that disappears when the epoch ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+HEADER = "epoch   train loss   train acc.   test acc.         lr   train s   test s"
+
+
+class Console:
+    """Prints to standard output; silent in all but the main process of a distributed run.
+
+    Args:
+        progress: "auto" (a bar on a terminal only), "on" or "off"
+        quiet: print nothing at all
+    """
+
+    def __init__(self, progress: str = "auto", quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.has_bar = not quiet and (progress == "on" or (progress == "auto" and sys.stdout.isatty()))
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def header(self) -> None:
+        self.say(HEADER)
+
+    def row(self, metrics: dict[str, float], is_best: bool) -> None:
+        self.say(
+            f"{metrics['epoch']:5d} {metrics['train_loss']:12.5g} {100 * metrics['train_accuracy']:10.2f} % "
+            f"{100 * metrics['test_accuracy']:9.2f} % {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
+            f"{metrics['test_seconds']:8.1f}{'  best' if is_best else ''}"
+        )
+
+    def track(self, batches: Iterable[Item], total: int, title: str, note: Callable[[], str]) -> Iterator[Item]:
+        """The batches, with a progress bar that shows ``note()`` a few times a second."""
+        with self._bar(total, title) as advance:
+            shown = 0.0
+            for batch in batches:
+                yield batch
+                now = time.monotonic()
+                advance(note() if self.has_bar and now - shown > 0.3 else None)
+                if now - shown > 0.3:
+                    shown = now
+
+    @contextlib.contextmanager
+    def _bar(self, total: int, title: str) -> Iterator[Callable[[str | None], Any]]:
+        if not self.has_bar:
+            yield lambda note: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
+        with Progress(*columns, transient=True) as progress:
+            task = progress.add_task(title, total=total, note="")
+            yield lambda note: progress.update(task, advance=1, **({} if note is None else {"note": note}))

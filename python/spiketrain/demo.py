@@ -1,0 +1,52 @@
+"""``python -m spiketrain.demo``: trains TSSL-BP and BPTT on the embedded digits and shows what came out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from spiketrain import presets
+from spiketrain.bench import step_times
+from spiketrain.config import load_config
+from spiketrain.rundir import RunDirectory
+from spiketrain.trainer import Trainer
+
+PRESETS = ("tsslbp-digits", "bptt-digits")
+
+
+def main() -> int:
+    """Train each preset into a fresh runs/demo/<preset>-<n>, then print a table of the results."""
+    rows, pictures = [], []
+    for preset in PRESETS:
+        config = load_config(presets.load(preset), ["--trainer.out", str(_fresh(Path("runs/demo"), preset))])
+        started = time.perf_counter()
+        run = RunDirectory.create(config)
+        best = Trainer(config).fit(run)
+        seconds = time.perf_counter() - started
+        speedup = step_times(config, seconds=4).speedup
+        rows.append((preset, f"{100 * best['test_accuracy']:.2f} %", f"{seconds:.1f}", f"{speedup:.1f} x"))
+        pictures += [run.path / "curve.png", run.path / "raster.png"]
+        print()
+    _print_table(("method", "test accuracy", "seconds", "training step, fused against reference"), rows)
+    print("\nPictures:")
+    for path in pictures:
+        print(f"  {path}")
+    return 0
+
+
+def _fresh(parent: Path, preset: str) -> Path:
+    n = 1
+    while (parent / f"{preset}-{n}").exists():
+        n += 1
+    return parent / f"{preset}-{n}"
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in (header, tuple("-" * width for width in widths), *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

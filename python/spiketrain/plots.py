@@ -1,0 +1,133 @@
+"""The pictures of a run: curve.png (loss and accuracy over the epochs) and raster.png (spikes of all layers for a sample)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spiketrain.config import Config
+from spiketrain.data.base import Dataset
+from spiketrain.files import write_atomically
+from spiketrain.method import Method
+
+INK, GREY = "#22303c", "#9aa5b1"
+BLUE, ORANGE = "#2a6fbb", "#e07a1f"
+LAYER_COLOURS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]
+NEURONS_SHOWN = 150
+
+
+def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> None:
+    """Loss and accuracy per epoch, with the published figure where the preset names one."""
+    figure = _figure(10, 4)
+    epochs = [row["epoch"] for row in history]
+    style = dict(marker="o", markersize=3) if len(epochs) <= 40 else {}
+
+    loss = figure.add_subplot(1, 2, 1)
+    loss.plot(epochs, [row["train_loss"] for row in history], color=BLUE, **style)
+    if all(row["train_loss"] > 0 for row in history):
+        loss.set_yscale("log")
+        for axis_part in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
+            axis_part("{x:g}")
+    _label(loss, "training loss (mean over steps)", "epoch", "loss")
+
+    accuracy = figure.add_subplot(1, 2, 2)
+    accuracy.plot(epochs, [100 * row["train_accuracy"] for row in history], color=GREY, label="training", **style)
+    accuracy.plot(epochs, [100 * row["test_accuracy"] for row in history], color=ORANGE, label="test", **style)
+    if config.published.mean is not None:
+        accuracy.axhline(config.published.mean, color=INK, linewidth=0.8, linestyle="--", label=f"published mean {config.published.mean:.2f} %")
+    best = max(history, key=lambda row: row["test_accuracy"])
+    accuracy.legend(frameon=False, loc="lower right")
+    _label(accuracy, f"accuracy: best test {100 * best['test_accuracy']:.2f} % in epoch {best['epoch']}", "epoch", "%")
+
+    for axes in (loss, accuracy):
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(color="#e6e9ec", linewidth=0.6)
+    figure.suptitle(config.preset, x=0.01, ha="left", color=INK, fontweight="bold")
+    _save(figure, path)
+
+
+def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) -> None:
+    """One test sample: the input, the scores of the classes, and which neurons of each layer fire at which time step."""
+    index = torch.zeros(1, dtype=torch.int64, device=dataset.test.labels.device)
+    inputs, label = dataset.test.batch(index), dataset.test.labels[0].item()
+    trains = {name: spikes[:, 0].flatten(1).float().cpu() for name, spikes in method.spike_trains(inputs).items()}
+    scores = method.scores(inputs)[0].float().cpu()
+
+    figure = _figure(11, 1.2 + 1.7 * len(trains))
+    grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.4], height_ratios=[1, 1])
+    _draw_input(figure.add_subplot(grid[0, 0]), inputs, label)
+    _draw_scores(figure.add_subplot(grid[1, 0]), scores, label)
+    rasters = grid[:, 1].subgridspec(len(trains), 1)
+    for i, (name, spikes) in enumerate(trains.items()):
+        axes = figure.add_subplot(rasters[i])
+        _draw_raster(axes, name, spikes, LAYER_COLOURS[i % len(LAYER_COLOURS)])
+        if i == len(trains) - 1:
+            axes.set_xlabel("time step")
+    figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
+    _save(figure, path)
+
+
+def _draw_input(axes, inputs: Tensor, label: int) -> None:
+    # Events are shown as their mean over time and polarity.
+    image = inputs[0] if inputs.dim() == 4 else inputs.mean(0)[0].mean(0, keepdim=True)
+    image = image.float().cpu()
+    image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-6)
+    axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray_r" if len(image) == 1 else None, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(f"input, class {label}", color=INK, fontsize=10, loc="left")
+
+
+def _draw_scores(axes, scores: Tensor, label: int) -> None:
+    """The largest scores, at most ten, the right class in colour."""
+    top = sorted(scores.topk(min(10, len(scores))).indices.tolist())
+    axes.barh([str(k) for k in top], scores[top].tolist(), color=[ORANGE if k == label else GREY for k in top])
+    axes.invert_yaxis()
+    _label(axes, f"prediction: class {scores.argmax().item()}", "score", "class")
+
+
+def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
+    """Spikes (T, neurons) as a field of time steps and neurons. Of large layers, evenly spread neurons that fire."""
+    from matplotlib.colors import ListedColormap
+
+    steps, neurons = spikes.shape
+    fires = spikes.any(0).nonzero().flatten()
+    shown = fires if neurons > NEURONS_SHOWN else torch.arange(neurons)
+    shown = shown[torch.linspace(0, max(len(shown) - 1, 0), min(len(shown), NEURONS_SHOWN)).long()]
+    field = spikes[:, shown].t().numpy() if len(shown) else torch.zeros(1, steps).numpy()
+    extent = (0.5, steps + 0.5, len(field), 0)
+    axes.imshow(field, aspect="auto", interpolation="nearest", cmap=ListedColormap(["#f7f8fa", colour]), vmin=0, vmax=1, extent=extent)
+    if steps <= 40:  # few steps: wide cells, with gaps between them
+        for t in range(steps + 1):
+            axes.axvline(t + 0.5, color="white", linewidth=120 / steps)
+    if steps <= 20:
+        axes.set_xticks(range(1, steps + 1))
+    axes.set_yticks([i + 0.5 for i in range(neurons)] if neurons <= 10 else [], labels=range(neurons) if neurons <= 10 else [])
+    rate = 100 * spikes.mean().item()
+    drawn = f"{len(shown)} of {len(fires)} that fire drawn" if len(shown) < neurons else "all drawn"
+    _label(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neurons")
+
+
+def _figure(width: float, height: float):
+    # The object interface, not pyplot: no global state, no window system.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _label(axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.tick_params(colors=INK, labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _save(figure, path: Path) -> None:
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))

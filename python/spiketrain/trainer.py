@@ -1,0 +1,209 @@
+"""The loop that all methods share: epochs of training and testing, checkpoints, metrics, pictures."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spiketrain import checkpoint, data, distributed, methods, plots
+from spiketrain.config import Config
+from spiketrain.console import Console
+from spiketrain.data.base import Batches, Dataset
+from spiketrain.errors import UserError
+from spiketrain.method import Method
+from spiketrain.rundir import RunDirectory
+
+
+class Trainer:
+    """Trains the method of a configuration on its data set.
+
+    Args:
+        config: the run
+        console: where to print; by default as `trainer.progress` says
+
+    Building one seeds all random number generators and loads the data, so that nothing is written if that fails.
+    """
+
+    def __init__(self, config: Config, console: Console | None = None) -> None:
+        self.config = config
+        if config.trainer.threads:
+            torch.set_num_threads(config.trainer.threads)
+        self.device = pick_device(config.trainer.device)
+        distributed.start(self.device)
+        self.console = console or Console(config.trainer.progress, quiet=not distributed.is_main())
+        self.dataset = load_data(config, self.device)
+        checkpoint.seed_everything(config.seed)
+        self.method = build_method(config, self.dataset, self.device)
+        self.shuffling = torch.Generator().manual_seed(config.seed)
+        self.epoch = 0  # complete epochs
+        self.step = 0  # training steps in them
+        self.history: list[dict[str, float]] = []
+        self._part_from_other_processes()
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go back to the state of a checkpoint.
+
+        Raises:
+            UserError: the checkpoint belongs to another network or method.
+        """
+        try:
+            self.method.load_state_dict(content["method"])
+            checkpoint.restore_random_state(content["random"], self.shuffling)
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise UserError(f"the checkpoint does not fit the configuration: {error}") from None
+        self.epoch, self.step, self.history = content["epoch"], content["step"], content["history"]
+        self._part_from_other_processes()
+
+    def fit(self, run: RunDirectory) -> dict[str, float]:
+        """Train until `trainer.epochs` epochs are complete and return the metrics of the best one.
+
+        The first checkpoint is written before the first step, so a run can be resumed from any moment on.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        is_main = distributed.is_main()
+        if is_main:
+            run.clean()
+            if not self.history:
+                run.save(self._content(), is_best=False)
+            run.write_metrics(self.history)
+        events = SummaryWriter(str(run.path), purge_step=self.epoch + 1) if is_main else None
+        parameters = sum(p.numel() for p in self.method.network.parameters())
+        train, test = len(self.dataset.train), len(self.dataset.test)
+        self.console.say(f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}")
+        self.console.say(f"run directory {run.path}")
+        self.console.header()
+        try:
+            while self.epoch < self.config.trainer.epochs:
+                metrics = self._run_epoch(self.epoch + 1)
+                is_best = metrics["test_accuracy"] > self.best["test_accuracy"] if self.history else True
+                self.epoch += 1
+                self.history.append(metrics)
+                if is_main:
+                    run.save(self._content(), is_best)
+                    self.console.row(metrics, is_best)
+                    for name in metrics.keys() - {"epoch"}:
+                        events.add_scalar(name.replace("_", "/", 1), metrics[name], self.epoch)
+                    events.flush()
+        finally:
+            if is_main:
+                events.close()
+                if self.history:
+                    plots.save_curve(self.history, self.config, run.path / "curve.png")
+        if is_main and self.history:
+            plots.save_raster(self.method, self.dataset, self.config, run.path / "raster.png")
+        return self.best
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Metrics of the epoch with the highest test accuracy, the first one if several have it."""
+        if not self.history:
+            raise UserError("no epoch is complete: set trainer.epochs to 1 or more")
+        return max(self.history, key=lambda metrics: metrics["test_accuracy"])
+
+    def test_accuracy(self) -> float:
+        """Share of the test samples that the network gets right."""
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
+            if len(labels):
+                correct += (self.method.scores(inputs).argmax(1) == labels).sum()
+        distributed.add_up([correct])
+        return correct.item() / len(self.dataset.test)
+
+    def _run_epoch(self, epoch: int) -> dict[str, float]:
+        started = time.perf_counter()
+        learning_rate = self.method.start_epoch(epoch)
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        steps = 0
+        size = self.config.trainer.batch_size
+        count = len(self.dataset.train)
+        for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, lambda: f"loss {loss.item() / max(steps, 1):.4g}"):
+            result = self.method.training_step(inputs, labels, batch_size=min(size, count - steps * size))
+            loss += result.loss
+            correct += result.correct
+            steps += 1
+        distributed.add_up([loss, correct])
+        self.step += steps
+        mean_loss = loss.item() / steps
+        if not math.isfinite(mean_loss):
+            raise UserError(f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr")
+        trained = time.perf_counter()
+        accuracy = self.test_accuracy()
+        return {
+            "epoch": epoch,
+            "train_loss": mean_loss,
+            "train_accuracy": correct.item() / count,
+            "test_accuracy": accuracy,
+            "learning_rate": learning_rate,
+            "train_seconds": round(trained - started, 3),
+            "test_seconds": round(time.perf_counter() - trained, 3),
+        }
+
+    def _part_from_other_processes(self) -> None:
+        """Let every process but the main one draw its own dropout masks: up to here all have the same random numbers."""
+        if not distributed.is_main():
+            torch.manual_seed(hash((self.config.seed, self.epoch, distributed.rank())))
+
+    def _track(self, split, title: str, generator: torch.Generator | None, batch_size: int, note=lambda: ""):
+        batches = Batches(split, batch_size, generator, distributed.rank(), distributed.world_size())
+        return self.console.track(batches, len(batches), title, note)
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "config": self.config.to_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "random": checkpoint.random_state(self.shuffling),
+            "history": self.history,
+        }
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `trainer.device` names; with several processes, cuda means one GPU each.
+
+    Raises:
+        UserError: no such device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"trainer.device: expected cpu, cuda or cuda:N, got {name}")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("trainer.device: this PyTorch sees no CUDA device; use --trainer.device cpu")
+        device = torch.device("cuda", distributed.local_rank() if device.index is None else device.index)
+        if device.index >= torch.cuda.device_count():
+            raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
+        torch.cuda.set_device(device)
+    return device
+
+
+def load_data(config: Config, device: torch.device) -> Dataset:
+    """The data set of a run, its tensors on `device`."""
+    dataset = data.load(config)
+    dataset.train, dataset.test = dataset.train.to(device), dataset.test.to(device)
+    return dataset
+
+
+def build_method(config: Config, dataset: Dataset, device: torch.device) -> Method:
+    """The method of a run with fresh weights.
+
+    Raises:
+        UserError: the options cannot be met, for example a network with fewer outputs than classes.
+    """
+    try:
+        return methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, device)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"cannot build the network: {error}") from None
+
+
+def first_batch(dataset: Dataset, size: int) -> tuple[Tensor, Tensor]:
+    """The first training samples as they are, for measurements and pictures."""
+    return next(iter(Batches(dataset.train, size)))
