@@ -4,7 +4,7 @@
 >>> spikes, v = SF.lif(torch.rand(8, 32, 100), decay=0.5)
 """
 
-__version__ = "0.1.0"
+from spikeops._version import __version__
 
 from spikeops import surrogate
 from spikeops._backend import backend, set_backend

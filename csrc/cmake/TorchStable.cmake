@@ -1,0 +1,30 @@
+# Bindings on torch's stable headers. They resolve against the libtorch that is already loaded; what is linked is an empty
+# library of the same name, so that the build needs headers only and the result carries no path.
+function(_spikeops_torch_stub name)
+  if(TARGET stub_${name})
+    return()
+  endif()
+  file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/stub/empty.cpp "")
+  add_library(stub_${name} SHARED ${CMAKE_CURRENT_BINARY_DIR}/stub/empty.cpp)
+  set_target_properties(stub_${name} PROPERTIES OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/stub)
+endfunction()
+
+# spikeops_torch_binding(target torch_cpu [torch_cuda])
+function(spikeops_torch_binding target)
+  target_include_directories(${target} SYSTEM PRIVATE ${SPIKEOPS_TORCH_INCLUDE})
+  target_compile_definitions(
+    ${target} PRIVATE TORCH_STABLE_ONLY TORCH_TARGET_VERSION=0x020a000000000000
+                      SPIKEOPS_COMPILER="${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
+                      SPIKEOPS_FLAGS="$<JOIN:${SPIKEOPS_KERNEL_FLAGS}, >" SPIKEOPS_TORCH_VERSION="${SPIKEOPS_TORCH_VERSION}")
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  foreach(name IN LISTS ARGN)
+    _spikeops_torch_stub(${name})
+    target_link_libraries(${target} PRIVATE stub_${name})
+  endforeach()
+  if(APPLE)
+    target_link_options(${target} PRIVATE -undefined dynamic_lookup)
+  else()
+    target_link_options(${target} PRIVATE -Wl,--no-as-needed -Wl,-z,lazy -Wl,--exclude-libs,ALL)
+  endif()
+  set_target_properties(${target} PROPERTIES SKIP_BUILD_RPATH ON INSTALL_RPATH "")
+endfunction()
