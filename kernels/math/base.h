@@ -6,6 +6,8 @@
 #include <cstring>
 
 #if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #define SPIKEOPS_HD __host__ __device__ __forceinline__ static
 #else
 #define SPIKEOPS_HD static inline __attribute__((always_inline))
@@ -14,7 +16,7 @@
 namespace spikeops {
 
 // Storage formats of the 16-bit types. Conversions are integer arithmetic, so that compilers vectorise them and every
-// backend rounds alike (to nearest, ties to even).
+// backend rounds alike (to nearest, ties to even). CUDA devices do the same in one instruction.
 struct bf16 { uint16_t bits; };
 struct fp16 { uint16_t bits; };
 
@@ -42,6 +44,9 @@ SPIKEOPS_HD float to_state(float x) { return x; }
 SPIKEOPS_HD double to_state(double x) { return x; }
 SPIKEOPS_HD float to_state(bf16 x) { return bits_float(uint32_t(x.bits) << 16); }
 SPIKEOPS_HD float to_state(fp16 x) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(x.bits));
+#else
   const uint32_t sign = uint32_t(x.bits & 0x8000u) << 16;
   const uint32_t magnitude = uint32_t(x.bits & 0x7fffu) << 13;
   // Normal and subnormal numbers: shift into place, then scale by 2^112 (exact). Infinity and NaN keep a full exponent.
@@ -49,16 +54,24 @@ SPIKEOPS_HD float to_state(fp16 x) {
   const uint32_t special = magnitude | 0x7f800000u;
   const bool finite = magnitude < 0x0f800000u;
   return bits_float((finite ? float_bits(scaled) : special) | sign);
+#endif
 }
 
 SPIKEOPS_HD bf16 float_to_bf16(float x) {
+#if defined(__CUDA_ARCH__)
+  return bf16{__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+#else
   const uint32_t bits = float_bits(x);
   const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
   return bf16{uint16_t(nan ? 0x7fc0u : rounded >> 16)};
+#endif
 }
 
 SPIKEOPS_HD fp16 float_to_fp16(float x) {
+#if defined(__CUDA_ARCH__)
+  return fp16{__half_as_ushort(__float2half_rn(x))};
+#else
   const uint32_t bits = float_bits(x);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -70,6 +83,7 @@ SPIKEOPS_HD fp16 float_to_fp16(float x) {
   half = magnitude >= 0x47800000u ? 0x7c00u : half;
   half = magnitude > 0x7f800000u ? 0x7e00u : half;
   return fp16{uint16_t(half | sign)};
+#endif
 }
 
 template <class A, class B> struct SameType { static constexpr bool value = false; };

@@ -8,7 +8,23 @@ namespace spikeops {
 using SpikeWord = uint16_t;
 constexpr int kSpikesPerWord = 16;
 
-template <class Data> SPIKEOPS_HD bool is_spike(Data x) { return to_state(x) != 0; }
+// Spikes may be stored as integers too.
+template <class Data> struct IsInteger { static constexpr bool value = false; };
+template <> struct IsInteger<uint8_t> { static constexpr bool value = true; };
+template <> struct IsInteger<int32_t> { static constexpr bool value = true; };
+template <> struct IsInteger<int64_t> { static constexpr bool value = true; };
+
+template <class Data>
+SPIKEOPS_HD bool is_spike(Data x) {
+  if constexpr (IsInteger<Data>::value) return x != 0;
+  else return to_state(x) != 0;
+}
+
+template <class Data>
+SPIKEOPS_HD Data spike_as(bool spike) {
+  if constexpr (IsInteger<Data>::value) return Data(spike);
+  else return from_state<Data>(State<Data>(spike));
+}
 
 template <class S> SPIKEOPS_HD S unpack_bit(SpikeWord word, int bit) { return (word >> bit) & 1u ? S(1) : S(0); }
 

@@ -53,4 +53,6 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, CUDA_HO
     return machine.shuffle(mask, value, source > (lane | (width - 1)) ? lane : source, {file, line});
 }
 
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+
 #undef CUDA_HOST_HERE

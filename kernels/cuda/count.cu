@@ -1,0 +1,55 @@
+// Spike counts of plain and of packed spikes.
+#include "math/count.h"
+
+#include "launch.h"
+#include "walk.hpp"
+
+namespace spikeops::cuda {
+namespace {
+
+template <class Data, int width>
+__global__ void __launch_bounds__(kThreads) spike_count_kernel(SpikeCount args) {
+  using Sum = typename Count<Data>::Sum;
+  using Result = typename Count<Data>::Result;
+  for_each_group<width>(args.N, [&](int64_t i) {
+    auto sum = all_lanes<width>(Sum(0));
+    for_each_step<width>(static_cast<const Data*>(args.spikes) + i, args.T, args.N,
+                         [&](int64_t, int64_t, const Lanes<Data, width>& spikes) {
+                           for (int l = 0; l < width; ++l) sum[l] += count_term(spikes[l]);
+                         });
+    Lanes<Result, width> count;
+    for (int l = 0; l < width; ++l) count[l] = count_result<Data>(sum[l]);
+    store(static_cast<Result*>(args.count) + i, count);
+  });
+}
+
+template <int width>
+__global__ void __launch_bounds__(kThreads) packed_spike_count_kernel(PackedCount args) {
+  for_each_group<width>(args.N, [&](int64_t i) {
+    auto count = all_lanes<width>(int32_t(0));
+    for_each_step<width>(static_cast<const SpikeWord*>(args.packed) + i, args.words, args.N,
+                         [&](int64_t, int64_t, const Lanes<SpikeWord, width>& words) {
+                           for (int l = 0; l < width; ++l) count[l] += __popc(words[l]);
+                         });
+    store(args.count + i, count);
+  });
+}
+
+}  // namespace
+
+int spike_count(const SpikeCount& args, void* stream) {
+  return dispatch(args.format, [&](auto zero) {
+    using Data = decltype(zero);
+    constexpr int width = 16 / sizeof(Data);
+    return launch_over_neurons(spike_count_kernel<Data, width>, spike_count_kernel<Data, 1>,
+                               can_vectorise(args.N, width, {args.spikes, args.count}), width, args.N, 0, 0, stream, args);
+  });
+}
+
+int packed_spike_count(const PackedCount& args, void* stream) {
+  constexpr int width = 16 / sizeof(SpikeWord);
+  return launch_over_neurons(packed_spike_count_kernel<width>, packed_spike_count_kernel<1>,
+                             can_vectorise(args.N, width, {args.packed, args.count}), width, args.N, 0, 0, stream, args);
+}
+
+}  // namespace spikeops::cuda

@@ -1,0 +1,75 @@
+// Row sums in the fixed order of kernels/math/row_sum.h: blocks of a row by one warp each, then the blocks in order.
+#include "math/row_sum.h"
+
+#include "launch.h"
+#include "walk.hpp"
+
+namespace spikeops::cuda {
+namespace {
+
+static_assert(kRowSumLanes == 32, "a lane of the order is a lane of a warp");
+
+int64_t blocks_in_row(const RowSum& args) { return (args.columns + kRowSumBlock - 1) / kRowSumBlock; }
+
+template <class S, class Out>
+__global__ void __launch_bounds__(kThreads) row_sum_blocks_kernel(RowSum args, int64_t blocks_per_row, Out* out) {
+  const int lane = threadIdx.x % kRowSumLanes;
+  const int64_t warp = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kRowSumLanes;
+  const int64_t warps = int64_t(gridDim.x) * blockDim.x / kRowSumLanes;
+  for (int64_t block = warp; block < args.rows * blocks_per_row; block += warps) {
+    const int64_t column = block % blocks_per_row * kRowSumBlock, left = args.columns - column;
+    const int64_t columns = left < kRowSumBlock ? left : kRowSumBlock;
+    const S* const in = static_cast<const S*>(args.in) + block / blocks_per_row * args.columns + column;
+    double lane_sum = 0;
+#pragma unroll 8
+    for (int64_t i = lane; i < columns; i += kRowSumLanes) lane_sum += double(in[i]);
+    double sum = 0;
+    for (int l = 0; l < kRowSumLanes; ++l) sum += __shfl_sync(0xffffffffu, lane_sum, l);
+    if (lane == 0) out[block] = Out(sum);
+  }
+}
+
+// One thread adds a row's partial sums; the others only bring them close.
+template <class S>
+__global__ void __launch_bounds__(kThreads) row_sum_rows_kernel(RowSum args, int64_t blocks_per_row) {
+  constexpr int kChunk = 1024;
+  __shared__ double chunk[kChunk];
+  for (int64_t row = blockIdx.x; row < args.rows; row += gridDim.x) {
+    double sum = 0;
+    for (int64_t first = 0; first < blocks_per_row; first += kChunk) {
+      const int64_t left = blocks_per_row - first;
+      const int count = left < kChunk ? int(left) : kChunk;
+      for (int k = threadIdx.x; k < count; k += kThreads) chunk[k] = args.partials[row * blocks_per_row + first + k];
+      __syncthreads();
+      if (threadIdx.x == 0)
+        for (int k = 0; k < count; ++k) sum += chunk[k];
+      __syncthreads();
+    }
+    if (threadIdx.x == 0) static_cast<S*>(args.out)[row] = S(sum);
+  }
+}
+
+template <class S>
+int row_sum(const RowSum& args, void* stream) {
+  const int64_t blocks_per_row = blocks_in_row(args);
+  const dim3 warp_grid(unsigned(blocks_for(args.rows * blocks_per_row * kRowSumLanes)));
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  if (blocks_per_row == 1)
+    return gpu::launch(row_sum_blocks_kernel<S, S>, warp_grid, dim3(kThreads), 0, cuda_stream, args, blocks_per_row,
+                       static_cast<S*>(args.out));
+  if (blocks_per_row > 1)
+    if (const int error = gpu::launch(row_sum_blocks_kernel<S, double>, warp_grid, dim3(kThreads), 0, cuda_stream, args,
+                                      blocks_per_row, args.partials))
+      return error;
+  return gpu::launch(row_sum_rows_kernel<S>, dim3(unsigned(args.rows < kMaxBlocks ? args.rows : kMaxBlocks)), dim3(kThreads),
+                     0, cuda_stream, args, blocks_per_row);
+}
+
+}  // namespace
+
+int row_sum(const RowSum& args, void* stream) {
+  if (args.rows == 0) return cudaSuccess;
+  return args.is_double ? row_sum<double>(args, stream) : row_sum<float>(args, stream);
+}
+
+}  // namespace spikeops::cuda

@@ -1,0 +1,23 @@
+// Sums of spikes over time: of integers in int32, of floating numbers in the precision of the state.
+#pragma once
+
+#include "pack.h"
+
+namespace spikeops {
+
+template <class Data, bool integer = IsInteger<Data>::value> struct Count { using Sum = int32_t; using Result = int32_t; };
+template <class Data> struct Count<Data, false> { using Sum = State<Data>; using Result = Data; };
+
+template <class Data>
+SPIKEOPS_HD typename Count<Data>::Sum count_term(Data x) {
+  if constexpr (IsInteger<Data>::value) return int32_t(x);
+  else return to_state(x);
+}
+
+template <class Data>
+SPIKEOPS_HD typename Count<Data>::Result count_result(typename Count<Data>::Sum sum) {
+  if constexpr (IsInteger<Data>::value) return sum;
+  else return from_state<Data>(sum);
+}
+
+}  // namespace spikeops
