@@ -45,8 +45,9 @@ file(GLOB _cuda_kernels CONFIGURE_DEPENDS kernels/cuda/*.cu)
 file(GLOB _cuda_bindings CONFIGURE_DEPENDS csrc/cuda/*.cpp)
 add_library(spikeops_cuda SHARED ${_cuda_kernels} ${_cuda_bindings})
 target_include_directories(spikeops_cuda SYSTEM PRIVATE ${SPIKEOPS_CUDA_INCLUDE})
-target_compile_definitions(spikeops_cuda PRIVATE USE_CUDA SPIKEOPS_CUDA_ARCHS_BUILT="${SPIKEOPS_CUDA_ARCHS}"
-                                                 SPIKEOPS_CUDA_VERSION="${CMAKE_CUDA_COMPILER_VERSION}")
+string(JOIN " " _built ${SPIKEOPS_CUDA_ARCHS})
+set_source_files_properties(${_cuda_bindings} PROPERTIES COMPILE_DEFINITIONS
+  "USE_CUDA;SPIKEOPS_CUDA_ARCHS_BUILT=\"${_built}\";SPIKEOPS_CUDA_VERSION=\"${CMAKE_CUDA_COMPILER_VERSION}\"")
 # No contraction to fused multiply-add: float32 spikes are the same on every backend.
 set(_gencode "")
 foreach(_arch IN LISTS SPIKEOPS_CUDA_ARCHS)

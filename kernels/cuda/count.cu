@@ -1,5 +1,5 @@
 // Spike counts of plain and of packed spikes.
-#include "math/count.h"
+#include "../math/count.h"
 
 #include "launch.h"
 #include "walk.hpp"

@@ -1,8 +1,7 @@
 // Poisson and latency encoding.
-#include "math/encode.h"
+#include "../math/encode.h"
 
 #include "launch.h"
-#include "math/pack.h"
 #include "walk.hpp"
 
 namespace spikeops::cuda {
@@ -21,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) poisson_encode_kernel(PoissonEncode 
     for (int l = 0; l < width; ++l) {
       const Philox4 random = philox(key, uint64_t(i + l), uint64_t(draw));
       const float probability = float(to_state(p[l]));
-      for (int k = 0; k < kStepsPerDraw; ++k) spikes[k][l] = spike_as<Data>(uniform24(random.v[k]) < probability);
+      for (int k = 0; k < kStepsPerDraw; ++k) spikes[k][l] = spike_value<Data>(uniform24(random.v[k]) < probability);
     }
     const int64_t t0 = draw * kStepsPerDraw;
     for (int k = 0; k < kStepsPerDraw; ++k)
@@ -37,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) latency_encode_kernel(LatencyEncode 
     for (int l = 0; l < width; ++l) when[l] = latency(to_state(p[l]), args.T);
     for (int64_t t = 0; t < args.T; ++t) {
       Lanes<Data, width> spikes;
-      for (int l = 0; l < width; ++l) spikes[l] = spike_as<Data>(t == when[l]);
+      for (int l = 0; l < width; ++l) spikes[l] = spike_value<Data>(t == when[l]);
       store(static_cast<Data*>(args.spikes) + t * args.N + i, spikes);
     }
   });

@@ -3,7 +3,7 @@
 
 #include <initializer_list>
 
-#include "args.h"
+#include "../args.h"
 #include "gpu.hpp"
 
 namespace spikeops::cuda {

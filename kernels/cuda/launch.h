@@ -2,7 +2,7 @@
 // CUDA error code of the launch, 0 for success.
 #pragma once
 
-#include "args.h"
+#include "../args.h"
 
 namespace spikeops::cuda {
 

@@ -10,7 +10,6 @@ template <class Data, int width>
 __global__ void __launch_bounds__(kThreads) lif_forward_kernel(LifForward a, LifParams<State<Data>> params) {
   using S = State<Data>;
   const LifNeuron& neuron = a.neuron;
-  const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
   for_each_group<width>(neuron.N, [&](int64_t i) {
     LifNeurons<Data, width> neurons(neuron, params, i);
     Data* const spikes = static_cast<Data*>(a.spikes) + i;
@@ -18,7 +17,7 @@ __global__ void __launch_bounds__(kThreads) lif_forward_kernel(LifForward a, Lif
                          [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
                            const Lanes<S, width> u = neurons.step(x);
                            Lanes<Data, width> s;
-                           for (int l = 0; l < width; ++l) s[l] = neurons.fires(u[l]) ? one : zero;
+                           for (int l = 0; l < width; ++l) s[l] = spike_value<Data>(neurons.fires(u[l]));
                            store(spikes + offset, s);
                          });
     store(static_cast<S*>(a.v_last) + i, neurons.v);

@@ -1,7 +1,7 @@
 // What the forward and the backward LIF kernels share.
 #pragma once
 
-#include "math/lif.h"
+#include "../math/lif.h"
 #include "walk.hpp"
 
 namespace spikeops::cuda {

@@ -1,5 +1,5 @@
 // Bit-packed spikes. Threads share the words of all neurons and time steps among them: no word depends on another.
-#include "math/pack.h"
+#include "../math/pack.h"
 
 #include "launch.h"
 #include "walk.hpp"
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kThreads) unpack_spikes_kernel(Pack args, int6
 #pragma unroll 4
     for (int64_t bit = 0; bit < steps; ++bit) {
       Lanes<Data, width> spikes;
-      for (int l = 0; l < width; ++l) spikes[l] = spike_as<Data>(packed[l] >> bit & 1);
+      for (int l = 0; l < width; ++l) spikes[l] = spike_value<Data>(packed[l] >> bit & 1);
       store(out + bit * args.N, spikes);
     }
   });

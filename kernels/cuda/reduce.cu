@@ -1,5 +1,5 @@
 // Row sums in the fixed order of kernels/math/row_sum.h: blocks of a row by one warp each, then the blocks in order.
-#include "math/row_sum.h"
+#include "../math/row_sum.h"
 
 #include "launch.h"
 #include "walk.hpp"

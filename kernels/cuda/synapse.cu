@@ -1,5 +1,5 @@
 // First-order synapse and its adjoint, which is the same walk backwards in time.
-#include "math/synapse.h"
+#include "../math/synapse.h"
 
 #include "launch.h"
 #include "walk.hpp"

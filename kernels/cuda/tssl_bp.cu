@@ -1,6 +1,6 @@
 // TSSL-BP: post-synaptic current forward, O(T) recursion backward. The backward pass runs the neurons forward again, keeping
 // their history on chip: it reads x and the upstream gradient once and writes the gradient of x once (x twice for T > kSegment).
-#include "math/tssl_bp.h"
+#include "../math/tssl_bp.h"
 
 #include "launch.h"
 #include "walk.hpp"
@@ -12,7 +12,6 @@ template <class Data, int width>
 __global__ void __launch_bounds__(kThreads) tssl_bp_forward_kernel(TsslBpForward a, TsslBpParams<State<Data>> params) {
   using S = State<Data>;
   const TsslBpNeuron& neuron = a.neuron;
-  const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
   for_each_group<width>(neuron.N, [&](int64_t i) {
     auto state = all_lanes<width>(TsslBpState<S>{S(0), S(0)});
     for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.T, neuron.N,
@@ -21,7 +20,7 @@ __global__ void __launch_bounds__(kThreads) tssl_bp_forward_kernel(TsslBpForward
                            for (int l = 0; l < width; ++l) {
                              const TsslBpStep<S> now = tssl_bp_step(state[l], to_state(x[l]), params);
                              psc[l] = from_state<Data>(state[l].a);
-                             spikes[l] = now.spike ? one : zero;
+                             spikes[l] = spike_value<Data>(now.u >= params.fire_level);
                            }
                            store(static_cast<Data*>(a.psc) + i + offset, psc);
                            if (a.spikes != nullptr) store(static_cast<Data*>(a.spikes) + i + offset, spikes);

@@ -20,12 +20,6 @@ SPIKEOPS_HD bool is_spike(Data x) {
   else return to_state(x) != 0;
 }
 
-template <class Data>
-SPIKEOPS_HD Data spike_as(bool spike) {
-  if constexpr (IsInteger<Data>::value) return Data(spike);
-  else return from_state<Data>(State<Data>(spike));
-}
-
 template <class S> SPIKEOPS_HD S unpack_bit(SpikeWord word, int bit) { return (word >> bit) & 1u ? S(1) : S(0); }
 
 }  // namespace spikeops
