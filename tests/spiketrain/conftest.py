@@ -1,0 +1,68 @@
+"""Shared by the pipeline's tests: small configurations, and a cache folder that is not the user's."""
+
+import copy
+
+import pytest
+
+pytest.importorskip("jsonargparse", reason="the training pipeline needs the extra [train]")
+pytest.importorskip("sklearn", reason="the training pipeline needs the extra [train]")
+
+from spiketrain.cli import main
+from spiketrain.config import load_config, merge
+
+# Small enough for a second or two per run, with everything random switched on: shuffling, dropout, augmentation.
+TINY = {
+    "preset": "tiny",
+    "seed": 3,
+    "data": {"name": "digits", "augment": True},
+    "network": {"layers": "4C3-P2-12-10", "padding": 1, "dropout": 0.2, "time_steps": 5},
+    "method": {"name": "tssl_bp"},
+    "optimizer": {"lr": 0.002, "clip_norm": 1.0, "weight_clamp": 4.0},
+    "trainer": {"epochs": 2, "batch_size": 32, "limit_train": 200, "limit_test": 60, "progress": "off"},
+}
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Every test works in a folder of its own and with an empty cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SPIKEOPS_DATA", raising=False)
+
+
+@pytest.fixture
+def tiny():
+    """``tiny(section={...})``: the small configuration with changes."""
+
+    def build(**changes):
+        return load_config(merge(copy.deepcopy(TINY), changes))
+
+    return build
+
+
+@pytest.fixture
+def cli(capsys):
+    """``cli("train", ...)``: run a command here; returns (exit status, lines of stdout, lines of stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def assert_error(cli):
+    """``assert_error(words, "train", ...)``: the command fails with one line on stderr that holds all the words."""
+
+    def check(words, *arguments):
+        status, _, errors = cli(*arguments)
+        assert status == 2
+        assert len(errors) == 1, errors
+        assert errors[0].startswith("spiketrain: error: ")
+        for word in [words] if isinstance(words, str) else words:
+            assert word in errors[0]
+
+    return check

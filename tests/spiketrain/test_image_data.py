@@ -1,0 +1,244 @@
+"""Image data sets, read from small files in their true formats."""
+
+import gzip
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from spiketrain import data
+from spiketrain.data.base import Batches, ImageSplit, crop_and_flip
+from spiketrain.errors import UserError
+
+
+def images(count, *shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def write_idx(path, array, compress):
+    content = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.with_name(path.name + ".gz") if compress else path).write_bytes(gzip.compress(content) if compress else content)
+
+
+def write_mnist(root, folder="MNIST", compress=True, train=30, test=10):
+    for part, count in (("train", train), ("t10k", test)):
+        raw = root / folder / "raw"
+        write_idx(raw / f"{part}-images-idx3-ubyte", images(count, 28, 28), compress)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10, compress)
+
+
+@pytest.mark.parametrize("name, folder", [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+@pytest.mark.parametrize("compress", [True, False])
+def test_mnist(tiny, tmp_path, name, folder, compress):
+    write_mnist(tmp_path, folder, compress)
+    before = sorted(os.walk(tmp_path))
+    dataset = data.load(tiny(data={"name": name, "root": str(tmp_path), "augment": False}, trainer={"limit_train": 0}))
+    assert (len(dataset.train), len(dataset.test), dataset.input_shape, dataset.classes) == (30, 10, (1, 28, 28), 10)
+    index = torch.tensor([4, 0])
+    expected = (torch.from_numpy(images(30, 28, 28))[index].unsqueeze(1) / 255 - 0.1307) / 0.3081
+    torch.testing.assert_close(dataset.train.batch(index), expected)
+    assert dataset.train.labels[index].tolist() == [4, 0]
+    assert sorted(os.walk(tmp_path)) == before  # the folder may be read-only: nothing is unpacked into it
+
+
+def test_data_root_comes_from_the_environment(tiny, tmp_path, monkeypatch):
+    write_mnist(tmp_path)
+    monkeypatch.setenv("SPIKEOPS_DATA", str(tmp_path))
+    assert len(data.load(tiny(data={"name": "mnist"})).test) == 10
+
+
+def test_missing_data_set(tiny, tmp_path):
+    for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "imagefolder", "nmnist"):
+        with pytest.raises(UserError, match=f"data set not found.*{tmp_path}"):
+            data.load(tiny(data={"name": name, "root": str(tmp_path)}))
+
+
+def test_unknown_data_set(tiny):
+    with pytest.raises(UserError, match="Did you mean 'mnist'"):
+        data.load(tiny(data={"name": "mnits"}))
+
+
+def truncate(content):
+    return content[:-5]
+
+
+def flip(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("damage", [truncate, lambda content: b"", lambda content: b"<html>" + content])
+def test_damaged_mnist(tiny, tmp_path, damage, compress):
+    write_mnist(tmp_path, compress=compress)
+    path = tmp_path / "MNIST" / "raw" / f"t10k-images-idx3-ubyte{'.gz' if compress else ''}"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match="t10k-images"):
+        data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}))
+
+
+def test_flipped_bit_in_compressed_mnist(tiny, tmp_path):
+    write_mnist(tmp_path)
+    path = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    path.write_bytes(flip(path.read_bytes()))
+    with pytest.raises(UserError, match="train-images.*damaged"):
+        data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}))
+
+
+def test_images_and_labels_must_belong_together(tiny, tmp_path):
+    write_mnist(tmp_path)
+    write_idx(tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte", np.zeros(29, np.uint8), True)
+    with pytest.raises(UserError, match="30 train images but 29 labels"):
+        data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}))
+
+
+def write_cifar(root, name):
+    if name == "cifar10":
+        folder, label_key, files = root / "cifar-10-batches-py", "labels", [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    else:
+        folder, label_key, files = root / "cifar-100-python", "fine_labels", ["train", "test"]
+    folder.mkdir(parents=True)
+    for i, file in enumerate(files):
+        batch = {"data": images(4, 3072, seed=i), label_key: [i, 1, 2, 3], "batch_label": "testing"}
+        (folder / file).write_bytes(pickle.dumps(batch, protocol=2))  # as the originals
+    return folder
+
+
+@pytest.mark.parametrize("name, train, classes", [("cifar10", 20, 10), ("cifar100", 4, 100)])
+def test_cifar(tiny, tmp_path, name, train, classes):
+    write_cifar(tmp_path, name)
+    dataset = data.load(tiny(data={"name": name, "root": str(tmp_path)}))
+    assert (len(dataset.train), len(dataset.test), dataset.classes, dataset.input_shape) == (train, 4, classes, (3, 32, 32))
+    torch.testing.assert_close(dataset.train.images[:4], torch.from_numpy(images(4, 3072)).view(4, 3, 32, 32))
+    assert dataset.train.labels[:4].tolist() == [0, 1, 2, 3]
+    normalised = dataset.test.batch(torch.arange(4))
+    assert normalised.shape == (4, 3, 32, 32) and -2.6 < normalised.min() < normalised.max() < 2.8
+
+
+class Payload:
+    """Unpickling this would call something."""
+
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({"data": Payload()}), pickle.dumps({"data": 1})])
+def test_damaged_or_hostile_cifar(tiny, tmp_path, content):
+    folder = write_cifar(tmp_path, "cifar10")
+    (folder / "data_batch_3").write_bytes(content)
+    with pytest.raises(UserError, match="data_batch_3"):
+        data.load(tiny(data={"name": "cifar10", "root": str(tmp_path)}))
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_svhn(tiny, tmp_path):
+    from scipy.io import savemat
+
+    for part, count in (("train", 6), ("test", 3)):
+        labels = np.array([[10], [1], [9], [2], [10], [3]][:count], np.uint8)
+        savemat(tmp_path / f"{part}_32x32.mat", {"X": images(count, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels})
+    dataset = data.load(tiny(data={"name": "svhn", "root": str(tmp_path)}))
+    assert dataset.train.labels.tolist() == [0, 1, 9, 2, 0, 3]  # the files call the digit 0 class 10
+    assert torch.equal(dataset.test.images, torch.from_numpy(images(3, 32, 32, 3)).permute(0, 3, 1, 2))
+
+    path = tmp_path / "test_32x32.mat"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="test_32x32.mat.*damaged"):
+        data.load(tiny(data={"name": "svhn", "root": str(tmp_path)}))
+
+
+def write_pictures(root, side=20):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for i, name in enumerate(("cat", "dog", "eel")):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for k in range(2):
+                Image.fromarray(np.full((side, side, 3), (40 * i, 100, 10 * k), np.uint8)).save(folder / f"{k}.png")
+
+
+def test_imagefolder(tiny, tmp_path, monkeypatch):
+    from spiketrain.data import imagefolder
+
+    root = tmp_path / "pictures"
+    write_pictures(root)
+    config = tiny(data={"name": "imagefolder", "root": str(root), "image_size": 16})
+    dataset = data.load(config)
+    assert (len(dataset.train), dataset.classes, dataset.input_shape) == (6, 3, (3, 16, 16))
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.train.images[3, :, 0, 0].tolist() == [40, 100, 10]
+    normalised = dataset.train.batch(torch.arange(6))
+    assert normalised[:, 0].mean().item() == pytest.approx(0, abs=1e-5)
+    assert normalised[:, 0].std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+    monkeypatch.setattr(imagefolder, "_decode", None)  # a second time the pictures come out of the cache
+    assert torch.equal(data.load(config).train.images, dataset.train.images)
+    monkeypatch.undo()
+    for cached in (tmp_path / "cache").rglob("*.npy"):  # a damaged cache is made again
+        cached.write_bytes(cached.read_bytes()[:-7])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert torch.equal(data.load(config).train.images, dataset.train.images)
+
+
+def test_imagefolder_with_a_damaged_picture_or_class(tiny, tmp_path):
+    write_pictures(tmp_path)
+    config = tiny(data={"name": "imagefolder", "root": str(tmp_path)})
+    picture = tmp_path / "train" / "dog" / "1.png"
+    picture.write_bytes(picture.read_bytes()[:60])
+    with pytest.raises(UserError, match="dog/1.png is damaged"):
+        data.load(config)
+    (tmp_path / "train" / "dog").rename(tmp_path / "train" / "emu")
+    with pytest.raises(UserError, match="lacks: dog"):
+        data.load(config)
+
+
+def test_digits_split_is_fixed_and_stratified(tiny):
+    first = data.load(tiny(seed=1, trainer={"limit_train": 0, "limit_test": 0}))
+    second = data.load(tiny(seed=2, trainer={"limit_train": 0, "limit_test": 0}))
+    assert (len(first.train), len(first.test)) == (1437, 360)
+    assert torch.equal(first.test.images, second.test.images)
+    assert all(35 <= count <= 37 for count in first.test.labels.bincount().tolist())
+    batch = first.train.batch(torch.arange(1437))
+    assert abs(batch.mean().item()) < 0.05 and abs(batch.std().item() - 1) < 0.05
+
+
+def test_limited_split_keeps_all_classes_of_a_sorted_set():
+    split = ImageSplit(torch.zeros(100, 1, 2, 2, dtype=torch.uint8), torch.arange(100) // 10, (0.0,), (1.0,))
+    assert split.limited(20).labels.tolist() == [k for k in range(10) for _ in range(2)]
+    assert split.limited(0) is split and split.limited(1000) is split
+
+
+def test_batches_cover_every_sample_once_and_processes_share_them():
+    split = ImageSplit(torch.arange(23, dtype=torch.uint8).view(23, 1, 1, 1), torch.arange(23), (0.0,), (1 / 255,))
+
+    def epoch(rank, world_size, passes=1):
+        batches = Batches(split, 5, torch.Generator().manual_seed(0), rank, world_size)
+        for _ in range(passes):
+            drawn = [labels for _, labels in batches]
+        assert len(drawn) == len(batches) == 5
+        return drawn
+
+    alone = epoch(0, 1, passes=2)
+    assert sorted(torch.cat(alone).tolist()) == list(range(23))
+    assert torch.cat(alone).tolist() != list(range(23))
+    shares = [epoch(rank, 2, passes=2) for rank in range(2)]
+    for whole, *parts in zip(alone, *shares):
+        assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
+
+
+def test_crop_and_flip_moves_images_by_at_most_the_border():
+    image = torch.zeros(400, 1, 9, 9, dtype=torch.uint8)
+    image[:, :, 4, 4] = 1
+    image[:, :, 4, 5] = 2  # to the right of the 1, to the left of it in flipped images
+    moved = crop_and_flip(image, torch.Generator().manual_seed(0))
+    at = (moved == 1).nonzero()[:, 2:]
+    flipped = [(m == 2).nonzero()[0, 2] < (m == 1).nonzero()[0, 2] for m in moved if (m == 1).any() and (m == 2).any()]
+    assert 150 < sum(flipped) < 250  # 400 draws of a fair coin: five standard deviations
+    assert at.min() == 0 and at.max() == 8
+    assert torch.equal(moved, crop_and_flip(image, torch.Generator().manual_seed(0)))
+    assert not torch.equal(moved, crop_and_flip(image, torch.Generator().manual_seed(1)))

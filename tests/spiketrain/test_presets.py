@@ -1,0 +1,74 @@
+"""The presets are the published experiments."""
+
+import pytest
+import torch
+
+from spiketrain import methods, presets
+from spiketrain.config import load_config
+
+# Network, time steps, epochs, batch, published mean and best, as in the README of the published code.
+PUBLISHED = {
+    "tsslbp-mnist-cnn": ("15C5-P2-40C5-P2-300-10", 5, 100, 50, 99.50, 99.53),
+    "tsslbp-nmnist-cnn-t100": ("12C5-P2-64C5-P2-10", 100, 100, 50, 99.35, 99.40),
+    "tsslbp-nmnist-cnn-t30": ("12C5-P2-64C5-P2-10", 30, 100, 50, 99.23, 99.28),
+    "tsslbp-fashion-mlp": ("400-400-10", 5, 100, 100, 89.75, 89.92),
+    "tsslbp-fashion-cnn": ("32C5-P2-64C5-P2-1024-10", 5, 100, 50, 92.69, 92.83),
+    "tsslbp-cifar10-cnn": ("96C3-256C3-P2-384C3-P2-384C3-256C3-1024-1024-10", 5, 150, 50, 88.98, 89.37),
+    "tsslbp-cifar10-cnn-large": ("128C3-256C3-P2-512C3-P2-1024C3-512C3-1024-512-10", 5, 150, 50, None, 91.41),
+}
+INPUT_SHAPES = {
+    "digits": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "fashion_mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "nmnist": (2, 34, 34),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_experiment(name):
+    config = load_config(presets.load(name))
+    shown = config.network.layers, config.network.time_steps, config.trainer.epochs, config.trainer.batch_size
+    assert (*shown, config.published.mean, config.published.best) == PUBLISHED[name]
+    assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 0.01)
+    assert (config.optimizer.clip_norm, config.optimizer.weight_clamp, config.optimizer.schedule) == (1, 4, "constant")
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "tsslbp-digits"])
+def test_bptt_twin_trains_the_same_network_on_the_same_data(name):
+    config, twin = (load_config(presets.load(preset)) for preset in (name, name.replace("tsslbp", "bptt")))
+    assert twin.method.name == "bptt"
+    assert twin.network.layers == config.network.layers
+    assert twin.network.padding == config.network.padding
+    assert (twin.data, twin.network.time_steps, twin.trainer) == (config.data, config.network.time_steps, config.trainer)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_network_can_be_built(name):
+    config = load_config(presets.load(name))
+    with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
+        network = methods.get(config.method.name).build(None, config, INPUT_SHAPES[config.data.name])
+    assert list(network.parameters())[-1].shape[0] == 10
+
+
+def test_nmnist_network_has_the_published_shapes():
+    config = load_config(presets.load("tsslbp-nmnist-cnn-t30"))
+    network = methods.get("tssl_bp").build(None, config, (2, 34, 34))
+    assert [tuple(p.shape) for p in network.parameters()] == [(12, 2, 5, 5), (64, 12, 5, 5), (10, 2304)]
+
+
+def test_list_shows_every_preset_with_its_published_figure(cli):
+    status, lines, _ = cli("list")
+    assert status == 0
+    assert {line.split()[0] for line in lines[2:] + lines[1:2]} == set(presets.names())
+    (mnist,) = (line for line in lines if line.startswith("tsslbp-mnist-cnn"))
+    assert "99.50" in mnist and "99.53" in mnist
+
+
+def test_list_filters(cli):
+    _, lines, _ = cli("list", "--method", "bptt", "--dataset", "digits")
+    assert [line.split()[0] for line in lines[1:]] == ["bptt-digits"]
+
+
+def test_unknown_preset_names_the_nearest(assert_error):
+    assert_error("Did you mean 'tsslbp-mnist-cnn'", "train", "tsslbp-mnist-cn")
