@@ -69,8 +69,8 @@ class Sigmoid(Surrogate):
     alpha: float = 4.0
 
     def derivative(self, distance):
-        sigmoid = torch.sigmoid(self.alpha * distance)
-        return self.alpha * sigmoid * (1 - sigmoid)
+        z = self.alpha * distance
+        return self.alpha * torch.sigmoid(z) * torch.sigmoid(-z)  # 1 - sigmoid(z) would cancel above the threshold
 
     @property
     def coefficients(self):

@@ -26,7 +26,7 @@ def poisson_encode_from_seed(p, T, seed):
     torch.as_strided(order, (p.numel(),), (1,)).copy_(torch.arange(p.numel(), device=p.device))
     steps = []
     for time_group in range((T + 3) // 4):
-        for word in _philox(seed, order, time_group):
+        for word in _philox(seed.reshape(()), order, time_group):
             uniform = (word >> 8).to(torch.float32) * 2.0**-24
             steps.append(uniform < p.to(torch.float32))
     return torch.stack(steps[:T]).to(p.dtype)

@@ -1,0 +1,1 @@
+"""Helpers of the op tests. On sys.path by `pythonpath` in pyproject.toml."""

@@ -1,0 +1,101 @@
+"""Runs an op and its reference on the same numbers, forward and backward, and compares."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+import spikeops.functional as SF
+from op_tests.layouts import dense_copy, lay_out
+from spikeops import reference
+from spikeops._dtypes import state_dtype
+
+# Largest difference from the reference, relative to the largest magnitude of the tensor. Gradients are sums of products over
+# up to 100 time steps that autograd and the kernels add in different orders: measured noise stays below a fifth of these.
+ROUNDING = {torch.float32: 1e-5, torch.float64: 2e-14}
+# The 16-bit types round once more, at the end: one unit in the last place of each element.
+LAST_PLACE = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
+SMALLEST = {torch.float16: 2.0**-24, torch.bfloat16: 0.0}
+
+
+@dataclasses.dataclass
+class Results:
+    outputs: tuple
+    upstream: tuple
+    grads: dict
+
+
+def evaluate(function, tensors, options, upstream):
+    """Outputs of ``function(**tensors, **options)`` and the gradients of all tensors.
+
+    ``upstream`` is the layout of random upstream gradients, or the gradients themselves; None for no backward pass.
+    """
+    want = upstream is not None
+    leaves = {name: t.detach().requires_grad_(want and t.is_floating_point()) for name, t in tensors.items()}
+    outputs = function(**leaves, **options)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    if upstream is None:
+        return Results(tuple(o.detach() for o in outputs), (), {})
+    if isinstance(upstream, str):
+        draw = torch.Generator().manual_seed(5)
+        upstream = tuple(lay_out(_random(o, draw), upstream, o.device) if o.requires_grad else None for o in outputs)
+    used = [i for i, gradient in enumerate(upstream) if gradient is not None]
+    grads = torch.autograd.grad(
+        [outputs[i] for i in used], list(leaves.values()), [upstream[i] for i in used], allow_unused=True
+    )
+    return Results(tuple(o.detach() for o in outputs), upstream, dict(zip(leaves, grads)))
+
+
+def _random(output, draw):
+    return torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.dtype)
+
+
+def run_both(op, tensors, options=None, upstream="contiguous"):
+    """(results of the op, results of the reference on contiguous copies on the CPU)."""
+    options = options or {}
+    actual = evaluate(getattr(SF, op), tensors, options, upstream)
+    copies = {name: dense_copy(t) for name, t in tensors.items()}
+    gradients = None if upstream is None else tuple(map(dense_copy, actual.upstream))
+    return actual, evaluate(getattr(reference, op), copies, options, gradients)
+
+
+def assert_identical(actual, expected, what):
+    """Equal in dtype, shape and every bit pattern's value."""
+    actual = dense_copy(actual)
+    assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
+    assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    differing = (actual != expected).sum().item()
+    assert differing == 0, f"{what}: {differing} of {expected.numel()} elements differ"
+
+
+def assert_close(actual, expected, what, state=None):
+    """Equal up to rounding (see ROUNDING); ``state`` is the precision that was computed in, if not the tensor's own."""
+    actual = dense_copy(actual)
+    assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
+    assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    if expected.numel() == 0:
+        return
+    precise = expected.double()
+    assert precise.isfinite().all(), f"{what}: the reference is not finite"
+    dtype = expected.dtype
+    allowed = ROUNDING[state or state_dtype(dtype)] * precise.abs().max()
+    if dtype in LAST_PLACE:
+        allowed = allowed + LAST_PLACE[dtype] * precise.abs() + SMALLEST[dtype]
+    excess = (actual.double() - precise).abs() - allowed
+    assert not (excess > 0).any() and actual.isfinite().all(), (
+        f"{what}: off by {(actual.double() - precise).abs().max():.2e}, largest magnitude {precise.abs().max():.2e}"
+    )
+
+
+def assert_same_results(actual, expected, exact=True):
+    """Outputs equal in every bit (or, not ``exact``, up to rounding), gradients up to rounding."""
+    assert len(actual.outputs) == len(expected.outputs)
+    for i, (a, e) in enumerate(zip(actual.outputs, expected.outputs)):
+        assert_identical(a, e, f"output {i}") if exact else assert_close(a, e, f"output {i}")
+    state = state_dtype(expected.outputs[0].dtype)
+    for name, e in expected.grads.items():
+        a = actual.grads[name]
+        assert (a is None) == (e is None), f"gradient of {name}: {a} where the reference has {e}"
+        if e is not None:
+            assert_close(a, e, f"gradient of {name}", torch.float32 if torch.float32 in (state, state_dtype(e.dtype)) else state)

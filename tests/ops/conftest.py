@@ -1,0 +1,37 @@
+"""Fixtures of the op tests."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+import spikeops
+
+# The same examples in every run; no deadline, since machines are shared.
+settings.register_profile("spikeops", derandomize=True, deadline=None)
+settings.load_profile("spikeops")
+
+
+@pytest.fixture(autouse=True)
+def backend(request):
+    """The backend under test (option --backend), for all ops called in the test."""
+    name = request.config.getoption("--backend")
+    with spikeops.backend(name):
+        yield name
+
+
+@pytest.fixture
+def native(backend):
+    """For tests of what only the native libraries have."""
+    if backend != "native":
+        pytest.skip(f"tests the native libraries, not {backend}")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    return request.param
+
+
+@pytest.fixture
+def draw():
+    """A seeded generator."""
+    return torch.Generator().manual_seed(20)
