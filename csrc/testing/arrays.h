@@ -12,19 +12,24 @@ namespace spikeops::testing {
 
 namespace py = pybind11;
 
-// The array's memory as T*. 16-bit floats travel as uint16, so only the size of an element can be checked.
-template <class T>
-T* pointer(const py::array& array) {
-    if (array.itemsize() != py::ssize_t(sizeof(T)))
-        throw py::type_error("expected elements of " + std::to_string(sizeof(T)) + " bytes, got " +
-                             std::to_string(array.itemsize()));
-    if (!(array.flags() & py::array::c_style)) throw py::value_error("expected a C-contiguous array");
-    return static_cast<T*>(const_cast<void*>(array.data()));
+inline void require_contiguous(const py::array& array) {
+  if (!(array.flags() & py::array::c_style)) throw py::value_error("expected a C-contiguous array");
 }
 
+// For kernels, which take untyped memory (16-bit floats travel as uint16).
+inline const void* read(const py::array& array) {
+  require_contiguous(array);
+  return array.data();
+}
+inline const void* read(const std::optional<py::array>& array) { return array ? read(*array) : nullptr; }
+inline void* write(const py::array& array) { return const_cast<void*>(read(array)); }
+inline void* write(const std::optional<py::array>& array) { return array ? write(*array) : nullptr; }
+
 template <class T>
-T* pointer(const std::optional<py::array>& array) {
-    return array ? pointer<T>(*array) : nullptr;
+T* pointer(const py::array& array) {
+  if (array.itemsize() != py::ssize_t(sizeof(T)))
+    throw py::type_error("expected elements of " + std::to_string(sizeof(T)) + " bytes, got " + std::to_string(array.itemsize()));
+  return static_cast<T*>(write(array));
 }
 
 }  // namespace spikeops::testing

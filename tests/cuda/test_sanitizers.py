@@ -1,7 +1,7 @@
 """AddressSanitizer and UBSan see through the host stand-in: faults are reported, right kernels are clean."""
 
 import pytest
-import sanitized
+from host_cuda import sanitized
 
 
 @pytest.fixture(scope="module")

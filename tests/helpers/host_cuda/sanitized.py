@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 MODULE_DIR = Path(os.environ.get("SPIKEOPS_TESTING_SANITIZED_DIR", REPOSITORY / "build" / "testing-sanitized"))
 
 PRELUDE = """
@@ -27,7 +27,7 @@ def runtime_libraries() -> list[str]:
 
 
 def run(script: str, timeout: float = 300) -> subprocess.CompletedProcess:
-    paths = [str(MODULE_DIR), str(Path(__file__).parent)]
+    paths = [str(MODULE_DIR), str(Path(__file__).parents[1])]
     environment = os.environ | {
         "LD_PRELOAD": " ".join(runtime_libraries()),
         # Python itself leaks; stacks that are switched would only cost time with a fake stack each.

@@ -1,0 +1,41 @@
+// Kernel arguments from numpy arrays. Sequences are (T, N) arrays; options come as a dictionary with the names of kernels/args.h.
+#pragma once
+
+#include "../../kernels/args.h"
+#include "arrays.h"
+
+namespace spikeops::testing {
+
+using OptionalArray = std::optional<py::array>;
+
+inline DType dtype_of(const std::string& name) {
+  if (name == "float32") return DType::f32;
+  if (name == "float64") return DType::f64;
+  if (name == "float16") return DType::f16;
+  if (name == "bfloat16") return DType::bf16;
+  throw py::value_error("dtype is float32, float64, float16 or bfloat16, got " + name);
+}
+
+inline SpikeFormat format_of(const std::string& name) {
+  if (name == "uint8") return SpikeFormat::byte;
+  if (name == "int32") return SpikeFormat::int32;
+  if (name == "int64") return SpikeFormat::int64;
+  return static_cast<SpikeFormat>(dtype_of(name));  // the floating formats have the same numbers
+}
+
+inline int64_t rows(const py::array& sequence) { return sequence.shape(0); }
+inline int64_t columns(const py::array& sequence) { return sequence.shape(1); }
+
+inline LifNeuron lif_neuron(const std::string& dtype, const py::array& x, const OptionalArray& decay_per_neuron,
+                            const OptionalArray& v_init, const py::dict& options) {
+  const auto number = [&](const char* name) { return options[name].cast<double>(); };
+  return {dtype_of(dtype), rows(x), columns(x), number("decay"), number("threshold"), number("input_scale"),
+          number("reset_amount"), number("v_reset"), number("v_rest"), options["reset"].cast<int>(),
+          options["strict"].cast<bool>(), options["detach_reset"].cast<bool>(), read(x), read(decay_per_neuron), read(v_init)};
+}
+
+inline TsslBpNeuron tssl_bp_neuron(const std::string& dtype, const py::array& x, double tau_m, double tau_s, double threshold) {
+  return {dtype_of(dtype), rows(x), columns(x), tau_m, tau_s, threshold, read(x)};
+}
+
+}  // namespace spikeops::testing

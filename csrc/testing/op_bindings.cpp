@@ -1,0 +1,158 @@
+// The raw kernels in Python, the same functions for both backends: spikeops_testing.cpu and spikeops_testing.cuda (on the host).
+#include <limits>
+#include <vector>
+
+#include "../../kernels/cpu/kernels.h"
+#include "../../kernels/cuda/launch.h"
+#include "../../kernels/math/row_sum.h"
+#include "op_arguments.h"
+
+namespace spikeops::testing {
+namespace {
+
+// The CPU kernels, on one thread.
+struct Cpu {
+  const cpu::Kernels& k = cpu::kernels();
+  void run(const LifForward& a) const { k.lif_forward(a, 0, a.neuron.N); }
+  void run(const LifRateForward& a) const { k.lif_rate_forward(a, 0, a.neuron.N); }
+  void run(const LifBackward& a) const { k.lif_backward(a, 0, a.neuron.N); }
+  void run(const TsslBpForward& a) const { k.tssl_bp_forward(a, 0, a.neuron.N); }
+  void run(const TsslBpBackward& a) const { k.tssl_bp_backward(a, 0, a.neuron.N); }
+  void run_forward(const SynapticFilter& a) const { k.synaptic_filter_forward(a, 0, a.N); }
+  void run_backward(const SynapticFilter& a) const { k.synaptic_filter_backward(a, 0, a.N); }
+  void run(const SpikeCount& a) const { k.spike_count(a, 0, a.N); }
+  void run(const PackedCount& a) const { k.packed_count(a, 0, a.N); }
+  void run_pack(const Pack& a) const { k.pack_spikes(a, 0, a.N); }
+  void run_unpack(const Pack& a) const { k.unpack_spikes(a, 0, a.N); }
+  void run(const PoissonEncode& a) const { k.poisson_encode(a, 0, a.N); }
+  void run(const LatencyEncode& a) const { k.latency_encode(a, 0, a.N); }
+  void run(const RowSum& a) const {
+    k.row_sum_blocks(a, 0, a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock));
+    k.row_sum_rows(a, 0, a.rows);
+  }
+};
+
+// The CUDA kernels, compiled for the host. Their launchers throw instead of returning an error.
+struct CudaHost {
+  void run(const LifForward& a) const { cuda::lif_forward(a, nullptr); }
+  void run(const LifRateForward& a) const { cuda::lif_rate_forward(a, nullptr); }
+  void run(const LifBackward& a) const {
+    with_scratch(a.neuron.dtype, cuda::lif_backward_scratch(a.neuron.T, a.neuron.N),
+                 [&](void* scratch) { cuda::lif_backward(a, scratch, nullptr); });
+  }
+  void run(const TsslBpForward& a) const { cuda::tssl_bp_forward(a, nullptr); }
+  void run(const TsslBpBackward& a) const {
+    with_scratch(a.neuron.dtype, cuda::tssl_bp_backward_scratch(a.neuron.T, a.neuron.N),
+                 [&](void* scratch) { cuda::tssl_bp_backward(a, scratch, nullptr); });
+  }
+  void run_forward(const SynapticFilter& a) const { cuda::synaptic_filter_forward(a, nullptr); }
+  void run_backward(const SynapticFilter& a) const { cuda::synaptic_filter_backward(a, nullptr); }
+  void run(const SpikeCount& a) const { cuda::spike_count(a, nullptr); }
+  void run(const PackedCount& a) const { cuda::packed_spike_count(a, nullptr); }
+  void run_pack(const Pack& a) const { cuda::pack_spikes(a, nullptr); }
+  void run_unpack(const Pack& a) const { cuda::unpack_spikes(a, nullptr); }
+  void run(const PoissonEncode& a) const { cuda::poisson_encode(a, nullptr); }
+  void run(const LatencyEncode& a) const { cuda::latency_encode(a, nullptr); }
+  void run(const RowSum& a) const { cuda::row_sum(a, nullptr); }
+
+ private:
+  template <class Run>
+  static void with_scratch(DType dtype, int64_t count, Run run) {
+    if (dtype == DType::f64) return run(std::vector<double>(count, std::numeric_limits<double>::quiet_NaN()).data());
+    run(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()).data());
+  }
+};
+
+template <class Backend>
+void bind_lif(py::module_& m) {
+  m.def("lif_forward",
+        [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options, py::array spikes,
+           py::array v_last) {
+          Backend().run(LifForward{lif_neuron(dtype, x, decay, v_init, options), write(spikes), write(v_last)});
+        });
+  m.def("lif_rate_forward", [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options,
+                               int weighting, py::array rate) {
+    Backend().run(LifRateForward{lif_neuron(dtype, x, decay, v_init, options), weighting, write(rate)});
+  });
+  m.def(
+      "lif_backward",
+      [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options,
+         std::tuple<int, double, double> surrogate, py::array grad_x, OptionalArray grad_spikes, OptionalArray grad_rate,
+         int weighting, OptionalArray grad_v_last, OptionalArray grad_decay, OptionalArray grad_v_init) {
+        const auto [kind, scale, peak] = surrogate;
+        Backend().run(LifBackward{lif_neuron(dtype, x, decay, v_init, options), kind, scale, peak, read(grad_spikes),
+                                  read(grad_rate), weighting, read(grad_v_last), write(grad_x), write(grad_decay),
+                                  write(grad_v_init)});
+      },
+      py::arg("dtype"), py::arg("x"), py::arg("decay"), py::arg("v_init"), py::arg("options"), py::arg("surrogate"),
+      py::arg("grad_x"), py::kw_only(), py::arg("grad_spikes") = py::none(), py::arg("grad_rate") = py::none(),
+      py::arg("weighting") = 0, py::arg("grad_v_last") = py::none(), py::arg("grad_decay") = py::none(),
+      py::arg("grad_v_init") = py::none());
+}
+
+template <class Backend>
+void bind_tssl_bp_and_synapse(py::module_& m) {
+  m.def("tssl_bp_forward", [](const std::string& dtype, py::array x, double tau_m, double tau_s, double threshold, py::array psc,
+                              OptionalArray spikes) {
+    Backend().run(TsslBpForward{tssl_bp_neuron(dtype, x, tau_m, tau_s, threshold), write(psc), write(spikes)});
+  });
+  m.def("tssl_bp_backward", [](const std::string& dtype, py::array grad_psc, py::array x, double tau_m, double tau_s,
+                               double threshold, py::array grad_x) {
+    Backend().run(TsslBpBackward{tssl_bp_neuron(dtype, x, tau_m, tau_s, threshold), read(grad_psc), write(grad_x)});
+  });
+  m.def("synaptic_filter_forward", [](const std::string& dtype, py::array x, double tau_s, py::array psc) {
+    Backend().run_forward(SynapticFilter{dtype_of(dtype), rows(x), columns(x), tau_s, read(x), write(psc)});
+  });
+  m.def("synaptic_filter_backward", [](const std::string& dtype, py::array grad_psc, double tau_s, py::array grad_x) {
+    Backend().run_backward(SynapticFilter{dtype_of(dtype), rows(grad_psc), columns(grad_psc), tau_s, read(grad_psc), write(grad_x)});
+  });
+}
+
+template <class Backend>
+void bind_count_and_pack(py::module_& m) {
+  m.def("spike_count", [](const std::string& format, py::array spikes, py::array count) {
+    Backend().run(SpikeCount{format_of(format), rows(spikes), columns(spikes), read(spikes), write(count)});
+  });
+  m.def("packed_spike_count", [](py::array packed, py::array count) {
+    Backend().run(PackedCount{rows(packed), columns(packed), read(packed), pointer<int32_t>(count)});
+  });
+  m.def("pack_spikes", [](const std::string& format, py::array spikes, py::array packed) {
+    Backend().run_pack(Pack{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)});
+  });
+  m.def("unpack_spikes", [](const std::string& format, py::array packed, py::array spikes) {
+    Backend().run_unpack(Pack{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)});
+  });
+}
+
+template <class Backend>
+void bind_encode_and_reduce(py::module_& m) {
+  m.def("poisson_encode", [](const std::string& dtype, py::array p, int64_t seed, py::array spikes) {
+    Backend().run(PoissonEncode{dtype_of(dtype), rows(spikes), columns(spikes), read(p), &seed, write(spikes)});
+  });
+  m.def("latency_encode", [](const std::string& dtype, py::array p, py::array spikes) {
+    Backend().run(LatencyEncode{dtype_of(dtype), rows(spikes), columns(spikes), read(p), write(spikes)});
+  });
+  m.def("row_sum", [](py::array x, py::array out) {
+    std::vector<double> partials(rows(x) * ((columns(x) + kRowSumBlock - 1) / kRowSumBlock),
+                                 std::numeric_limits<double>::quiet_NaN());
+    Backend().run(RowSum{x.itemsize() == sizeof(double), rows(x), columns(x), read(x), write(out), partials.data()});
+  });
+}
+
+template <class Backend>
+void bind_backend(py::module_& parent, const char* name) {
+  auto m = parent.def_submodule(name);
+  bind_lif<Backend>(m);
+  bind_tssl_bp_and_synapse<Backend>(m);
+  bind_count_and_pack<Backend>(m);
+  bind_encode_and_reduce<Backend>(m);
+}
+
+}  // namespace
+
+void bind_ops(py::module_& module) {
+  bind_backend<Cpu>(module, "cpu");
+  bind_backend<CudaHost>(module, "cuda");
+}
+
+}  // namespace spikeops::testing

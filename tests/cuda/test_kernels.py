@@ -1,0 +1,129 @@
+"""The CUDA kernels' source, run on the host, against the CPU kernels: equal byte for byte, in every order of threads.
+
+Both step neurons with the functions of kernels/math, so that any difference is a fault in how one of them walks memory.
+Outputs lie in poisoned memory."""
+
+import numpy as np
+import pytest
+from host_cuda import ops
+from host_cuda.arrays import FLOATING, INTEGER, NEURONS, STEPS, Case, assert_same_bytes
+
+FORWARD_OPTIONS = {
+    "subtract": ops.LIF,
+    "subtract-strict": ops.LIF | dict(strict=True),
+    "subtract-round": ops.ROUND,
+    "to": ops.ROUND | dict(reset=1),
+    "none": ops.ROUND | dict(reset=2),
+}
+SURROGATES = {
+    "atan": (0, 3.0, 1.0), "sigmoid": (1, 4.0, 1.0), "exponential": (2, 1.0, 1.0), "fast_sigmoid": (3, 2.0, 1.0),
+    "triangle": (4, 1.0, 1.0), "rectangle": (5, 0.5, 1.0), "gaussian": (6, 2.0, 0.8),
+}  # fmt: skip
+
+
+def assert_same(kernels, op, case, *args, **options):
+    _, actual = op(kernels.cuda, case, *args, **options)
+    _, expected = op(kernels.cpu, case, *args, **options)
+    assert_same_bytes(actual, expected, f"{op.__name__} {case}")
+
+
+def cases(dtypes, steps=STEPS, neurons=NEURONS):
+    return [Case(dtype, T, N, misaligned) for dtype in dtypes for T in steps for N in neurons for misaligned in (False, True)]
+
+
+@pytest.mark.parametrize("T", STEPS)
+@pytest.mark.parametrize("op", ops.OF_FLOATS, ids=lambda op: op.__name__)
+def test_sizes_dtypes_and_alignments(host_kernels, thread_order, op, T):
+    for case in cases(FLOATING, (T,)):
+        assert_same(host_kernels, op, case)
+
+
+@pytest.mark.parametrize("T", STEPS)
+@pytest.mark.parametrize("op", ops.OF_SPIKES, ids=lambda op: op.__name__)
+def test_spike_formats(host_kernels, thread_order, op, T):
+    for case in cases(FLOATING + INTEGER, (T,)):
+        assert_same(host_kernels, op, case)
+
+
+@pytest.mark.parametrize("words", [1, 2, 7, 9])
+def test_packed_spike_count(host_kernels, thread_order, words):
+    for case in cases(("uint16",), (words,)):
+        assert_same(host_kernels, ops.packed_spike_count, case)
+
+
+# 49 and 97: one step into the second and the third segment of a backward pass.
+@pytest.mark.parametrize("T", [1, 5, 48, 49, 97])
+@pytest.mark.parametrize("name", FORWARD_OPTIONS)
+def test_lif_options_and_parameters_per_neuron(host_kernels, T, name):
+    options = FORWARD_OPTIONS[name]
+    for case in cases(FLOATING, (T,), (129, 1288)):
+        for per_neuron in (False, True):
+            assert_same(host_kernels, ops.lif_forward, case, options, per_neuron)
+            for detach_reset in (False, True):
+                assert_same(host_kernels, ops.lif_backward, case, options | dict(detach_reset=detach_reset), per_neuron)
+            for weighting in (0, 1):
+                assert_same(host_kernels, ops.lif_rate_forward, case, options, per_neuron, weighting)
+                assert_same(host_kernels, ops.lif_rate_backward, case, options, per_neuron, weighting=weighting)
+
+
+@pytest.mark.parametrize("reset", [0, 1, 2])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_every_reset_with_every_surrogate(host_kernels, surrogate, reset):
+    for case in cases(FLOATING, (33,), (129, 1288)):
+        for options in (ops.LIF, ops.ROUND):
+            assert_same(host_kernels, ops.lif_backward, case, options | dict(reset=reset), True, SURROGATES[surrogate])
+
+
+@pytest.mark.parametrize("absent", ["grad_spikes", "grad_v_last", "both"])
+def test_absent_upstream_gradients(host_kernels, absent):
+    present = {"grad_spikes": absent == "grad_v_last", "grad_v_last": absent == "grad_spikes"}
+    for case in cases(FLOATING, (5, 100), (129, 1288)):
+        assert_same(host_kernels, ops.lif_backward, case, ops.ROUND, True, **present)
+
+
+def test_tssl_bp_without_spikes(host_kernels):
+    for case in cases(FLOATING, (5,), (129, 1288)):
+        assert_same(host_kernels, ops.tssl_bp_forward, case, spikes=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 31, 50, 4096, 4097, 9001])
+@pytest.mark.parametrize("rows", [1, 3, 70])
+def test_row_sum(host_kernels, thread_order, rows, columns, dtype):
+    for misaligned in (False, True):
+        (inputs, actual), (_, expected) = (
+            ops.row_sum(backend, rows, columns, dtype, misaligned) for backend in (host_kernels.cuda, host_kernels.cpu)
+        )
+        assert_same_bytes(actual, expected)
+        # Summed in float64 either way; float32 results are rounded once.
+        rtol = 1e-6 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(actual["sum"], inputs["x"].astype(np.float64).sum(1), rtol=rtol, atol=rtol * columns)
+
+
+def test_row_sum_of_more_partial_sums_than_one_chunk(host_kernels, thread_order):
+    columns = 4096 * 1024 + 5
+    outputs = [ops.row_sum(backend, 1, columns)[1] for backend in (host_kernels.cuda, host_kernels.cpu)]
+    assert_same_bytes(*outputs)
+
+
+def test_row_sum_of_nothing(host_kernels):
+    for rows, columns in ((0, 5), (3, 0)):
+        _, actual = ops.row_sum(host_kernels.cuda, rows, columns)
+        np.testing.assert_array_equal(actual["sum"], np.zeros(rows, np.float32))
+
+
+def test_more_neurons_than_threads_in_the_largest_grid(host_kernels):
+    """65535 blocks of 64 threads; one neuron a thread, since their number is odd."""
+    case = Case("float16", 1, 65535 * 64 + 129)
+    assert_same(host_kernels, ops.synaptic_filter_forward, case)
+
+
+def test_repeated_runs_agree(host_kernels):
+    case = Case("float32", 33, 1288)
+    for op in (ops.lif_backward, ops.tssl_bp_backward):
+        host_kernels.set_thread_order("forward")
+        _, first = op(host_kernels.cuda, case)
+        for seed in range(3):
+            host_kernels.set_thread_order("shuffled", seed)
+            assert_same_bytes(op(host_kernels.cuda, case)[1], first)
+    host_kernels.set_thread_order("forward")

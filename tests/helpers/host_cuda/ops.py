@@ -1,0 +1,152 @@
+"""Each op on seeded inputs: ``op(backend, case, ...) -> (inputs, outputs)``, where backend is spikeops_testing.cpu or .cuda.
+
+Inputs are multiples of 1/8 where spikes depend on them, so that many membranes lie exactly at the threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from host_cuda.arrays import Case, poisoned
+
+LIF = dict(decay=0.5, threshold=1.0, input_scale=1.0, reset=0, reset_amount=1.0, v_reset=0.0, v_rest=0.0, strict=False,
+           detach_reset=False)  # fmt: skip
+ROUND = LIF | dict(decay=0.83, input_scale=0.7, reset_amount=0.9, v_reset=-0.15, v_rest=0.1)
+ATAN = (0, 3.0, 1.0)
+
+TAU_M, TAU_S, THRESHOLD = 5.0, 3.0, 1.0
+
+
+def currents(case: Case) -> np.ndarray:
+    return case.data(case.draw.integers(-8, 17, (case.T, case.N)) / 8)
+
+
+def gradient(case: Case, *shape) -> np.ndarray:
+    return case.draw.standard_normal(shape)
+
+
+def _neuron(case, options, per_neuron):
+    x = currents(case)
+    decay = case.state(case.draw.uniform(0.2, 0.95, case.N)) if per_neuron else None
+    v_init = case.state(case.draw.integers(-4, 12, case.N) / 8) if per_neuron else None
+    return {"x": x, "decay": decay, "v_init": v_init}, (case.dtype, x, decay, v_init, options)
+
+
+def lif_forward(backend, case, options=LIF, per_neuron=False):
+    inputs, arguments = _neuron(case, options, per_neuron)
+    spikes, v_last = case.data_out(case.T, case.N), case.state_out(case.N)
+    backend.lif_forward(*arguments, spikes, v_last)
+    return inputs, {"spikes": spikes, "v_last": v_last}
+
+
+def lif_rate_forward(backend, case, options=LIF, per_neuron=False, weighting=0):
+    inputs, arguments = _neuron(case, options, per_neuron)
+    rate = case.data_out(case.N)
+    backend.lif_rate_forward(*arguments, weighting, rate)
+    return inputs, {"rate": rate}
+
+
+def _lif_gradients(backend, case, options, per_neuron, surrogate, upstream):
+    inputs, arguments = _neuron(case, options, per_neuron)
+    grads = {"grad_x": case.data_out(case.T, case.N)}
+    if per_neuron:
+        grads |= {"grad_decay": case.state_out(case.N), "grad_v_init": case.state_out(case.N)}
+    backend.lif_backward(*arguments, surrogate, **grads, **upstream)
+    return inputs | upstream, grads
+
+
+def lif_backward(backend, case, options=LIF, per_neuron=False, surrogate=ATAN, grad_spikes=True, grad_v_last=True):
+    upstream = {}
+    if grad_spikes:
+        upstream["grad_spikes"] = case.data(gradient(case, case.T, case.N))
+    if grad_v_last:
+        upstream["grad_v_last"] = case.state(gradient(case, case.N))
+    return _lif_gradients(backend, case, options, per_neuron, surrogate, upstream)
+
+
+def lif_rate_backward(backend, case, options=LIF, per_neuron=False, surrogate=ATAN, weighting=0):
+    upstream = {"grad_rate": case.data(gradient(case, case.N)), "weighting": weighting}
+    return _lif_gradients(backend, case, options, per_neuron, surrogate, upstream)
+
+
+def tssl_bp_forward(backend, case, spikes=True):
+    x, psc = currents(case), case.data_out(case.T, case.N)
+    outputs = {"psc": psc} | ({"spikes": case.data_out(case.T, case.N)} if spikes else {})
+    backend.tssl_bp_forward(case.dtype, x, TAU_M, TAU_S, THRESHOLD, psc, outputs.get("spikes"))
+    return {"x": x}, outputs
+
+
+def tssl_bp_backward(backend, case):
+    x, grad_psc, grad_x = currents(case), case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
+    backend.tssl_bp_backward(case.dtype, grad_psc, x, TAU_M, TAU_S, THRESHOLD, grad_x)
+    return {"x": x, "grad_psc": grad_psc}, {"grad_x": grad_x}
+
+
+def synaptic_filter_forward(backend, case):
+    x, psc = currents(case), case.data_out(case.T, case.N)
+    backend.synaptic_filter_forward(case.dtype, x, TAU_S, psc)
+    return {"x": x}, {"psc": psc}
+
+
+def synaptic_filter_backward(backend, case):
+    grad_psc, grad_x = case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
+    backend.synaptic_filter_backward(case.dtype, grad_psc, TAU_S, grad_x)
+    return {"grad_psc": grad_psc}, {"grad_x": grad_x}
+
+
+def spike_count(backend, case):
+    """Values above 1 too: counts are sums."""
+    spikes = case.data(case.draw.integers(0, 4, (case.T, case.N)))
+    count = poisoned((case.N,), np.int32 if "int" in case.dtype else spikes.dtype, case.misaligned)
+    backend.spike_count(case.dtype, spikes, count)
+    return {"spikes": spikes}, {"count": count}
+
+
+def packed_spike_count(backend, case):
+    packed = case.data(case.draw.integers(0, 1 << 16, (case.T, case.N)))
+    count = poisoned((case.N,), np.int32, case.misaligned)
+    backend.packed_spike_count(packed, count)
+    return {"packed": packed}, {"count": count}
+
+
+def pack_spikes(backend, case):
+    """Any value other than 0 is a spike."""
+    spikes = case.data(case.draw.integers(0, 2, (case.T, case.N)) * case.draw.integers(1, 4, (case.T, case.N)))
+    packed = poisoned(((case.T + 15) // 16, case.N), np.uint16, case.misaligned)
+    backend.pack_spikes(case.dtype, spikes, packed)
+    return {"spikes": spikes}, {"packed": packed}
+
+
+def unpack_spikes(backend, case):
+    words = Case("uint16", (case.T + 15) // 16, case.N, case.misaligned)
+    packed = words.data(words.draw.integers(0, 1 << 16, (words.T, words.N)))
+    spikes = case.data_out(case.T, case.N)
+    backend.unpack_spikes(case.dtype, packed, spikes)
+    return {"packed": packed}, {"spikes": spikes}
+
+
+def poisson_encode(backend, case, seed=0x1234_5678_9ABC_DEF0):
+    p = case.data(case.draw.uniform(-0.1, 1.1, case.N))
+    spikes = case.data_out(case.T, case.N)
+    backend.poisson_encode(case.dtype, p, seed, spikes)
+    return {"p": p}, {"spikes": spikes}
+
+
+def latency_encode(backend, case):
+    p = case.draw.uniform(-0.1, 1.1, case.N)
+    p[:4] = (0.0, 1.0, 0.5, np.nan)[: len(p)]
+    p = case.data(p)
+    spikes = case.data_out(case.T, case.N)
+    backend.latency_encode(case.dtype, p, spikes)
+    return {"p": p}, {"spikes": spikes}
+
+
+def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
+    case = Case(dtype, rows, columns, misaligned)
+    x, out = case.data(gradient(case, rows, columns)), case.data_out(rows)
+    backend.row_sum(x, out)
+    return {"x": x}, {"sum": out}
+
+
+OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
+             synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
+OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)
