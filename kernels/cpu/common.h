@@ -63,9 +63,21 @@ struct Scratch {
 // Tile for kernels that keep `rows` numbers per neuron: as many neurons as fit the cache, whole cache lines of them.
 template <class S>
 inline int64_t tile_for(int64_t rows) {
-  constexpr int64_t kCacheBytes = 256 << 10;
+  constexpr int64_t kCacheBytes = 64 << 10;
   const int64_t fitting = kCacheBytes / (rows * int64_t(sizeof(S))) / 64 * 64;
   return fitting < 64 ? 64 : smaller(fitting, kTile);
+}
+
+// Asks for a row that is needed one time step later. Hardware prefetchers see a row of each time step as a new stream, and
+// have only just caught up when it ends.
+template <class Data>
+SPIKEOPS_HD void prefetch(const Data* row, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(Data))) __builtin_prefetch(row + i);
+}
+
+template <class Data>
+SPIKEOPS_HD void prefetch_for_write(Data* row, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(Data))) __builtin_prefetch(row + i, 1);
 }
 
 // A row as numbers of the state's type: the row itself, or its conversion into `buffer`.

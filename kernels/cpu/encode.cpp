@@ -8,8 +8,6 @@ void poisson_encode(const PoissonEncode& args, int64_t begin, int64_t end) {
   const uint64_t key = uint64_t(*args.seed);
   with_dtype(args.dtype, [&](auto data) {
     using Data = decltype(data);
-    using S = State<Data>;
-    const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
     const Data* __restrict p = static_cast<const Data*>(args.p);
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
       for (int64_t t = 0; t < args.T; t += 4) {
@@ -18,7 +16,7 @@ void poisson_encode(const PoissonEncode& args, int64_t begin, int64_t end) {
         for (int64_t i = 0; i < n; ++i) {
           const Philox4 random = philox(key, uint64_t(n0 + i), uint64_t(t / 4));
           const float probability = float(to_state(p[n0 + i]));
-          for (int64_t k = 0; k < steps; ++k) spikes[k * args.N + i] = uniform24(random.v[k]) < probability ? one : zero;
+          for (int64_t k = 0; k < steps; ++k) spikes[k * args.N + i] = spike_value<Data>(uniform24(random.v[k]) < probability);
         }
       }
     });
@@ -28,13 +26,11 @@ void poisson_encode(const PoissonEncode& args, int64_t begin, int64_t end) {
 void latency_encode(const LatencyEncode& args, int64_t begin, int64_t end) {
   with_dtype(args.dtype, [&](auto data) {
     using Data = decltype(data);
-    using S = State<Data>;
-    const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
     const Data* __restrict p = static_cast<const Data*>(args.p);
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
       for (int64_t t = 0; t < args.T; ++t) {
         Data* __restrict spikes = static_cast<Data*>(args.spikes) + t * args.N + n0;
-        for (int64_t i = 0; i < n; ++i) spikes[i] = latency(to_state(p[n0 + i]), args.T) == t ? one : zero;
+        for (int64_t i = 0; i < n; ++i) spikes[i] = spike_value<Data>(latency(to_state(p[n0 + i]), args.T) == t);
       }
     });
   });

@@ -50,14 +50,14 @@ template <class Data, Reset reset>
 void forward(const LifForward& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   const Inputs<Data> in(a.neuron);
-  const Data one = from_state<Data>(S(1)), zero = from_state<Data>(S(0));
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
     alignas(64) S v[kTile], decay[kTile];
     in.initial_membrane(v, n0, n);
     in.decays(decay, n0, n);
     for (int64_t t = 0; t < in.T; ++t) {
       Data* __restrict spikes = static_cast<Data*>(a.spikes) + t * in.N + n0;
-      step<reset>(in.p, in.x + t * in.N + n0, decay, v, n, [=](int64_t i, S, bool spike) { spikes[i] = spike ? one : zero; });
+      if (t + 1 < in.T) prefetch(in.x + (t + 1) * in.N + n0, n), prefetch_for_write(spikes + in.N, n);
+      step<reset>(in.p, in.x + t * in.N + n0, decay, v, n, [=](int64_t i, S, bool spike) { spikes[i] = spike_value<Data>(spike); });
     }
     S* __restrict v_last = static_cast<S*>(a.v_last) + n0;
     for (int64_t i = 0; i < n; ++i) v_last[i] = v[i];
@@ -184,6 +184,7 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
     in.initial_membrane(tile.v, n0, n);
     in.decays(tile.decay, n0, n);
     for (int64_t t = 0; t < T; ++t) {
+      if (t + 1 < T) prefetch(in.x + (t + 1) * N + n0, n);
       S* __restrict u_row = tile.u + t * stride;
       step<reset>(in.p, in.x + t * N + n0, tile.decay, tile.v, n, [=](int64_t i, S u, bool) { u_row[i] = u; });
     }
@@ -195,6 +196,10 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
     if (a.grad_rate) start_rate_gradient(a, in, tile, stride, n0, n);
 
     for (int64_t t = T - 1; t >= 0; --t) {
+      if (t) {
+        if (a.grad_spikes) prefetch(static_cast<const Data*>(a.grad_spikes) + (t - 1) * N + n0, n);
+        prefetch_for_write(static_cast<Data*>(a.grad_x) + (t - 1) * N + n0, n);
+      }
       const S* grad_spike = tile.grad_spike;
       if (a.grad_rate) grad_spike = tile.rate_weight;
       else if (a.grad_spikes) grad_spike = as_state(static_cast<const Data*>(a.grad_spikes) + t * N + n0, tile.grad_spike, n);

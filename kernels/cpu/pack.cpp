@@ -10,11 +10,6 @@ SPIKEOPS_HD bool nonzero(int32_t x) { return x != 0; }
 SPIKEOPS_HD bool nonzero(int64_t x) { return x != 0; }
 template <class Data> SPIKEOPS_HD bool nonzero(Data x) { return is_spike(x); }
 
-template <class Data> struct Constants { static Data of(int x) { return from_state<Data>(State<Data>(x)); } };
-template <> struct Constants<uint8_t> { static uint8_t of(int x) { return uint8_t(x); } };
-template <> struct Constants<int32_t> { static int32_t of(int x) { return x; } };
-template <> struct Constants<int64_t> { static int64_t of(int x) { return x; } };
-
 // Calls body(word index, bit, time step) for all time steps.
 template <class Body>
 inline void for_each_step(int64_t T, Body body) {
@@ -42,12 +37,11 @@ void pack_spikes(const Pack& args, int64_t begin, int64_t end) {
 void unpack_spikes(const Pack& args, int64_t begin, int64_t end) {
   with_format(args.format, [&](auto data) {
     using Data = decltype(data);
-    const Data one = Constants<Data>::of(1), zero = Constants<Data>::of(0);
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
       for_each_step(args.T, [&](int64_t w, int bit, int64_t t) {
         Data* __restrict spikes = static_cast<Data*>(const_cast<void*>(args.spikes)) + t * args.N + n0;
         const SpikeWord* __restrict words = static_cast<const SpikeWord*>(args.packed) + w * args.N + n0;
-        for (int64_t i = 0; i < n; ++i) spikes[i] = (words[i] >> bit) & 1u ? one : zero;
+        for (int64_t i = 0; i < n; ++i) spikes[i] = spike_value<Data>((words[i] >> bit) & 1u);
       });
     });
   });

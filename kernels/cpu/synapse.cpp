@@ -15,6 +15,10 @@ void filter(const SynapticFilter& args, int64_t begin, int64_t end, bool forward
       const int64_t offset = (forward ? k : args.T - 1 - k) * args.N + n0;
       const Data* __restrict in = static_cast<const Data*>(args.in) + offset;
       Data* __restrict out = static_cast<Data*>(args.out) + offset;
+      if (k + 1 < args.T) {
+        const int64_t next = forward ? args.N : -args.N;
+        prefetch(in + next, n), prefetch_for_write(out + next, n);
+      }
       for (int64_t i = 0; i < n; ++i) {
         carry[i] = step(carry[i], to_state(in[i]));
         out[i] = from_state<Data>(carry[i]);

@@ -40,6 +40,9 @@ SPIKEOPS_HD float bits_float(uint32_t bits) {
 #endif
 }
 
+SPIKEOPS_HD float absolute(float x) { return bits_float(float_bits(x) & 0x7fffffffu); }
+SPIKEOPS_HD double absolute(double x) { return x < 0 ? -x : x; }
+
 SPIKEOPS_HD float to_state(float x) { return x; }
 SPIKEOPS_HD double to_state(double x) { return x; }
 SPIKEOPS_HD float to_state(bf16 x) { return bits_float(uint32_t(x.bits) << 16); }
@@ -95,6 +98,14 @@ SPIKEOPS_HD Data from_state(S x) {
   if constexpr (SameType<Data, bf16>::value) return float_to_bf16(x);
   else if constexpr (SameType<Data, fp16>::value) return float_to_fp16(x);
   else return x;
+}
+
+// 1 for a spike, 0 for none. (Written on the bits: gcc does not vectorise a choice between two structs.)
+template <class Data>
+SPIKEOPS_HD Data spike_value(bool spike) {
+  if constexpr (SameType<Data, bf16>::value) return bf16{uint16_t(spike ? 0x3f80 : 0)};
+  else if constexpr (SameType<Data, fp16>::value) return fp16{uint16_t(spike ? 0x3c00 : 0)};
+  else return spike ? Data(1) : Data(0);
 }
 
 // The type in which a neuron's state is kept for data of type Data.

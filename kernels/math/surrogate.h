@@ -9,8 +9,6 @@ namespace spikeops {
 // The numbers are part of the op schemas: spikeops/surrogate.py holds the same table.
 enum class Surrogate : int { atan = 0, sigmoid = 1, exponential = 2, fast_sigmoid = 3, triangle = 4, rectangle = 5, gaussian = 6 };
 
-template <class S> SPIKEOPS_HD S absolute(S x) { return x < S(0) ? -x : x; }
-
 template <Surrogate kind, class S>
 SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak) {
   if constexpr (kind == Surrogate::atan) {

@@ -19,7 +19,7 @@ template <class S>
 struct TsslBpState { S v, a; };  // membrane potential after the reset, post-synaptic current
 
 template <class S>
-struct TsslBpStep { S u, du; bool spike; };  // membrane before the reset, its change in this step
+struct TsslBpStep { S u, du; };  // membrane before the reset, its change in this step (no bool: in a struct it stops gcc's vectoriser)
 
 template <class S>
 SPIKEOPS_HD TsslBpStep<S> tssl_bp_step(TsslBpState<S>& state, S x, const TsslBpParams<S>& p) {
@@ -28,7 +28,7 @@ SPIKEOPS_HD TsslBpStep<S> tssl_bp_step(TsslBpState<S>& state, S x, const TsslBpP
   const bool spike = u >= p.fire_level;
   state.v = spike ? S(0) : u;
   state.a = synapse_step(state.a, spike ? S(1) : S(0), p.theta_s);
-  return {u, du, spike};
+  return {u, du};
 }
 
 template <class S>
@@ -40,18 +40,20 @@ SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, S du, 
   const S g = synapse_backward_step(carry.psc, grad_a, p.theta_s, p.one_minus_theta_s);
   carry.psc = g;
 
-  const S reciprocal = S(-1) / du;  // d spike time / d membrane; +-infinity where du = 0, which the clamp takes care of
-  const S below = reciprocal < S(-8) ? S(-8) : reciprocal;
+  const S distance = absolute((p.threshold - u) * S(5));  // / 0.2
+  const S e = exp_bounded(-(distance > S(8) ? S(8) : distance));
+  const S d = S(1) + e;
+  // Where there is a spike: d spike time / d membrane = -1 / du (infinite where du = 0, which the clamp takes care of).
+  // Elsewhere: the smooth surrogate e / (0.2 (1 + e)^2). A neuron that spikes is never quiet, so one division serves both.
+  const S quotient = (spike ? S(-1) : S(5) * e) / (spike ? du : d * d);
+
+  const S below = quotient < S(-8) ? S(-8) : quotient;
   const S slope = below > S(0) ? S(0) : below;
   const S at_spike = carry.membrane * u * (-p.theta_m) * slope - slope * g;
   const S decayed = carry.membrane * p.one_minus_theta_m;
   const S inter = spike ? at_spike : decayed;
   carry.membrane = inter;
-
-  const S distance = absolute((p.threshold - u) * S(5));  // / 0.2
-  const S e = exp_nonpositive(-(distance > S(8) ? S(8) : distance));
-  const S d = S(1) + e;
-  return quiet ? g * (S(5) * e / (d * d)) : inter;
+  return quiet ? g * quotient : inter;
 }
 
 }  // namespace spikeops
