@@ -45,8 +45,9 @@ def latency_encode_kernel(
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     p = tl.load(p + n, mask).to(STATE)
     p = tl.where(p > 1.0, 1.0, p)
-    when = tl.floor((1.0 - p) * (T - 1).to(STATE) + 0.5)
-    when = tl.where(p > 0.0, when, -1.0).to(tl.int64)  # never, for p = 0 and NaN
+    when = (1.0 - p) * (T - 1).to(STATE) + 0.5
+    # Never for p <= 0 and NaN. Rounding towards zero is a floor, since the sum is positive.
+    when = tl.where(p > 0.0, when, -1.0).to(tl.int64)
     for t in range(0, T):
         tl.store(spikes + t * N + n, (when == t).to(STATE), mask)
 

@@ -100,8 +100,10 @@ def lif_rate_forward_kernel(
             weights = decay * weights + 1.0
         else:
             weighted_spikes += spike.to(STATE)
-            weights += 1.0
-    tl.store(rate + n, divide(weighted_spikes, weights), mask)
+    if WEIGHTING == WEIGHTING_DECAY:
+        tl.store(rate + n, divide(weighted_spikes, weights), mask)
+    else:
+        tl.store(rate + n, divide(weighted_spikes, T.to(STATE)), mask)
 
 
 @sized_kernel
@@ -138,8 +140,6 @@ def lif_backward_kernel(
                 d_weights = weights + decay * d_weights
                 weighted_spikes = decay * weighted_spikes + spike.to(STATE)
                 weights = decay * weights + 1.0
-            else:
-                weights += 1.0
     # Threads may read what another one of their block has written.
     tl.debug_barrier()
 
@@ -148,9 +148,11 @@ def lif_backward_kernel(
     grad_spike = tl.zeros((BLOCK,), STATE)
     if grad_rate is not None:
         rate_gradient = tl.load(grad_rate + n, mask)
-        grad_spike = divide(rate_gradient, weights)
         if WEIGHTING == WEIGHTING_DECAY:
+            grad_spike = divide(rate_gradient, weights)
             sum_decay = rate_gradient * divide(d_spikes - divide(weighted_spikes, weights) * d_weights, weights)
+        else:
+            grad_spike = divide(rate_gradient, T.to(STATE))
     # u_history and grad_x may be the same memory: u[t-1] is read before grad_x[t-1] is written.
     u = tl.load(u_history + (T - 1) * N + n, mask)
     for step in range(0, T):

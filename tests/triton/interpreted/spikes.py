@@ -1,0 +1,121 @@
+"""Counting, packing, encoding and row sums in Triton's interpreter against the reference."""
+
+import pytest
+import torch
+from _agreement import LAYOUTS, assert_same, layouts
+
+import spikeops.functional as SF
+from spikeops import reference
+
+FLOATING = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+INTEGERS = [torch.bool, torch.uint8, torch.int32, torch.int64]
+
+
+def spike_train(*shape, dtype=torch.float32):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(6)) < 0.4).to(dtype)
+
+
+def same(actual, expected):
+    # uint16 has no comparison
+    assert actual.dtype == expected.dtype and actual.shape == expected.shape
+    assert torch.equal(actual.double(), expected.double())
+
+
+@pytest.mark.parametrize("dtype", FLOATING + INTEGERS, ids=str)
+def test_count_and_pack(dtype):
+    for T in (1, 15, 16, 17, 33):
+        spikes = spike_train(T, 20, dtype=dtype)
+        same(SF.spike_count(spikes), reference.spike_count(spikes))
+        packed = SF.pack_spikes(spikes)
+        same(packed, reference.pack_spikes(spikes))
+        same(SF.unpack_spikes(packed, T, dtype), spikes)
+        same(SF.spike_count(packed), reference.spike_count(spikes.int()))
+
+
+@pytest.mark.parametrize("N", [0, 1, 129, 256, 600])
+def test_neurons(N):
+    spikes = spike_train(18, N)
+    packed = SF.pack_spikes(spikes)
+    same(packed, reference.pack_spikes(spikes))
+    same(SF.unpack_spikes(packed, 18), spikes)
+    assert_same(SF.spike_count, reference.spike_count, {"spikes": spikes})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout):
+    spikes = layouts(torch.float32)[layout]
+    packed = SF.pack_spikes(spikes)
+    same(packed, reference.pack_spikes(spikes))
+    unpacked = SF.unpack_spikes(packed, len(spikes))
+    same(unpacked, (spikes != 0).float())
+    (count,) = assert_same(SF.spike_count, reference.spike_count, {"spikes": spikes}, summed=True)
+    if layout == "channels_last":
+        assert unpacked.stride() == spikes.stride() and count.stride() == packed.stride()[1:] == spikes.stride()[1:]
+
+
+def test_counts_sum_values_and_words():
+    assert SF.spike_count(torch.tensor([[3, -1], [2, 0]])).tolist() == [5, -1]
+    assert SF.spike_count(torch.tensor([[200], [200]], dtype=torch.uint8)).tolist() == [400]
+    every_word = torch.arange(2**16, dtype=torch.int32).to(torch.uint16)[None]
+    assert SF.spike_count(every_word).tolist() == [bin(word).count("1") for word in range(2**16)]
+
+
+def test_any_nonzero_value_is_a_spike():
+    values = torch.tensor([0.0, -0.0, 1e-45, -2.0, torch.inf, torch.nan])[None]
+    assert SF.unpack_spikes(SF.pack_spikes(values), 1, torch.bool).tolist() == [[False, False, True, True, True, True]]
+    assert SF.pack_spikes(values.bfloat16().mul(-1))[0, :2].tolist() == [0, 0]
+    assert SF.pack_spikes(torch.tensor([[2**40]])).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_encodings(dtype):
+    p = torch.linspace(-0.2, 1.2, 300, dtype=torch.float64).to(dtype)
+    p[7] = torch.nan
+    for T in (1, 2, 4, 5, 11):
+        same(SF.latency_encode(p, T), reference.latency_encode(p, T))
+        for seed in (0, 1, 2**63 - 1):
+            seed = torch.tensor([seed])
+            actual = torch.ops.spikeops_triton.poisson_encode(p, T, seed)
+            same(actual, reference.poisson_encode_from_seed(p, T, seed))
+
+
+def test_encodings_keep_the_layout():
+    p = torch.rand(2, 4, 5, 3, generator=torch.Generator().manual_seed(8)).permute(0, 3, 1, 2)
+    for op, expected in ((SF.latency_encode, reference.latency_encode), (SF.poisson_encode, reference.poisson_encode)):
+        torch.manual_seed(9)
+        actual = op(p, 6)
+        torch.manual_seed(9)
+        same(actual, expected(p, 6))
+        assert actual.stride()[1:] == p.stride()
+
+
+def row_sum_in_order(x):
+    """kernels/math/row_sum.h, one addition at a time."""
+    sums = []
+    for row in x.double():
+        total = 0.0
+        for block in row.split(4096):
+            lanes = [0.0] * 32
+            for i, value in enumerate(block.tolist()):
+                lanes[i % 32] += value
+            partial = 0.0
+            for lane in lanes:
+                partial += lane
+            total += partial
+        sums.append(total)
+    return torch.tensor(sums, dtype=torch.float64).to(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("columns", [1, 31, 4096, 4097, 9000])
+def test_row_sum_order(columns, dtype):
+    # Values of very different size: a float64 sum in another order has other last bits.
+    generator = torch.Generator().manual_seed(columns)
+    x = torch.randn(3, columns, generator=generator, dtype=torch.float64)
+    x = (x * 10 ** torch.empty_like(x).uniform_(-8, 8, generator=generator)).to(dtype)
+    assert torch.equal(torch.ops.spikeops_triton.row_sum(x), row_sum_in_order(x))
+
+
+def test_row_sum_of_nothing():
+    assert torch.ops.spikeops_triton.row_sum(torch.empty(2, 0)).tolist() == [0.0, 0.0]
+    assert torch.ops.spikeops_triton.row_sum(torch.empty(0, 3)).shape == (0,)

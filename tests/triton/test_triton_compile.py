@@ -1,0 +1,186 @@
+"""Compiles the Triton kernels to machine code without a GPU, and counts how many are compiled.
+
+Triton's driver is replaced by one that names a target and launches nothing. The ops are then called with CPU tensors, so that
+what is compiled is what a launch on a device would compile: same signature, same specialisation, same options."""
+
+import os
+import re
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="the package triton is not installed")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("TRITON_INTERPRET=1: nothing is compiled", allow_module_level=True)
+
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
+from spikeops.triton import IMPLEMENTATIONS
+
+HOPPER = GPUTarget("cuda", 90, 32)
+MI300 = GPUTarget("hip", "gfx942", 64)
+SURROGATES = [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(25.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5)]
+
+
+class _CompileOnly:
+    """What a kernel launch asks of Triton's driver, up to the launch itself."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def get_current_device(self):
+        return str(self.target)  # kernels are cached per device: never mixed with those of a real one
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return self.target
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """``compiled(target)`` -> list to which every kernel variant is added when it is compiled: (name, code by kind)."""
+    run = JITFunction.run
+    variants = []
+
+    def record(self, *args, grid, warmup, **kwargs):
+        kernel = run(self, *args, grid=grid, warmup=True, **kwargs)
+        if not any(kernel is known for _, known in variants):
+            variants.append((self.__name__, kernel))
+
+    def start(target=HOPPER):
+        monkeypatch.setattr(driver, "_active", _CompileOnly(target))
+        monkeypatch.setattr(JITFunction, "run", record)
+        return variants
+
+    return start
+
+
+def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, detach_reset=False):
+    """The arguments shared by the LIF schemas; with a decay tensor there is an initial state too."""
+    parameters = (None, None) if decay_shape is None else (torch.empty(decay_shape), torch.empty(x.shape[1:]))
+    return (x, 0.5, *parameters, 1.0, 1.0, reset, 1.0, 0.0, 0.0, strict, detach_reset, *surrogate.coefficients)
+
+
+def call_every_op(x, decay_shape=()):
+    """Calls every op once, at least; what comes back was never computed."""
+    ops = IMPLEMENTATIONS
+    lif = neuron(x, decay_shape=decay_shape)
+    need = decay_shape is not None
+    packed = ops["pack_spikes"](x)
+    calls = {
+        "lif_forward": lif,
+        "lif_backward": (x, x[0], *lif, need, need),
+        "lif_rate_forward": (*lif, 1),
+        "lif_rate_backward": (x[0], *lif, 1, need, need),
+        "tssl_bp_forward": (x, 5.0, 3.0, 1.0, True),
+        "tssl_bp_backward": (x, x, 5.0, 3.0, 1.0),
+        "synaptic_filter_forward": (x, 3.0),
+        "synaptic_filter_backward": (x, 3.0),
+        "spike_count": (packed,),
+        "unpack_spikes": (packed, len(x), x.dtype),
+        "poisson_encode": (x[0], len(x), torch.tensor([1])),
+        "latency_encode": (x[0], len(x)),
+        "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
+    }
+    for name, arguments in calls.items():
+        ops[name](*arguments)
+    ops["spike_count"](x)
+    assert {*calls, "pack_spikes"} == set(ops)
+
+
+KERNELS = {
+    "lif_forward_kernel", "lif_rate_forward_kernel", "lif_backward_kernel", "tssl_bp_forward_kernel", "tssl_bp_backward_kernel",
+    "synaptic_filter_kernel", "spike_count_kernel", "pack_spikes_kernel", "unpack_spikes_kernel", "poisson_encode_kernel",
+    "latency_encode_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_every_kernel_compiles_for_hopper(compiled, dtype):
+    variants = compiled()
+    call_every_op(torch.empty(5, 512, dtype=dtype))
+    call_every_op(torch.empty(5, 129, dtype=dtype), decay_shape=None)
+    call_every_op(torch.empty(5, 512, dtype=dtype), decay_shape=512)
+    assert {name for name, _ in variants} == KERNELS
+    for name, kernel in variants:
+        assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
+        assert ".target sm_90" in kernel.asm["ptx"], name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_every_kernel_compiles_for_rocm(compiled, dtype):
+    variants = compiled(MI300)
+    call_every_op(torch.empty(5, 512, dtype=dtype))
+    assert {name for name, _ in variants} == KERNELS
+    assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
+
+
+def test_every_mode_compiles_without_fused_multiply_add(compiled):
+    """Fused operations round once where kernels/math rounds twice. Division is exact, exp is the project's own."""
+    variants = compiled()
+    x = torch.empty(5, 512)
+    for surrogate in SURROGATES:
+        for reset in range(3):
+            IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x, surrogate, reset), False, False)
+    for reset in range(3):
+        for arguments in (neuron(x, reset=reset), neuron(x, reset=reset, decay_shape=512, strict=True)):
+            IMPLEMENTATIONS["lif_forward"](*arguments)
+            for weighting in range(2):
+                IMPLEMENTATIONS["lif_rate_forward"](*arguments, weighting)
+                IMPLEMENTATIONS["lif_rate_backward"](x[0], *arguments, weighting, True, True)
+        IMPLEMENTATIONS["lif_backward"](x, x[0], *neuron(x, reset=reset, detach_reset=True), False, True)
+    call_every_op(x)
+    assert len(variants) > 40
+    for name, kernel in variants:
+        code = kernel.asm["ptx"]
+        assert re.search(r"\.target sm_90", code)
+        for forbidden in (r"\bfma\.", r"\bmad\.\w*\.f", r"\bdiv\.(full|approx)", r"\bex2\b", r"\.ftz"):
+            assert not re.search(forbidden, code), f"{name}: {re.search(forbidden, code).group()} in\n{code}"
+
+
+def test_float64_parameters_arrive_in_full_precision(compiled):
+    variants = compiled()
+    x = torch.empty(5, 512, dtype=torch.float64)
+    IMPLEMENTATIONS["lif_forward"](*neuron(x))
+    ((_, kernel),) = variants
+    # Six scalars of the neuron; nothing passes through float32 on its way.
+    assert len(re.findall(r"\.param \.f64", kernel.asm["ptx"])) == 6
+    assert ".f32" not in kernel.asm["ptx"]
+
+
+def test_rows_of_aligned_neurons_are_loaded_16_bytes_at_a_time(compiled):
+    variants = compiled()
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 512)))
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 513)))
+    aligned, other = (kernel.asm["ptx"] for _, kernel in variants)
+    assert "ld.global.v4" in aligned and "st.global.v4" in aligned
+    assert "global.v" not in other
+
+
+def test_nothing_is_compiled_for_another_size(compiled):
+    """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1."""
+    variants = compiled()
+    call_every_op(torch.empty(3, 256))
+    call_every_op(torch.empty(3, 100))
+    before = len(variants)
+    for T in range(1, 21):
+        call_every_op(torch.empty(T, 256))
+        call_every_op(torch.empty(T, 100))
+    for N in (1, 2, 16, 17, 129, 1000, 4096, 5000):
+        call_every_op(torch.empty(4, N))
+    grown = [name for name, _ in variants[before:]]
+    assert not grown
+
+
+def test_neither_is_anything_for_other_parameters(compiled):
+    variants = compiled()
+    x = torch.empty(3, 256)
+    for value in (0.0, 1.0, 16.0, 0.3):
+        IMPLEMENTATIONS["lif_forward"](x, value, None, None, value, value, 0, value, value, value, False, False, 0, 1.0, 1.0)
+        IMPLEMENTATIONS["tssl_bp_forward"](x, 1.0 + value, 1.0 + value, value, False)
+    assert sorted(name for name, _ in variants) == ["lif_forward_kernel", "tssl_bp_forward_kernel"]

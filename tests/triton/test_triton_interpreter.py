@@ -1,0 +1,34 @@
+"""Runs the files of interpreted/ with Triton's interpreter, each in a process of its own."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="the package triton is not installed")
+
+FOLDER = Path(__file__).parent / "interpreted"
+FILES = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "conftest.py" and not file.name.startswith("_"))
+
+
+def _version(package):
+    return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
+
+
+@pytest.mark.skipif(
+    _version("triton") < (3, 7) and _version("numpy") >= (2, 4),
+    reason="the interpreter of triton < 3.7 cannot run loops with numpy >= 2.4: install numpy < 2.4 or triton >= 3.7",
+)
+@pytest.mark.parametrize("file", FILES)
+def test_interpreted(file):
+    command = [
+        sys.executable, "-m", "pytest", str(FOLDER / file), "-q", "-x", "--tb=short", "-p", "no:cacheprovider",
+        "-o", f"pythonpath={FOLDER}",
+        "-W", "ignore:divide by zero:RuntimeWarning",  # -1 / du of TSSL-BP, clamped afterwards
+    ]  # fmt: skip
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout
