@@ -3,14 +3,15 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
 from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 
@@ -41,6 +42,7 @@ class BuildNative(build_ext):
         build.mkdir(parents=True, exist_ok=True)
         options = {
             "CMAKE_BUILD_TYPE": "Release",
+            "CMAKE_MAKE_PROGRAM": shutil.which("ninja") or "ninja",  # an earlier isolated build's ninja is gone
             "CMAKE_INSTALL_PREFIX": package,
             "SPIKEOPS_TORCH_INCLUDE": include,
             "SPIKEOPS_TORCH_VERSION": version,
