@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 
 from spiketrain import presets
 from spiketrain.config import config_parser, load_config, merge, method_name, read_yaml
 from spiketrain.errors import UserError
+from spiketrain.interrupt import StopRequests
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+OWN_OPTIONS = ("--help", "--config", "--method", "--dataset")  # all others are fields of the configuration
 
 # Modules that need PyTorch are imported by the commands that use them: 'list' and '--help' answer at once.
 
@@ -19,7 +20,7 @@ EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for an error the user can mend, 130 when interrupted."""
     parser = _parser()
-    arguments, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    arguments, rest = parser.parse_known_args(_join_fields(sys.argv[1:] if argv is None else argv))
     if rest and not arguments.takes_fields:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -69,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
     return parser
+
+
+def _join_fields(argv: list[str]) -> list[str]:
+    """``--trainer.epochs 3`` as one word ``--trainer.epochs=3``, lest argparse take the 3 for the preset."""
+    joined, words = [], iter(argv)
+    for word in words:
+        is_field = word.startswith("--") and "=" not in word and word not in OWN_OPTIONS
+        value = next(words, None) if is_field else None
+        joined.append(word if value is None else f"{word}={value}")
+    return joined
 
 
 def _list(arguments: argparse.Namespace, _: list[str]) -> int:
@@ -125,9 +136,9 @@ def _fit(trainer, run) -> int:
     """Train to the end; the last line printed is the best result. Ctrl-C and a polite kill leave a run to resume."""
     from spiketrain import distributed
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        best = trainer.fit(run)
+        with StopRequests() as stop:
+            best = trainer.fit(run, stop.check)
     except KeyboardInterrupt:
         if distributed.is_main():
             print(f"spiketrain: interrupted after epoch {trainer.epoch}. Go on with: spiketrain resume {run.path}", file=sys.stderr)

@@ -195,10 +195,9 @@ def config_parser(method: str, prog: str = "spiketrain train"):
 def method_name(raw: dict, overrides: list[str] = ()) -> str:
     """The training method that a raw configuration and its command line options name."""
     for i, option in enumerate(overrides):
-        if option == "--method.name" and i + 1 < len(overrides):
-            return overrides[i + 1]
-        if option.startswith("--method.name="):
-            return option.partition("=")[2]
+        name, has_value, value = option.partition("=")
+        if name == "--method.name" and (has_value or i + 1 < len(overrides)):
+            return value if has_value else overrides[i + 1]
     section = raw.get("method")
     if not isinstance(section, dict) or not isinstance(section.get("name"), str):
         raise UserError("the configuration names no training method: expected a section 'method' with a field 'name'")

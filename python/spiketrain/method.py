@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spiketrain import distributed
 from spiketrain.config import Config, OptimizerConfig
+from spiketrain.errors import UserError
 from spiketrain.models.network import SpikingNetwork
 
 
@@ -81,6 +82,9 @@ class GradientMethod(Method):
         self.classes = classes
         self.device = device
         self.network = self.build(config, input_shape).to(device)
+        outputs = list(self.network.parameters())[-1].shape[0]
+        if outputs < classes:
+            raise UserError(f"network.layers: {config.network.layers} has {outputs} outputs, the data set has {classes} classes")
         self.optimizer = make_optimizer(self.network, config.optimizer)
 
     @abc.abstractmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +82,11 @@ class RunDirectory:
 
     def save(self, content: dict[str, Any], is_best: bool) -> None:
         """Write the checkpoints, then metrics.csv from the history in them (so that no row is lost or doubled)."""
-        try:
+        with self._writing():
             if is_best:
                 checkpoint.save(self.best, content)
             checkpoint.save(self.last, content)
-            self.write_metrics(content["history"])
-        except OSError as error:
-            raise UserError(f"cannot write to the run directory {self.path}: {error}. Resume with 'spiketrain resume {self.path}'") from None
+        self.write_metrics(content["history"])
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
         """metrics.csv: one row per epoch."""
@@ -94,7 +94,16 @@ class RunDirectory:
         writer = csv.DictWriter(table, METRICS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-        self._write("metrics.csv", table.getvalue())
+        with self._writing():
+            self._write("metrics.csv", table.getvalue())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            hint = f"Then go on with: spiketrain resume {self.path}"
+            raise UserError(f"cannot write to the run directory {self.path}: {error}. Make room for it. {hint}") from None
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.path / name, lambda file: file.write(text.encode()))

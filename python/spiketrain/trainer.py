@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Trainer:
         self.epoch = 0  # complete epochs
         self.step = 0  # training steps in them
         self.history: list[dict[str, float]] = []
+        self._check: Callable[[], None] = lambda: None
         self._part_from_other_processes()
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -58,11 +60,13 @@ class Trainer:
         self.epoch, self.step, self.history = content["epoch"], content["step"], content["history"]
         self._part_from_other_processes()
 
-    def fit(self, run: RunDirectory) -> dict[str, float]:
+    def fit(self, run: RunDirectory, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Train until `trainer.epochs` epochs are complete and return the metrics of the best one.
 
-        The first checkpoint is written before the first step, so a run can be resumed from any moment on.
+        The first checkpoint is written before the first step, so a run can be resumed from any moment on. `check` is called
+        between two steps and may raise to stop.
         """
+        self._check = check
         from torch.utils.tensorboard import SummaryWriter
 
         is_main = distributed.is_main()
@@ -92,10 +96,7 @@ class Trainer:
         finally:
             if is_main:
                 events.close()
-                if self.history:
-                    plots.save_curve(self.history, self.config, run.path / "curve.png")
-        if is_main and self.history:
-            plots.save_raster(self.method, self.dataset, self.config, run.path / "raster.png")
+                self._draw(run)
         return self.best
 
     @property
@@ -113,6 +114,16 @@ class Trainer:
                 correct += (self.method.scores(inputs).argmax(1) == labels).sum()
         distributed.add_up([correct])
         return correct.item() / len(self.dataset.test)
+
+    def _draw(self, run: RunDirectory) -> None:
+        """The pictures of the run so far. If they cannot be written, the run is none the worse."""
+        if not self.history:
+            return
+        try:
+            plots.save_curve(self.history, self.config, run.path / "curve.png")
+            plots.save_raster(self.method, self.dataset, self.config, run.path / "raster.png")
+        except OSError as error:
+            self.console.say(f"the pictures could not be written: {error}")
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
         started = time.perf_counter()
@@ -150,7 +161,9 @@ class Trainer:
 
     def _track(self, split, title: str, generator: torch.Generator | None, batch_size: int, note=lambda: ""):
         batches = Batches(split, batch_size, generator, distributed.rank(), distributed.world_size())
-        return self.console.track(batches, len(batches), title, note)
+        for batch in self.console.track(batches, len(batches), title, note):
+            self._check()
+            yield batch
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -193,15 +206,17 @@ def load_data(config: Config, device: torch.device) -> Dataset:
 
 
 def build_method(config: Config, dataset: Dataset, device: torch.device) -> Method:
-    """The method of a run with fresh weights.
+    """The method of a run with fresh weights, tried out on one sample so that wrong options show before anything is written.
 
     Raises:
         UserError: the options cannot be met, for example a network with fewer outputs than classes.
     """
     try:
-        return methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, device)
-    except (ValueError, TypeError) as error:
+        method = methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, device)
+        method.scores(first_batch(dataset, 1)[0])
+    except (ValueError, TypeError, IndexError) as error:
         raise UserError(f"cannot build the network: {error}") from None
+    return method
 
 
 def first_batch(dataset: Dataset, size: int) -> tuple[Tensor, Tensor]:

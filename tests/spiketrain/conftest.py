@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import torch
 
 pytest.importorskip("jsonargparse", reason="the training pipeline needs the extra [train]")
 pytest.importorskip("sklearn", reason="the training pipeline needs the extra [train]")
@@ -18,7 +19,7 @@ TINY = {
     "network": {"layers": "4C3-P2-12-10", "padding": 1, "dropout": 0.2, "time_steps": 5},
     "method": {"name": "tssl_bp"},
     "optimizer": {"lr": 0.002, "clip_norm": 1.0, "weight_clamp": 4.0},
-    "trainer": {"epochs": 2, "batch_size": 32, "limit_train": 200, "limit_test": 60, "progress": "off"},
+    "trainer": {"epochs": 2, "batch_size": 32, "limit_train": 200, "limit_test": 60, "threads": 1, "progress": "off"},
 }
 
 
@@ -28,6 +29,14 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SPIKEOPS_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_threads():
+    """A run may set the number of threads of the whole process: set it back."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,0 +1,244 @@
+"""The loop: a stopped run goes on as if it had never stopped, whatever stopped it."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+from spiketrain import checkpoint
+from spiketrain.cli import EXIT_INTERRUPTED
+from spiketrain.errors import UserError
+from spiketrain.rundir import RunDirectory
+from spiketrain.trainer import Trainer
+
+TIMES = {"train_seconds", "test_seconds"}
+
+
+def spiketrain(*arguments):
+    return [sys.executable, "-m", "spiketrain", *map(str, arguments)]
+
+
+def train(config, out, epochs):
+    """Train from scratch into `out`."""
+    config.trainer.out, config.trainer.epochs = str(out), epochs
+    trainer = Trainer(config)
+    trainer.fit(RunDirectory.create(config))
+    return checkpoint.load(out / "last.ckpt")
+
+
+def flattened(value, path=""):
+    """Every leaf of nested containers with its path."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from flattened(item, f"{path}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from flattened(item, f"{path}/{i}")
+    else:
+        yield path, value
+
+
+def assert_same_state(first, second):
+    """Equal bit for bit in all that training goes on from, and in the metrics but the clock's."""
+    for key in ("epoch", "step", "method", "random", "history"):
+        a, b = dict(flattened(first[key])), dict(flattened(second[key]))
+        assert a.keys() == b.keys()
+        for path in a:
+            if path.split("/")[-1] in TIMES:
+                continue
+            same = torch.equal(a[path], b[path]) if isinstance(a[path], torch.Tensor) else a[path] == b[path]
+            assert same, f"{key}{path} differs"
+
+
+def rows(run_dir):
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["tssl_bp", "bptt"])
+def test_two_epochs_and_a_resume_are_four_epochs(tiny, tmp_path, cli, method):
+    straight = train(tiny(method={"name": method}), tmp_path / "straight", epochs=4)
+    train(tiny(method={"name": method}), tmp_path / "stopped", epochs=2)
+    torch.rand(5)  # random numbers drawn in between must not matter
+    status, lines, _ = cli("resume", tmp_path / "stopped", "--trainer.epochs", 4)
+    assert status == 0
+    assert_same_state(straight, checkpoint.load(tmp_path / "stopped" / "last.ckpt"))
+    assert [row["epoch"] for row in rows(tmp_path / "stopped")] == ["1", "2", "3", "4"]
+    best = max(straight["history"], key=lambda row: row["test_accuracy"])
+    assert lines[-1] == f"best_test_accuracy={best['test_accuracy']:.4f} epoch={best['epoch']}"
+    assert checkpoint.load(tmp_path / "stopped" / "best.ckpt")["epoch"] == best["epoch"]
+
+
+def test_run_killed_in_the_middle_goes_on_bit_for_bit(tiny, tmp_path, cli):
+    config = tiny()
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    run_dir = tmp_path / "killed"
+    process = subprocess.Popen(
+        spiketrain("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", run_dir, "--trainer.epochs", 100_000),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 2:
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+    done = checkpoint.load(run_dir / "last.ckpt")["epoch"]
+    assert done >= 2
+    straight = train(config, tmp_path / "straight", epochs=done + 2)
+    status, _, errors = cli("resume", run_dir, "--trainer.epochs", done + 2)
+    assert status == 0, errors
+    assert_same_state(straight, checkpoint.load(run_dir / "last.ckpt"))
+    assert [int(row["epoch"]) for row in rows(run_dir)] == list(range(1, done + 3))
+    assert not list(run_dir.glob(".unfinished*"))
+
+
+def test_run_killed_before_the_first_epoch_ended_starts_again(tiny, tmp_path, cli):
+    config = tiny(trainer={"out": str(tmp_path / "run"), "epochs": 1})
+    RunDirectory.create(config)  # killed right after the directory was made
+    assert cli("resume", tmp_path / "run")[0] == 0
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_a_run_to_resume(tmp_path, stop):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        spiketrain("train", "tsslbp-digits", "--trainer.out", run_dir, "--trainer.epochs", 100_000, "--trainer.threads", 1),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 1:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert f"spiketrain resume {run_dir}" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert checkpoint.load(run_dir / "last.ckpt")["epoch"] == len(rows(run_dir))
+
+
+def test_run_directory_is_complete(tiny, tmp_path, cli):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny().to_dict()))
+    status, lines, _ = cli("train", "--config", tmp_path / "tiny.yaml")
+    assert status == 0
+    run_dir = tmp_path / "runs" / "tiny-1"
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"config.yaml", "metrics.csv", "last.ckpt", "best.ckpt", "curve.png", "raster.png"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any(name.startswith(".") for name in names)
+    for picture in ("curve.png", "raster.png"):
+        assert (run_dir / picture).read_bytes().startswith(b"\x89PNG")
+
+    table = rows(run_dir)
+    best = max(table, key=lambda row: float(row["test_accuracy"]))
+    assert lines[-1] == f"best_test_accuracy={float(best['test_accuracy']):.4f} epoch={best['epoch']}"
+    assert cli("eval", run_dir)[1] == [f"test_accuracy={float(best['test_accuracy']):.4f} epoch={best['epoch']}"]
+
+    (run_dir / "curve.png").unlink()
+    (run_dir / "raster.png").unlink()
+    assert cli("plot", run_dir)[0] == 0
+    assert (run_dir / "curve.png").exists() and (run_dir / "raster.png").exists()
+
+    assert cli("train", "--config", run_dir / "config.yaml", "--trainer.epochs", 1)[0] == 0  # again from its own config
+    assert (tmp_path / "runs" / "tiny-2" / "metrics.csv").exists()
+
+
+def test_tensorboard_holds_each_epoch_once(tiny, tmp_path, cli):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tiny(), tmp_path / "run", epochs=1)
+    cli("resume", tmp_path / "run", "--trainer.epochs", 2)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    scalars = events.Scalars("test/accuracy")
+    assert [event.step for event in scalars] == [1, 2]
+    assert [event.value for event in scalars] == pytest.approx([float(row["test_accuracy"]) for row in rows(tmp_path / "run")])
+
+
+def test_same_seed_same_run_and_other_seed_other_run(tiny, tmp_path):
+    first, again, other = (train(tiny(seed=seed), tmp_path / name, epochs=1) for seed, name in ((3, "a"), (3, "b"), (4, "c")))
+    assert_same_state(first, again)
+    assert first["history"][0]["train_loss"] != other["history"][0]["train_loss"]
+
+
+def test_accuracy_hardly_depends_on_the_number_of_threads(tiny, tmp_path):
+    """Our ops give equal bits for any number of threads; PyTorch's convolutions and matrix products need not."""
+    losses = []
+    for count in (1, 2):
+        history = train(tiny(trainer={"threads": count}), tmp_path / str(count), epochs=1)["history"]
+        losses.append([row["train_loss"] for row in history])
+    # Seven steps: a spike that rounding moves across the threshold changes the loss by far less than 2 %.
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_two_processes_train_like_one(tiny, tmp_path):
+    """Every batch is shared out; only rounding differs (dropout and augmentation are off: they draw their own numbers)."""
+    config = tiny(data={"augment": False}, network={"dropout": 0.0}, trainer={"batch_size": 33})
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # What torchrun would start: one process alone, and a pair that find each other through the environment.
+    processes = []
+    for name, world_size in (("one", 1), ("two", 2)):
+        for rank in range(world_size):
+            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world_size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            command = spiketrain("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / name)
+            processes.append(subprocess.Popen(command, env={**os.environ, **where}, stdout=subprocess.DEVNULL))
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert len(one) == len(two) == 2
+    for a, b in zip(one, two):
+        # Rounding can move single spikes across the threshold, hence not closer.
+        assert float(a["train_loss"]) == pytest.approx(float(b["train_loss"]), rel=0.01)
+        assert float(a["test_accuracy"]) == pytest.approx(float(b["test_accuracy"]), abs=0.04)
+
+
+def test_loss_that_diverges_stops_the_run_and_keeps_the_checkpoint(tiny, tmp_path):
+    config = tiny(trainer={"out": str(tmp_path / "run"), "epochs": 3})
+    trainer = Trainer(config)
+    run = RunDirectory.create(config)
+    step = trainer.method.training_step
+
+    def diverge(inputs, labels, batch_size):
+        result = step(inputs, labels, batch_size)
+        result.loss = result.loss * (float("nan") if trainer.epoch == 1 else 1)
+        return result
+
+    trainer.method.training_step = diverge
+    with pytest.raises(UserError, match="nan in epoch 2.*epoch 1 are intact"):
+        trainer.fit(run)
+    assert checkpoint.load(run.last)["epoch"] == 1
+
+
+def test_bfloat16_trains(tiny, tmp_path):
+    content = train(tiny(trainer={"precision": "bfloat16"}), tmp_path / "run", epochs=2)
+    assert content["history"][1]["train_loss"] < content["history"][0]["train_loss"]
+    assert all(p.dtype is torch.float32 for p in content["method"]["network"].values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
+def test_cuda_run(tiny, tmp_path):
+    content = train(tiny(trainer={"device": "cuda"}), tmp_path / "run", epochs=2)
+    assert content["history"][1]["train_loss"] < content["history"][0]["train_loss"]
+
