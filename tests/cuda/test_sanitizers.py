@@ -46,3 +46,10 @@ for order in ("forward", "reverse", "shuffled"):
 """)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["fault", "forward", "fault", "reverse", "fault", "shuffled"]
+
+
+def test_kernels_are_clean(run):
+    result = run("from host_cuda import short_list\nprint(short_list.run(kernels), 'calls agreed')")
+    assert result.returncode == 0, result.stderr[-5000:]
+    assert "calls agreed" in result.stdout
+    assert "runtime error" not in result.stderr

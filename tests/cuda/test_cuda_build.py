@@ -1,0 +1,71 @@
+"""What the built CUDA library contains and what it depends on. Needs no device."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import spikeops
+
+LIBRARY = Path(spikeops.__file__).parent / "lib" / "libspikeops_cuda.so"
+ARCHITECTURES = os.environ.get("SPIKEOPS_CUDA_ARCHS", "80;90").replace(",", ";").replace(".", "").split(";")
+MAY_DEPEND_ON = r"libtorch_(cpu|cuda)\.so|lib(stdc\+\+|m|gcc_s|c|dl|pthread|rt)\.so\.\d+|ld-linux-.*"
+
+pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="spikeops was built without CUDA")
+
+
+def tool(name):
+    places = [os.environ.get("PATH"), "/usr/local/cuda/bin"]
+    try:
+        import triton
+
+        places.append(str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin"))
+    except ImportError:
+        pass
+    found = shutil.which(name, path=os.pathsep.join(filter(None, places)))
+    return found or pytest.skip(f"{name} was not found")
+
+
+def output(*command):
+    return subprocess.run([tool(command[0]), *command[1:], LIBRARY], capture_output=True, text=True, check=True).stdout
+
+
+def test_machine_code_for_every_architecture():
+    files = re.findall(r"\.sm_(\d+)a?\.cubin", output("cuobjdump", "--list-elf"))
+    assert set(files) == set(ARCHITECTURES)
+    assert len({files.count(arch) for arch in ARCHITECTURES}) == 1, "each kernel file for each architecture"
+
+
+def test_ptx_of_the_newest_architecture():
+    assert set(re.findall(r"\.sm_(\d+)a?\.ptx", output("cuobjdump", "--list-ptx"))) == {ARCHITECTURES[-1]}
+
+
+def test_depends_on_nothing_but_torch_and_the_system():
+    needed = re.findall(r"NEEDED.*\[(.+)\]", output("readelf", "-d"))
+    assert needed
+    assert [name for name in needed if not re.fullmatch(MAY_DEPEND_ON, name)] == []
+
+
+def test_carries_no_path():
+    assert not re.search(r"RPATH|RUNPATH", output("readelf", "-d"))
+
+
+def test_kernels_keep_to_registers_and_shared_memory():
+    """A stack frame would mean that a neuron's state or history went to local memory, which is device memory."""
+    usage = re.findall(r"Function (\S+):\s+REG:\d+ STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", output("cuobjdump", "--dump-resource-usage"))
+    assert usage
+    # A few bytes are predicates that ptxas parks.
+    assert {name: stack for name, stack, local in usage if int(stack) > 16 or int(local) > 0} == {}
+
+
+@pytest.mark.parametrize("kernel", ["lif_forward_kernelIf", "synaptic_filter_kernelIf"])
+def test_no_fused_multiply_add(kernel):
+    """Contraction would round differently from the CPU. (Kernels with a division are left out: it is made of fused operations.)"""
+    names = sorted(set(re.findall(rf"Function (\w*{kernel}\w*):", output("cuobjdump", "--dump-resource-usage"))))
+    assert names
+    sass = output("cuobjdump", "--dump-sass", "--gpu-architecture", f"sm_{ARCHITECTURES[-1]}", "--function", ",".join(names))
+    assert "FADD" in sass
+    assert "FFMA" not in sass

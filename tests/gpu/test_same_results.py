@@ -1,0 +1,41 @@
+"""CUDA and CPU kernels agree bit for bit; repeated runs too."""
+
+import pytest
+import torch
+from gpu_tests.calls import CALLS
+from op_tests.compare import assert_close, assert_identical
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("T", "N"), [(1, 1), (5, 129), (33, 2600), (100, 1300)])
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_as_on_the_cpu(call, T, N, dtype):
+    expected = call.run(*call.on("cpu", T, N, dtype))
+    actual = call.run(*call.on("cuda", T, N, dtype))
+    for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        # In float64 the surrogate's exp comes from each platform's mathematical library.
+        if dtype == torch.float64 and e.is_floating_point():
+            assert_close(a, e, f"result {i}")
+        else:
+            assert_identical(a, e, f"result {i}")
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_spikes_in_float64(call):
+    """Spikes do not depend on any exp: equal in float64 too."""
+    if call.name not in ("lif", "tssl_bp"):
+        pytest.skip("has no spikes and gradients")
+    place = 1 if call.name == "tssl_bp" else 0
+    spikes = [call.run(*call.on(device, 100, 1300, torch.float64))[place] for device in ("cuda", "cpu")]
+    assert_identical(*spikes, "spikes")
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_repeated_runs(call):
+    inputs = call.on("cuda", 50, 200_001)
+    first = call.run(*inputs)
+    for _ in range(3):
+        for a, b in zip(call.run(*inputs), first):
+            assert torch.equal(a, b)

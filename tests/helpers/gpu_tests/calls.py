@@ -1,0 +1,102 @@
+"""Every op, forward and backward, as a function of its input tensors, so that one call can run on any device and stream."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+
+import spikeops.functional as SF
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    name: str
+    inputs: Callable  # (generator, T, N, dtype) -> tensors on the CPU
+    run: Callable  # (*tensors) -> tensors
+
+    def __str__(self):
+        return self.name
+
+    def on(self, device, T=33, N=1300, dtype=torch.float32, seed=3):
+        """The call's inputs on a device."""
+        draw = torch.Generator().manual_seed(seed)
+        return [tensor.to(device) for tensor in self.inputs(draw, T, N, dtype)]
+
+
+def _currents(draw, T, N, dtype):
+    """Multiples of 1/8, so that many membrane potentials lie exactly at the threshold."""
+    return (torch.randint(-8, 17, (T, N), generator=draw) / 8).to(dtype)
+
+
+def _state(dtype):
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _lif_inputs(draw, T, N, dtype):
+    decay = torch.linspace(0.3, 0.9, N, dtype=_state(dtype))
+    v_init = torch.rand(N, generator=draw, dtype=_state(dtype))
+    return _currents(draw, T, N, dtype), torch.randn(T, N, generator=draw).to(dtype), decay, v_init
+
+
+def _shared_decay_inputs(draw, T, N, dtype):
+    return _currents(draw, T, N, dtype), torch.randn(T, N, generator=draw).to(dtype), torch.tensor(0.75, dtype=_state(dtype))
+
+
+def _sequence_inputs(draw, T, N, dtype):
+    return _currents(draw, T, N, dtype), torch.randn(T, N, generator=draw).to(dtype)
+
+
+def _differentiate(function, leaves, gradient):
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    outputs = function(*leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    grads = torch.autograd.grad(outputs[0], leaves, gradient)
+    return [*(output.detach() for output in outputs), *grads]
+
+
+def _lif(x, gradient, decay, v_init):
+    return _differentiate(lambda x, d, v: SF.lif(x, d, v_init=v, reset="to", v_reset=-0.125), [x, decay, v_init], gradient)
+
+
+def _lif_shared_decay(x, gradient, decay):
+    return _differentiate(lambda x, d: SF.lif(x, d), [x, decay], gradient)
+
+
+def _lif_rate(x, gradient, decay, v_init):
+    return _differentiate(lambda x, d, v: SF.lif_rate(x, d, v_init=v, weighting="decay"), [x, decay, v_init], gradient[0])
+
+
+def _tssl_bp(x, gradient):
+    return _differentiate(lambda x: SF.tssl_bp(x, return_spikes=True), [x], gradient)
+
+
+def _synaptic_filter(x, gradient):
+    return _differentiate(lambda x: SF.synaptic_filter(x, 3.0), [x], gradient)
+
+
+def _spikes(draw, T, N, dtype):
+    return [(torch.rand(T, N, generator=draw) < 0.3).to(dtype)]
+
+
+def _probabilities(draw, T, N, dtype):
+    return [torch.rand(N, generator=draw).to(dtype), torch.tensor([1234567890123456789])]
+
+
+def _pack(spikes):
+    packed = SF.pack_spikes(spikes)
+    return [packed, SF.unpack_spikes(packed, len(spikes), spikes.dtype), SF.spike_count(packed)]
+
+
+CALLS = (
+    Call("lif", _lif_inputs, _lif),
+    Call("lif_shared_decay", _shared_decay_inputs, _lif_shared_decay),
+    Call("lif_rate", _lif_inputs, _lif_rate),
+    Call("tssl_bp", _sequence_inputs, _tssl_bp),
+    Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
+    Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
+    Call("pack_spikes", _spikes, _pack),
+    Call("poisson_encode", _probabilities, lambda p, seed: [torch.ops.spikeops.poisson_encode(p, 33, seed)]),
+    Call("latency_encode", _probabilities, lambda p, _: [SF.latency_encode(p, 33)]),
+)

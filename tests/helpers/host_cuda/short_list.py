@@ -1,0 +1,37 @@
+"""Every kernel once in each of its ways, for runs under sanitizers, which are slow."""
+
+from host_cuda import ops
+from host_cuda.arrays import FLOATING, INTEGER, Case, assert_same_bytes
+
+
+def cases(dtypes):
+    """One step into the second segment of a backward pass; an odd number of neurons, and one that is handled 16 bytes a thread."""
+    return [Case(dtype, T, N, misaligned) for dtype in dtypes for T in (5, 49) for N, misaligned in ((67, True), (80, False))]
+
+
+def calls():
+    for case in cases(FLOATING):
+        for op in ops.OF_FLOATS:
+            yield op, case, {}
+        for reset in range(3):
+            yield ops.lif_backward, case, dict(options=ops.ROUND | dict(reset=reset), per_neuron=True)
+            yield ops.lif_rate_backward, case, dict(options=ops.ROUND | dict(reset=reset), per_neuron=True, weighting=1)
+    for case in cases(FLOATING + INTEGER):
+        for op in ops.OF_SPIKES:
+            yield op, case, {}
+    for case in cases(("uint16",)):
+        yield ops.packed_spike_count, case, {}
+
+
+def run(kernels) -> int:
+    """Runs the CUDA kernels and the CPU kernels; returns the number of calls whose results agree (all, or it raises)."""
+    agreed = 0
+    for op, case, options in calls():
+        assert_same_bytes(op(kernels.cuda, case, **options)[1], op(kernels.cpu, case, **options)[1], f"{op.__name__} {case}")
+        agreed += 1
+    for rows, columns in ((3, 50), (2, 4097)):
+        for dtype in ("float32", "float64"):
+            outputs = [ops.row_sum(backend, rows, columns, dtype)[1] for backend in (kernels.cuda, kernels.cpu)]
+            assert_same_bytes(*outputs, f"row_sum {rows} {columns}")
+            agreed += 1
+    return agreed
