@@ -46,7 +46,9 @@ def load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive can raise almost anything
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again") from None
+        raise UserError(
+            f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not FIELDS <= content.keys():
         raise UserError(f"{path} is no spiketrain checkpoint of format {FORMAT}")
     return content

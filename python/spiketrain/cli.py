@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from spiketrain import presets
@@ -31,15 +32,23 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("spiketrain", "spikeops"):
             raise
-        print(f"spiketrain: error: the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'", file=sys.stderr)
+        print(
+            f"spiketrain: error: the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'",
+            file=sys.stderr,
+        )
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("spiketrain: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_USER_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, text: str, takes_fields: bool = False) -> argparse.ArgumentParser:
@@ -192,7 +201,9 @@ def _bench(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.bench import step_times
 
     times = step_times(config)
-    print(f"{config.preset}: one training step, batch {config.trainer.batch_size}, median of alternating runs on {config.trainer.device}")
+    print(
+        f"{config.preset}: one training step, batch {config.trainer.batch_size}, median of alternating runs on {config.trainer.device}"
+    )
     print(f"fused_seconds={times.fused:.5f} reference_seconds={times.reference:.5f} speedup={times.speedup:.2f}")
     return 0
 

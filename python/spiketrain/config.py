@@ -178,7 +178,10 @@ def config_parser(method: str, prog: str = "spiketrain train"):
 
     options = methods.get(method).Options
     parser = ArgumentParser(
-        prog=prog, exit_on_error=False, allow_abbrev=False, description="Every field of the configuration can be set, in a YAML file or here."
+        prog=prog,
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Every field of the configuration can be set, in a YAML file or here.",
     )
     parser.add_argument("--preset", type=str, default="custom", help="name of the preset, kept for the record")
     parser.add_argument("--about", type=str, default="", help="one line on the experiment")
@@ -238,10 +241,7 @@ def _plain(value):
 def _readable(error: Exception, parser) -> str:
     """jsonargparse's message without Python's notation for types, and with the nearest field where one is unknown."""
     text = str(error)
-    unknown = (
-        re.search(r"[Oo]ption '([\w.]+)' is not accepted", text)
-        or re.search(r"unrecognized arguments: --([\w.]+)", text)
-    )
+    unknown = re.search(r"[Oo]ption '([\w.]+)' is not accepted", text) or re.search(r"unrecognized arguments: --([\w.]+)", text)
     in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
     known = [action.dest for action in parser._actions if action.dest not in ("help", "config")]
     if in_group:

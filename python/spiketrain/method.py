@@ -165,7 +165,9 @@ def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.
     if options.name == "sgd":
         return torch.optim.SGD(network.parameters(), options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
     rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.name]
-    return rule(network.parameters(), options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True)
+    return rule(
+        network.parameters(), options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True
+    )
 
 
 def learning_rate(options: OptimizerConfig, epoch: int, epochs: int) -> float:

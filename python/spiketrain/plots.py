@@ -22,7 +22,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     """Loss and accuracy per epoch, with the published figure where the preset names one."""
     figure = _figure(10, 4)
     epochs = [row["epoch"] for row in history]
-    style = dict(marker="o", markersize=3) if len(epochs) <= 40 else {}
+    style = {"marker": "o", "markersize": 3} if len(epochs) <= 40 else {}
 
     loss = figure.add_subplot(1, 2, 1)
     loss.plot(epochs, [row["train_loss"] for row in history], color=BLUE, **style)
@@ -36,7 +36,9 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     accuracy.plot(epochs, [100 * row["train_accuracy"] for row in history], color=GREY, label="training", **style)
     accuracy.plot(epochs, [100 * row["test_accuracy"] for row in history], color=ORANGE, label="test", **style)
     if config.published.mean is not None:
-        accuracy.axhline(config.published.mean, color=INK, linewidth=0.8, linestyle="--", label=f"published mean {config.published.mean:.2f} %")
+        accuracy.axhline(
+            config.published.mean, color=INK, linewidth=0.8, linestyle="--", label=f"published mean {config.published.mean:.2f} %"
+        )
     best = max(history, key=lambda row: row["test_accuracy"])
     accuracy.legend(frameon=False, loc="lower right")
     _label(accuracy, f"accuracy: best test {100 * best['test_accuracy']:.2f} % in epoch {best['epoch']}", "epoch", "%")
@@ -98,7 +100,9 @@ def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
     shown = shown[torch.linspace(0, max(len(shown) - 1, 0), min(len(shown), NEURONS_SHOWN)).long()]
     field = spikes[:, shown].t().numpy() if len(shown) else torch.zeros(1, steps).numpy()
     extent = (0.5, steps + 0.5, len(field), 0)
-    axes.imshow(field, aspect="auto", interpolation="nearest", cmap=ListedColormap(["#f7f8fa", colour]), vmin=0, vmax=1, extent=extent)
+    axes.imshow(
+        field, aspect="auto", interpolation="nearest", cmap=ListedColormap(["#f7f8fa", colour]), vmin=0, vmax=1, extent=extent
+    )
     if steps <= 40:  # few steps: wide cells, with gaps between them
         for t in range(steps + 1):
             axes.axvline(t + 0.5, color="white", linewidth=120 / steps)

@@ -41,7 +41,9 @@ class RunDirectory:
                 path = Path(config.trainer.out)
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
-                    raise UserError(f"run directory {path} is not empty. Continue it with 'spiketrain resume {path}', or choose another --trainer.out")
+                    raise UserError(
+                        f"run directory {path} is not empty. Continue it with 'spiketrain resume {path}', or choose another --trainer.out"
+                    )
             else:
                 path = _claim_free(Path("runs"), config.preset)
             run = cls(path)

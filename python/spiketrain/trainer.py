@@ -15,7 +15,7 @@ from spiketrain.config import Config
 from spiketrain.console import Console
 from spiketrain.data.base import Batches, Dataset
 from spiketrain.errors import UserError
-from spiketrain.method import Method
+from spiketrain.method import Method, StepResult
 from spiketrain.rundir import RunDirectory
 
 
@@ -78,7 +78,9 @@ class Trainer:
         events = SummaryWriter(str(run.path), purge_step=self.epoch + 1) if is_main else None
         parameters = sum(p.numel() for p in self.method.network.parameters())
         train, test = len(self.dataset.train), len(self.dataset.test)
-        self.console.say(f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}")
+        self.console.say(
+            f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}"
+        )
         self.console.say(f"run directory {run.path}")
         self.console.header()
         try:
@@ -128,26 +130,23 @@ class Trainer:
     def _run_epoch(self, epoch: int) -> dict[str, float]:
         started = time.perf_counter()
         learning_rate = self.method.start_epoch(epoch)
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        steps = 0
-        size = self.config.trainer.batch_size
-        count = len(self.dataset.train)
-        for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, lambda: f"loss {loss.item() / max(steps, 1):.4g}"):
-            result = self.method.training_step(inputs, labels, batch_size=min(size, count - steps * size))
-            loss += result.loss
-            correct += result.correct
-            steps += 1
-        distributed.add_up([loss, correct])
-        self.step += steps
-        mean_loss = loss.item() / steps
+        totals = _Totals(self.device)
+        size, count = self.config.trainer.batch_size, len(self.dataset.train)
+        for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, totals.note):
+            totals.add(self.method.training_step(inputs, labels, batch_size=min(size, count - totals.steps * size)))
+        distributed.add_up([totals.loss, totals.correct])
+        self.step += totals.steps
+        mean_loss = totals.mean_loss()
         if not math.isfinite(mean_loss):
-            raise UserError(f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr")
+            raise UserError(
+                f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr"
+            )
         trained = time.perf_counter()
         accuracy = self.test_accuracy()
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
-            "train_accuracy": correct.item() / count,
+            "train_accuracy": totals.correct.item() / count,
             "test_accuracy": accuracy,
             "learning_rate": learning_rate,
             "train_seconds": round(trained - started, 3),
@@ -174,6 +173,26 @@ class Trainer:
             "random": checkpoint.random_state(self.shuffling),
             "history": self.history,
         }
+
+
+class _Totals:
+    """Sums over the steps of an epoch, kept on the device so that no step waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), device=device)
+        self.correct = torch.zeros((), device=device)
+        self.steps = 0
+
+    def add(self, result: StepResult) -> None:
+        self.loss += result.loss
+        self.correct += result.correct
+        self.steps += 1
+
+    def mean_loss(self) -> float:
+        return self.loss.item() / max(self.steps, 1)
+
+    def note(self) -> str:
+        return f"loss {self.mean_loss():.4g}"
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,15 +1,26 @@
 """Shared by the pipeline's tests: small configurations, and a cache folder that is not the user's."""
 
 import copy
+import importlib.util
 
 import pytest
 import torch
 
-pytest.importorskip("jsonargparse", reason="the training pipeline needs the extra [train]")
-pytest.importorskip("sklearn", reason="the training pipeline needs the extra [train]")
+MISSING = [
+    name for name in ("yaml", "jsonargparse", "sklearn", "matplotlib", "tensorboard") if importlib.util.find_spec(name) is None
+]
 
-from spiketrain.cli import main
-from spiketrain.config import load_config, merge
+
+class ModuleWithoutPackages(pytest.Module):
+    """A test file that is skipped before it is imported."""
+
+    def collect(self):
+        pytest.skip(f"the training pipeline needs the extra [train]: missing {', '.join(MISSING)}", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return ModuleWithoutPackages.from_parent(parent, path=module_path) if MISSING else None
+
 
 # Small enough for a second or two per run, with everything random switched on: shuffling, dropout, augmentation.
 TINY = {
@@ -43,6 +54,8 @@ def own_threads():
 def tiny():
     """``tiny(section={...})``: the small configuration with changes."""
 
+    from spiketrain.config import load_config, merge
+
     def build(**changes):
         return load_config(merge(copy.deepcopy(TINY), changes))
 
@@ -52,6 +65,8 @@ def tiny():
 @pytest.fixture
 def cli(capsys):
     """``cli("train", ...)``: run a command here; returns (exit status, lines of stdout, lines of stderr)."""
+
+    from spiketrain.cli import main
 
     def run(*arguments):
         capsys.readouterr()

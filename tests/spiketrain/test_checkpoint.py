@@ -6,7 +6,6 @@ import random
 import numpy as np
 import pytest
 import torch
-
 from spiketrain import checkpoint
 from spiketrain.errors import UserError
 from spiketrain.files import remove_unfinished, write_atomically
@@ -79,7 +78,12 @@ def test_random_state_is_restored(tmp_path):
     np.random.standard_normal()  # leaves half of a pair behind, which is part of the state
 
     def draw():
-        return random.random(), np.random.standard_normal(3).tolist(), torch.rand(3).tolist(), torch.rand(2, generator=generator).tolist()
+        return (
+            random.random(),
+            np.random.standard_normal(3).tolist(),
+            torch.rand(3).tolist(),
+            torch.rand(2, generator=generator).tolist(),
+        )
 
     checkpoint.save(tmp_path / "a.ckpt", {**CONTENT, "random": checkpoint.random_state(generator)})
     drawn = draw()

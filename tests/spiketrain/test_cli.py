@@ -4,7 +4,6 @@ import os
 
 import pytest
 import yaml
-
 from spiketrain.cli import main
 
 
@@ -49,7 +48,9 @@ def test_missing_data_creates_no_run_directory(tmp_path, assert_error):
 
 def test_used_run_directory_is_refused(run_dir, tmp_path, assert_error):
     before = contents(run_dir)
-    assert_error(["not empty", f"spiketrain resume {run_dir}"], "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", run_dir)
+    assert_error(
+        ["not empty", f"spiketrain resume {run_dir}"], "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", run_dir
+    )
     assert contents(run_dir) == before
 
 

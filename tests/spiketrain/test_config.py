@@ -2,7 +2,6 @@
 
 import pytest
 import yaml
-
 from spiketrain import methods, presets
 from spiketrain.config import load_config, merge
 from spiketrain.errors import UserError

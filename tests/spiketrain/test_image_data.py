@@ -8,7 +8,6 @@ import struct
 import numpy as np
 import pytest
 import torch
-
 from spiketrain import data
 from spiketrain.data.base import Batches, ImageSplit, crop_and_flip
 from spiketrain.errors import UserError
@@ -126,7 +125,9 @@ class Payload:
         return os.mkdir, ("harmed",)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({"data": Payload()}), pickle.dumps({"data": 1})])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({"data": Payload()}), pickle.dumps({"data": 1})]
+)
 def test_damaged_or_hostile_cifar(tiny, tmp_path, content):
     folder = write_cifar(tmp_path, "cifar10")
     (folder / "data_batch_3").write_bytes(content)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from spiketrain import methods
 from spiketrain.errors import UserError
 from spiketrain.models.layers import RepeatInTime, SumPool2d, TimeSharedDropout
@@ -71,7 +70,20 @@ def test_dropout_keeps_the_same_units_at_all_steps():
 def test_dropout_follows_each_hidden_block_as_published(tiny):
     network = network_of(tiny(network={"layers": "2C3-4C3-P2-8-10", "dropout": 0.2}))
     kinds = [name.split("_")[0] for name in network.stages]
-    assert kinds == "conv neuron dropout conv neuron pool dropout linear neuron dropout linear neuron".split()
+    assert kinds == [
+        "conv",
+        "neuron",
+        "dropout",
+        "conv",
+        "neuron",
+        "pool",
+        "dropout",
+        "linear",
+        "neuron",
+        "dropout",
+        "linear",
+        "neuron",
+    ]
 
 
 def test_initial_weights_are_scaled(tiny):

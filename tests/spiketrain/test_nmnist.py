@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from spiketrain import data
 from spiketrain.data import nmnist
 from spiketrain.errors import UserError
@@ -22,7 +21,10 @@ def write_nmnist(root, per_class=2):
         for label in range(10):
             for i in range(per_class):
                 times = np.sort(rng.integers(1, 300_000, 300))
-                events = [(int(a), int(b), int(p), int(t)) for a, b, p, t in zip(*rng.integers(8, 34, (2, 300)), rng.integers(0, 2, 300), times)]
+                events = [
+                    (int(a), int(b), int(p), int(t))
+                    for a, b, p, t in zip(*rng.integers(8, 34, (2, 300)), rng.integers(0, 2, 300), times)
+                ]
                 write_events(root / "N-MNIST" / part / str(label) / f"{i + 1:05d}.bin", events)
 
 
@@ -51,7 +53,9 @@ def test_drift_of_the_camera_is_taken_out():
 
 def test_batches_are_dense_spike_trains(tiny, tmp_path):
     write_nmnist(tmp_path)
-    config = tiny(data={"name": "nmnist", "root": str(tmp_path), "bin_ms": 10.0}, network={"time_steps": 30}, trainer={"limit_train": 0})
+    config = tiny(
+        data={"name": "nmnist", "root": str(tmp_path), "bin_ms": 10.0}, network={"time_steps": 30}, trainer={"limit_train": 0}
+    )
     dataset = data.load(config)
     assert (len(dataset.train), len(dataset.test), dataset.input_shape) == (20, 20, (2, 34, 34))
     index = torch.tensor([7, 0, 19])

@@ -1,7 +1,6 @@
 """The notation of networks."""
 
 import pytest
-
 from spiketrain.errors import UserError
 from spiketrain.models.notation import Conv, Linear, Pool, parse
 

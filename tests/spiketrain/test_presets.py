@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from spiketrain import methods, presets
 from spiketrain.config import load_config
 

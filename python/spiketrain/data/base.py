@@ -50,7 +50,9 @@ class Split(abc.ABC):
 class ImageSplit(Split):
     """Images kept as uint8 (N, C, H, W) and normalised per channel when a batch is cut: (x / 255 - mean) / std."""
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False) -> None:
+    def __init__(
+        self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False
+    ) -> None:
         self.images = images
         self.labels = labels
         self.scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
@@ -107,7 +109,9 @@ class Batches:
     that would get nothing of a short last batch still gets one empty batch, to keep step with the others.
     """
 
-    def __init__(self, split: Split, batch_size: int, generator: torch.Generator | None = None, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, generator: torch.Generator | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         if len(split) == 0:
             raise UserError("the data set holds no samples")
         self.split = split

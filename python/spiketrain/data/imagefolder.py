@@ -25,7 +25,7 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     classes = sorted({path.parent.name for path in train_files})
     unseen = {path.parent.name for path in test_files} - set(classes)
     if unseen:
-        raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {sorted(unseen)[0]}")
+        raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {min(unseen)}")
     side = config.data.image_size
     train, test = (_decoded(files, root, side) for files in (train_files, test_files))
     mean, std = _moments(train)
@@ -34,7 +34,9 @@ def load(name: str, root: Path, config: Config) -> Dataset:
         labels = torch.tensor([classes.index(path.parent.name) for path in files])
         return ImageSplit(images, labels, mean, std, augment)
 
-    return Dataset(name, split(train, train_files, config.data.augment), split(test, test_files, False), (3, side, side), len(classes))
+    return Dataset(
+        name, split(train, train_files, config.data.augment), split(test, test_files, False), (3, side, side), len(classes)
+    )
 
 
 def _list(folder: Path) -> list[Path]:

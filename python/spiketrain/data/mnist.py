@@ -53,7 +53,9 @@ def _find(folder: Path, stem: str) -> Path:
     for path in (folder / stem, folder / f"{stem}.gz"):
         if path.is_file():
             return path
-    raise UserError(f"data set not found: no {stem} or {stem}.gz in {folder}. Point --data.root at the data, or add --data.download true")
+    raise UserError(
+        f"data set not found: no {stem} or {stem}.gz in {folder}. Point --data.root at the data, or add --data.download true"
+    )
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
@@ -75,5 +77,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     expected = int(np.prod(shape, dtype=np.int64))
     if len(content) - header != expected:
-        raise UserError(f"{path} is truncated or damaged: its header promises {expected} bytes of data, it holds {len(content) - header}")
+        raise UserError(
+            f"{path} is truncated or damaged: its header promises {expected} bytes of data, it holds {len(content) - header}"
+        )
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()).view(shape)

@@ -44,7 +44,9 @@ def _split(path: Path, augment: bool) -> ImageSplit:
     except Exception as error:  # a damaged file can raise almost anything in the MATLAB reader
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from None
     if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3) or images.shape[3] != labels.size:
-        raise UserError(f"{path} is damaged: expected X of (32, 32, 3, N) bytes and N labels y, got {images.shape} and {labels.shape}")
+        raise UserError(
+            f"{path} is damaged: expected X of (32, 32, 3, N) bytes and N labels y, got {images.shape} and {labels.shape}"
+        )
     images = torch.from_numpy(images.transpose(3, 2, 0, 1).copy())
     labels = torch.from_numpy(labels.reshape(-1).astype(np.int64)) % 10  # the files call the digit 0 class 10
     return ImageSplit(images, labels, MEAN, STD, augment)

@@ -49,7 +49,9 @@ def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
     convolutions = len(re.findall(r"\d+C\d+", layers))
     paddings = list(padding) if isinstance(padding, list) else [padding] * convolutions
     if len(paddings) != convolutions:
-        raise UserError(f"network.padding: expected one number, or {convolutions} numbers for the convolutions of {layers}, got {padding}")
+        raise UserError(
+            f"network.padding: expected one number, or {convolutions} numbers for the convolutions of {layers}, got {padding}"
+        )
     if any(p < 0 for p in paddings):
         raise UserError(f"network.padding: expected 0 or more, got {padding}")
     for part in layers.split("-"):
@@ -60,7 +62,9 @@ def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
         elif match := re.fullmatch(r"[1-9]\d*", part):
             parsed.append(Linear(int(part)))
         else:
-            raise UserError(f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution), P2 (pooling), 300 (units)")
+            raise UserError(
+                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution), P2 (pooling), 300 (units)"
+            )
         if len(parsed) > 1 and isinstance(parsed[-2], Linear) and not isinstance(parsed[-1], Linear):
             raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
     if not isinstance(parsed[-1], Linear):
