@@ -12,7 +12,7 @@ namespace {
 class Cuda {
  public:
   explicit Cuda(const Tensor& x) : like_(x), guard_(x.get_device()) {
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device(), &stream_));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device(), &stream_));
   }
 
   void run(const LifForward& a) { check("lif_forward", cuda::lif_forward(a, stream_)); }
