@@ -49,7 +49,6 @@ for order in ("forward", "reverse", "shuffled"):
 
 
 def test_kernels_are_clean(run):
-    result = run("from host_cuda import short_list\nprint(short_list.run(kernels), 'calls agreed')")
+    result = run("from host_cuda import short_list\nprint(short_list.run(kernels))")
     assert result.returncode == 0, result.stderr[-5000:]
-    assert "calls agreed" in result.stdout
-    assert "runtime error" not in result.stderr
+    assert int(result.stdout) > 300  # calls whose results agreed with the CPU kernels'
