@@ -60,29 +60,30 @@ def divide(a, b):
 
 
 @triton.jit
-def absolute(x):
-    return tl.where(x < 0.0, -x, x)
-
-
-@triton.jit
-def exp_nonpositive(x):
-    """exp(x) for x <= 0, as kernels/math/exp.h: exp2 of the rounded part times a polynomial of the rest."""
+def exp_bounded(x):
+    """exp(x) for x in [-87, 0], as kernels/math/exp.h: a power of two times a polynomial of the rest. float64: any x."""
     if x.dtype == tl.float64:
-        return tl.exp(tl.where(x < -700.0, -700.0, x))
+        return tl.exp(x)
     else:
-        x = tl.where(x < -87.0, -87.0, x)
         shifted = x * 1.44269504 + 12582912.0
         n = shifted - 12582912.0
         r = (x - n * 0.693359375) - n * -2.12194440e-4
-        p = r * (1.0 / 5040.0) + (1.0 / 720.0)
-        p = p * r + (1.0 / 120.0)
-        p = p * r + (1.0 / 24.0)
-        p = p * r + (1.0 / 6.0)
-        p = p * r + 0.5
+        p = r * 0.008312501013278961 + 0.041890330612659454
+        p = p * r + 0.16667115688323975
+        p = p * r + 0.499992311000824
         p = p * r + 1.0
         p = p * r + 1.0
         power_of_two = (shifted.to(tl.int32, bitcast=True) + (127 - 0x4B400000)) << 23
         return p * power_of_two.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def exp_nonpositive(x):
+    """exp(x) for any x <= 0."""
+    if x.dtype == tl.float64:
+        return exp_bounded(tl.where(x < -700.0, -700.0, x))
+    else:
+        return exp_bounded(tl.where(x < -87.0, -87.0, x))
 
 
 @triton.jit
@@ -92,19 +93,19 @@ def surrogate_derivative(distance, scale, peak, SURROGATE: tl.constexpr):
         z = scale * distance
         return divide(peak, 1.0 + z * z)
     elif SURROGATE == SIGMOID:
-        e = exp_nonpositive(-(scale * absolute(distance)))
+        e = exp_nonpositive(-(scale * tl.abs(distance)))
         d = 1.0 + e
         return divide(peak * 4.0 * e, d * d)
     elif SURROGATE == EXPONENTIAL:
-        return peak * exp_nonpositive(-(scale * absolute(distance)))
+        return peak * exp_nonpositive(-(scale * tl.abs(distance)))
     elif SURROGATE == FAST_SIGMOID:
-        d = 1.0 + scale * absolute(distance)
+        d = 1.0 + scale * tl.abs(distance)
         return divide(peak, d * d)
     elif SURROGATE == TRIANGLE:
-        height = 1.0 - scale * absolute(distance)
+        height = 1.0 - scale * tl.abs(distance)
         return tl.where(height > 0.0, peak * height, 0.0)
     elif SURROGATE == RECTANGLE:
-        return tl.where(absolute(distance) <= scale, peak, 0.0)
+        return tl.where(tl.abs(distance) <= scale, peak, 0.0)
     else:
         return peak * exp_nonpositive(-(scale * distance * distance))
 

@@ -8,7 +8,7 @@ from spikeops._dtypes import state_dtype
 from spikeops.functional._layout import empty_sequence, like_sequence, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
-    absolute, block_of_neurons, divide, exp_nonpositive, next_above, scalar, synapse_backward_step, synapse_step,
+    block_of_neurons, divide, exp_bounded, next_above, scalar, synapse_backward_step, synapse_step,
 )  # fmt: skip
 
 STEPS_PER_WORD = tl.constexpr(32)
@@ -84,18 +84,18 @@ def tssl_bp_backward_kernel(
 
             g = synapse_backward_step(psc_carry, tl.load(grad_psc + t * N + n, mask).to(STATE), theta_s, one_minus_theta_s)
             psc_carry = g
-            # d spike time / d membrane, clamped to [-8, 0]: +-infinity where du = 0.
-            slope = divide(tl.full((BLOCK,), -1.0, STATE), du)
-            slope = tl.where(slope < -8.0, -8.0, slope)
+            distance = tl.abs((threshold - u) * 5.0)
+            e = exp_bounded(-tl.where(distance > 8.0, 8.0, distance))
+            d = 1.0 + e
+            # With a spike: d spike time / d membrane = -1 / du, clamped to [-8, 0] (du may be 0). Without: the smooth surrogate.
+            # A neuron that spikes is never quiet, so one division serves both.
+            quotient = divide(tl.where(spike, -1.0, 5.0 * e), tl.where(spike, du, d * d))
+            slope = tl.where(quotient < -8.0, -8.0, quotient)
             slope = tl.where(slope > 0.0, 0.0, slope)
             at_spike = membrane_carry * u * (-theta_m) * slope - slope * g
             inter = tl.where(spike, at_spike, membrane_carry * one_minus_theta_m)
             membrane_carry = inter
-
-            distance = absolute((threshold - u) * 5.0)
-            e = exp_nonpositive(-tl.where(distance > 8.0, 8.0, distance))
-            d = 1.0 + e
-            tl.store(grad_x + t * N + n, tl.where(quiet, g * divide(5.0 * e, d * d), inter), mask)
+            tl.store(grad_x + t * N + n, tl.where(quiet, g * quotient, inter), mask)
             u = before
 
 
