@@ -5,44 +5,57 @@
 
 namespace spikeops {
 
+using Numbers = std::vector<double>;  // decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
+using Modes = std::vector<int64_t>;   // reset, strict, detach_reset, surrogate
+
 // The neurons of a call, and the tensors that must live as long as it.
 struct LifCall {
-  LifCall(const char* op, const Tensor& input, double decay, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
-          double threshold, double input_scale, int64_t reset, double reset_amount, double v_reset, double v_rest, bool strict,
-          bool detach_reset)
+  LifCall(const char* op, const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
+          const Modes& modes)
       : x(input), state(state_type(input)) {
+    STD_TORCH_CHECK(numbers.size() == 8 && modes.size() == 4, op, ": expected 8 numbers and 4 modes (csrc/ops.cpp)");
     if (decay_tensor) decay_per_neuron = x.like_step(*decay_tensor, state);
     if (v_init) initial = x.like_step(*v_init, state);
-    neuron = {dtype_of(op, input), x.T, x.N, decay, threshold, input_scale, reset_amount, v_reset, v_rest, int(reset), strict,
-              detach_reset, read(x.tensor), read(decay_per_neuron), read(initial)};
+    neuron.dtype = dtype_of(op, input);
+    neuron.T = x.T;
+    neuron.N = x.N;
+    neuron.decay = numbers[0];
+    neuron.threshold = numbers[1];
+    neuron.input_scale = numbers[2];
+    neuron.reset_amount = numbers[3];
+    neuron.v_reset = numbers[4];
+    neuron.v_rest = numbers[5];
+    neuron.reset = int(modes[0]);
+    neuron.strict = modes[1] != 0;
+    neuron.detach_reset = modes[2] != 0;
+    neuron.x = read(x.tensor);
+    neuron.decay_per_neuron = read(decay_per_neuron);
+    neuron.v_init = read(initial);
+    backward = {neuron, int(modes[3]), numbers[6], numbers[7]};
   }
 
   Sequence x;
   ScalarType state;
   OptionalTensor decay_per_neuron, initial;
   LifNeuron neuron;
+  LifBackward backward;  // without the gradients
 };
 
 template <class Backend>
-std::tuple<Tensor, Tensor> lif_forward(const Tensor& x, double decay, const OptionalTensor& decay_tensor,
-                                       const OptionalTensor& v_init, double threshold, double input_scale, int64_t reset,
-                                       double reset_amount, double v_reset, double v_rest, bool strict, bool detach_reset,
-                                       int64_t, double, double) {
+std::tuple<Tensor, Tensor> lif_forward(const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
+                                       const Numbers& numbers, const Modes& modes) {
   Backend backend(x);
-  const LifCall call("lif", x, decay, decay_tensor, v_init, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict,
-                     detach_reset);
+  const LifCall call("lif", x, decay_tensor, v_init, numbers, modes);
   Tensor spikes = call.x.empty_sequence(), v_last = call.x.empty_step(call.state);
   backend.run(LifForward{call.neuron, write(spikes), write(v_last)});
   return {spikes, v_last};
 }
 
 template <class Backend>
-Tensor lif_rate_forward(const Tensor& x, double decay, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
-                        double threshold, double input_scale, int64_t reset, double reset_amount, double v_reset, double v_rest,
-                        bool strict, bool detach_reset, int64_t, double, double, int64_t weighting) {
+Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
+                        const Modes& modes, int64_t weighting) {
   Backend backend(x);
-  const LifCall call("lif_rate", x, decay, decay_tensor, v_init, threshold, input_scale, reset, reset_amount, v_reset, v_rest,
-                     strict, detach_reset);
+  const LifCall call("lif_rate", x, decay_tensor, v_init, numbers, modes);
   Tensor rate = call.x.empty_step(x.scalar_type());
   backend.run(LifRateForward{call.neuron, int(weighting), write(rate)});
   return rate;
@@ -63,35 +76,27 @@ std::tuple<Tensor, Tensor, Tensor> lif_gradients(Backend& backend, const LifCall
 
 template <class Backend>
 std::tuple<Tensor, Tensor, Tensor> lif_backward(const OptionalTensor& grad_spikes, const OptionalTensor& grad_v_last,
-                                                const Tensor& x, double decay, const OptionalTensor& decay_tensor,
-                                                const OptionalTensor& v_init, double threshold, double input_scale,
-                                                int64_t reset, double reset_amount, double v_reset, double v_rest, bool strict,
-                                                bool detach_reset, int64_t surrogate, double surrogate_scale,
-                                                double surrogate_peak, bool need_decay, bool need_v_init) {
+                                                const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
+                                                const Numbers& numbers, const Modes& modes, bool need_decay, bool need_v_init) {
   Backend backend(x);
-  const LifCall call("lif", x, decay, decay_tensor, v_init, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict,
-                     detach_reset);
+  const LifCall call("lif", x, decay_tensor, v_init, numbers, modes);
   OptionalTensor spikes, v_last;
   if (grad_spikes) spikes = call.x.like_sequence(*grad_spikes);
   if (grad_v_last) v_last = call.x.like_step(*grad_v_last, call.state);
-  LifBackward args{call.neuron, int(surrogate), surrogate_scale, surrogate_peak};
+  LifBackward args = call.backward;
   args.grad_spikes = read(spikes);
   args.grad_v_last = read(v_last);
   return lif_gradients(backend, call, args, need_decay, need_v_init);
 }
 
 template <class Backend>
-std::tuple<Tensor, Tensor, Tensor> lif_rate_backward(const Tensor& grad_rate, const Tensor& x, double decay,
-                                                     const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
-                                                     double threshold, double input_scale, int64_t reset, double reset_amount,
-                                                     double v_reset, double v_rest, bool strict, bool detach_reset,
-                                                     int64_t surrogate, double surrogate_scale, double surrogate_peak,
+std::tuple<Tensor, Tensor, Tensor> lif_rate_backward(const Tensor& grad_rate, const Tensor& x, const OptionalTensor& decay_tensor,
+                                                     const OptionalTensor& v_init, const Numbers& numbers, const Modes& modes,
                                                      int64_t weighting, bool need_decay, bool need_v_init) {
   Backend backend(x);
-  const LifCall call("lif_rate", x, decay, decay_tensor, v_init, threshold, input_scale, reset, reset_amount, v_reset, v_rest,
-                     strict, detach_reset);
+  const LifCall call("lif_rate", x, decay_tensor, v_init, numbers, modes);
   const Tensor rate = call.x.like_step(grad_rate, x.scalar_type());
-  LifBackward args{call.neuron, int(surrogate), surrogate_scale, surrogate_peak};
+  LifBackward args = call.backward;
   args.grad_rate = read(rate);
   args.weighting = int(weighting);
   return lif_gradients(backend, call, args, need_decay, need_v_init);

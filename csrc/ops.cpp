@@ -6,10 +6,10 @@
 // empty tensors, since the number of returns is fixed.
 #include <torch/csrc/stable/library.h>
 
-#define LIF_NEURON                                                                                                   \
-  "Tensor x, float decay, Tensor? decay_tensor, Tensor? v_init, float threshold, float input_scale, int reset, "     \
-  "float reset_amount, float v_reset, float v_rest, bool strict, bool detach_reset, "                                \
-  "int surrogate, float surrogate_scale, float surrogate_peak"
+// The many options of LIF neurons travel as two lists, since PyTorch's Python side of an op costs time for every argument:
+//   numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
+//   modes: reset, strict, detach_reset, surrogate
+#define LIF_NEURON "Tensor x, Tensor? decay_tensor, Tensor? v_init, float[] numbers, int[] modes"
 
 STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("lif_forward(" LIF_NEURON ") -> (Tensor spikes, Tensor v_last)");

@@ -1,7 +1,5 @@
 """Leaky integrate-and-fire neurons: forward, rate and backward (kernels/math/lif.h)."""
 
-from typing import NamedTuple
-
 import torch
 import triton
 import triton.language as tl
@@ -177,24 +175,15 @@ def lif_backward_kernel(
         tl.store(grad_v_init + n, grad_v, mask)
 
 
-class _Neuron(NamedTuple):
+class _Neuron:
     """The arguments that all LIF schemas share (LIF_NEURON in csrc/ops.cpp)."""
 
-    x: torch.Tensor
-    decay: float
-    decay_tensor: torch.Tensor | None
-    v_init: torch.Tensor | None
-    threshold: float
-    input_scale: float
-    reset: int
-    reset_amount: float
-    v_reset: float
-    v_rest: float
-    strict: bool
-    detach_reset: bool
-    surrogate: int
-    surrogate_scale: float
-    surrogate_peak: float
+    def __init__(self, x, decay_tensor, v_init, numbers, modes):
+        self.x, self.decay_tensor, self.v_init = x, decay_tensor, v_init
+        (self.decay, self.threshold, self.input_scale, self.reset_amount, self.v_reset, self.v_rest,
+         self.surrogate_scale, self.surrogate_peak) = numbers  # fmt: skip
+        self.reset, strict, detach_reset, self.surrogate = modes
+        self.strict, self.detach_reset = bool(strict), bool(detach_reset)
 
 
 def _launch(kernel, x: torch.Tensor, neuron: _Neuron, **arguments) -> None:

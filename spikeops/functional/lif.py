@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from spikeops import _backend, reference
@@ -123,7 +125,7 @@ def lif_rate(
 
 
 def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init):
-    """Checks the arguments and puts them into the order of the schemas."""
+    """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/ops.cpp)."""
     _checks.sequence(op, "x", x)
     decay_tensor = None
     if isinstance(decay, torch.Tensor):
@@ -143,14 +145,15 @@ def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_rese
         raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
     if v_init is not None:
         _checks.per_neuron(op, "v_init", v_init, x)
-    return (x, decay, decay_tensor, v_init, threshold, input_scale, RESETS[reset], reset_amount, v_reset, v_rest, strict,
-            detach_reset, *surrogate.coefficients)  # fmt: skip
+    kind, scale, peak = surrogate.coefficients
+    numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
+    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind)
 
 
 # --- fake kernels and autograd formulas -------------------------------------------------------------------------------------
 
-# Places of the tensors x, decay_tensor and v_init among the arguments that describe the neurons (csrc/ops.cpp).
-_X, _DECAY, _V_INIT = 0, 2, 3
+# The arguments of the forward ops are x, decay_tensor, v_init and then plain numbers (csrc/ops.cpp).
+_TENSORS = 3
 
 
 def _forward_fake(x, *_):
@@ -171,43 +174,27 @@ def _grads_fake(x, need_decay, need_v_init):
 
 def _setup_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(inputs[_X], inputs[_DECAY], inputs[_V_INIT])
-    ctx.numbers = [None if isinstance(value, torch.Tensor) else value for value in inputs]
+    ctx.save_for_backward(*inputs[:_TENSORS])
+    ctx.options = inputs[_TENSORS:]
 
 
-def _restore(ctx):
-    """The forward op's arguments, and which of the parameters want a gradient."""
-    arguments = list(ctx.numbers)
-    arguments[_X], arguments[_DECAY], arguments[_V_INIT] = ctx.saved_tensors
-    return arguments, ctx.needs_input_grad[_DECAY], ctx.needs_input_grad[_V_INIT]
+def _backward(backward_op, ops, ctx, *grads):
+    options = ctx.options
+    no_gradients = (None,) * (_TENSORS + len(options))
+    if all(grad is None for grad in grads):
+        return no_gradients
+    x, decay, v_init = ctx.saved_tensors
+    _, need_decay, need_v_init, *_ = ctx.needs_input_grad
+    grad_x, grad_decay, grad_v_init = getattr(ops, backward_op)(*grads, x, decay, v_init, *options, need_decay, need_v_init)
+    return (
+        grad_x,
+        _reduce.sum_to(ops, grad_decay, decay) if need_decay else None,
+        _reduce.sum_to(ops, grad_v_init, v_init) if need_v_init else None,
+        *no_gradients[_TENSORS:],
+    )
 
 
-def _spread(ops, arguments, grad_x, grad_decay, grad_v_init, need_decay, need_v_init):
-    """Gradients in the order of the forward op's arguments."""
-    grads = [None] * len(arguments)
-    grads[_X] = grad_x
-    if need_decay:
-        grads[_DECAY] = _reduce.sum_to(ops, grad_decay, arguments[_DECAY])
-    if need_v_init:
-        grads[_V_INIT] = _reduce.sum_to(ops, grad_v_init, arguments[_V_INIT])
-    return tuple(grads)
-
-
-def _lif_backward(ops, ctx, grad_spikes, grad_v_last):
-    arguments, *need = _restore(ctx)
-    if grad_spikes is None and grad_v_last is None:
-        return (None,) * len(arguments)
-    return _spread(ops, arguments, *ops.lif_backward(grad_spikes, grad_v_last, *arguments, *need), *need)
-
-
-def _rate_backward(ops, ctx, grad_rate):
-    arguments, *need = _restore(ctx)
-    if grad_rate is None:
-        return (None,) * len(arguments)
-    return _spread(ops, arguments, *ops.lif_rate_backward(grad_rate, *arguments, *need), *need)
-
-
-_register.op("lif_forward", _forward_fake, _lif_backward, _setup_context)
+_register.op("lif_forward", _forward_fake, partial(_backward, "lif_backward"), _setup_context)
 _register.op("lif_backward", lambda _gs, _gv, x, *rest: _grads_fake(x, *rest[-2:]))
-_register.op("lif_rate_forward", _rate_forward_fake, _rate_backward, _setup_context)
+_register.op("lif_rate_forward", _rate_forward_fake, partial(_backward, "lif_rate_backward"), _setup_context)
 _register.op("lif_rate_backward", lambda _g, x, *rest: _grads_fake(x, *rest[-2:]))

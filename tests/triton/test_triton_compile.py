@@ -63,7 +63,8 @@ def compiled(monkeypatch):
 def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, detach_reset=False):
     """The arguments shared by the LIF schemas; with a decay tensor there is an initial state too."""
     parameters = (None, None) if decay_shape is None else (torch.empty(decay_shape), torch.empty(x.shape[1:]))
-    return (x, 0.5, *parameters, 1.0, 1.0, reset, 1.0, 0.0, 0.0, strict, detach_reset, *surrogate.coefficients)
+    kind, scale, peak = surrogate.coefficients
+    return x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), (reset, int(strict), int(detach_reset), kind)
 
 
 def call_every_op(x, decay_shape=()):

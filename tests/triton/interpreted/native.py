@@ -27,7 +27,8 @@ def test_lif(reset, surrogate, dtype):
     x, grad_spikes, grad_rate = randn(T, N).to(dtype), randn(T, N, seed=1).to(dtype), randn(N, seed=2).to(dtype)
     decay, v_init, grad_v = randn(N, seed=3).sigmoid(), randn(N, seed=4), randn(N, seed=5)
     for detach_reset in (False, True):
-        neuron = (x, 0.0, decay, v_init, 0.9, 0.8, reset, 0.7, -0.2, 0.1, False, detach_reset, *surrogate.coefficients)
+        kind, scale, peak = surrogate.coefficients
+        neuron = (x, decay, v_init, (0.0, 0.9, 0.8, 0.7, -0.2, 0.1, scale, peak), (reset, 0, int(detach_reset), kind))
         assert_bitwise("lif_backward", grad_spikes, grad_v, *neuron, True, True)
     assert_bitwise("lif_forward", *neuron)
     for weighting in (0, 1):

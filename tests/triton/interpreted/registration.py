@@ -7,8 +7,8 @@ from spikeops.triton import IMPLEMENTATIONS
 
 X = torch.randn(5, 2, 4, 3, 3, generator=torch.Generator().manual_seed(0)).permute(0, 1, 4, 2, 3)
 DECAY, V_INIT = torch.full((3, 1, 1), 0.5), torch.zeros(2, 3, 4, 3)
-NEURON = (X, 0.0, DECAY, V_INIT, 1.0, 1.0, 0, 1.0, 0.0, 0.0, False, False, 0, 3.0, 1.0)
-BARE_NEURON = (X, 0.5, None, None, *NEURON[4:])
+NEURON = (X, DECAY, V_INIT, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 3.0, 1.0), (0, 0, 0, 0))
+BARE_NEURON = (X, None, None, *NEURON[3:])
 SEED = torch.tensor([3])
 PACKED = torch.ones(1, 4, 2, dtype=torch.int32).to(torch.uint16).permute(0, 2, 1)
 

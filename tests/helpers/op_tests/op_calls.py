@@ -1,0 +1,119 @@
+"""Calls of the ops themselves (torch.ops.spikeops), forward and backward, with each optional argument given and left out."""
+
+import torch
+from op_tests.layouts import lay_out
+from op_tests.neurons import currents, parameter, spike_trains, state_dtype
+
+from spikeops.functional._lif_options import RESETS, WEIGHTINGS
+from spikeops.surrogate import ATan
+
+
+class Inputs:
+    """Draws the arguments of ops for one size, dtype, layout and device."""
+
+    def __init__(self, T=6, shape=(3, 50), dtype=torch.float32, layout="contiguous", device="cpu", grad=False):
+        self.draw = torch.Generator().manual_seed(11)
+        self.T, self.shape, self.dtype, self.layout, self.device, self.grad = T, shape, dtype, layout, device, grad
+
+    def _leaf(self, tensor):
+        return tensor.detach().requires_grad_(self.grad and tensor.is_floating_point())
+
+    def x(self):
+        return self._leaf(currents(self.draw, self.T, self.shape, self.dtype, self.layout, self.device))
+
+    def gradient(self, of_steps=True, dtype=None):
+        shape = (self.T, *self.shape) if of_steps else self.shape
+        values = torch.randn(shape, generator=self.draw, dtype=torch.float64).to(dtype or self.dtype)
+        return self._leaf(lay_out(values, self.layout, self.device) if of_steps else values.to(self.device))
+
+    def decay(self, spread):
+        return self._leaf(parameter(self.draw, spread, self.shape, state_dtype(self.dtype), 0.3, 0.9, self.device))
+
+    def v_init(self):
+        return self._leaf(parameter(self.draw, "per_neuron", self.shape, state_dtype(self.dtype), -0.5, 1.5, self.device))
+
+    def neurons(self, decay=None, v_init=False, reset="subtract", strict=False, detach_reset=False, surrogate=ATan(2.0)):
+        """The arguments LIF_NEURON of csrc/ops.cpp."""
+        kind, scale, peak = surrogate.coefficients
+        numbers = (0.6, 1.0, 1.0, 1.0, -0.2, 0.1, scale, peak)
+        modes = (RESETS[reset], int(strict), int(detach_reset), kind)
+        return self.x(), decay and self.decay(decay), self.v_init() if v_init else None, numbers, modes
+
+    def spikes(self, dtype=None):
+        return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
+
+
+_MEAN, _DECAY = WEIGHTINGS["mean"], WEIGHTINGS["decay"]
+
+FORWARD = {
+    "lif": lambda i: ("lif_forward", i.neurons()),
+    "lif/v_init": lambda i: ("lif_forward", i.neurons(v_init=True, reset="to", strict=True)),
+    "lif/decay": lambda i: ("lif_forward", i.neurons("per_channel", reset="none")),
+    "lif/decay+v_init": lambda i: ("lif_forward", i.neurons("one", v_init=True, detach_reset=True)),
+    "lif_rate": lambda i: ("lif_rate_forward", (*i.neurons(), _MEAN)),
+    "lif_rate/weighted": lambda i: ("lif_rate_forward", (*i.neurons("per_neuron", v_init=True, reset="to"), _DECAY)),
+    "tssl_bp": lambda i: ("tssl_bp_forward", (i.x(), 5.0, 3.0, 1.0, False)),
+    "tssl_bp/spikes": lambda i: ("tssl_bp_forward", (i.x(), 5.0, 3.0, 1.0, True)),
+    "synaptic_filter": lambda i: ("synaptic_filter_forward", (i.x(), 3.0)),
+    "spike_count": lambda i: ("spike_count", (i.x(),)),
+}
+BACKWARD = {
+    "lif_backward": lambda i: (
+        "lif_backward", (i.gradient(), i.gradient(False, state_dtype(i.dtype)), *i.neurons("one", v_init=True), True, True)
+    ),
+    "lif_backward/spikes": lambda i: ("lif_backward", (i.gradient(), None, *i.neurons(), False, False)),
+    "lif_backward/v_last": lambda i: (
+        "lif_backward", (None, i.gradient(False, state_dtype(i.dtype)), *i.neurons("per_channel", reset="to"), True, False)
+    ),
+    "lif_backward/v_init": lambda i: ("lif_backward", (i.gradient(), None, *i.neurons(v_init=True, reset="none"), False, True)),
+    "lif_rate_backward": lambda i: ("lif_rate_backward", (i.gradient(False), *i.neurons(), _MEAN, False, False)),
+    "lif_rate_backward/weighted": lambda i: (
+        "lif_rate_backward", (i.gradient(False), *i.neurons("per_neuron", v_init=True), _DECAY, True, True)
+    ),
+    "tssl_bp_backward": lambda i: ("tssl_bp_backward", (i.gradient(), i.x(), 5.0, 3.0, 1.0)),
+    "synaptic_filter_backward": lambda i: ("synaptic_filter_backward", (i.gradient(), 3.0)),
+}  # fmt: skip
+SPIKES = {
+    "spike_count/int": lambda i: ("spike_count", (i.spikes(torch.int32),)),
+    "spike_count/packed": lambda i: ("spike_count", (_packed(i),)),
+    "pack_spikes": lambda i: ("pack_spikes", (i.spikes(),)),
+    "unpack_spikes": lambda i: ("unpack_spikes", (_packed(i), i.T, i.dtype)),
+    "poisson_encode": lambda i: ("poisson_encode", (_probabilities(i), i.T, torch.tensor([123], device=i.device))),
+    "latency_encode": lambda i: ("latency_encode", (_probabilities(i), i.T)),
+}
+SUMS = {
+    "row_sum/long_rows": lambda i: ("row_sum", (_matrix(i),)),
+    "row_sum/many_rows": lambda i: ("row_sum", (_matrix(i).T,)),
+}
+CALLS = {**FORWARD, **BACKWARD, **SPIKES, **SUMS}
+
+
+def _packed(inputs):
+    words = -(-inputs.T // 16)
+    values = torch.randint(-(2**15), 2**15, (words, *inputs.shape), generator=inputs.draw).to(torch.int16)
+    return lay_out(values, inputs.layout, inputs.device).view(torch.uint16)
+
+
+def _matrix(inputs):
+    return inputs.gradient(dtype=state_dtype(inputs.dtype)).detach().reshape(inputs.T, -1)
+
+
+def _probabilities(inputs):
+    return torch.rand(inputs.shape, generator=inputs.draw).to(inputs.device, inputs.dtype)
+
+
+def call(name, inputs):
+    """(op, arguments) of a call by its name."""
+    op, arguments = CALLS[name](inputs)
+    return getattr(torch.ops.spikeops, op), arguments
+
+
+def prepare(name, inputs):
+    """A function of no arguments that makes the call and returns its outputs as a tuple."""
+    op, arguments = call(name, inputs)
+
+    def run():
+        outputs = op(*arguments)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    return run
