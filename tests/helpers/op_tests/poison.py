@@ -1,0 +1,44 @@
+"""Runs functions so that their outputs come to lie in memory that was filled with NaN just before."""
+
+import torch
+
+_ATTEMPTS = 200
+
+
+def run_over_nan(function):
+    """Outputs (a tuple of tensors) of ``function()``, allocated where the allocator last held NaN.
+
+    torch's own poisoning (torch.utils.deterministic) does not reach memory that is allocated by native libraries. So buffers as
+    large as the outputs are filled with 0xFF bytes (NaN in every floating format, -1 in the integers) and freed, and the
+    addresses of the outputs tell whether the allocator handed out that memory again. If not, another try is made.
+    """
+    sizes = [(output.untyped_storage().nbytes(), output.device) for output in function()]
+    sizes *= 3  # the function may need memory for other things first
+    kept = []
+    for _ in range(_ATTEMPTS):
+        buffers = [torch.full((size,), 0xFF, dtype=torch.uint8, device=device) for size, device in sizes]
+        poisoned = _merged([(b.data_ptr(), b.data_ptr() + len(b)) for b in buffers if len(b)])
+        while buffers:
+            buffers.pop()
+        outputs = function()
+        if all(_inside(output, poisoned) for output in outputs):
+            return outputs
+        kept = [*kept[-8:], outputs]  # moves the allocator on
+    raise AssertionError("the allocator never reused the poisoned memory: nothing was tested")
+
+
+def _merged(ranges):
+    """Neighbouring ranges joined, as the allocator joins free blocks; 64 bytes of its own may lie between."""
+    merged = []
+    for begin, end in sorted(ranges):
+        if merged and begin - merged[-1][1] <= 128:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def _inside(output, ranges):
+    storage = output.untyped_storage()
+    begin, end = storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+    return begin == end or any(low <= begin and end <= high for low, high in ranges)

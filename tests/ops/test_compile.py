@@ -1,0 +1,103 @@
+"""torch.compile(fullgraph=True): the ops stay whole, forward and backward, for fixed and changing T."""
+
+import os
+import shutil
+
+import pytest
+import torch
+from op_tests.layouts import lay_out
+from op_tests.neurons import currents
+
+import spikeops.functional as SF
+import spikeops.nn as snn
+
+FUNCTIONS = {
+    "lif": lambda x, decay: SF.lif(x, decay),
+    "lif_options": lambda x, decay: SF.lif(x, decay, reset="to", strict=True, v_init=torch.tanh(decay)),
+    "lif_rate": lambda x, decay: SF.lif_rate(x, decay, weighting="decay"),
+    "tssl_bp": lambda x, decay: SF.tssl_bp(x * decay, return_spikes=True),
+    "synaptic_filter": lambda x, decay: SF.synaptic_filter(x * decay, 3.0),
+    "spike_count": lambda x, decay: SF.spike_count(x * decay),
+    "pack": lambda x, decay: SF.unpack_spikes(SF.pack_spikes(x), x.shape[0]) * decay,
+    "packed_count": lambda x, decay: SF.spike_count(SF.pack_spikes(x)) * decay,
+    "latency_encode": lambda x, decay: SF.latency_encode(x[0].detach(), x.shape[0]) * decay,
+}
+
+
+@pytest.fixture(autouse=True)
+def forget_compiled_code():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def inputs(T, layout="contiguous", device="cpu"):
+    draw = torch.Generator().manual_seed(4)
+    x = currents(draw, T, (2, 3, 4, 5), torch.float32, layout, device).requires_grad_()
+    return x, torch.full((), 0.7, device=device, requires_grad=True)
+
+
+def outputs_and_gradients(function, x, decay):
+    outputs = function(x, decay)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    used = [o for o in outputs if o.requires_grad]
+    gradients = [lay_out(torch.cos(3 * o.detach() + 1), "channels_last", o.device) for o in used]
+    return outputs, torch.autograd.grad(used, (x, decay), gradients, allow_unused=True)
+
+
+def assert_same(actual, expected):
+    for a, e in zip(actual[0], expected[0], strict=True):
+        assert torch.equal(a, e) and a.stride() == e.stride() and a.dtype == e.dtype
+    for a, e in zip(actual[1], expected[1], strict=True):
+        assert (a is None) == (e is None)
+        assert a is None or torch.equal(a, e)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
+def test_round_trip(device, name, layout):
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend="aot_eager")
+    arguments = inputs(6, layout, device)
+    assert_same(outputs_and_gradients(compiled, *arguments), outputs_and_gradients(FUNCTIONS[name], *arguments))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_changing_number_of_time_steps(device, name):
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend="aot_eager", dynamic=True)
+    for T in (5, 6, 17, 40):
+        arguments = inputs(T, device=device)
+        assert_same(outputs_and_gradients(compiled, *arguments), outputs_and_gradients(FUNCTIONS[name], *arguments))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_poisson_encode(device):
+    p = torch.full((1000,), 0.3, device=device)
+    compiled = torch.compile(lambda p: SF.poisson_encode(p, 20), fullgraph=True, backend="aot_eager")
+    torch.manual_seed(0)
+    first, second = compiled(p), compiled(p)
+    assert not torch.equal(first, second)
+    for spikes in (first, second):
+        # 20 000 draws: 0.02 is 6 standard errors.
+        assert abs(spikes.mean().item() - 0.3) < 0.02
+    torch.manual_seed(0)
+    assert torch.equal(compiled(p), first)
+
+
+@pytest.mark.skipif(not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_generated_code(device, tmp_path, monkeypatch):
+    """The default compiler, on a network with a learnable decay; its other layers are left alone, so that all bits agree."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    network = torch.nn.Sequential(snn.SynapticFilter(3.0), snn.ParametricLIF(0.6, shape=(3, 1, 1)), snn.TSSLBP()).to(device)
+
+    def step(x):
+        x = x.detach().requires_grad_()
+        network.zero_grad()
+        psc = network(x)
+        SF.spike_count(psc).square().sum().backward()
+        return psc.detach(), x.grad, network[1].decay_logit.grad.clone()
+
+    x, _ = inputs(6, "channels_last", device)
+    expected = step(x)
+    network.compile(fullgraph=True)
+    for actual, wanted in zip(step(x), expected):
+        torch.testing.assert_close(actual, wanted, rtol=1e-6, atol=1e-6)  # sigmoid may be computed in another way

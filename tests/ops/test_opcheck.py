@@ -1,0 +1,43 @@
+"""torch.library.opcheck on every op: schema, autograd registration, fake kernels (shapes and strides), dynamic compilation."""
+
+import pytest
+import torch
+from op_tests.neurons import DTYPES
+from op_tests.op_calls import CALLS, Inputs, call
+
+pytestmark = pytest.mark.usefixtures("native")
+
+# What opcheck runs besides, test_aot_dispatch_dynamic, compiles for a second or two: once per call is enough.
+QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_all_checks(device, name):
+    has_autograd = "backward" not in name or "synaptic" in name
+    op, arguments = call(name, Inputs(device=device, grad=has_autograd))
+    torch.library.opcheck(op, arguments)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype, inputs", [
+    (torch.float16, dict(T=1)),
+    (torch.bfloat16, dict(T=33, shape=(2, 3, 4, 5), layout="channels_last")),
+    (torch.float64, dict(T=4, layout="time_last")),
+    (torch.float32, dict(T=4, layout="sliced")),
+    (torch.float32, dict(T=1, shape=(2, 3, 4, 5), layout="channels_last")),
+    (torch.float32, dict(T=3, shape=(0,))),
+    (torch.float32, dict(T=3, shape=())),
+], ids=["T1", "channels_last", "time_last", "sliced", "channels_last_T1", "no_neuron", "scalar"])  # fmt: skip
+def test_layouts_without_grad(device, name, dtype, inputs):
+    op, arguments = call(name, Inputs(dtype=dtype, device=device, **inputs))
+    torch.library.opcheck(op, arguments, test_utils=QUICK)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_meta_tensors_give_shape_dtype_and_strides(name, dtype):
+    op, arguments = call(name, Inputs(dtype=dtype, shape=(2, 3, 4, 5), layout="channels_last"))
+    real = op(*arguments)
+    meta = op(*(a.to("meta") if isinstance(a, torch.Tensor) else a for a in arguments))
+    for r, m in zip(*(o if isinstance(o, tuple) else (o,) for o in (real, meta))):
+        assert (r.shape, r.dtype, r.stride()) == (m.shape, m.dtype, m.stride())
