@@ -148,7 +148,7 @@ class Config:
 
     def to_dict(self) -> dict:
         """Plain dictionaries, lists and scalars: what config.yaml and the checkpoints hold."""
-        return yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False))
+        return _plain(dataclasses.asdict(self))
 
 
 def load_config(raw: dict, overrides: list[str] = (), prog: str = "spiketrain train") -> Config:
@@ -232,7 +232,8 @@ def _instantiate(parser, namespace):
     return build(namespace)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
+    """`value` with lists in the place of tuples, which YAML and checkpoints do not know."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

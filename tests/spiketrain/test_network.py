@@ -50,10 +50,15 @@ def test_repeat_in_time_is_differentiable_in_any_layout(layout):
     torch.testing.assert_close(repeated[2], 3 * x)
 
 
-def test_sum_pooling():
-    x = torch.arange(2 * 16.0).view(1, 2, 4, 4)
-    expected = 1.1 * x.unflatten(2, (2, 2)).unflatten(4, (2, 2)).sum((3, 5))
-    torch.testing.assert_close(SumPool2d(2, 1.1)(x), expected)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("sides, size", [((4, 4), 2), ((5, 7), 2), ((9, 6), 3), ((4, 4), 1)])
+def test_sum_pooling(sides, size, layout):
+    x = torch.rand(2, 3, *sides, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    whole = x[:, :, : sides[0] // size * size, : sides[1] // size * size]
+    expected = 1.1 * whole.unflatten(2, (-1, size)).unflatten(4, (-1, size)).sum((3, 5))
+    pool = SumPool2d(size, 1.1)
+    torch.testing.assert_close(pool(x), expected)
+    assert torch.autograd.gradcheck(pool, x)
 
 
 def test_dropout_keeps_the_same_units_at_all_steps():

@@ -6,6 +6,8 @@ Decoded once: the resized images are kept in the cache folder, named by a hash o
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,8 @@ def _decoded(files: list[Path], root: Path, side: int) -> Tensor:
             return torch.from_numpy(images)
     except (OSError, ValueError, EOFError):
         pass  # not there yet, or damaged: decode again
-    images = np.stack([_decode(path, side) for path in files])
+    with ThreadPoolExecutor() as threads:  # Pillow decodes without holding Python's lock
+        images = np.stack(list(threads.map(_decode, files, repeat(side))))
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cached, lambda file: np.save(file, images, allow_pickle=False))

@@ -17,6 +17,7 @@ from spikeops import surrogate
 from spiketrain.config import Config
 from spiketrain.losses import softmax_loss
 from spiketrain.method import GradientMethod
+from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import SpikingNetwork
 
 
@@ -51,7 +52,7 @@ class BPTT(GradientMethod):
             config.network,
             input_shape,
             neuron=lambda i: snn.LIF(options.decay, options.threshold, reset=options.reset, surrogate=bump),
-            pool=nn.AvgPool2d,
+            pool=lambda size: SumPool2d(size, 1 / size**2),
             neurons_at_output=False,
             input_filter=nn.Identity(),
             static_gain=torch.ones(config.network.time_steps, dtype=torch.float64),
