@@ -28,7 +28,8 @@ inline void* write(const std::optional<py::array>& array) { return array ? write
 template <class T>
 T* pointer(const py::array& array) {
   if (array.itemsize() != py::ssize_t(sizeof(T)))
-    throw py::type_error("expected elements of " + std::to_string(sizeof(T)) + " bytes, got " + std::to_string(array.itemsize()));
+    throw py::type_error("expected elements of " + std::to_string(sizeof(T)) + " bytes, got " +
+                         std::to_string(array.itemsize()));
   return static_cast<T*>(write(array));
 }
 

@@ -1,4 +1,5 @@
-// Kernel arguments from numpy arrays. Sequences are (T, N) arrays; options come as a dictionary with the names of kernels/args.h.
+// Kernel arguments from numpy arrays. Sequences are (T, N) arrays; options come as a dictionary with the names of
+// kernels/args.h.
 #pragma once
 
 #include "../../kernels/args.h"
@@ -29,9 +30,21 @@ inline int64_t columns(const py::array& sequence) { return sequence.shape(1); }
 inline LifNeuron lif_neuron(const std::string& dtype, const py::array& x, const OptionalArray& decay_per_neuron,
                             const OptionalArray& v_init, const py::dict& options) {
   const auto number = [&](const char* name) { return options[name].cast<double>(); };
-  return {dtype_of(dtype), rows(x), columns(x), number("decay"), number("threshold"), number("input_scale"),
-          number("reset_amount"), number("v_reset"), number("v_rest"), options["reset"].cast<int>(),
-          options["strict"].cast<bool>(), options["detach_reset"].cast<bool>(), read(x), read(decay_per_neuron), read(v_init)};
+  return {dtype_of(dtype),
+          rows(x),
+          columns(x),
+          number("decay"),
+          number("threshold"),
+          number("input_scale"),
+          number("reset_amount"),
+          number("v_reset"),
+          number("v_rest"),
+          options["reset"].cast<int>(),
+          options["strict"].cast<bool>(),
+          options["detach_reset"].cast<bool>(),
+          read(x),
+          read(decay_per_neuron),
+          read(v_init)};
 }
 
 inline TsslBpNeuron tssl_bp_neuron(const std::string& dtype, const py::array& x, double tau_m, double tau_s, double threshold) {

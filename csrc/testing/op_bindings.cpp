@@ -1,4 +1,5 @@
-// The raw kernels in Python, the same functions for both backends: spikeops_testing.cpu and spikeops_testing.cuda (on the host).
+// The raw kernels in Python, the same functions for both backends: spikeops_testing.cpu and spikeops_testing.cuda (on the
+// host).
 #include <limits>
 #include <vector>
 
@@ -65,13 +66,12 @@ struct CudaHost {
 
 template <class Backend>
 void bind_lif(py::module_& m) {
-  m.def("lif_forward",
-        [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options, py::array spikes,
-           py::array v_last) {
-          Backend().run(LifForward{lif_neuron(dtype, x, decay, v_init, options), write(spikes), write(v_last)});
-        });
-  m.def("lif_rate_forward", [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options,
-                               int weighting, py::array rate) {
+  m.def("lif_forward", [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init, py::dict options,
+                          py::array spikes, py::array v_last) {
+    Backend().run(LifForward{lif_neuron(dtype, x, decay, v_init, options), write(spikes), write(v_last)});
+  });
+  m.def("lif_rate_forward", [](const std::string& dtype, py::array x, OptionalArray decay, OptionalArray v_init,
+                               py::dict options, int weighting, py::array rate) {
     Backend().run(LifRateForward{lif_neuron(dtype, x, decay, v_init, options), weighting, write(rate)});
   });
   m.def(
@@ -92,8 +92,8 @@ void bind_lif(py::module_& m) {
 
 template <class Backend>
 void bind_tssl_bp_and_synapse(py::module_& m) {
-  m.def("tssl_bp_forward", [](const std::string& dtype, py::array x, double tau_m, double tau_s, double threshold, py::array psc,
-                              OptionalArray spikes) {
+  m.def("tssl_bp_forward", [](const std::string& dtype, py::array x, double tau_m, double tau_s, double threshold,
+                              py::array psc, OptionalArray spikes) {
     Backend().run(TsslBpForward{tssl_bp_neuron(dtype, x, tau_m, tau_s, threshold), write(psc), write(spikes)});
   });
   m.def("tssl_bp_backward", [](const std::string& dtype, py::array grad_psc, py::array x, double tau_m, double tau_s,
@@ -104,7 +104,8 @@ void bind_tssl_bp_and_synapse(py::module_& m) {
     Backend().run_forward(SynapticFilter{dtype_of(dtype), rows(x), columns(x), tau_s, read(x), write(psc)});
   });
   m.def("synaptic_filter_backward", [](const std::string& dtype, py::array grad_psc, double tau_s, py::array grad_x) {
-    Backend().run_backward(SynapticFilter{dtype_of(dtype), rows(grad_psc), columns(grad_psc), tau_s, read(grad_psc), write(grad_x)});
+    Backend().run_backward(
+        SynapticFilter{dtype_of(dtype), rows(grad_psc), columns(grad_psc), tau_s, read(grad_psc), write(grad_x)});
   });
 }
 

@@ -7,10 +7,10 @@ namespace spikeops::testing {
 // Right kernels.
 void indices(int* out, const unsigned* grid, const unsigned* block);
 void block_sum(const float* x, float* out, int blocks, int threads);
-void rotate(const float* x, float* out, int blocks, int by, bool barrier);      // a race without the barrier
-void read_then_overwrite(const float* x, float* out, bool barrier);            // likewise
+void rotate(const float* x, float* out, int blocks, int by, bool barrier);             // a race without the barrier
+void read_then_overwrite(const float* x, float* out, bool barrier);                    // likewise
 void shuffle(const int* x, int* out, int threads, int kind, int argument, int width);  // kind: idx, up, down, xor
-void vote(const int* x, unsigned* out, int threads);                           // ballot, any, all per thread
+void vote(const int* x, unsigned* out, int threads);                                   // ballot, any, all per thread
 void early_exit(float* out, int survivors);
 void idle(const unsigned* grid, const unsigned* block, int64_t shared_bytes);
 

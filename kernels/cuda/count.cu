@@ -1,6 +1,7 @@
 // Spike counts of plain and of packed spikes.
 #include "../math/count.h"
 
+#include "grid.hpp"
 #include "launch.h"
 #include "walk.hpp"
 
@@ -41,15 +42,15 @@ int spike_count(const SpikeCount& args, void* stream) {
   return dispatch(args.format, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
-    return launch_over_neurons(spike_count_kernel<Data, width>, spike_count_kernel<Data, 1>,
-                               can_vectorise(args.N, width, {args.spikes, args.count}), width, args.N, 0, 0, stream, args);
+    return Work(args.N, width, {args.spikes, args.count})
+        .launch(stream, spike_count_kernel<Data, width>, spike_count_kernel<Data, 1>, args);
   });
 }
 
 int packed_spike_count(const PackedCount& args, void* stream) {
   constexpr int width = 16 / sizeof(SpikeWord);
-  return launch_over_neurons(packed_spike_count_kernel<width>, packed_spike_count_kernel<1>,
-                             can_vectorise(args.N, width, {args.packed, args.count}), width, args.N, 0, 0, stream, args);
+  return Work(args.N, width, {args.packed, args.count})
+      .launch(stream, packed_spike_count_kernel<width>, packed_spike_count_kernel<1>, args);
 }
 
 }  // namespace spikeops::cuda

@@ -1,8 +1,9 @@
 // Poisson and latency encoding.
 #include "../math/encode.h"
 
+#include "grid.hpp"
+#include "lanes.hpp"
 #include "launch.h"
-#include "walk.hpp"
 
 namespace spikeops::cuda {
 namespace {
@@ -49,9 +50,9 @@ int poisson_encode(const PoissonEncode& args, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     const int64_t draws = (args.T + kStepsPerDraw - 1) / kStepsPerDraw;
-    return launch_over_neurons(poisson_encode_kernel<Data, width>, poisson_encode_kernel<Data, 1>,
-                               can_vectorise(args.N, width, {args.p, args.spikes}), width, draws * args.N, 0, 0, stream, args,
-                               draws);
+    return Work(args.N, width, {args.p, args.spikes})
+        .rows(draws)
+        .launch(stream, poisson_encode_kernel<Data, width>, poisson_encode_kernel<Data, 1>, args, draws);
   });
 }
 
@@ -59,8 +60,8 @@ int latency_encode(const LatencyEncode& args, void* stream) {
   return dispatch(args.dtype, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
-    return launch_over_neurons(latency_encode_kernel<Data, width>, latency_encode_kernel<Data, 1>,
-                               can_vectorise(args.N, width, {args.p, args.spikes}), width, args.N, 0, 0, stream, args);
+    return Work(args.N, width, {args.p, args.spikes})
+        .launch(stream, latency_encode_kernel<Data, width>, latency_encode_kernel<Data, 1>, args);
   });
 }
 

@@ -11,19 +11,19 @@
 
 #include <cuda_runtime.h>
 
-#define GPU_DYNAMIC_SHARED(T, name)                              \
-    extern __shared__ __align__(16) unsigned char name##_bytes[]; \
-    T* name = reinterpret_cast<T*>(name##_bytes)
+#define GPU_DYNAMIC_SHARED(T, name)                             \
+  extern __shared__ __align__(16) unsigned char name##_bytes[]; \
+  T* name = reinterpret_cast<T*>(name##_bytes)
 
 namespace gpu {
 
 // Launches `kernel` on `stream` and returns the launch error, if any. Arguments are converted to the kernel's own
 // parameter types, so that a launcher may pass an int where the kernel wants int64_t.
 template <class... Parameters, class... Arguments>
-inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-                          cudaStream_t stream, Arguments&&... arguments) {
-    kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
-    return cudaGetLastError();
+inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                          Arguments&&... arguments) {
+  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
+  return cudaGetLastError();
 }
 
 }  // namespace gpu
@@ -39,9 +39,8 @@ namespace gpu {
 template <class... Parameters, class... Arguments>
 inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,
                           Arguments&&... arguments) {
-    cuda_host::Machine::instance().launch(grid, block, shared_bytes,
-                                          [&] { kernel(static_cast<Parameters>(arguments)...); });
-    return cudaSuccess;
+  cuda_host::Machine::instance().launch(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  return cudaSuccess;
 }
 
 }  // namespace gpu

@@ -1,9 +1,8 @@
 // How kernels touch memory: each thread owns `width` neighbouring neurons and moves them as one access of up to 16 bytes.
 #pragma once
 
-#include <initializer_list>
+#include <cstdint>
 
-#include "../args.h"
 #include "gpu.hpp"
 
 namespace spikeops::cuda {
@@ -36,14 +35,6 @@ __device__ __forceinline__ Lanes<T, width> all_lanes(T value) {
 template <int width, class T>
 __device__ __forceinline__ Lanes<T, width> load_or(const void* array, int64_t neuron, T otherwise) {
   return array != nullptr ? load<width>(static_cast<const T*>(array) + neuron) : all_lanes<width>(otherwise);
-}
-
-// True if every row of every (rows, N) array may be accessed `width` neurons at a time. Absent arrays (null) may.
-inline bool can_vectorise(int64_t N, int width, std::initializer_list<const void*> arrays) {
-  if (N % width != 0) return false;
-  for (const void* array : arrays)
-    if (reinterpret_cast<uintptr_t>(array) % 16 != 0) return false;
-  return true;
 }
 
 }  // namespace spikeops::cuda

@@ -1,7 +1,8 @@
 // LIF forward: spike trains, or firing rates without storing a spike train. Reads x once, writes the result once.
-#include "lif.hpp"
-
+#include "grid.hpp"
 #include "launch.h"
+#include "lif.hpp"
+#include "walk.hpp"
 
 namespace spikeops::cuda {
 namespace {
@@ -51,9 +52,8 @@ int lif_forward(const LifForward& a, void* stream) {
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
-    const bool vectorise = can_vectorise(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.spikes, a.v_last});
-    return launch_over_neurons(lif_forward_kernel<Data, width>, lif_forward_kernel<Data, 1>, vectorise, width, n.N, 0, 0,
-                               stream, a, lif_params<State<Data>>(n));
+    return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.spikes, a.v_last})
+        .launch(stream, lif_forward_kernel<Data, width>, lif_forward_kernel<Data, 1>, a, lif_params<State<Data>>(n));
   });
 }
 
@@ -62,9 +62,8 @@ int lif_rate_forward(const LifRateForward& a, void* stream) {
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
-    const bool vectorise = can_vectorise(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.rate});
-    return launch_over_neurons(lif_rate_forward_kernel<Data, width>, lif_rate_forward_kernel<Data, 1>, vectorise, width, n.N,
-                               0, 0, stream, a, lif_params<State<Data>>(n));
+    return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.rate})
+        .launch(stream, lif_rate_forward_kernel<Data, width>, lif_rate_forward_kernel<Data, 1>, a, lif_params<State<Data>>(n));
   });
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../math/lif.h"
-#include "walk.hpp"
+#include "lanes.hpp"
 
 namespace spikeops::cuda {
 

@@ -2,6 +2,8 @@
 // on chip, then walks back: reads x and the upstream gradient once and writes the gradient of x once (x twice for T > kSegment).
 #include "launch.h"
 #include "lif.hpp"
+#include "segments.hpp"
+#include "walk.hpp"
 
 namespace spikeops::cuda {
 namespace {
@@ -137,12 +139,11 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(S);
-    const bool vectorise =
-        can_vectorise(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x,
-                                   a.grad_decay, a.grad_v_init, scratch});
-    return launch_over_neurons(lif_backward_kernel<Data, width>, lif_backward_kernel<Data, 1>, vectorise, width, n.N,
-                               history_bytes<Lanes<S, width>>(n.T), history_bytes<Lanes<S, 1>>(n.T), stream, a,
-                               lif_params<S>(n), static_cast<S*>(scratch));
+    return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x,
+                             a.grad_decay, a.grad_v_init, scratch})
+        .shared_bytes(history_bytes<Lanes<S, width>>(n.T), history_bytes<Lanes<S, 1>>(n.T))
+        .launch(stream, lif_backward_kernel<Data, width>, lif_backward_kernel<Data, 1>, a, lif_params<S>(n),
+                static_cast<S*>(scratch));
   });
 }
 

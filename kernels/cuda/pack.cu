@@ -1,6 +1,7 @@
 // Bit-packed spikes. Threads share the words of all neurons and time steps among them: no word depends on another.
 #include "../math/pack.h"
 
+#include "grid.hpp"
 #include "launch.h"
 #include "walk.hpp"
 
@@ -51,9 +52,9 @@ int pack_spikes(const Pack& args, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     const int64_t words = words_of(args.T);
-    return launch_over_neurons(pack_spikes_kernel<Data, width>, pack_spikes_kernel<Data, 1>,
-                               can_vectorise(args.N, width, {args.spikes, args.packed}), width, words * args.N, 0, 0, stream,
-                               args, words);
+    return Work(args.N, width, {args.spikes, args.packed})
+        .rows(words)
+        .launch(stream, pack_spikes_kernel<Data, width>, pack_spikes_kernel<Data, 1>, args, words);
   });
 }
 
@@ -62,9 +63,9 @@ int unpack_spikes(const Pack& args, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     const int64_t words = words_of(args.T);
-    return launch_over_neurons(unpack_spikes_kernel<Data, width>, unpack_spikes_kernel<Data, 1>,
-                               can_vectorise(args.N, width, {args.spikes, args.packed}), width, words * args.N, 0, 0, stream,
-                               args, words);
+    return Work(args.N, width, {args.spikes, args.packed})
+        .rows(words)
+        .launch(stream, unpack_spikes_kernel<Data, width>, unpack_spikes_kernel<Data, 1>, args, words);
   });
 }
 

@@ -1,8 +1,8 @@
 // Row sums in the fixed order of kernels/math/row_sum.h: blocks of a row by one warp each, then the blocks in order.
 #include "../math/row_sum.h"
 
+#include "grid.hpp"
 #include "launch.h"
-#include "walk.hpp"
 
 namespace spikeops::cuda {
 namespace {

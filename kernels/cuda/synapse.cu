@@ -1,6 +1,7 @@
 // First-order synapse and its adjoint, which is the same walk backwards in time.
 #include "../math/synapse.h"
 
+#include "grid.hpp"
 #include "launch.h"
 #include "walk.hpp"
 
@@ -34,9 +35,9 @@ int synaptic_filter(const SynapticFilter& args, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(Data);
-    return launch_over_neurons(synaptic_filter_kernel<Data, width, direction>, synaptic_filter_kernel<Data, 1, direction>,
-                               can_vectorise(args.N, width, {args.in, args.out}), width, args.N, 0, 0, stream, args,
-                               S(1.0 / args.tau_s), S(1.0 - 1.0 / args.tau_s));
+    return Work(args.N, width, {args.in, args.out})
+        .launch(stream, synaptic_filter_kernel<Data, width, direction>, synaptic_filter_kernel<Data, 1, direction>, args,
+                S(1.0 / args.tau_s), S(1.0 - 1.0 / args.tau_s));
   });
 }
 

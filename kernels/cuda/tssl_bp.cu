@@ -3,6 +3,7 @@
 #include "../math/tssl_bp.h"
 
 #include "launch.h"
+#include "segments.hpp"
 #include "walk.hpp"
 
 namespace spikeops::cuda {
@@ -108,9 +109,9 @@ int tssl_bp_forward(const TsslBpForward& a, void* stream) {
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
-    return launch_over_neurons(tssl_bp_forward_kernel<Data, width>, tssl_bp_forward_kernel<Data, 1>,
-                               can_vectorise(n.N, width, {n.x, a.psc, a.spikes}), width, n.N, 0, 0, stream, a,
-                               tssl_bp_params<State<Data>>(n));
+    return Work(n.N, width, {n.x, a.psc, a.spikes})
+        .launch(stream, tssl_bp_forward_kernel<Data, width>, tssl_bp_forward_kernel<Data, 1>, a,
+                tssl_bp_params<State<Data>>(n));
   });
 }
 
@@ -122,10 +123,10 @@ int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 8 / sizeof(S);  // two histories of the state's type: 16 bytes per thread and step
-    return launch_over_neurons(tssl_bp_backward_kernel<Data, width>, tssl_bp_backward_kernel<Data, 1>,
-                               can_vectorise(n.N, width, {n.x, a.grad_psc, a.grad_x, scratch}), width, n.N,
-                               history_bytes<TsslBpHistory<S, width>>(n.T), history_bytes<TsslBpHistory<S, 1>>(n.T), stream,
-                               a, tssl_bp_params<S>(n), static_cast<S*>(scratch));
+    return Work(n.N, width, {n.x, a.grad_psc, a.grad_x, scratch})
+        .shared_bytes(history_bytes<TsslBpHistory<S, width>>(n.T), history_bytes<TsslBpHistory<S, 1>>(n.T))
+        .launch(stream, tssl_bp_backward_kernel<Data, width>, tssl_bp_backward_kernel<Data, 1>, a, tssl_bp_params<S>(n),
+                static_cast<S*>(scratch));
   });
 }
 

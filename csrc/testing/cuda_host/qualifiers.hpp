@@ -12,12 +12,12 @@
 #define __shared__ static __attribute__((section("cuda_host_shared")))
 
 struct uint3 {
-    unsigned x, y, z;
+  unsigned x, y, z;
 };
 
 struct dim3 {
-    unsigned x, y, z;
-    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  unsigned x, y, z;
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
 using cudaStream_t = struct CUstream_st*;
