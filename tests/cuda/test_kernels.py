@@ -118,6 +118,18 @@ def test_more_neurons_than_threads_in_the_largest_grid(host_kernels):
     assert_same(host_kernels, ops.synaptic_filter_forward, case)
 
 
+def test_more_than_2_31_elements(host_kernels):
+    """Zeros that no one wrote take no memory, so only the packed words do (0.4 GB)."""
+    T, N = 33, 2**26 + 16
+    spikes, packed = np.zeros((T, N), np.uint8), np.zeros((3, N), np.uint16)
+    places = [(0, 0), (0, N - 1), (31, N - 1), (32, 0), (32, N - 1)]
+    for t, i in places:
+        spikes[t, i] = 1
+    host_kernels.cuda.pack_spikes("uint8", spikes, packed)
+    assert [packed[t // 16, i] >> t % 16 & 1 for t, i in places] == [1] * 5
+    assert np.count_nonzero(packed) == 5
+
+
 def test_repeated_runs_agree(host_kernels):
     case = Case("float32", 33, 1288)
     for op in (ops.lif_backward, ops.tssl_bp_backward):
