@@ -182,6 +182,6 @@ def test_neither_is_anything_for_other_parameters(compiled):
     variants = compiled()
     x = torch.empty(3, 256)
     for value in (0.0, 1.0, 16.0, 0.3):
-        IMPLEMENTATIONS["lif_forward"](x, value, None, None, value, value, 0, value, value, value, False, False, 0, 1.0, 1.0)
+        IMPLEMENTATIONS["lif_forward"](x, None, None, (value,) * 8, (0, 0, 0, 0))
         IMPLEMENTATIONS["tssl_bp_forward"](x, 1.0 + value, 1.0 + value, value, False)
     assert sorted(name for name, _ in variants) == ["lif_forward_kernel", "tssl_bp_forward_kernel"]
