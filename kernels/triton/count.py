@@ -26,7 +26,7 @@ def spike_count_kernel(
     """Sums in the type SUM over the first axis: over time steps, or over words of packed spikes."""
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     total = tl.zeros((BLOCK,), SUM)
-    for t in range(0, T):
+    for t in range(T):
         value = tl.load(spikes + t * N + n, mask).to(SUM)
         total += _ones_of_word(value) if PACKED else value
     tl.store(count + n, total, mask)

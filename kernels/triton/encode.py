@@ -28,7 +28,7 @@ def poisson_encode_kernel(
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     p = tl.load(p + n, mask).to(tl.float32)
     seed = tl.load(seed)
-    for group in range(0, (T + STEPS_PER_DRAW - 1) // STEPS_PER_DRAW):
+    for group in range((T + STEPS_PER_DRAW - 1) // STEPS_PER_DRAW):
         counter = tl.full((BLOCK,), group, tl.int64)
         w0, w1, w2, w3 = tl.philox(seed, _low(n), _low(n >> 32), _low(counter), _low(counter >> 32))
         t = group * STEPS_PER_DRAW
@@ -48,7 +48,7 @@ def latency_encode_kernel(
     when = (1.0 - p) * (T - 1).to(STATE) + 0.5
     # Never for p <= 0 and NaN. Rounding towards zero is a floor, since the sum is positive.
     when = tl.where(p > 0.0, when, -1.0).to(tl.int64)
-    for t in range(0, T):
+    for t in range(T):
         tl.store(spikes + t * N + n, (when == t).to(STATE), mask)
 
 

@@ -65,7 +65,7 @@ def lif_forward_kernel(
     reset_amount, fire_level = scalar(reset_amount, STATE), scalar(fire_level, STATE)
 
     v = load_step(v_init, n, mask, BLOCK, STATE)
-    for t in range(0, T):
+    for t in range(T):
         u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
@@ -89,7 +89,7 @@ def lif_rate_forward_kernel(
     v = load_step(v_init, n, mask, BLOCK, STATE)
     weighted_spikes = tl.zeros((BLOCK,), STATE)
     weights = tl.zeros((BLOCK,), STATE)
-    for t in range(0, T):
+    for t in range(T):
         u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
@@ -127,17 +127,16 @@ def lif_backward_kernel(
     weights = tl.zeros((BLOCK,), STATE)
     d_spikes = tl.zeros((BLOCK,), STATE)
     d_weights = tl.zeros((BLOCK,), STATE)
-    for t in range(0, T):
+    for t in range(T):
         u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
         tl.store(u_history + t * N + n, u, mask)
-        if grad_rate is not None:
-            if WEIGHTING == WEIGHTING_DECAY:
-                d_spikes = weighted_spikes + decay * d_spikes
-                d_weights = weights + decay * d_weights
-                weighted_spikes = decay * weighted_spikes + spike.to(STATE)
-                weights = decay * weights + 1.0
+        if grad_rate is not None and WEIGHTING == WEIGHTING_DECAY:
+            d_spikes = weighted_spikes + decay * d_spikes
+            d_weights = weights + decay * d_weights
+            weighted_spikes = decay * weighted_spikes + spike.to(STATE)
+            weights = decay * weights + 1.0
     # Threads may read what another one of their block has written.
     tl.debug_barrier()
 
@@ -153,7 +152,7 @@ def lif_backward_kernel(
             grad_spike = divide(rate_gradient, T.to(STATE))
     # u_history and grad_x may be the same memory: u[t-1] is read before grad_x[t-1] is written.
     u = tl.load(u_history + (T - 1) * N + n, mask)
-    for step in range(0, T):
+    for step in range(T):
         t = T - 1 - step
         if grad_spikes is not None:
             grad_spike = tl.load(grad_spikes + t * N + n, mask).to(STATE)
@@ -166,9 +165,8 @@ def lif_backward_kernel(
             sum_decay += grad_u * (before - v_rest)
         tl.store(grad_x + t * N + n, grad_u * input_scale, mask)
         grad_v = grad_u * decay
-        if grad_rate is not None:
-            if WEIGHTING == WEIGHTING_DECAY:
-                grad_spike = grad_spike * decay
+        if grad_rate is not None and WEIGHTING == WEIGHTING_DECAY:
+            grad_spike = grad_spike * decay
     if grad_decay is not None:
         tl.store(grad_decay + n, sum_decay, mask)
     if grad_v_init is not None:

@@ -25,7 +25,7 @@ def pack_spikes_kernel(
     spikes, packed, T: tl.int64, N: tl.int64, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    for w in range(0, (T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD):
+    for w in range((T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD):
         word = tl.zeros((BLOCK,), tl.int32)
         for bit in tl.static_range(SPIKES_PER_WORD):
             t = w * SPIKES_PER_WORD + bit
@@ -39,7 +39,7 @@ def unpack_spikes_kernel(
     packed, spikes, T: tl.int64, N: tl.int64, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    for w in range(0, (T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD):
+    for w in range((T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD):
         word = tl.load(packed + w * N + n, mask).to(tl.int32)
         for bit in tl.static_range(SPIKES_PER_WORD):
             t = w * SPIKES_PER_WORD + bit

@@ -23,7 +23,7 @@ def row_sum_blocks_kernel(x, partials, columns: tl.int64):
         column = start + offset + lanes
         sums += tl.load(x + row * columns + column, column < columns, other=0.0).to(tl.float64)
     total = tl.full((), 0.0, tl.float64)
-    for lane in range(0, ROW_SUM_LANES):
+    for lane in range(ROW_SUM_LANES):
         # A sum with a single nonzero term: takes out one lane, in whatever order it is formed.
         total += tl.sum(tl.where(lanes == lane, sums, 0.0))
     tl.store(partials + program, total)
@@ -34,7 +34,7 @@ def row_sum_rows_kernel(partials, out, columns: tl.int64):
     blocks = (columns + ROW_SUM_BLOCK - 1) // ROW_SUM_BLOCK
     row = tl.program_id(0).to(tl.int64)
     total = tl.full((), 0.0, tl.float64)
-    for block in range(0, blocks):
+    for block in range(blocks):
         total += tl.load(partials + row * blocks + block)
     tl.store(out + row, total)
 

@@ -16,7 +16,7 @@ def synaptic_filter_kernel(
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     theta_s, one_minus_theta_s = scalar(theta_s, STATE), scalar(one_minus_theta_s, STATE)
     a = tl.zeros((BLOCK,), STATE)
-    for step in range(0, T):
+    for step in range(T):
         t = T - 1 - step if ADJOINT else step
         value = tl.load(source + t * N + n, mask).to(STATE)
         a = synapse_backward_step(a, value, theta_s, one_minus_theta_s) if ADJOINT else synapse_step(a, value, theta_s)

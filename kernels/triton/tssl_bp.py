@@ -32,8 +32,8 @@ def tssl_bp_forward_kernel(
     theta_m, theta_s, fire_level = scalar(theta_m, STATE), scalar(theta_s, STATE), scalar(fire_level, STATE)
     v = tl.zeros((BLOCK,), STATE)
     a = tl.zeros((BLOCK,), STATE)
-    for t in range(0, T):
-        u, spike, v, a = _fire(tl.load(x + t * N + n, mask).to(STATE), v, a, theta_m, theta_s, fire_level, STATE)
+    for t in range(T):
+        _, spike, v, a = _fire(tl.load(x + t * N + n, mask).to(STATE), v, a, theta_m, theta_s, fire_level, STATE)
         tl.store(psc + t * N + n, a, mask)
         if spikes is not None:
             tl.store(spikes + t * N + n, spike.to(STATE), mask)
@@ -55,7 +55,7 @@ def tssl_bp_backward_kernel(
     words = (T + STEPS_PER_WORD - 1) // STEPS_PER_WORD
     v = tl.zeros((BLOCK,), STATE)
     a = tl.zeros((BLOCK,), STATE)
-    for w in range(0, words):
+    for w in range(words):
         bits = tl.zeros((BLOCK,), tl.uint32)
         for t in range(w * STEPS_PER_WORD, tl.minimum((w + 1) * STEPS_PER_WORD, T)):
             u, spike, v, a = _fire(tl.load(x + t * N + n, mask).to(STATE), v, a, theta_m, theta_s, fire_level, STATE)
@@ -69,11 +69,11 @@ def tssl_bp_backward_kernel(
     membrane_carry = tl.zeros((BLOCK,), STATE)
     # u_history and grad_x may be the same memory: u[t-1] is read before grad_x[t-1] is written.
     u = tl.load(u_history + (T - 1) * N + n, mask)
-    for word in range(0, words):
+    for word in range(words):
         w = words - 1 - word
         end = tl.minimum((w + 1) * STEPS_PER_WORD, T)
         bits = tl.load(quiet_history + w * N + n, mask)
-        for step in range(0, end - w * STEPS_PER_WORD):
+        for step in range(end - w * STEPS_PER_WORD):
             t = end - 1 - step
             quiet = (bits & 1) == 1
             bits = bits >> 1

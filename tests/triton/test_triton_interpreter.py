@@ -30,5 +30,7 @@ def test_interpreted(file):
         "-W", "ignore:divide by zero:RuntimeWarning",  # -1 / du of TSSL-BP, clamped afterwards
     ]  # fmt: skip
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    run = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
+    )
     assert run.returncode == 0, run.stdout
