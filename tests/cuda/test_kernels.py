@@ -101,7 +101,7 @@ def test_row_sum(host_kernels, thread_order, rows, columns, dtype):
 
 
 def test_row_sum_of_more_partial_sums_than_one_chunk(host_kernels, thread_order):
-    columns = 4096 * 1024 + 5
+    columns = 4096 * (1024 + 100) + 5
     outputs = [ops.row_sum(backend, 1, columns)[1] for backend in (host_kernels.cuda, host_kernels.cpu)]
     assert_same_bytes(*outputs)
 

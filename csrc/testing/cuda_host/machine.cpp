@@ -227,7 +227,7 @@ void Machine::release_barrier_if_complete() {
       return record_fault("divergent barrier: threads of one block wait at " + to_string(first->where) + " and at " +
                           to_string(thread.where));
   }
-  for (size_t i = 0; i < threads_.size(); ++i)
+  for (const int64_t i : start_order_)
     if (threads_[i].state == State::at_barrier) make_runnable(int(i));
   at_barrier_ = 0;
 }
