@@ -256,6 +256,7 @@ def _readable(error: Exception, parser) -> str:
 def _check(config: Config) -> None:
     positive = {
         "network.time_steps": config.network.time_steps,
+        "trainer.epochs": config.trainer.epochs,
         "trainer.batch_size": config.trainer.batch_size,
         "trainer.eval_batch_size": config.trainer.eval_batch_size,
         "data.image_size": config.data.image_size,
@@ -263,7 +264,6 @@ def _check(config: Config) -> None:
     }
     not_negative = {
         "seed": config.seed,
-        "trainer.epochs": config.trainer.epochs,
         "trainer.limit_train": config.trainer.limit_train,
         "trainer.limit_test": config.trainer.limit_test,
         "trainer.threads": config.trainer.threads,

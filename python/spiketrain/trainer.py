@@ -104,8 +104,6 @@ class Trainer:
     @property
     def best(self) -> dict[str, float]:
         """Metrics of the epoch with the highest test accuracy, the first one if several have it."""
-        if not self.history:
-            raise UserError("no epoch is complete: set trainer.epochs to 1 or more")
         return max(self.history, key=lambda metrics: metrics["test_accuracy"])
 
     def test_accuracy(self) -> float:

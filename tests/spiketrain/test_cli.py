@@ -152,3 +152,10 @@ def test_bench_compares_the_backends(tiny, tmp_path, cli, monkeypatch):
     assert status == 0
     values = dict(part.split("=") for part in lines[-1].split())
     assert float(values["speedup"]) == pytest.approx(float(values["reference_seconds"]) / float(values["fused_seconds"]), rel=0.05)
+
+
+def test_progress_bar_leaves_the_table_and_the_last_line_alone(cli):
+    status, lines, _ = cli("train", "bptt-digits", "--trainer.progress", "on", "--trainer.epochs", 1, "--trainer.limit_train", 100)
+    assert status == 0
+    assert sum(line.strip().startswith("1 ") for line in lines) == 1
+    assert lines[-1].startswith("best_test_accuracy=")
