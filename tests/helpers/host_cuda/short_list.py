@@ -5,8 +5,9 @@ from host_cuda.arrays import FLOATING, INTEGER, Case, assert_same_bytes
 
 
 def cases(dtypes):
-    """One step into the second segment of a backward pass; an odd number of neurons, and one that is handled 16 bytes a thread."""
-    return [Case(dtype, T, N, misaligned) for dtype in dtypes for T in (5, 49) for N, misaligned in ((67, True), (80, False))]
+    """One step into the second segment of a backward pass; neurons handled one a thread, because their number is odd or their
+    memory is misaligned, and 16 bytes a thread."""
+    return [Case(dtype, T, N, misaligned) for dtype in dtypes for T in (5, 49) for N, misaligned in ((67, False), (80, True), (80, False))]
 
 
 def calls():
