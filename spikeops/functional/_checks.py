@@ -39,10 +39,10 @@ def time_steps(op: str, name: str, value) -> None:
 
 
 def number(op: str, name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymInt, torch.SymFloat)):
         hint = f" Call {name}.item() first." if isinstance(value, torch.Tensor) else ""
         raise TypeError(f"{op}: expected {name} to be a number, got {type(value).__name__}.{hint}")
-    if not math.isfinite(value):
+    if not -math.inf < value < math.inf:  # unlike math.isfinite, also for the symbolic numbers of torch.compile
         raise ValueError(f"{op}: expected {name} to be finite, got {value}.")
 
 

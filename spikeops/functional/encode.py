@@ -39,7 +39,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     ops = _backend.namespace("poisson_encode", p.device)
     device = p.device if generator is None else generator.device
     seed = torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(p.device)
-    return ops.poisson_encode(p, T, seed)
+    return ops.poisson_encode(p.detach(), T, seed)
 
 
 def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
@@ -68,7 +68,7 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     _checks.time_count("latency_encode", T)
     if _backend.is_reference():
         return reference.latency_encode(p, T)
-    return _backend.namespace("latency_encode", p.device).latency_encode(p, T)
+    return _backend.namespace("latency_encode", p.device).latency_encode(p.detach(), T)
 
 
 def _fake(p, T, *_):

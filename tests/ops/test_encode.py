@@ -92,6 +92,12 @@ def test_latency_matches_the_reference(device, draw, T, shape, dtype, layout):
     assert same_memory_order(actual[0], p)
 
 
+@pytest.mark.parametrize("encode", [SF.poisson_encode, SF.latency_encode])
+def test_no_gradient(device, encode):
+    """Nor a graph that would warn when something else is differentiated."""
+    assert not encode(torch.rand(3, device=device, requires_grad=True), 4).requires_grad
+
+
 def test_latency_of_special_values(device):
     p = torch.tensor([1.0, 3.0, float("inf"), 1e-30, 0.0, -0.0, -2.0, float("-inf"), float("nan")], device=device)
     spikes = SF.latency_encode(p, 5)
