@@ -1,0 +1,89 @@
+"""The native libraries in the installed package: what they need from the machine and from torch."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spikeops
+
+LIBRARIES = sorted((Path(spikeops.__file__).parent / "lib").glob("*.so"))
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads ELF files"),
+    pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf (binutils)"),
+]
+
+# torch's stable C functions (promised for two years), and the C and C++ runtimes. No at::, c10::, Python or CUDA runtime symbol.
+STABLE = re.compile(r"(aoti_torch_|torch_)\w+$")
+RUNTIMES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
+WEAK_MARKERS = {"__gmon_start__", "__cxa_finalize", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"}
+SYSTEM = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1",
+          "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgomp.so.1"}  # fmt: skip
+TORCH = {"libspikeops_cpu.so": {"libtorch_cpu.so"}, "libspikeops_cuda.so": {"libtorch_cpu.so", "libtorch_cuda.so"}}
+
+
+def readelf(*arguments):
+    return subprocess.run(["readelf", "--wide", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def dynamic_symbols(library):
+    """(name, version, type, section, visibility) of each dynamic symbol."""
+    for line in readelf("--dyn-syms", str(library)).splitlines():
+        fields = line.split()
+        if len(fields) >= 8 and fields[0].rstrip(":").isdigit():
+            name, _, version = fields[7].partition("@")
+            yield name, version.lstrip("@"), fields[3], fields[6], fields[5]
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda path: path.name)
+def library(request):
+    return request.param
+
+
+def test_the_cpu_library_is_there():
+    assert "libspikeops_cpu.so" in [library.name for library in LIBRARIES]
+
+
+def test_undefined_symbols_are_stable(library):
+    undefined = [(name, version) for name, version, _, section, _ in dynamic_symbols(library) if section == "UND"]
+    assert any(STABLE.match(name) for name, _ in undefined)
+    unexpected = [
+        name
+        for name, version in undefined
+        if not (STABLE.match(name) or version.startswith(RUNTIMES) or name in WEAK_MARKERS or is_of_the_runtime(name))
+    ]
+    assert unexpected == []
+
+
+def is_of_the_runtime(name):
+    """Symbols of libstdc++ and libc that carry no version: of std::, exceptions, new and delete."""
+    return re.match(r"(_ZN?K?S[tabiosd]|_ZT[VISv]|_Zn[wa]|_Zd[la]|__cxa_|__gxx_|_Unwind_)", name) is not None
+
+
+def test_needed_libraries(library):
+    needed = set(re.findall(r"\(NEEDED\).*\[(.+)\]", readelf("--dynamic", str(library))))
+    assert needed - SYSTEM <= TORCH[library.name]
+    assert needed >= {"libtorch_cpu.so"}
+
+
+def test_no_path_of_the_build_machine(library):
+    assert not re.search(r"\((RPATH|RUNPATH)\)", readelf("--dynamic", str(library)))
+
+
+def test_only_the_build_info_is_exported(library):
+    """Nothing that could clash with another library in the process."""
+    exported = {
+        name
+        for name, _, kind, section, visibility in dynamic_symbols(library)
+        if section not in ("UND", "ABS") and kind in ("FUNC", "OBJECT") and visibility == "DEFAULT" and not name.startswith("_Z")
+    }
+    assert exported - {"_init", "_fini"} == {library.name.removeprefix("lib").removesuffix(".so") + "_build_info"}
+
+
+def test_stack_is_not_executable(library):
+    stack = next(line for line in readelf("--program-headers", str(library)).splitlines() if "GNU_STACK" in line)
+    assert " RWE " not in stack and " E " not in stack
