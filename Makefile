@@ -39,7 +39,7 @@ $(VENV)/.torch:
 
 $(DIST)/.built: $(VENV)/.torch $(sources)
 	@echo "Building the wheel (some minutes where there is a CUDA compiler)"
-	rm -f $(DIST)/*.whl
+	rm -rf $(DIST)/*.whl build/lib* build/bdist*
 	$(pip) wheel --quiet --no-deps --wheel-dir $(DIST) .
 	@touch $@
 

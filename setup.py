@@ -40,20 +40,42 @@ class BuildNative(build_ext):
         package = Path(self.get_ext_fullpath("spikeops.lib.native")).parent
         build = Path(self.build_temp).resolve() / "native"
         build.mkdir(parents=True, exist_ok=True)
+        cuda = os.environ.get("SPIKEOPS_CUDA", "auto").lower()
         options = {
             "CMAKE_BUILD_TYPE": "Release",
             "CMAKE_MAKE_PROGRAM": shutil.which("ninja") or "ninja",  # an earlier isolated build's ninja is gone
             "CMAKE_INSTALL_PREFIX": package,
             "SPIKEOPS_TORCH_INCLUDE": include,
             "SPIKEOPS_TORCH_VERSION": version,
-            "SPIKEOPS_CUDA": os.environ.get("SPIKEOPS_CUDA", "auto"),
+            "SPIKEOPS_CUDA": cuda,
         }
         if archs := os.environ.get("SPIKEOPS_CUDA_ARCHS"):
             options["SPIKEOPS_CUDA_ARCHS"] = re.sub(r"[,\s]+", ";", archs.strip()).replace(".", "")
-        configure = ["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *(f"-D{name}={value}" for name, value in options.items())]
+        cmake("-S", ROOT, "-B", build, "-G", "Ninja", *(f"-D{name}={value}" for name, value in options.items()))
         jobs = os.environ.get("MAX_JOBS", str(os.cpu_count() or 1))
-        for command in (configure, ["cmake", "--build", build, "--parallel", jobs], ["cmake", "--install", build, "--strip"]):
-            subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+        cmake("--build", build, "--parallel", jobs, "--target", "spikeops_cpu")
+        try:
+            cmake("--build", build, "--parallel", jobs)
+        except subprocess.CalledProcessError:
+            if cuda != "auto":
+                raise
+            print(
+                "spikeops: the CUDA kernels could not be compiled (see above): building without them. SPIKEOPS_CUDA=off leaves "
+                "them out on purpose, SPIKEOPS_CUDA=on makes this an error.",
+                file=sys.stderr,
+            )
+            remove(build.glob("libspikeops_cuda*"))
+        remove(package.glob("libspikeops_*"))  # of an earlier build, which may have had other options
+        cmake("--install", build, "--strip")
+
+
+def remove(files) -> None:
+    for file in files:
+        file.unlink()
+
+
+def cmake(*arguments) -> None:
+    subprocess.run(["cmake", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
 class AnyPythonWheel(bdist_wheel):
