@@ -58,6 +58,6 @@ STABLE_TORCH_LIBRARY_IMPL(spikeops, CUDA, m) { spikeops::register_bindings<spike
 
 // JSON, read by spikeops/_library.py.
 extern "C" __attribute__((visibility("default"))) const char* spikeops_cuda_build_info() {
-  return "{\"compiler\": \"nvcc " SPIKEOPS_CUDA_VERSION "\", \"flags\": \"" SPIKEOPS_FLAGS "\", \"torch_headers\": \""
+  return "{\"compiler\": \"nvcc " SPIKEOPS_CUDA_VERSION "\", \"flags\": \"" SPIKEOPS_CUDA_FLAGS "\", \"torch_headers\": \""
          SPIKEOPS_TORCH_VERSION "\", \"architectures\": \"" SPIKEOPS_CUDA_ARCHS_BUILT "\"}";
 }
