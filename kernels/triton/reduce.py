@@ -19,7 +19,7 @@ def row_sum_blocks_kernel(x, partials, columns: tl.int64):
     start = (program - row * blocks) * ROW_SUM_BLOCK
     lanes = tl.arange(0, ROW_SUM_LANES)
     sums = tl.zeros((ROW_SUM_LANES,), tl.float64)
-    for offset in tl.range(0, ROW_SUM_BLOCK, ROW_SUM_LANES, loop_unroll_factor=8):
+    for offset in tl.range(0, tl.minimum(columns - start, ROW_SUM_BLOCK), ROW_SUM_LANES, loop_unroll_factor=8):
         column = start + offset + lanes
         sums += tl.load(x + row * columns + column, column < columns, other=0.0).to(tl.float64)
     total = tl.full((), 0.0, tl.float64)

@@ -1,4 +1,4 @@
-"""These tests run the native CUDA library on a device; tests/ops runs there too."""
+"""These tests run the native CUDA library and the Triton kernels on a device; tests/ops runs there too."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ import spikeops
 
 
 def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.gpu)
 
 
-@pytest.fixture(autouse=True)
-def native_backend():
-    if reason := spikeops.backends()["cuda"]["reason"]:
-        pytest.skip(f"no native CUDA kernels: {reason}")
-    with spikeops.backend("native"):
-        yield
+@pytest.fixture(autouse=True, params=["native", "triton"])
+def backend(request):
+    part = "cuda" if request.param == "native" else "triton"
+    if reason := spikeops.backends()[part]["reason"]:
+        pytest.skip(f"no {request.param} kernels for GPUs: {reason}")
+    with spikeops.backend(request.param):
+        yield request.param

@@ -23,7 +23,7 @@ def empty_cache():
 
 @pytest.mark.parametrize("T", [8, 64])
 def test_lif_beyond_2_31_elements(T):
-    need_memory(24)
+    need_memory(32)
     N = BEYOND_INT32 // T
     x = torch.rand(T, N, device="cuda", dtype=torch.float16).requires_grad_()
     spikes, _ = SF.lif(x)

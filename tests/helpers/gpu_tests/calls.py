@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 import spikeops.functional as SF
+from spikeops._backend import namespace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,6 @@ CALLS = (
     Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
     Call("pack_spikes", _spikes, _pack),
-    Call("poisson_encode", _probabilities, lambda p, seed: [torch.ops.spikeops.poisson_encode(p, 33, seed)]),
+    Call("poisson_encode", _probabilities, lambda p, seed: [namespace("poisson_encode", p.device).poisson_encode(p, 33, seed)]),
     Call("latency_encode", _probabilities, lambda p, _: [SF.latency_encode(p, 33)]),
 )

@@ -1,5 +1,5 @@
 """Everything in this folder runs the Triton kernels on the CPU, in Triton's interpreter. test_triton_interpreter.py starts it in
-a process of its own, because TRITON_INTERPRET=1 must be set before triton is imported."""
+processes of their own, because TRITON_INTERPRET=1 must be set before triton is imported."""
 
 import pytest
 import torch
@@ -21,3 +21,9 @@ def poisoned_memory():
     assert torch.empty(1).isnan()
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def draw():
+    """A seeded generator."""
+    return torch.Generator().manual_seed(20)

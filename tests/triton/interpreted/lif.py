@@ -1,12 +1,12 @@
 """LIF neurons in Triton's interpreter against the reference."""
 
-import functools
-
 import pytest
 import torch
-from _agreement import LAYOUTS, assert_same, layouts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from op_tests.compare import assert_same_results, run_both
+from op_tests.layouts import INPUTS, is_kept, same_memory_order
+from op_tests.neurons import DTYPES, STEPS, currents, parameter, split_arguments, state_dtype
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -14,110 +14,104 @@ from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectang
 
 SURROGATES = [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(25.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5)]
 RESETS = ["subtract", "to", "none"]
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
-def current(T, *shape, dtype=torch.float32):
-    """With decay 1/2 and threshold 1, membrane potentials below, at and above the threshold."""
-    return (torch.randint(-6, 10, (T, *shape), generator=torch.Generator().manual_seed(7)) / 4).to(dtype)
-
-
-def check(tensors, op="lif", summed=False, **options):
-    # The rate of bfloat16 data is rounded once at the end, where the interpreter cuts off.
+def check(op, tensors, options=None, upstream="contiguous"):
+    actual, expected = run_both(op, tensors, options, upstream)
+    # The interpreter cuts off bits of bfloat16 where devices round to nearest. Spikes are exact all the same.
     exact = op == "lif" or tensors["x"].dtype != torch.bfloat16
-    return assert_same(
-        functools.partial(getattr(SF, op), **options), functools.partial(getattr(reference, op), **options),
-        tensors, summed, exact,
-    )  # fmt: skip
+    assert_same_results(actual, expected, exact)
+    return actual
+
+
+def on_a_grid(T, N):
+    """Multiples of 1/4. With decay 1/2, membrane potentials below, at and above the threshold 1."""
+    return torch.randint(-6, 10, (T, N), generator=torch.Generator().manual_seed(7)) / 4
 
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: s.name)
 @pytest.mark.parametrize("reset", RESETS)
 def test_reset_and_surrogate(reset, surrogate, strict):
-    options = {"reset": reset, "v_reset": -0.25, "surrogate": surrogate, "strict": strict}
-    check({"x": current(6, 129)}, **options)
+    check("lif", {"x": on_a_grid(6, 129)}, {"reset": reset, "v_reset": -0.25, "surrogate": surrogate, "strict": strict})
 
 
-def test_membrane_at_the_threshold():
-    x = current(6, 129)
+def test_membranes_on_the_grid_meet_the_threshold():
+    x = on_a_grid(6, 129)
     assert SF.lif(x)[0].sum() > SF.lif(x, strict=True)[0].sum()
 
 
 @pytest.mark.parametrize("detach_reset", [False, True])
 @pytest.mark.parametrize("reset", RESETS)
-def test_every_parameter(reset, detach_reset):
-    tensors = {"x": current(7, 33), "decay": torch.rand(33), "v_init": torch.randn(33)}
+def test_every_parameter(draw, reset, detach_reset):
+    x = currents(draw, 7, (33,), torch.float32)
+    tensors = {"x": x, "decay": torch.rand(33, generator=draw), "v_init": torch.randn(33, generator=draw)}
     options = {
         "threshold": 0.9, "input_scale": 0.7, "reset": reset, "reset_amount": 1.1, "v_reset": 0.2, "v_rest": -0.3,
         "detach_reset": detach_reset,
     }  # fmt: skip
-    check(tensors, **options)
+    check("lif", tensors, options)
     for weighting in ("mean", "decay"):
-        check(tensors, "lif_rate", weighting=weighting, **options)
+        check("lif_rate", tensors, {"weighting": weighting, **options})
 
 
-@pytest.mark.parametrize("T", [1, 2, 5, 31, 32, 33, 100])
-def test_time_steps(T):
-    check({"x": current(T, 7), "decay": torch.tensor(0.8)})
+@pytest.mark.parametrize("T", STEPS)
+def test_time_steps(draw, T):
+    check("lif", {"x": currents(draw, T, (7,), torch.float32), "decay": torch.tensor(0.8)})
 
 
 @pytest.mark.parametrize("N", [0, 1, 129, 256, 600])
-def test_neurons(N):
-    check({"x": current(3, N), "decay": torch.full((N,), 0.6), "v_init": torch.ones(N)})
-    check({"x": current(3, N), "v_init": torch.ones(N)}, "lif_rate", weighting="decay")
+def test_neurons(draw, N):
+    tensors = {"x": currents(draw, 3, (N,), torch.float32), "v_init": torch.ones(N)}
+    check("lif", {**tensors, "decay": torch.full((N,), 0.6)})
+    check("lif_rate", tensors, {"weighting": "decay"})
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_dtypes(dtype):
-    x = torch.randn(9, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
-    state = torch.float64 if dtype == torch.float64 else torch.float32
-    # 0.1 and 0.95 differ in float32 and float64: parameters must reach the kernel in full precision.
+def test_dtypes(draw, dtype):
+    # None of these numbers is the same in float32 and float64: parameters must reach the kernel in full precision.
     options = {"threshold": 0.95, "input_scale": 1.3, "v_rest": 0.1}
+    x = currents(draw, 9, (40,), dtype)
+    state = state_dtype(dtype)
     tensors = {"x": x, "decay": torch.full((40,), 0.7, dtype=state), "v_init": torch.full((40,), 0.3, dtype=state)}
-    check({"x": x}, decay=0.7, **options)
-    _, v_last = check(tensors, **options)
-    assert v_last.dtype == state
+    check("lif", {"x": x}, {"decay": 0.7, **options})
+    check("lif", tensors, options)
     for weighting in ("mean", "decay"):
-        check(tensors, "lif_rate", weighting=weighting, **options)
+        check("lif_rate", tensors, {"weighting": weighting, **options})
 
 
-@pytest.mark.parametrize("summed", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(layout, summed):
-    x = layouts(torch.float32)[layout]
-    spikes, v_last = check({"x": x, "v_init": torch.ones(x.shape[1:])}, summed=summed)
-    rate = check({"x": x, "v_init": torch.ones(x.shape[1:])}, "lif_rate", summed=summed)[0]
-    if layout == "channels_last":
-        assert spikes.stride() == x.stride()
-        assert v_last.stride() == rate.stride() == x.stride()[1:]
-    else:
-        assert spikes.is_contiguous() and v_last.is_contiguous() and rate.is_contiguous()
+@pytest.mark.parametrize("upstream", ["contiguous", "channels_last", "expanded"])
+@pytest.mark.parametrize("layout", INPUTS)
+def test_layouts(draw, layout, upstream):
+    tensors = {"x": currents(draw, 4, (2, 3, 2, 5), torch.float32, layout), "v_init": torch.ones(2, 3, 2, 5)}
+    lif = check("lif", tensors, {}, upstream)
+    rate = check("lif_rate", tensors, {}, upstream)
+    if is_kept(tensors["x"], layout):
+        spikes, v_last = lif.outputs
+        assert same_memory_order(spikes, tensors["x"]) and same_memory_order(lif.grads["x"], tensors["x"])
+        assert same_memory_order(v_last, tensors["x"][0]) and same_memory_order(rate.outputs[0], tensors["x"][0])
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (3, 1, 1), (2, 1, 1, 1), (2, 3, 4, 3)], ids=str)
+@pytest.mark.parametrize("v_init", [None, "one", "per_neuron"])
+@pytest.mark.parametrize("decay", ["number", "one", "per_channel", "per_neuron"])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_broadcast_parameters(layout, shape):
-    parameters = {"decay": torch.rand(shape, generator=torch.Generator().manual_seed(2)), "v_init": torch.ones(shape)}
-    tensors = {"x": layouts(torch.float32)[layout], **parameters}
-    check(tensors)
-    check(tensors, "lif_rate", weighting="decay")
+def test_broadcast_parameters(draw, layout, decay, v_init):
+    shape = (2, 3, 2, 5)
+    tensors, options = split_arguments(
+        x=currents(draw, 5, shape, torch.float32, layout),
+        decay=parameter(draw, decay, shape, torch.float32, 0.2, 0.95),
+        v_init=v_init and parameter(draw, v_init, shape, torch.float32, -0.5, 1.5),
+    )
+    check("lif", tensors, options)
+    check("lif_rate", tensors, {"weighting": "decay", **options})
 
 
-def test_decay_in_another_precision():
-    x = current(5, 20)
+def test_decay_in_another_precision(draw):
+    x = currents(draw, 5, (20,), torch.float32)
     for decay in (torch.tensor(0.3, dtype=torch.float64), torch.rand(20, dtype=torch.float64), torch.tensor([0.3]).bfloat16()):
         spikes, v_last = SF.lif(x, decay)
         expected_spikes, expected_v = reference.lif(x, decay.float())
         assert torch.equal(spikes, expected_spikes) and torch.equal(v_last, expected_v)
-
-
-def test_a_sequence_in_pieces():
-    x = torch.randn(20, 50, generator=torch.Generator().manual_seed(4)).half()
-    whole, v_whole = SF.lif(x, 0.9)
-    first, v = SF.lif(x[:7], 0.9)
-    second, v = SF.lif(x[7:], 0.9, v_init=v)
-    assert torch.equal(torch.cat([first, second]), whole) and torch.equal(v, v_whole)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -134,4 +128,4 @@ def test_random_neurons(T, N, seed, op, **options):
         "decay": torch.rand(N, generator=generator, dtype=torch.float64),
         "v_init": torch.randn(N, generator=generator, dtype=torch.float64),
     }
-    check(tensors, op, **options)
+    check(op, tensors, options)

@@ -1,0 +1,52 @@
+"""The Triton ops as twins of the native ones: same schemas, fitting fake kernels and autograd formulas, same numbers."""
+
+import pytest
+import torch
+from op_tests.op_calls import CALLS, Inputs
+
+from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
+from spikeops.triton import IMPLEMENTATIONS
+
+SURROGATES = [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(25.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5)]
+native_ops, triton_ops = torch.ops.spikeops, torch.ops.spikeops_triton
+
+
+def assert_twins_agree(op, *arguments):
+    """Bit for bit, gradients too: both sides mirror kernels/math. Not in float64, where exp is each platform's own, and not in
+    bfloat16, where the interpreter cuts off instead of rounding."""
+    native, triton = (getattr(ops, op)(*arguments) for ops in (native_ops, triton_ops))
+    native, triton = (outputs if isinstance(outputs, tuple) else (outputs,) for outputs in (native, triton))
+    for n, t in zip(native, triton, strict=True):
+        assert (n.dtype, n.shape, n.stride()) == (t.dtype, t.shape, t.stride())
+        assert torch.equal(n.double(), t.double())
+
+
+def test_schemas():
+    names = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("spikeops::")}
+    assert names == set(IMPLEMENTATIONS)
+    for name in names:
+        native, triton = (str(getattr(ops, name).default._schema) for ops in (native_ops, triton_ops))
+        assert triton == native.replace("spikeops::", "spikeops_triton::")
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_opcheck(name):
+    op, arguments = CALLS[name](Inputs(T=5, shape=(2, 3, 2, 4), layout="channels_last"))
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(getattr(triton_ops, op).default, arguments, test_utils=checks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("name", CALLS)
+def test_numbers(name, dtype):
+    op, arguments = CALLS[name](Inputs(T=34, shape=(2, 70), dtype=dtype))
+    assert_twins_agree(op, *arguments)
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: s.name)
+@pytest.mark.parametrize("reset", ["subtract", "to", "none"])
+def test_numbers_in_every_mode(reset, surrogate):
+    for detach_reset in (False, True):
+        inputs = Inputs(T=9, shape=(140,))
+        neurons = inputs.neurons("per_neuron", True, reset, False, detach_reset, surrogate)
+        assert_twins_agree("lif_backward", inputs.gradient(), inputs.gradient(of_steps=False), *neurons, True, True)
