@@ -55,7 +55,9 @@ def test_carries_no_path():
 
 def test_kernels_keep_to_registers_and_shared_memory():
     """A stack frame would mean that a neuron's state or history went to local memory, which is device memory."""
-    usage = re.findall(r"Function (\S+):\s+REG:\d+ STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", output("cuobjdump", "--dump-resource-usage"))
+    usage = re.findall(
+        r"Function (\S+):\s+REG:\d+ STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", output("cuobjdump", "--dump-resource-usage")
+    )
     assert usage
     # A few bytes are predicates that ptxas parks.
     assert {name: stack for name, stack, local in usage if int(stack) > 16 or int(local) > 0} == {}

@@ -10,10 +10,10 @@ from host_cuda.arrays import FLOATING, INTEGER, NEURONS, STEPS, Case, assert_sam
 
 FORWARD_OPTIONS = {
     "subtract": ops.LIF,
-    "subtract-strict": ops.LIF | dict(strict=True),
+    "subtract-strict": ops.LIF | {"strict": True},
     "subtract-round": ops.ROUND,
-    "to": ops.ROUND | dict(reset=1),
-    "none": ops.ROUND | dict(reset=2),
+    "to": ops.ROUND | {"reset": 1},
+    "none": ops.ROUND | {"reset": 2},
 }
 SURROGATES = {
     "atan": (0, 3.0, 1.0), "sigmoid": (1, 4.0, 1.0), "exponential": (2, 1.0, 1.0), "fast_sigmoid": (3, 2.0, 1.0),
@@ -60,7 +60,7 @@ def test_lif_options_and_parameters_per_neuron(host_kernels, T, name):
         for per_neuron in (False, True):
             assert_same(host_kernels, ops.lif_forward, case, options, per_neuron)
             for detach_reset in (False, True):
-                assert_same(host_kernels, ops.lif_backward, case, options | dict(detach_reset=detach_reset), per_neuron)
+                assert_same(host_kernels, ops.lif_backward, case, options | {"detach_reset": detach_reset}, per_neuron)
             for weighting in (0, 1):
                 assert_same(host_kernels, ops.lif_rate_forward, case, options, per_neuron, weighting)
                 assert_same(host_kernels, ops.lif_rate_backward, case, options, per_neuron, weighting=weighting)
@@ -71,7 +71,7 @@ def test_lif_options_and_parameters_per_neuron(host_kernels, T, name):
 def test_every_reset_with_every_surrogate(host_kernels, surrogate, reset):
     for case in cases(FLOATING, (33,), (129, 1288)):
         for options in (ops.LIF, ops.ROUND):
-            assert_same(host_kernels, ops.lif_backward, case, options | dict(reset=reset), True, SURROGATES[surrogate])
+            assert_same(host_kernels, ops.lif_backward, case, options | {"reset": reset}, True, SURROGATES[surrogate])
 
 
 @pytest.mark.parametrize("absent", ["grad_spikes", "grad_v_last", "both"])

@@ -41,7 +41,7 @@ def reference_options(options, surrogate=None):
 @pytest.mark.parametrize("reset", [0, 1, 2])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_lif_forward(host_kernels, case, reset, strict):
-    options = ops.LIF | dict(reset=reset, strict=strict, v_reset=-0.125, reset_amount=0.75)
+    options = ops.LIF | {"reset": reset, "strict": strict, "v_reset": -0.125, "reset_amount": 0.75}
     inputs, outputs = ops.lif_forward(host_kernels.cuda, case, options, per_neuron=True)
     x = tensor(inputs["x"], case)
     spikes, v = reference.lif(x, tensor(inputs["decay"]), v_init=tensor(inputs["v_init"]), **reference_options(options))
@@ -53,7 +53,7 @@ def test_lif_forward(host_kernels, case, reset, strict):
 @pytest.mark.parametrize("chosen", SURROGATES, ids=lambda s: s.name)
 @pytest.mark.parametrize("dtype", FLOATING)
 def test_lif_backward(host_kernels, dtype, chosen, reset):
-    case, options = Case(dtype, 33, 132), ops.ROUND | dict(reset=reset)
+    case, options = Case(dtype, 33, 132), ops.ROUND | {"reset": reset}
     inputs, grads = ops.lif_backward(host_kernels.cuda, case, options, True, chosen.coefficients)
     _, expected = evaluate(
         lambda x, decay, v_init: reference.lif(x, decay, v_init=v_init, **reference_options(options, chosen)),

@@ -93,6 +93,6 @@ def differing_bytes(actual: np.ndarray, expected: np.ndarray) -> int:
 
 def assert_same_bytes(actual: dict, expected: dict, what="") -> None:
     assert actual.keys() == expected.keys()
-    for name in expected:
-        count = differing_bytes(actual[name], expected[name])
-        assert count == 0, f"{what} {name}: {count} of {expected[name].nbytes} bytes differ"
+    for name, array in expected.items():
+        count = differing_bytes(actual[name], array)
+        assert count == 0, f"{what} {name}: {count} of {array.nbytes} bytes differ"

@@ -8,9 +8,11 @@ import numpy as np
 
 from host_cuda.arrays import Case, poisoned
 
-LIF = dict(decay=0.5, threshold=1.0, input_scale=1.0, reset=0, reset_amount=1.0, v_reset=0.0, v_rest=0.0, strict=False,
-           detach_reset=False)  # fmt: skip
-ROUND = LIF | dict(decay=0.83, input_scale=0.7, reset_amount=0.9, v_reset=-0.15, v_rest=0.1)
+LIF = {
+    "decay": 0.5, "threshold": 1.0, "input_scale": 1.0, "reset": 0, "reset_amount": 1.0, "v_reset": 0.0, "v_rest": 0.0,
+    "strict": False, "detach_reset": False,
+}  # fmt: skip
+ROUND = LIF | {"decay": 0.83, "input_scale": 0.7, "reset_amount": 0.9, "v_reset": -0.15, "v_rest": 0.1}
 ATAN = (0, 3.0, 1.0)
 
 TAU_M, TAU_S, THRESHOLD = 5.0, 3.0, 1.0

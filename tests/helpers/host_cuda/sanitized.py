@@ -37,5 +37,5 @@ def run(script: str, timeout: float = 300) -> subprocess.CompletedProcess:
     }
     return subprocess.run(
         [sys.executable, "-c", PRELUDE.format(paths=paths) + script],
-        capture_output=True, text=True, env=environment, timeout=timeout,
+        capture_output=True, text=True, check=False, env=environment, timeout=timeout,
     )  # fmt: skip

@@ -7,7 +7,12 @@ from host_cuda.arrays import FLOATING, INTEGER, Case, assert_same_bytes
 def cases(dtypes):
     """One step into the second segment of a backward pass; neurons handled one a thread, because their number is odd or their
     memory is misaligned, and 16 bytes a thread."""
-    return [Case(dtype, T, N, misaligned) for dtype in dtypes for T in (5, 49) for N, misaligned in ((67, False), (80, True), (80, False))]
+    return [
+        Case(dtype, T, N, misaligned)
+        for dtype in dtypes
+        for T in (5, 49)
+        for N, misaligned in ((67, False), (80, True), (80, False))
+    ]
 
 
 def calls():
@@ -15,8 +20,8 @@ def calls():
         for op in ops.OF_FLOATS:
             yield op, case, {}
         for reset in range(3):
-            yield ops.lif_backward, case, dict(options=ops.ROUND | dict(reset=reset), per_neuron=True)
-            yield ops.lif_rate_backward, case, dict(options=ops.ROUND | dict(reset=reset), per_neuron=True, weighting=1)
+            yield ops.lif_backward, case, {"options": ops.ROUND | {"reset": reset}, "per_neuron": True}
+            yield ops.lif_rate_backward, case, {"options": ops.ROUND | {"reset": reset}, "per_neuron": True, "weighting": 1}
     for case in cases(FLOATING + INTEGER):
         for op in ops.OF_SPIKES:
             yield op, case, {}
