@@ -1,0 +1,224 @@
+"""What is measured: each op with its input, its plain PyTorch opponent and the bytes it has to move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import baselines
+import torch
+from torch import Tensor
+
+import spikeops.functional as SF
+from spikeops import reference
+
+FORWARD, FORWARD_GRAD, BACKWARD, FULL = "forward", "forward_grad", "backward", "full"
+MODES = (FORWARD, FORWARD_GRAD, BACKWARD, FULL)
+"""forward: without gradient. forward_grad: keeps what the backward pass needs. backward: by itself. full: both passes."""
+
+SPIKES_PER_WORD = 16  # of packed spikes
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op that turns one tensor into another.
+
+    Args:
+        fused: (input, T) -> output, by whichever backend is chosen
+        eager: the same in plain PyTorch
+        make_input: (T, N, dtype, device) -> input
+        tests: the files under tests/ops that prove it; their names, with wildcards
+        has_gradient: whether the modes with gradients make sense
+        backward_reads_input: False for linear ops
+        is_random: whether outputs of the two can only be compared by their mean
+        of: the public function, where its name is another
+        published: input (N, 1, 1, 1, T) -> output, in the published formulation, where there is one
+    """
+
+    name: str
+    fused: Callable[[Tensor, int], Tensor]
+    eager: Callable[[Tensor, int], Tensor]
+    make_input: Callable[..., Tensor]
+    tests: tuple[str, ...]
+    has_gradient: bool = False
+    backward_reads_input: bool = True
+    is_random: bool = False
+    of: str = ""
+    published: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def function(self) -> str:
+        """Its name in spikeops.functional."""
+        return self.of or self.name
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return MODES if self.has_gradient else (FORWARD,)
+
+    def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int) -> int:
+        """Bytes that `mode` moves at least: every input is read once per pass, every output written once.
+
+        The backward pass reads the output's gradient, reads the input again where the gradient depends on it, and writes the
+        input's gradient. For T x N values in and out: forward 2 T N values, backward 3, both 5. What a neuron has only one of
+        (its last membrane potential, say) is not counted.
+        """
+        forward = input_bytes + output_bytes
+        backward = output_bytes + input_bytes * (2 if self.backward_reads_input else 1)
+        return {FORWARD: forward, FORWARD_GRAD: forward, BACKWARD: backward, FULL: forward + backward}[mode]
+
+
+def _currents(T, N, dtype, device):
+    """Gaussian currents that make LIF neurons fire in about a fifth of the time steps."""
+    return (0.3 + 0.5 * torch.randn(T, N, device=device)).to(dtype)
+
+
+def _spikes(T, N, dtype, device):
+    return (torch.rand(T, N, device=device) < 0.2).to(dtype)
+
+
+def _packed(T, N, dtype, device):
+    return torch.randint(2**16, (ceil(T / SPIKES_PER_WORD), N), dtype=torch.int32, device=device).to(torch.uint16)
+
+
+def _probabilities(T, N, dtype, device):
+    return torch.rand(N, device=device).to(dtype)
+
+
+def _published_tssl_bp(x):
+    import published_tssl_bp
+
+    return published_tssl_bp.tssl_bp(x)
+
+
+OPS = {
+    op.name: op
+    for op in (
+        Op(
+            "lif",
+            fused=lambda x, T: SF.lif(x, baselines.DECAY, baselines.THRESHOLD, surrogate=baselines.SURROGATE)[0],
+            eager=lambda x, T: baselines.lif(x),
+            make_input=_currents,
+            tests=("test_lif.py", "test_lif_options.py", "test_surrogates.py"),
+            has_gradient=True,
+        ),
+        Op(
+            "lif_rate",
+            fused=lambda x, T: SF.lif_rate(x, baselines.DECAY, baselines.THRESHOLD, surrogate=baselines.SURROGATE),
+            eager=lambda x, T: baselines.lif_rate(x),
+            make_input=_currents,
+            tests=("test_lif_rate.py", "test_surrogates.py"),
+            has_gradient=True,
+        ),
+        Op(
+            "tssl_bp",
+            fused=lambda x, T: SF.tssl_bp(x),
+            eager=lambda x, T: reference.tssl_bp(x),
+            make_input=_currents,
+            tests=("test_tssl_bp.py", "test_golden_tssl_bp.py"),
+            has_gradient=True,
+            published=_published_tssl_bp,
+        ),
+        Op(
+            "synaptic_filter",
+            fused=lambda x, T: SF.synaptic_filter(x, 3.0),
+            eager=lambda x, T: reference.synaptic_filter(x, 3.0),
+            make_input=_spikes,
+            tests=("test_synaptic_filter.py",),
+            has_gradient=True,
+            backward_reads_input=False,
+        ),
+        Op(
+            "spike_count",
+            fused=lambda s, T: SF.spike_count(s),
+            eager=lambda s, T: reference.spike_count(s),
+            make_input=_spikes,
+            tests=("test_spike_count.py",),
+        ),
+        Op(
+            "spike_count_packed",
+            fused=lambda words, T: SF.spike_count(words),
+            eager=lambda words, T: reference.spike_count(words),
+            make_input=_packed,
+            tests=("test_spike_count.py", "test_pack.py"),
+            of="spike_count",
+        ),
+        Op(
+            "pack_spikes",
+            fused=lambda s, T: SF.pack_spikes(s),
+            eager=lambda s, T: reference.pack_spikes(s),
+            make_input=_spikes,
+            tests=("test_pack.py",),
+        ),
+        Op(
+            "unpack_spikes",
+            fused=lambda words, T: SF.unpack_spikes(words, T),
+            eager=lambda words, T: reference.unpack_spikes(words, T),
+            make_input=_packed,
+            tests=("test_pack.py",),
+        ),
+        Op(
+            "poisson_encode",
+            fused=lambda p, T: SF.poisson_encode(p, T),
+            eager=baselines.poisson_encode,
+            make_input=_probabilities,
+            tests=("test_encode.py",),
+            is_random=True,
+        ),
+        Op(
+            "latency_encode",
+            fused=lambda p, T: SF.latency_encode(p, T),
+            eager=lambda p, T: reference.latency_encode(p, T),
+            make_input=_probabilities,
+            tests=("test_encode.py",),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An op at one size."""
+
+    op: Op
+    T: int
+    N: int
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def label(self) -> str:
+        return f"{self.op.name}-T{self.T}-N{self.N}-{self.dtype_name}"
+
+
+OVERHEAD_SIZE = (1, 4)  # so small that a call costs Python and dispatch only
+
+CPU_SIZES = (OVERHEAD_SIZE, (5, 40_000), (10, 100_000), (30, 200_000))
+# From calls that cost a launch only to tensors many times larger than any cache.
+CUDA_SIZES = (OVERHEAD_SIZE, (4, 4_096), (32, 131_072), (4, 16_777_216), (8, 8_388_608), (32, 4_194_304), (128, 1_048_576))
+CUDA_HALF_SIZES = ((32, 4_194_304),)
+LONG = {"cpu": {"tssl_bp": ((100, 20_000),)}, "cuda": {}}  # sizes of single ops: the O(T^2) formulation suffers from long T
+
+
+def cases(device: str) -> list[Case]:
+    """All that is measured on a kind of device (cpu or cuda)."""
+    listed = []
+    for op in OPS.values():
+        for T, N in (*(CPU_SIZES if device == "cpu" else CUDA_SIZES), *LONG[device].get(op.name, ())):
+            listed.append(Case(op, T, N))
+        # Packed words are the same for all dtypes.
+        if device == "cuda" and op.make_input is not _packed:
+            listed += [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.float16, torch.bfloat16)]
+    return listed
+
+
+def compile_is_worth_it(case: Case, device: str) -> bool:
+    """torch.compile unrolls the loop and takes up to minutes for long T, so that only some sizes are compiled."""
+    if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE:
+        return False
+    if device == "cpu":
+        return case.T <= 5 or (case.T <= 10 and case.op.name in ("lif", "tssl_bp"))
+    return case.T <= 8 and case.op.has_gradient and case.N > 10_000

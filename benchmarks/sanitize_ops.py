@@ -1,0 +1,82 @@
+"""Calls every op a few times on small CUDA tensors, forward and backward: what compute-sanitizer watches.
+
+``compute-sanitizer python benchmarks/sanitize_ops.py native|triton|planted``. `planted` writes past the end of a tensor on
+purpose: a sanitizer that says nothing of it sees nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+import spikeops
+import spikeops.functional as SF
+from spikeops.surrogate import ATan, Triangle
+
+# T on both sides of what a kernel keeps in registers at once, N on both sides of a warp, a block and a vector load.
+SIZES = ((1, 1), (5, 131), (32, 1024), (33, 257))
+DTYPES = (torch.float32, torch.float16)
+
+
+def on_device(x: torch.Tensor) -> torch.Tensor:
+    """Made on the host and copied: PyTorch's own kernels are not the matter here."""
+    return x.cuda()
+
+
+def differentiate(output: torch.Tensor, *inputs: torch.Tensor) -> None:
+    torch.autograd.grad(output, inputs, on_device(torch.randn(output.shape).to(output.dtype)))
+
+
+def run_lif(x: torch.Tensor, v_init: torch.Tensor, decay: torch.Tensor) -> None:
+    for reset, surrogate in (("subtract", ATan(2.0)), ("to", Triangle(1.0)), ("none", ATan(2.0))):
+        differentiate(SF.lif(x, reset=reset, surrogate=surrogate)[0], x)
+    differentiate(SF.lif(x, decay, v_init=v_init)[0], x, decay, v_init)
+    for weighting in ("mean", "decay"):
+        differentiate(SF.lif_rate(x, decay, v_init=v_init, weighting=weighting), x, decay, v_init)
+
+
+def run_all(T: int, N: int, dtype: torch.dtype) -> None:
+    x = on_device((0.3 + 0.5 * torch.randn(T, N)).to(dtype)).requires_grad_()
+    state = on_device(torch.zeros(N)).requires_grad_()
+    decay = on_device(torch.full((N,), 0.5)).requires_grad_()
+    run_lif(x, state, decay)
+    differentiate(SF.tssl_bp(x), x)
+    SF.tssl_bp(x.detach(), return_spikes=True)
+    differentiate(SF.synaptic_filter(x, 3.0), x)
+
+    spikes = on_device((torch.rand(T, N) < 0.3).to(dtype))
+    packed = SF.pack_spikes(spikes)
+    SF.unpack_spikes(packed, T, dtype)
+    SF.spike_count(spikes)
+    SF.spike_count(packed)
+    p = on_device(torch.rand(N).to(dtype))
+    SF.poisson_encode(p, T, torch.Generator().manual_seed(1))
+    SF.latency_encode(p, T)
+
+
+def plant_overrun() -> None:
+    """One float32 past the end of an allocation."""
+    import planted_kernel
+
+    planted_kernel.write_past(on_device(torch.zeros(256)))
+
+
+def main(what: str) -> None:
+    torch.manual_seed(5)
+    if what == "planted":
+        plant_overrun()
+    else:
+        with spikeops.backend(what):
+            for T, N in SIZES:
+                for dtype in DTYPES:
+                    run_all(T, N, dtype)
+            # Rows of a channels-last map that are no multiple of a vector load.
+            maps = on_device(torch.randn(4, 2, 3, 5, 7)).to(memory_format=torch.channels_last_3d).requires_grad_()
+            differentiate(SF.lif(maps)[0], maps)
+    torch.cuda.synchronize()
+    print(f"all calls of {what} done")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

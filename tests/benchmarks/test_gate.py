@@ -1,0 +1,69 @@
+"""No speed row for an op whose tests are red."""
+
+import gate
+import pytest
+from outcomes import Outcome, read_junit
+from registry import OPS
+
+GREEN = {file: Outcome(passed=3) for op in OPS.values() for file in op.tests}
+
+
+def reason(op, **changes):
+    outcomes = {**GREEN, **{f"{name}.py": outcome for name, outcome in changes.items()}}
+    return gate.Gate("cpu", {"spikeops": outcomes}).reason(OPS[op], "eager", OPS.values())
+
+
+def test_green():
+    assert reason("lif") == ""
+
+
+def test_red():
+    assert "tests are red: tests/ops/test_lif.py: 1 failed (test_a)" in reason("lif", test_lif=Outcome(2, ["test_a"]))
+    assert reason("tssl_bp", test_lif=Outcome(2, ["test_a"])) == ""
+
+
+def test_skipped_tests_prove_nothing():
+    assert "did not run" in reason("lif", test_lif=Outcome())
+
+
+@pytest.mark.parametrize("op, is_red", [("lif", True), ("lif_rate", False), ("tssl_bp", False)])
+def test_red_in_what_ops_share(op, is_red):
+    assert ("test_all_checks[cpu-lif]" in reason(op, test_opcheck=Outcome(9, ["test_all_checks[cpu-lif]"]))) == is_red
+
+
+def test_red_in_what_ops_share_without_a_name():
+    assert "test_everything" in reason("pack_spikes", test_opcheck=Outcome(9, ["test_everything"]))
+
+
+def test_packed_counts_share_the_tests_of_counts():
+    assert reason("spike_count_packed", test_opcheck=Outcome(9, ["test_all_checks[cpu-spike_count]"]))
+
+
+def test_the_files_named_exist():
+    files = {*gate.SHARED, *(file for op in OPS.values() for file in op.tests)}
+    assert [file for file in files if not (gate.TESTS / file).exists()] == []
+
+
+def test_runs_pytest(tmp_path, monkeypatch):
+    (tmp_path / "test_good.py").write_text("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n")
+    (tmp_path / "test_bad.py").write_text("def test_c(): assert False\n")
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    monkeypatch.setattr(gate, "TESTS", tmp_path)
+    outcomes = gate.run_tests(["test_good.py", "test_bad.py", "test_broken.py", "test_absent.py"])
+    assert outcomes["test_good.py"] == Outcome(passed=1)
+    assert outcomes["test_bad.py"].failed == ["test_c"]
+    assert outcomes["test_broken.py"].failed
+    assert "test_absent.py" not in outcomes
+
+
+def test_tests_that_never_end(tmp_path, monkeypatch):
+    (tmp_path / "test_slow.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(gate, "TESTS", tmp_path)
+    monkeypatch.setattr(gate, "SECONDS", 1)
+    assert gate.run_tests(["test_slow.py"])["test_slow.py"].failed == ["pytest did not end: no end within 1 s"]
+
+
+def test_reads_errors_of_collection(tmp_path):
+    junit = tmp_path / "junit.xml"
+    junit.write_text('<testsuites><testsuite><testcase classname="" name="tests.ops.test_lif"><error/></testcase></testsuite></testsuites>')
+    assert read_junit(junit) == {"test_lif.py": Outcome(failed=["tests.ops.test_lif"])}

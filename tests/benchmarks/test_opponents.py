@@ -1,0 +1,53 @@
+"""Those that we are compared with compute the same, and what does not is not measured."""
+
+from dataclasses import replace
+
+import gate
+import pytest
+import torch
+import training_step
+from providers import EAGER, FUSED, PUBLISHED, time_last
+from registry import OPS, Case
+
+CASES = [(op, provider) for op in OPS.values() for provider in (FUSED, EAGER, *([PUBLISHED] if op.published else []))]
+
+
+@pytest.mark.parametrize("op, provider", CASES, ids=[f"{op.name}-{provider}" for op, provider in CASES])
+def test_agrees_with_the_reference(op, provider):
+    assert gate.disagreement(Case(op, 10, 1000), provider, "cpu") == ""
+
+
+def test_a_wrong_output_is_noticed():
+    wrong = replace(OPS["lif"], eager=lambda x, T: 1 - OPS["lif"].eager(x, T))
+    assert "its output differs" in gate.disagreement(Case(wrong, 5, 100), EAGER, "cpu")
+
+
+def test_a_wrong_gradient_is_noticed():
+    def doubled(x, T):
+        output = OPS["tssl_bp"].eager(x, T)
+        return output + (output - output.detach())
+
+    wrong = replace(OPS["tssl_bp"], eager=doubled)
+    assert "its gradient differs" in gate.disagreement(Case(wrong, 5, 100), EAGER, "cpu")
+
+
+def test_wrong_random_spikes_are_noticed():
+    wrong = replace(OPS["poisson_encode"], eager=lambda p, T: torch.ones(T, *p.shape))
+    assert "its output differs" in gate.disagreement(Case(wrong, 5, 100), EAGER, "cpu")
+
+
+def test_time_last_is_what_published_networks_see():
+    x = torch.randn(7, 11)
+    assert time_last(x).shape == (11, 1, 1, 1, 7) and time_last(x).is_contiguous()
+    assert torch.equal(time_last(x)[3, 0, 0, 0], x[:, 3])
+
+
+def test_the_published_training_step_is_ours():
+    pytest.importorskip("yaml")
+    assert training_step.disagreement("cpu") == ""
+
+
+def test_another_training_step_is_noticed(monkeypatch):
+    pytest.importorskip("yaml")
+    monkeypatch.setattr(training_step.published, "SURROGATE_WIDTH", 0.5)
+    assert "differs" in training_step.disagreement.__wrapped__("cpu")

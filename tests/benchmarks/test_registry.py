@@ -1,0 +1,65 @@
+"""What is measured, and the bytes it is said to move."""
+
+import pytest
+import torch
+from providers import PUBLISHED, Bench, saved_bytes
+from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases
+
+import spikeops.functional as SF
+
+T, N = 20, 50
+SEQUENCE = 4 * T * N  # bytes of T x N float32 values
+STEP = 4 * N
+WORDS = 2 * 2 * N  # two words of 16 spikes for each neuron
+
+
+def test_every_op_is_measured():
+    assert {op.function for op in OPS.values()} == set(SF.__all__)
+
+
+@pytest.mark.parametrize(
+    "name, forward, backward",
+    [
+        ("lif", 2 * SEQUENCE, 3 * SEQUENCE),
+        ("lif_rate", SEQUENCE + STEP, 2 * SEQUENCE + STEP),
+        ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
+        ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE),
+        ("spike_count", SEQUENCE + STEP, None),
+        ("spike_count_packed", WORDS + STEP, None),
+        ("pack_spikes", SEQUENCE + WORDS, None),
+        ("unpack_spikes", WORDS + SEQUENCE, None),
+        ("poisson_encode", STEP + SEQUENCE, None),
+        ("latency_encode", STEP + SEQUENCE, None),
+    ],
+)
+def test_minimum_bytes(name, forward, backward):
+    bench = Bench(Case(OPS[name], T, N), "cpu")
+
+    def need(mode):
+        return bench.call("spikeops", mode).minimum_bytes
+
+    assert need(FORWARD) == forward
+    assert OPS[name].has_gradient == (backward is not None)
+    if backward:
+        assert (need(FORWARD_GRAD), need(BACKWARD), need(FULL)) == (forward, backward, forward + backward)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_case_is_measured_twice(device):
+    listed = cases(device)
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("mode", [FORWARD, FORWARD_GRAD, BACKWARD, FULL])
+def test_a_copy_moves_the_same_number_of_bytes(mode):
+    bench = Bench(Case(OPS["lif"], T, N), "cpu")
+    need = bench.call("copy", mode).minimum_bytes
+    (source, target) = bench._copies[need // 2]
+    assert source.nbytes + target.nbytes == need
+    bench.call("copy", mode).run()
+    assert torch.equal(source, target)
+
+
+@pytest.mark.parametrize("provider, tensors", [("spikeops", 1), ("eager", 4), (PUBLISHED, 4)])
+def test_saved_bytes_of_tssl_bp(provider, tensors):
+    assert saved_bytes(Bench(Case(OPS["tssl_bp"], T, N), "cpu"), provider) == tensors * SEQUENCE
