@@ -5,11 +5,7 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-SPIKEOPS_HD bool nonzero(uint8_t x) { return x != 0; }
-SPIKEOPS_HD bool nonzero(int32_t x) { return x != 0; }
-SPIKEOPS_HD bool nonzero(int64_t x) { return x != 0; }
-template <class Data> SPIKEOPS_HD bool nonzero(Data x) { return is_spike(x); }
-
+template <class Data> 
 // Calls body(word index, bit, time step) for all time steps.
 template <class Body>
 inline void for_each_step(int64_t T, Body body) {
@@ -26,9 +22,9 @@ void pack_spikes(const Pack& args, int64_t begin, int64_t end) {
         const Data* __restrict spikes = static_cast<const Data*>(args.spikes) + t * args.N + n0;
         SpikeWord* __restrict words = static_cast<SpikeWord*>(args.packed) + w * args.N + n0;
         if (bit == 0)
-          for (int64_t i = 0; i < n; ++i) words[i] = SpikeWord(nonzero(spikes[i]));
+          for (int64_t i = 0; i < n; ++i) words[i] = SpikeWord(is_spike(spikes[i]));
         else
-          for (int64_t i = 0; i < n; ++i) words[i] = SpikeWord(words[i] | SpikeWord(nonzero(spikes[i])) << bit);
+          for (int64_t i = 0; i < n; ++i) words[i] = SpikeWord(words[i] | SpikeWord(is_spike(spikes[i])) << bit);
       });
     });
   });

@@ -20,6 +20,4 @@ SPIKEOPS_HD bool is_spike(Data x) {
   else return to_state(x) != 0;
 }
 
-template <class S> SPIKEOPS_HD S unpack_bit(SpikeWord word, int bit) { return (word >> bit) & 1u ? S(1) : S(0); }
-
 }  // namespace spikeops
