@@ -3,6 +3,7 @@
 #include "common.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
+
 void spike_count(const SpikeCount& args, int64_t begin, int64_t end) {
   with_format(args.format, [&](auto data) {
     using Data = decltype(data);

@@ -5,7 +5,6 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-template <class Data> 
 // Calls body(word index, bit, time step) for all time steps.
 template <class Body>
 inline void for_each_step(int64_t T, Body body) {
