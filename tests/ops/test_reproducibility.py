@@ -64,9 +64,11 @@ def test_instruction_sets(here, isa):
         pytest.skip(f"this CPU, or SPIKEOPS_CPU_ISA, stops at {WIDEST}")
     if isa == WIDEST:
         pytest.skip(f"{WIDEST} is what this process runs")
-    environment = os.environ | {"SPIKEOPS_CPU_ISA": isa, "PYTHONPATH": str(HELPERS)}
-    command = [sys.executable, "-m", "op_tests.fingerprints"]
-    printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
+    command = [sys.executable, "-m", "op_tests.fingerprints"]  # found in the folder in which it runs
+    environment = os.environ | {"SPIKEOPS_CPU_ISA": isa}
+    printed = subprocess.run(
+        command, cwd=HELPERS, env=environment, check=True, capture_output=True, text=True, timeout=300
+    ).stdout
     result = json.loads(printed)
     assert result["isa"] == isa
     assert differing(result["fingerprints"], here) == []

@@ -16,10 +16,10 @@ import spikeops.nn as snn
 PACKAGE = Path(spikeops.__file__).parent
 
 
-def python(code, cwd=None, **environment):
-    """Runs code in a new process; packages are looked for in cwd first, and not in this one's."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
-    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+def python(code, cwd=Path(__file__).parent, **environment):
+    """Runs code in a new process. Packages are looked for in cwd first: never in the checkout, whose sources are not built."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120)
 
 
 def test_public_names():

@@ -11,9 +11,10 @@ from op_tests.layouts import dense_copy, lay_out
 from spikeops import reference
 from spikeops._dtypes import state_dtype
 
-# Largest difference from the reference, relative to the largest magnitude of the tensor. Gradients are sums of products over
-# up to 100 time steps that autograd and the kernels add in different orders: measured noise stays below a fifth of these.
-ROUNDING = {torch.float32: 1e-5, torch.float64: 2e-14}
+# Largest difference from the reference, relative to the largest magnitude of the tensor. The kernels and autograd order a few
+# additions per time step differently: the largest noise measured is 8e-7 and 3e-15.
+ROUNDING = {torch.float32: 4e-6, torch.float64: 2e-14}
+PARAMETERS = ("decay", "v_init")
 # The 16-bit types round once more, at the end: one unit in the last place of each element.
 LAST_PLACE = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
 SMALLEST = {torch.float16: 2.0**-24, torch.bfloat16: 0.0}
@@ -24,6 +25,7 @@ class Results:
     outputs: tuple
     upstream: tuple
     grads: dict
+    scales: dict = dataclasses.field(default_factory=dict)  # magnitude of what was summed to a parameter's gradient
 
 
 def evaluate(function, tensors, options, upstream):
@@ -57,7 +59,16 @@ def run_both(op, tensors, options=None, upstream="contiguous"):
     actual = evaluate(getattr(SF, op), tensors, options, upstream)
     copies = {name: dense_copy(t) for name, t in tensors.items()}
     gradients = None if upstream is None else tuple(map(dense_copy, actual.upstream))
-    return actual, evaluate(getattr(reference, op), copies, options, gradients)
+    # Parameters are given to the reference once per neuron, so that their gradients can be summed here without rounding.
+    shared = {name: copies[name] for name in PARAMETERS if name in copies}
+    for name, parameter in shared.items():
+        copies[name] = parameter.to(state_dtype(copies["x"].dtype)).expand(copies["x"].shape[1:]).contiguous()
+    expected = evaluate(getattr(reference, op), copies, options, gradients)
+    for name, parameter in shared.items() if expected.grads else ():
+        terms = expected.grads[name].double()
+        expected.grads[name] = terms.sum_to_size(parameter.shape).to(parameter.dtype)
+        expected.scales[name] = terms.abs().sum_to_size(parameter.shape).amax() if parameter.numel() else 0.0
+    return actual, expected
 
 
 def assert_identical(actual, expected, what):
@@ -69,8 +80,8 @@ def assert_identical(actual, expected, what):
     assert differing == 0, f"{what}: {differing} of {expected.numel()} elements differ"
 
 
-def assert_close(actual, expected, what, state=None):
-    """Equal up to rounding (see ROUNDING); ``state`` is the precision that was computed in, if not the tensor's own."""
+def assert_close(actual, expected, what, rounding=None, scale=None):
+    """Equal up to rounding, relative to ``scale``: by default to ROUNDING and to the largest magnitude of ``expected``."""
     actual = dense_copy(actual)
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
@@ -79,13 +90,12 @@ def assert_close(actual, expected, what, state=None):
     precise = expected.double()
     assert precise.isfinite().all(), f"{what}: the reference is not finite"
     dtype = expected.dtype
-    allowed = ROUNDING[state or state_dtype(dtype)] * precise.abs().max()
+    rounding = ROUNDING[state_dtype(dtype)] if rounding is None else rounding
+    allowed = rounding * (precise.abs().max() if scale is None else scale)
     if dtype in LAST_PLACE:
         allowed = allowed + LAST_PLACE[dtype] * precise.abs() + SMALLEST[dtype]
-    excess = (actual.double() - precise).abs() - allowed
-    assert not (excess > 0).any() and actual.isfinite().all(), (
-        f"{what}: off by {(actual.double() - precise).abs().max():.2e}, largest magnitude {precise.abs().max():.2e}"
-    )
+    difference = (actual.double() - precise).abs()
+    assert (difference <= allowed).all(), f"{what}: off by {difference.max():.2e}, largest magnitude {precise.abs().max():.2e}"
 
 
 def assert_same_results(actual, expected, exact=True):
@@ -98,4 +108,4 @@ def assert_same_results(actual, expected, exact=True):
         a = actual.grads[name]
         assert (a is None) == (e is None), f"gradient of {name}: {a} where the reference has {e}"
         if e is not None:
-            assert_close(a, e, f"gradient of {name}", torch.float32 if torch.float32 in (state, state_dtype(e.dtype)) else state)
+            assert_close(a, e, f"gradient of {name}", ROUNDING[state], expected.scales.get(name))

@@ -19,7 +19,7 @@ def pairwise(**factors):
     while missing:
         # Start from a missing pair, then give each other factor the level that covers most of what is missing.
         row = dict(min(missing))
-        for name in sorted(set(names) - set(row), key=lambda name: -len(factors[name])):
+        for name in sorted((name for name in names if name not in row), key=lambda name: -len(factors[name])):
             levels = list(range(len(factors[name])))
             draw.shuffle(levels)
             row[name] = max(levels, key=lambda level: _covered(row | {name: level}, names, missing))
