@@ -19,7 +19,20 @@ import torch
 import training_step
 from gate import Gate, disagreement
 from outcomes import Outcome, read_junit
-from providers import BACKENDS, COMPILED, EAGER, FUSED, PUBLISHED, TRITON, Bench, Call, LeftOut, providers_of, saved_bytes
+from providers import (
+    BACKENDS,
+    COMPILED,
+    EAGER,
+    FUSED,
+    PUBLISHED,
+    TRITON,
+    Bench,
+    Call,
+    LeftOut,
+    providers_of,
+    saved_bytes,
+    unavailable,
+)
 from registry import FORWARD_GRAD, OPS, OVERHEAD_SIZE, Case, cases
 from results import LEFT_OUT, Table
 
@@ -111,11 +124,7 @@ class Run:
         steps = {}
         for provider in training_step.PROVIDERS:
             where = training_step.where(provider, problem)
-            reasons = [self.gate.reason(OPS[name], provider, self.ops) for name in training_step.PROVEN_BY]
-            reasons.append(_unavailable(provider))
-            if provider == PUBLISHED:
-                reasons.append(training_step.disagreement(DEVICE))
-            if reason := next(filter(None, reasons), ""):
+            if reason := self._why_no_training_step(provider):
                 self._leave_out(where, reason)
                 continue
             step = problem.step(provider)
@@ -130,11 +139,19 @@ class Run:
         for provider, seconds in self.timer.take_turns(steps).items():
             self.table.add_times(*training_step.where(provider, problem), seconds=seconds)
 
+    def _why_no_training_step(self, provider):
+        if reason := unavailable(provider, DEVICE):
+            return reason
+        for name in training_step.PROVEN_BY:
+            if reason := self.gate.reason(OPS[name], provider, self.ops):
+                return reason
+        return training_step.disagreement(DEVICE) if provider == PUBLISHED else ""
+
     def _may_run(self, case, provider):
         """Notes the reason if not."""
         key = case.op.name, provider, case.dtype
         if key not in self._disagreements:
-            reason = _unavailable(provider) or self.gate.reason(case.op, provider, self.ops)
+            reason = unavailable(provider, DEVICE) or self.gate.reason(case.op, provider, self.ops)
             # In 16 bits only our kernels keep the state in 32: the plain loop gives other spikes.
             if not reason and (provider in BACKENDS or case.dtype == torch.float32):
                 reason = disagreement(case, provider, DEVICE)
@@ -178,12 +195,6 @@ def _on_backend(backend, step):
             step()
 
     return run
-
-
-def _unavailable(provider: str) -> str:
-    if provider not in BACKENDS:
-        return ""
-    return spikeops.backends()["triton" if provider == TRITON else "cuda"]["reason"]
 
 
 def _parse(arguments):

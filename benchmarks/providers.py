@@ -105,7 +105,7 @@ class Bench:
             return torch.compile(lambda x: op.eager(x, T), fullgraph=True, dynamic=False)
         if provider == PUBLISHED:
             return op.published
-        if reason := spikeops.backends()["triton" if provider == TRITON else self.device]["reason"]:
+        if reason := unavailable(provider, self.device):
             raise LeftOut(reason)
         return lambda x: op.fused(x, T)
 
@@ -161,6 +161,13 @@ def providers_of(case: Case, device: str) -> list[str]:
     if case.op.published is None:
         absent.add(PUBLISHED)
     return [provider for provider in PROVIDERS if provider not in absent]
+
+
+def unavailable(provider: str, device: str) -> str:
+    """Why our kernels cannot run here; empty if they can, and for the others."""
+    if provider not in BACKENDS:
+        return ""
+    return spikeops.backends()["triton" if provider == TRITON else device]["reason"]
 
 
 def saved_bytes(bench: Bench, provider: str) -> int:
