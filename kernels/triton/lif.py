@@ -1,6 +1,7 @@
 """Leaky integrate-and-fire neurons: forward, rate and backward (kernels/math/lif.h)."""
 
-import torch
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
@@ -173,77 +174,85 @@ def lif_backward_kernel(
         tl.store(grad_v_init + n, grad_v, mask)
 
 
-class _Neuron:
-    """The arguments that all LIF schemas share (LIF_NEURON in csrc/ops.cpp)."""
+class _Numbers(NamedTuple):
+    """The list `numbers` of LIF_NEURON in csrc/ops.cpp."""
 
-    def __init__(self, x, decay_tensor, v_init, numbers, modes):
-        self.x, self.decay_tensor, self.v_init = x, decay_tensor, v_init
-        (self.decay, self.threshold, self.input_scale, self.reset_amount, self.v_reset, self.v_rest,
-         self.surrogate_scale, self.surrogate_peak) = numbers  # fmt: skip
-        self.reset, strict, detach_reset, self.surrogate = modes
-        self.strict, self.detach_reset = bool(strict), bool(detach_reset)
+    decay: float
+    threshold: float
+    input_scale: float
+    reset_amount: float
+    v_reset: float
+    v_rest: float
+    surrogate_scale: float
+    surrogate_peak: float
 
 
-def _launch(kernel, x: torch.Tensor, neuron: _Neuron, **arguments) -> None:
-    state = state_dtype(x.dtype)
-    decay, v_init = neuron.decay_tensor, neuron.v_init
-    shared = decay is not None and decay.numel() == 1
+class _Modes(NamedTuple):
+    """The list `modes` of LIF_NEURON in csrc/ops.cpp."""
+
+    reset: int
+    strict: int
+    detach_reset: int
+    surrogate: int
+
+
+def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, **arguments) -> None:
+    shared = decay_tensor is not None and decay_tensor.numel() == 1
     launch_neurons(
         kernel, x.shape[1:].numel(), x,
         x=x, T=x.shape[0],
-        decay=neuron.decay,
-        decay_tensor=decay if decay is None or shared else like_step(decay, x),
+        decay_tensor=decay_tensor if decay_tensor is None or shared else like_step(decay_tensor, x),
         v_init=None if v_init is None else like_step(v_init, x),
-        input_scale=neuron.input_scale, v_rest=neuron.v_rest, v_reset=neuron.v_reset, reset_amount=neuron.reset_amount,
-        fire_level=next_above(neuron.threshold, state) if neuron.strict else neuron.threshold,
-        RESET=neuron.reset, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
+        decay=numbers.decay, input_scale=numbers.input_scale, v_rest=numbers.v_rest, v_reset=numbers.v_reset,
+        reset_amount=numbers.reset_amount,
+        fire_level=next_above(numbers.threshold, state_dtype(x.dtype)) if modes.strict else numbers.threshold,
+        RESET=modes.reset, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
         **arguments,
     )  # fmt: skip
 
 
-def lif_forward(*neuron):
-    neuron = _Neuron(*neuron)
-    x = time_major(neuron.x)
+def lif_forward(x, decay_tensor, v_init, numbers, modes):
+    x = time_major(x)
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
-    _launch(lif_forward_kernel, x, neuron, spikes=spikes, v_last=v_last)
+    _launch(lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last)
     return spikes, v_last
 
 
-def lif_rate_forward(*neuron_and_weighting):
-    *neuron, weighting = neuron_and_weighting
-    neuron = _Neuron(*neuron)
-    x = time_major(neuron.x)
+def lif_rate_forward(x, decay_tensor, v_init, numbers, modes, weighting):
+    x = time_major(x)
     rate = empty_step(x)
-    _launch(lif_rate_forward_kernel, x, neuron, rate=rate, WEIGHTING=weighting)
+    _launch(lif_rate_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), rate=rate, WEIGHTING=weighting)
     return rate
 
 
-def lif_backward(grad_spikes, grad_v_last, *neuron_and_needs):
-    *neuron, need_decay, need_v_init = neuron_and_needs
-    return _backward(_Neuron(*neuron), need_decay, need_v_init, grad_spikes=grad_spikes, grad_v_last=grad_v_last)
+def lif_backward(grad_spikes, grad_v_last, x, decay_tensor, v_init, numbers, modes, need_decay, need_v_init):
+    neuron = (x, decay_tensor, v_init, numbers, modes)
+    return _backward(*neuron, need_decay, need_v_init, grad_spikes=grad_spikes, grad_v_last=grad_v_last)
 
 
-def lif_rate_backward(grad_rate, *neuron_and_needs):
-    *neuron, weighting, need_decay, need_v_init = neuron_and_needs
-    return _backward(_Neuron(*neuron), need_decay, need_v_init, grad_rate=grad_rate, weighting=weighting)
+def lif_rate_backward(grad_rate, x, decay_tensor, v_init, numbers, modes, weighting, need_decay, need_v_init):
+    neuron = (x, decay_tensor, v_init, numbers, modes)
+    return _backward(*neuron, need_decay, need_v_init, grad_rate=grad_rate, weighting=weighting)
 
 
-def _backward(neuron, need_decay, need_v_init, *, grad_spikes=None, grad_v_last=None, grad_rate=None, weighting=0):
-    x = time_major(neuron.x)
+def _backward(
+    x, decay_tensor, v_init, numbers, modes, need_decay, need_v_init,
+    grad_spikes=None, grad_v_last=None, grad_rate=None, weighting=0,
+):  # fmt: skip
+    x = time_major(x)
+    numbers, modes = _Numbers(*numbers), _Modes(*modes)
     state = state_dtype(x.dtype)
     grad_x = empty_sequence(x)
-    grad_decay = empty_step(x, state) if need_decay else None
-    grad_v_init = empty_step(x, state) if need_v_init else None
+    grad_decay, grad_v_init = (empty_step(x, state) if need else None for need in (need_decay, need_v_init))
     _launch(
-        lif_backward_kernel, x, neuron,
+        lif_backward_kernel, x, decay_tensor, v_init, numbers, modes,
         grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
         grad_rate=None if grad_rate is None else like_step(grad_rate, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init,
         # The membrane potential is kept where its gradient will be written, unless the data is narrower than the state.
         u_history=grad_x if x.dtype == state else empty_sequence(x, dtype=state),
-        threshold=neuron.threshold, surrogate_scale=neuron.surrogate_scale, surrogate_peak=neuron.surrogate_peak,
-        DETACH_RESET=neuron.detach_reset, SURROGATE=neuron.surrogate, WEIGHTING=weighting,
+        threshold=numbers.threshold, surrogate_scale=numbers.surrogate_scale, surrogate_peak=numbers.surrogate_peak,
+        DETACH_RESET=modes.detach_reset, SURROGATE=modes.surrogate, WEIGHTING=weighting,
     )  # fmt: skip
-    absent = x.new_empty(0, dtype=state)
-    return grad_x, absent if grad_decay is None else grad_decay, absent.clone() if grad_v_init is None else grad_v_init
+    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in (grad_decay, grad_v_init))

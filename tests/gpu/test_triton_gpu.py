@@ -9,7 +9,6 @@ import spikeops
 import spikeops.functional as SF
 from spikeops.surrogate import Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 
-pytestmark = pytest.mark.gpu
 
 @pytest.fixture(autouse=True)
 def backend():
