@@ -43,17 +43,16 @@ SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, S du, 
   const S distance = absolute((p.threshold - u) * S(5));  // / 0.2
   const S e = exp_bounded(-(distance > S(8) ? S(8) : distance));
   const S d = S(1) + e;
-  // Where there is a spike: d spike time / d membrane = -1 / du (infinite where du = 0, which the clamp takes care of).
-  // Elsewhere: the smooth surrogate e / (0.2 (1 + e)^2). A neuron that spikes is never quiet, so one division serves both.
-  const S quotient = (spike ? S(-1) : S(5) * e) / (spike ? du : d * d);
+  const S quiet_slope = S(5) * e / (d * d);
 
-  const S below = quotient < S(-8) ? S(-8) : quotient;
+  const S reciprocal = S(-1) / du;  // d spike time / d membrane; infinite where du = 0, which the clamp takes care of
+  const S below = reciprocal < S(-8) ? S(-8) : reciprocal;
   const S slope = below > S(0) ? S(0) : below;
   const S at_spike = carry.membrane * u * (-p.theta_m) * slope - slope * g;
   const S decayed = carry.membrane * p.one_minus_theta_m;
   const S inter = spike ? at_spike : decayed;
   carry.membrane = inter;
-  return quiet ? g * quotient : inter;
+  return quiet ? g * quiet_slope : inter;
 }
 
 }  // namespace spikeops

@@ -87,15 +87,14 @@ def tssl_bp_backward_kernel(
             distance = tl.abs((threshold - u) * 5.0)
             e = exp_bounded(-tl.where(distance > 8.0, 8.0, distance))
             d = 1.0 + e
-            # With a spike: d spike time / d membrane = -1 / du, clamped to [-8, 0] (du may be 0). Without: the smooth surrogate.
-            # A neuron that spikes is never quiet, so one division serves both.
-            quotient = divide(tl.where(spike, -1.0, 5.0 * e), tl.where(spike, du, d * d))
-            slope = tl.where(quotient < -8.0, -8.0, quotient)
+            quiet_slope = divide(5.0 * e, d * d)
+            reciprocal = divide(tl.full(du.shape, -1.0, STATE), du)  # d spike time / d membrane; infinite where du = 0, which the clamp takes care of
+            slope = tl.where(reciprocal < -8.0, -8.0, reciprocal)
             slope = tl.where(slope > 0.0, 0.0, slope)
             at_spike = membrane_carry * u * (-theta_m) * slope - slope * g
             inter = tl.where(spike, at_spike, membrane_carry * one_minus_theta_m)
             membrane_carry = inter
-            tl.store(grad_x + t * N + n, tl.where(quiet, g * quotient, inter), mask)
+            tl.store(grad_x + t * N + n, tl.where(quiet, g * quiet_slope, inter), mask)
             u = before
 
 

@@ -14,7 +14,7 @@ import spikeops.functional as SF
 
 @parametrize(
     T=STEPS, shape=SHAPES, layout=list(INPUTS), upstream=list(UPSTREAM), dtype=DTYPES, return_spikes=[False, True],
-    constants=[(5.0, 3.0, 1.0), (8.0, 4.0, 0.5), (20.0, 2.5, 1.7), (1.0, 1.0, 0.8), (2, 2, 1)],
+    constants=[(5.0, 3.0, 1.0), (8.0, 4.0, 0.5), (20.0, 2.5, 1.7), (1.0, 1.0, 0.8), (2, 2, 1), (5.0, 0.5, 1.0)],
 )  # fmt: skip
 def test_matches_the_reference(device, draw, T, shape, layout, upstream, dtype, return_spikes, constants):
     x = currents(draw, T, shape, dtype, layout, device)
