@@ -36,12 +36,16 @@ class _WindowSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, size: int, gain: float) -> Tensor:
         ctx.size, ctx.gain, ctx.sides = size, gain, x.shape[2:]
+        is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if is_channels_last else torch.contiguous_format
         return F.avg_pool2d(x, size, divisor_override=1).mul_(gain)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        grad = F.interpolate(grad * ctx.gain, scale_factor=ctx.size, mode="nearest")
+        # Into the layout of x while it is small: a fully connected layer behind sends its gradient back as N, C, H, W.
+        grad = (grad * ctx.gain).contiguous(memory_format=ctx.layout)
+        grad = F.interpolate(grad, scale_factor=ctx.size, mode="nearest")
         height, width = (side - covered for side, covered in zip(ctx.sides, grad.shape[2:]))
         # Rows and columns left over at the end belong to no window.
         return F.pad(grad, (0, width, 0, height)) if height or width else grad, None, None
