@@ -20,7 +20,11 @@ def pytest_addoption(parser):
     group = parser.getgroup("spikeops benchmarks")
     group.addoption("--out", type=Path, help="folder for table, report and plots (default: benchmarks/results)")
     group.addoption("--ops", help="measure only these, by name, separated by commas")
-    group.addoption("--trial", action="store_true", help="try the benchmarks out: small sizes, few rounds, no gate; writes nothing without --out")
+    group.addoption(
+        "--trial",
+        action="store_true",
+        help="try the benchmarks out: small sizes, few rounds, no gate; writes nothing without --out",
+    )
 
 
 class _NoGate:
@@ -38,7 +42,7 @@ class Session:
         self.out = config.option.out
         self.table = Table("cpu")
         self.gate = _NoGate() if self.trial else Gate("cpu")
-        self.budget = 0.01 if self.trial else 0.1  # seconds for one turn of one provider
+        self.budget = 0.01 if self.trial else 0.06  # seconds for one turn of one provider
         self.left_out: dict[tuple, str] = {}
         self._seconds: dict[tuple, list[float]] = {}
         self._minimum_bytes: dict[tuple, int | None] = {}

@@ -76,7 +76,7 @@ class Proof:
         started = time.monotonic()
         try:
             status, detail = (SKIPPED, "no time left") if self.seconds_left < 5 else run()
-        except Exception as error:  # whatever happens in a step, the next one gets its chance
+        except Exception as error:  # noqa: BLE001 (whatever happens in a step, the next one gets its chance)
             status, detail = FAIL, f"{type(error).__name__}: {error}"
         result = Result(name, status, detail, time.monotonic() - started)
         self.results.append(result)
@@ -136,7 +136,8 @@ def tests(proof: Proof, name: str, words: list, seconds: float) -> tuple[str, st
         return SKIPPED, reason
     junit = junit_of(name)
     junit.unlink(missing_ok=True)
-    done = proof.command(name, [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, "-m", "gpu", f"--junitxml={junit}", *words], seconds)
+    pytest = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, "-m", "gpu", f"--junitxml={junit}"]
+    done = proof.command(name, [*pytest, *words], seconds)
     if not junit.exists():
         return FAIL, ended(done)
     outcomes = read_junit(junit).values()
@@ -174,7 +175,8 @@ def sanitize(proof: Proof, name: str, tool: str, what: str, kernels: str) -> tup
 
 def find_sanitizer() -> str | None:
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = os.pathsep.join([os.environ.get("PATH", ""), *(f"{home}/bin" for home in homes if home), *(f"{home}/compute-sanitizer" for home in homes if home)])
+    folders = [f"{home}/{folder}" for home in homes if home for folder in ("bin", "compute-sanitizer")]
+    places = os.pathsep.join([os.environ.get("PATH", ""), *folders])
     return shutil.which("compute-sanitizer", path=places)
 
 
@@ -219,7 +221,9 @@ def report(facts: dict[str, str], results: list[Result]) -> str:
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--installed", action="store_true", help="prove the spikeops that is installed, instead of building this source")
+    parser.add_argument(
+        "--installed", action="store_true", help="prove the spikeops that is installed, instead of building this source"
+    )
     parser.add_argument("--minutes", type=float, default=8.0, help="time for everything; steps that do not fit are skipped")
     parser.add_argument("--out", type=Path, help="folder for the results (default: benchmarks/results)")
     options = parser.parse_args(arguments)

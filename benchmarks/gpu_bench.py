@@ -88,9 +88,8 @@ class Run:
     def measure(self, case: Case) -> None:
         """All modes and providers of one case."""
         need = TENSORS_AT_ONCE * case.T * case.N * case.dtype.itemsize
-        total = torch.cuda.get_device_properties(DEVICE).total_memory
-        if need > total:
-            return self._leave_out((case.op.name, "all", "all", case.T, case.N, case.dtype_name), f"needs {need >> 30} GiB of device memory")
+        if need > torch.cuda.get_device_properties(DEVICE).total_memory:
+            return self._leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")
         bench = Bench(case, DEVICE)
         providers = [provider for provider in providers_of(case, DEVICE) if self._may_run(case, provider)]
         for mode in case.op.modes:
@@ -189,6 +188,10 @@ class Run:
         return seconds / HOST_CALLS
 
 
+def _everything(case: Case) -> tuple:
+    return case.op.name, "all", "all", case.T, case.N, case.dtype_name
+
+
 def _on_backend(backend, step):
     def run():
         with spikeops.backend(backend):
@@ -203,7 +206,9 @@ def _parse(arguments):
     parser.add_argument("--ops", default=",".join(OPS), help="measure only these, by name, separated by commas")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no new case after that many seconds")
     for provider in BACKENDS:
-        parser.add_argument(f"--junit-{provider}", type=Path, help=f"JUnit XML of the op tests of {provider} on this device, if they have been run")
+        parser.add_argument(
+            f"--junit-{provider}", type=Path, help=f"JUnit XML of the op tests of {provider} on this device, if they have been run"
+        )
     return parser.parse_args(arguments)
 
 
@@ -227,7 +232,7 @@ def main(arguments=None) -> int:
         for number, case in enumerate(listed, 1):
             elapsed = time.monotonic() - started
             if elapsed > options.seconds:
-                run._leave_out((case.op.name, "all", "all", case.T, case.N, case.dtype_name), "no time left")
+                run._leave_out(_everything(case), "no time left")
                 continue
             print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {case.label}", flush=True)
             run.measure(case)

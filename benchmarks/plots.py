@@ -64,18 +64,21 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
         return None
 
     rows = -(-len(data) // _COLUMNS)
-    figure, axes = plt.subplots(rows, _COLUMNS, figsize=(3.6 * _COLUMNS, 2.7 * rows), squeeze=False, sharey=True, layout="constrained")
+    inches = 3.6 * _COLUMNS, 2.7 * rows
+    figure, axes = plt.subplots(rows, _COLUMNS, figsize=inches, squeeze=False, sharey=True, layout="constrained")
     handles = {}
     for axis, (op, groups) in zip(axes.flat, data.items()):
         for place, bars in enumerate(groups.values()):
             width = 0.8 / max(len(bars), 3)
             for i, (series, bar) in enumerate(bars.items()):
                 x = place + (i - (len(bars) - 1) / 2) * width
-                handles[series] = axis.bar(x, bar.value, 0.92 * width, color=_COLOURS[series], hatch="///" if bar.is_noisy else None, edgecolor="white")
+                hatch = "///" if bar.is_noisy else None
+                handles[series] = axis.bar(x, bar.value, 0.92 * width, color=_COLOURS[series], hatch=hatch, edgecolor="white")
                 label = f"{bar.value:.0%}" if not is_log else f"{bar.value:.0f}" if bar.value >= 9.95 else f"{bar.value:.2g}"
                 axis.annotate(label, (x, bar.value), (0, 2), textcoords="offset points", ha="center", fontsize=6.5, color="#333333")
         axis.set_title(op)
-        axis.set_xticks(range(len(groups)), [str(size).replace(" ", "\n", 3) if len(groups) > 5 else str(size) for size in groups], fontsize=7.5)
+        labels = [str(size).replace(" ", "\n") if len(groups) > 5 else str(size) for size in groups]
+        axis.set_xticks(range(len(groups)), labels, fontsize=7.5)
         axis.axhline(1, color="#555555", linewidth=0.8, linestyle="--")
         axis.grid(axis="y", color="#e6e6e6", linewidth=0.7)
         if is_log:
@@ -88,8 +91,9 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
     for axis in list(axes.flat)[len(data) :]:
         axis.set_visible(False)
     first = figures.rows[0]
-    figure.suptitle(f"{title}\n{first.device}, {first.threads} CPU threads, torch {first.torch}; sizes are T x N; hatched: noisy", fontsize=11)
-    figure.legend([handles[series] for series in handles], list(handles), loc="outside lower center", ncols=len(handles), frameon=False)
+    machine = f"{first.device}, {first.threads} CPU threads, torch {first.torch}"
+    figure.suptitle(f"{title}\n{machine}; sizes are T x N; hatched: noisy", fontsize=11)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
     chart = path.with_name(f"{path.stem}-{name}.png")
     figure.savefig(chart, dpi=130)
     plt.close(figure)

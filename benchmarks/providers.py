@@ -99,8 +99,6 @@ class Bench:
         if provider == EAGER:
             return lambda x: op.eager(x, T)
         if provider == COMPILED:
-            if not compile_is_worth_it(self.case, self.device):
-                raise LeftOut("not compiled at this size: unrolling the loop takes too long")
             torch._dynamo.reset()
             return torch.compile(lambda x: op.eager(x, T), fullgraph=True, dynamic=False)
         if provider == PUBLISHED:
@@ -156,11 +154,13 @@ def time_last(x: Tensor) -> Tensor:
 
 
 def providers_of(case: Case, device: str) -> list[str]:
-    """Who can be asked at all."""
-    absent = {TRITON} if device == "cpu" else set()  # on the CPU, Triton has only an interpreter, for tests
-    if case.op.published is None:
-        absent.add(PUBLISHED)
-    return [provider for provider in PROVIDERS if provider not in absent]
+    """Who takes part."""
+    absent = {
+        TRITON: device == "cpu",  # there it has only an interpreter, for tests
+        COMPILED: not compile_is_worth_it(case, device),
+        PUBLISHED: case.op.published is None,
+    }
+    return [provider for provider in PROVIDERS if not absent.get(provider)]
 
 
 def unavailable(provider: str, device: str) -> str:

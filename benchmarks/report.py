@@ -16,14 +16,15 @@ OPPONENTS = (EAGER, COMPILED, PUBLISHED)
 
 _LEGEND = f"""\
 Times are medians of rounds in which all providers took turns. Speed-up: the other's time over ours. **eager**: the plain
-PyTorch loop over time steps. **compiled**: the same under `torch.compile`. **published**: the O(T^2) formulation of TSSL-BP with
-the time axis last. Minimum bytes: each input read once per pass, each output written once, so for T x N values in and out
-2 T N values forward, 3 backward, 5 both (4 where the backward pass does not need the input). **Of copy** is the share that the
-op reaches of the bandwidth of a plain copy of that many bytes into a tensor that exists; **of clone** is the same for a copy
-into fresh memory, which is what an op that returns a new tensor does. A figure with ~ is noisy: its slow rounds (80 % quantile) took over
-{NOISY_RATIO} times as long as its quick ones (20 %). **Page faults** per call, on the CPU: pages of fresh memory that the operating
-system had to supply for the results. They can cost more than the op itself, and whether the allocator has memory to reuse depends on
-what the process did before.
+PyTorch loop over time steps. **compiled**: the same under `torch.compile`, only for short T, since unrolling a long loop
+takes minutes. **published**: the O(T^2) formulation of TSSL-BP with the time axis last. Minimum bytes: each input read once
+per pass, each output written once, so for T x N values in and out 2 T N values forward, 3 backward, 5 both (4 where the
+backward pass does not need the input). **Of copy** is the share that the op reaches of the bandwidth of a plain copy of that
+many bytes into a tensor that exists; **of clone** is the same for a copy into fresh memory, which is what an op that returns
+a new tensor does. A figure with ~ is noisy: its slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as its
+quick ones (20 %). **Page faults** per call, on the CPU: pages of fresh memory that the operating system had to supply for
+the results. They can cost more than the op itself, and whether the allocator has memory to reuse depends on what the process
+did before.
 """
 
 
@@ -63,42 +64,45 @@ def markdown(figures: Figures, plots: list[str] = ()) -> str:
 def summary(rows: list[Row]) -> str:
     """A short table for a terminal: both passes of each op, or its only one."""
     figures = Figures(rows)
-    lines = [("op", "T x N", "by", "ms", "x eager", "x compiled", "x published", "of copy")]
-    for op in figures.sizes:
-        mode = figures.modes(op)[-1]
-        for size in figures.sizes[op]:
-            for provider in OURS:
-                if figures.has(op, provider, mode, size):
-                    where = op, provider, mode, size
-                    speedups = [_show(figures.speedup(*where, opponent)) for opponent in OPPONENTS]
-                    lines.append((op, str(size), provider, _show(figures.milliseconds(*where)), *speedups, _show(figures.speedup(*where, COPY), "%")))
+    columns = ("op", "T x N", "by", "ms", *(f"x {name}" for name in OPPONENTS), "of copy")
+    lines = [columns]
+    for op, sizes in figures.sizes.items():
+        for size in sizes:
+            for cells in _cells(figures, op, figures.modes(op)[-1], size):
+                lines.append(tuple(cells[column] for column in columns))
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
+def _cells(figures, op, mode, size):
+    """What there is to say of our kernels in one mode at one size: the cells of a line, by column."""
+    for provider in OURS:
+        where = op, provider, mode, size
+        if figures.has(*where):
+            need, faults = figures.value("minimum_bytes", *where), figures.value("page_faults", *where)
+            yield {
+                "op": op,
+                "T x N": str(size),
+                "mode": mode,
+                "by": provider,
+                "ms": _show(figures.milliseconds(*where)),
+                "minimum MB": f"{need / 1e6:.3g}" if need else "",
+                "GB/s": _show(figures.gigabytes_per_second(*where)),
+                "of copy": _show(figures.speedup(*where, COPY), "%"),
+                "of clone": _show(figures.speedup(*where, CLONE), "%"),
+                **{f"x {name}": _show(figures.speedup(*where, name)) for name in OPPONENTS},
+                "page faults": "" if faults is None else f"{faults:.0f}",
+            }
+
+
 def _ops(figures):
-    header = ["op", "T x N", "mode", "by", "ms", "minimum MB", "GB/s", "of copy", "of clone", *(f"x {name}" for name in OPPONENTS), "page faults"]
-    lines = []
-    for op, mode, size in _measured_ops(figures):
-        if (size.T, size.N) == OVERHEAD_SIZE:
-            continue
-        for provider in OURS:
-            where = op, provider, mode, size
-            if figures.has(*where):
-                megabytes = figures.value("minimum_bytes", *where) / 1e6
-                lines.append([
-                    op, size, mode, provider, _show(figures.milliseconds(*where)), f"{megabytes:.3g}",
-                    _show(figures.gigabytes_per_second(*where)),
-                    *(_show(figures.speedup(*where, ceiling), "%") for ceiling in (COPY, CLONE)),
-                    *(_show(figures.speedup(*where, opponent)) for opponent in OPPONENTS),
-                    _page_faults(figures, *where),
-                ])  # fmt: skip
-    return _table(header, lines)
-
-
-def _page_faults(figures, *where):
-    faults = figures.value("page_faults", *where)
-    return "" if faults is None else f"{faults:.0f}"
+    lines = [
+        cells
+        for op, mode, size in _measured_ops(figures)
+        if (size.T, size.N) != OVERHEAD_SIZE
+        for cells in _cells(figures, op, mode, size)
+    ]
+    return lines and _table(list(lines[0]), [cells.values() for cells in lines])
 
 
 def _overhead(figures):
@@ -134,24 +138,27 @@ def _training_step(figures):
         for provider in (*OURS, EAGER, PUBLISHED):
             where = TRAINING_STEP, provider, FULL, size
             if figures.has(*where):
-                lines.append([provider, _show(figures.milliseconds(*where)), *(_show(figures.speedup(*where, name)) for name in (EAGER, PUBLISHED))])
+                speedups = [_show(figures.speedup(*where, opponent)) for opponent in (EAGER, PUBLISHED)]
+                lines.append([provider, _show(figures.milliseconds(*where)), *speedups])
     if not lines:
         return ""
-    about = f"One step of {TRAINING_STEP.split()[-1]} (T = {size.T}, batch of {size.N}): forward, backward, clipping, AdamW. eager: the trainer on the reference backend."
-    return about + "\n\n" + _table(["by", "ms", "x eager", "x published"], lines)
+    preset = TRAINING_STEP.split()[-1]
+    about = f"One step of {preset} (T = {size.T}, batch of {size.N}): forward, backward, clipping, AdamW."
+    return f"{about} eager: the trainer on the reference backend.\n\n" + _table(["by", "ms", "x eager", "x published"], lines)
 
 
 def _saved(figures):
+    providers = (FUSED, EAGER, PUBLISHED)
     lines = []
     for op, sizes in figures.sizes.items():
         for size in sizes:
-            kept = [figures.value("saved_bytes", op, provider, FORWARD_GRAD, size) for provider in (FUSED, EAGER, PUBLISHED)]
+            kept = [figures.value("saved_bytes", op, provider, FORWARD_GRAD, size) for provider in providers]
             if any(value is not None for value in kept) and (size.T, size.N) != OVERHEAD_SIZE:
                 unit = size.T * size.N * _bytes_of(size.dtype)
-                lines.append([op, size, *("" if value is None else f"{value / 1e6:.3g} MB = {value / unit:.2f} x" for value in kept)])
-    if not lines:
-        return ""
-    return "Memory kept from forward to backward, and as a multiple of the input's.\n\n" + _table(["op", "T x N", FUSED, EAGER, PUBLISHED], lines)
+                cells = ["" if value is None else f"{value / 1e6:.3g} MB = {value / unit:.2f} x" for value in kept]
+                lines.append([op, size, *cells])
+    about = "Memory kept from forward to backward, and as a multiple of the input's.\n\n"
+    return lines and about + _table(["op", "T x N", *providers], lines)
 
 
 def _compile_times(figures):
@@ -160,7 +167,8 @@ def _compile_times(figures):
         seconds = figures.value("compile_seconds", op, COMPILED, mode, size)
         if seconds is not None and seconds >= 0.1:  # a mode that shares its graph with the one before compiles nothing
             lines.append([op, size, mode, f"{seconds:.1f}"])
-    return lines and "Seconds that the first call takes longer than the next ones.\n\n" + _table(["op", "T x N", "mode", "seconds"], lines)
+    about = "Seconds that the first call takes longer than the next ones.\n\n"
+    return lines and about + _table(["op", "T x N", "mode", "seconds"], lines)
 
 
 def _left_out(figures):
@@ -172,7 +180,8 @@ def _left_out(figures):
 
 
 def _measured_ops(figures):
-    return [(op, mode, size) for op in figures.sizes if op != TRAINING_STEP for mode in figures.modes(op) for size in figures.sizes[op]]
+    ops = [op for op in figures.sizes if op != TRAINING_STEP]
+    return [(op, mode, size) for op in ops for mode in figures.modes(op) for size in figures.sizes[op]]
 
 
 def _bytes_of(dtype):

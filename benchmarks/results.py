@@ -58,7 +58,9 @@ class Table:
         }
         self.rows: list[Row] = []
 
-    def add(self, op: str, provider: str, mode: str, T: int, N: int, dtype: str, metric: str, value: float | str, unit: str) -> None:
+    def add(
+        self, op: str, provider: str, mode: str, T: int, N: int, dtype: str, metric: str, value: float | str, unit: str
+    ) -> None:
         self.rows.append(Row(op, provider, mode, T, N, dtype, metric, value, unit, **self.context))
 
     def add_times(self, *where, seconds: list[float], minimum_bytes: int | None = None) -> None:

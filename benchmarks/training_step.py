@@ -1,4 +1,4 @@
-"""A whole training step of the preset tsslbp-mnist-cnn: the trainer's own against the published formulation, same weights, same data."""
+"""A whole training step of the preset tsslbp-mnist-cnn: the trainer's own against the published formulation, on equal terms."""
 
 from __future__ import annotations
 

