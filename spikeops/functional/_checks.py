@@ -65,7 +65,7 @@ def flag(op: str, name: str, value) -> None:
 
 
 def choice(op: str, name: str, value, allowed) -> None:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{op}: expected {name} to be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 

@@ -15,8 +15,23 @@ settings.load_profile("spikeops")
 def backend(request):
     """The backend under test (option --backend), for all ops called in the test."""
     name = request.config.getoption("--backend")
+    device = request.getfixturevalue("device") if "device" in request.fixturenames else "cpu"
+    if reason := _cannot_run(name, device):
+        pytest.skip(reason)
     with spikeops.backend(name):
         yield name
+
+
+def _cannot_run(name, device):
+    available = spikeops.backends()
+    if name == "native" and device == "cuda":
+        return available["cuda"]["reason"]
+    if name == "triton":
+        interpreted = available["triton"]["interpreted"]
+        if interpreted != (device == "cpu"):
+            return f"triton {'interpreted' if interpreted else 'compiled'}: not for {device} tensors"
+        return available["triton"]["reason"]
+    return ""
 
 
 @pytest.fixture

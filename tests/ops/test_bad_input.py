@@ -100,8 +100,9 @@ def test_lif_parameters(op, function, name, value, error, words):
 def test_lif_choices(op, function):
     with refused(ValueError, f"{op}: expected reset to be one of 'subtract', 'to', 'none', got 'zero'."):
         function(X, reset="zero")
-    with refused(ValueError, f"{op}: expected reset to be one of 'subtract', 'to', 'none', got None."):
-        function(X, reset=None)
+    for value in (None, 0, ["to"]):
+        with refused(ValueError, f"{op}: expected reset to be one of 'subtract', 'to', 'none', got {value!r}."):
+            function(X, reset=value)
     for name in ("strict", "detach_reset"):
         with refused(TypeError, f"{op}: expected {name} to be True or False, got 1."):
             function(X, **{name: 1})

@@ -89,6 +89,16 @@ def test_poisson_encode(device):
     assert torch.equal(compiled(p), first)
 
 
+def test_export(device):
+    """A network can be exported with any number of time steps."""
+    network = torch.nn.Sequential(snn.SynapticFilter(3.0), snn.ParametricLIF(0.6, shape=(3, 1, 1)), snn.TSSLBP()).to(device)
+    x, _ = inputs(90, device=device)
+    program = torch.export.export(network, (x.detach(),), dynamic_shapes=({0: torch.export.Dim("T", min=2)},))
+    for T in (90, 7):
+        x, _ = inputs(T, device=device)
+        assert torch.equal(program.module()(x), network(x))
+
+
 @pytest.mark.skipif(not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 def test_generated_code(device, tmp_path, monkeypatch):
     """The default compiler, on a network with a learnable decay; its other layers are left alone, so that all bits agree."""

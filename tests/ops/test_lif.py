@@ -92,6 +92,17 @@ def test_gradient_flows_through_pieces(device, draw):
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients(device, draw, mode):
+    x = currents(draw, 9, (130,), torch.float32, device=device).requires_grad_()
+    decay = torch.tensor(0.8, device=device, requires_grad=True)
+    expected = SF.lif(x, decay)
+    with mode():
+        outputs = SF.lif(x, decay)
+    for output, e in zip(outputs, expected):
+        assert torch.equal(output, e) and not output.requires_grad and e.requires_grad
+
+
 def test_gradient_of_one_output_alone(device, draw):
     """An output without an upstream gradient counts as zero."""
     x = currents(draw, 9, (130,), torch.float32, device=device).requires_grad_()

@@ -88,6 +88,15 @@ def test_every_op_obeys_the_reference_backend(op, monkeypatch):
         call(torch.rand(4, 3))
 
 
+@pytest.mark.parametrize("op", ALL_OPS)
+def test_meta_tensors(op, monkeypatch):
+    """Shapes can be worked out without memory or kernels."""
+    call, _ = ALL_OPS[op]
+    outputs = call(torch.empty(4, 3, device="meta"))
+    for output in outputs if isinstance(outputs, tuple) else (outputs,):
+        assert output.device.type == ("cpu" if op == "unpack_spikes" else "meta")
+
+
 def test_bad_arguments_are_refused_by_the_reference_backend_too():
     with spikeops.backend("reference"), pytest.raises(ValueError, match="tau_s"):
         SF.synaptic_filter(torch.rand(4, 3), -1.0)
