@@ -125,7 +125,9 @@ def build(proof: Proof, capability: str) -> tuple[str, str]:
 
 
 def backends(proof: Proof) -> tuple[str, str]:
-    code = "import json, spikeops; print(json.dumps(spikeops.backends())); assert spikeops.backends()['cuda']['available']"
+    code = (
+        "import json, spikeops; b = spikeops.backends(); assert b['cuda']['available'], b['cuda']['reason']; print(json.dumps(b))"
+    )
     done = proof.command("backends", [sys.executable, "-c", code], 120)
     return (PASS, done.last_line) if done.status == 0 else (FAIL, ended(done))
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gpu
 import gpu_bench
 import pytest
+import sanitize_ops
 import torch
 from gate import Gate
 from gpu import FAIL, PASS, SKIPPED, Proof
@@ -136,6 +137,22 @@ def test_without_a_device():
     with pytest.raises(SystemExit, match="needs a CUDA device"):
         gpu.main([])
     assert gpu_bench.main([]) == 2
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_the_calls_that_the_sanitizer_watches(monkeypatch, capsys, backend):
+    monkeypatch.setattr(sanitize_ops, "on_device", lambda x: x.clone())
+    monkeypatch.setattr(sanitize_ops, "SIZES", ((5, 13),))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    sanitize_ops.main(backend)
+    assert capsys.readouterr().out == f"all calls of {backend} done\n"
+
+
+def test_the_planted_kernel_writes_past_the_end():
+    pytest.importorskip("triton")
+    code = "import torch, planted_kernel; x = torch.zeros(300); planted_kernel.write_past(x[:256]); print(x.nonzero().max().item())"
+    done = Proof(minutes=1).command("planted", python(code), 50, TRITON_INTERPRET="1")
+    assert done.last_line == "256"
 
 
 class _Event:
