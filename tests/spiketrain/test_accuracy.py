@@ -19,7 +19,7 @@ def best_accuracy(lines):
 def test_digits(cli, preset):
     status, lines, errors = cli("train", preset, "--trainer.threads", 1)
     assert status == 0, errors
-    # Ten seeds ended between 97 and 99.5 %.
+    # Six seeds of each ended above 97 %.
     assert best_accuracy(lines) >= 0.95
 
 
