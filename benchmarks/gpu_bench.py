@@ -39,8 +39,8 @@ from results import LEFT_OUT, Table
 import spikeops
 
 DEVICE = "cuda"
-SECONDS_PER_CALL = 0.08  # of measuring, per provider and mode
-MAX_ROUNDS = 30
+SECONDS_PER_CALL = 0.05  # of measuring, per provider and mode
+MAX_ROUNDS = 20
 HOST_CALLS = 200
 # The plain loop keeps several tensors of the input's size per time step.
 TENSORS_AT_ONCE = 16
@@ -223,6 +223,7 @@ def main(arguments=None) -> int:
         if junit is not None:
             outcomes[provider] = read_junit(junit) if junit.exists() else {}
     run = Run(Gate(DEVICE, outcomes), options.ops.split(","))
+    path = run.table.path if options.out is None else options.out / run.table.path.name
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
         # A compilation that finds its result of another day would not show what it costs.
@@ -236,9 +237,9 @@ def main(arguments=None) -> int:
                 continue
             print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {case.label}", flush=True)
             run.measure(case)
+            run.table.save(path)  # what is measured stays, even if this process is stopped
             gc.collect()
             torch.cuda.empty_cache()
-    path = run.table.path if options.out is None else options.out / run.table.path.name
     run.table.save(path)
     print(report.summary(run.table.rows))
     for written in (path, *report.write(path)):

@@ -221,4 +221,4 @@ def compile_is_worth_it(case: Case, device: str) -> bool:
         return False
     if device == "cpu":
         return case.T <= 5 or (case.T <= 10 and case.op.name in ("lif", "tssl_bp"))
-    return case.T <= 8 and case.op.has_gradient and case.N > 10_000
+    return case.T <= 4 and case.op.has_gradient and case.N > 10_000
