@@ -7,7 +7,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--backend",
         default="native",
-        choices=["native", "triton", "reference"],
+        choices=["native", "triton"],
         help="implementation that the op tests compare with the reference (triton on the CPU needs TRITON_INTERPRET=1)",
     )
 

@@ -22,7 +22,9 @@ def _philox(key, neuron, time_group):
 def poisson_encode_from_seed(p, T, seed):
     """The spikes of :func:`spikeops.functional.poisson_encode` for a given seed (int64 tensor with one element)."""
     # Random numbers belong to places in memory: number the neurons in memory order, then look at them in logical order.
-    order = torch.empty_strided(p.shape, p.stride(), dtype=torch.int64, device=p.device)
+    order = torch.empty_like(p, dtype=torch.int64)
+    if order.stride() != p.stride():  # p has gaps or repeats: copied first
+        order = order.contiguous()
     torch.as_strided(order, (p.numel(),), (1,)).copy_(torch.arange(p.numel(), device=p.device))
     steps = []
     for time_group in range((T + 3) // 4):

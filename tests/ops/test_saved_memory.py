@@ -5,6 +5,7 @@ import torch
 from op_tests.neurons import currents
 
 import spikeops.functional as SF
+from spikeops import reference
 
 OPS = {
     "lif": (lambda x: SF.lif(x, 0.9), 1),
@@ -30,21 +31,15 @@ def saved_bytes(function, *arguments):
     return sum(storages.values())
 
 
-@pytest.fixture
-def not_the_reference(backend):
-    if backend == "reference":
-        pytest.skip("the reference keeps what autograd wants")
-
-
 @pytest.mark.parametrize("name", OPS)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_at_most_one_tensor_of_the_size_of_x(device, draw, not_the_reference, name, layout):
+def test_at_most_one_tensor_of_the_size_of_x(device, draw, name, layout):
     function, tensors = OPS[name]
     x = currents(draw, 30, (2, 3, 8, 9), torch.float32, layout, device).requires_grad_()
     assert saved_bytes(function, x) == tensors * x.untyped_storage().nbytes()
 
 
-def test_parameters_are_all_that_is_saved_besides(device, draw, not_the_reference):
+def test_parameters_are_all_that_is_saved_besides(device, draw):
     x = currents(draw, 30, (100,), torch.float32, device=device).requires_grad_()
     decay, v_init = torch.tensor(0.9, device=device, requires_grad=True), torch.zeros(100, device=device, requires_grad=True)
     saved = saved_bytes(lambda x: SF.lif(x, decay, v_init=v_init), x)
@@ -53,7 +48,5 @@ def test_parameters_are_all_that_is_saved_besides(device, draw, not_the_referenc
 
 def test_the_hooks_see_what_is_saved(draw):
     """Otherwise the tests above would pass on nothing: the reference keeps several tensors of x's size."""
-    from spikeops import reference
-
     x = currents(draw, 30, (100,), torch.float32).requires_grad_()
     assert saved_bytes(lambda x: reference.tssl_bp(x), x) >= 4 * x.nbytes
