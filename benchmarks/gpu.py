@@ -76,7 +76,7 @@ class Proof:
         started = time.monotonic()
         try:
             status, detail = (SKIPPED, "no time left") if self.seconds_left < 5 else run()
-        except Exception as error:  # noqa: BLE001 (whatever happens in a step, the next one gets its chance)
+        except Exception as error:  # whatever happens in a step, the next one gets its chance
             status, detail = FAIL, f"{type(error).__name__}: {error}"
         result = Result(name, status, detail, time.monotonic() - started)
         self.results.append(result)
@@ -229,6 +229,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--minutes", type=float, default=8.0, help="time for everything; steps that do not fit are skipped")
     parser.add_argument("--out", type=Path, help="folder for the results (default: benchmarks/results)")
     options = parser.parse_args(arguments)
+    out = options.out.resolve() if options.out else None  # the steps run in another folder
     if reason := missing("torch"):
         sys.exit(f"make gpu: {reason}")
     import torch
@@ -254,10 +255,10 @@ def main(arguments=None) -> int:
     proof.step("training tests", lambda: (SKIPPED, missing(*needs_training)) if missing(*needs_training)
                else tests(proof, "training-tests", [root / "spiketrain"], 90))  # fmt: skip
     proof.release()
-    proof.step("benchmarks", lambda: benchmarks(proof, options.out))
+    proof.step("benchmarks", lambda: benchmarks(proof, out))
 
     table = Table("cuda").path
-    path = (options.out or table.parent) / f"{table.stem}-proof.md"
+    path = (out or table.parent) / f"{table.stem}-proof.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(report(facts, proof.results))
     print(f"{'step':34}{'result':9}{'seconds':>8}  detail")

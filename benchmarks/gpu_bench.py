@@ -89,7 +89,7 @@ class Run:
         """All modes and providers of one case."""
         need = TENSORS_AT_ONCE * case.T * case.N * case.dtype.itemsize
         if need > torch.cuda.get_device_properties(DEVICE).total_memory:
-            return self._leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")
+            return self.leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")
         bench = Bench(case, DEVICE)
         providers = [provider for provider in providers_of(case, DEVICE) if self._may_run(case, provider)]
         for mode in case.op.modes:
@@ -99,7 +99,7 @@ class Run:
                 try:
                     call = bench.call(provider, mode)
                 except LeftOut as reason:
-                    self._leave_out(where, str(reason))
+                    self.leave_out(where, str(reason))
                     continue
                 calls[provider] = call, call.seconds
                 if provider == COMPILED:
@@ -119,12 +119,12 @@ class Run:
         try:
             problem = training_step.Problem(DEVICE)
         except ImportError as error:
-            return self._leave_out((training_step.NAME, "all", "full", 0, 0, "float32"), f"the trainer cannot be imported: {error}")
+            return self.leave_out((training_step.NAME, "all", "full", 0, 0, "float32"), f"the trainer cannot be imported: {error}")
         steps = {}
         for provider in training_step.PROVIDERS:
             where = training_step.where(provider, problem)
             if reason := self._why_no_training_step(provider):
-                self._leave_out(where, reason)
+                self.leave_out(where, reason)
                 continue
             step = problem.step(provider)
 
@@ -156,10 +156,10 @@ class Run:
                 reason = disagreement(case, provider, DEVICE)
             self._disagreements[key] = reason
             if reason:
-                self._leave_out((case.op.name, provider, "all", case.T, case.N, case.dtype_name), reason)
+                self.leave_out((case.op.name, provider, "all", case.T, case.N, case.dtype_name), reason)
         return not self._disagreements[key]
 
-    def _leave_out(self, where, reason):
+    def leave_out(self, where, reason):
         print(f"  left out: {where[0]} by {where[1]}: {reason}", flush=True)
         self.table.add(*where, LEFT_OUT, reason, "")
 
@@ -224,6 +224,7 @@ def main(arguments=None) -> int:
             outcomes[provider] = read_junit(junit) if junit.exists() else {}
     run = Run(Gate(DEVICE, outcomes), options.ops.split(","))
     path = run.table.path if options.out is None else options.out / run.table.path.name
+    failures = 0
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
         # A compilation that finds its result of another day would not show what it costs.
@@ -233,10 +234,14 @@ def main(arguments=None) -> int:
         for number, case in enumerate(listed, 1):
             elapsed = time.monotonic() - started
             if elapsed > options.seconds:
-                run._leave_out(_everything(case), "no time left")
+                run.leave_out(_everything(case), "no time left")
                 continue
             print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {case.label}", flush=True)
-            run.measure(case)
+            try:
+                run.measure(case)
+            except Exception as error:  # the other cases are worth having
+                failures += 1
+                run.leave_out(_everything(case), f"failed: {type(error).__name__}: {error}")
             run.table.save(path)  # what is measured stays, even if this process is stopped
             gc.collect()
             torch.cuda.empty_cache()
@@ -244,7 +249,9 @@ def main(arguments=None) -> int:
     print(report.summary(run.table.rows))
     for written in (path, *report.write(path)):
         print(f"wrote {written}")
-    return 0
+    if failures:
+        print(f"{failures} of {len(listed)} cases failed", file=sys.stderr)
+    return int(failures > 0)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, Case, compile_is_worth_it
@@ -64,8 +65,19 @@ class Bench:
         """Builds the call and makes it once.
 
         Raises:
-            LeftOut: it cannot or should not be measured.
+            LeftOut: it cannot be measured here.
         """
+        try:
+            return self._call(provider, mode)
+        except torch.OutOfMemoryError:
+            raise LeftOut("out of device memory") from None
+        except Exception as error:
+            if provider != COMPILED:
+                raise
+            # It needs a C++ compiler or Triton, and has its own opinion of what it can compile.
+            raise LeftOut(f"torch.compile failed: {str(error).strip().splitlines()[0]}") from None
+
+    def _call(self, provider, mode):
         case = self.case
         need = case.op.minimum_bytes(mode, self.input.nbytes, self.output_bytes)
         if provider in CEILINGS:
@@ -99,6 +111,7 @@ class Bench:
         if provider == EAGER:
             return lambda x: op.eager(x, T)
         if provider == COMPILED:
+            _start_compiler(self.device)
             torch._dynamo.reset()
             return torch.compile(lambda x: op.eager(x, T), fullgraph=True, dynamic=False)
         if provider == PUBLISHED:
@@ -128,6 +141,12 @@ class Bench:
             source.clone()
 
         return copy if provider == COPY else clone
+
+
+@cache
+def _start_compiler(device):
+    """Pays what torch.compile costs once per process, lest the first op be charged with it."""
+    torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))
 
 
 def _in_mode(function, x, grad, mode):

@@ -6,7 +6,7 @@ import gate
 import pytest
 import torch
 import training_step
-from providers import EAGER, FUSED, PUBLISHED, time_last
+from providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, time_last
 from registry import OPS, Case
 
 CASES = [(op, provider) for op in OPS.values() for provider in (FUSED, EAGER, *([PUBLISHED] if op.published else []))]
@@ -51,3 +51,12 @@ def test_another_training_step_is_noticed(monkeypatch):
     pytest.importorskip("yaml")
     monkeypatch.setattr(training_step.published, "SURROGATE_WIDTH", 0.5)
     assert "differs" in training_step.disagreement.__wrapped__("cpu")
+
+
+def test_what_cannot_be_compiled_is_left_out(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no compiler found\nmore")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(LeftOut, match="torch.compile failed: no compiler found$"):
+        Bench(Case(OPS["lif"], 5, 10), "cpu").call(COMPILED, "full")
