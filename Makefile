@@ -20,7 +20,7 @@ test: $(VENV)/.spikeops build/testing/.built
 	$(VENV)/bin/pytest
 
 bench: $(VENV)/.spikeops
-	$(VENV)/bin/python -I benchmarks/run.py
+	$(VENV)/bin/pytest benchmarks
 
 gpu:
 	$(PYTHON) benchmarks/gpu.py
