@@ -16,13 +16,14 @@ from training_step import NAME as TRAINING_STEP
 
 _COLOURS = {
     EAGER: "#8da0cb", COMPILED: "#66c2a5", PUBLISHED: "#fc8d62",
-    FORWARD: "#a6cee3", FORWARD_GRAD: "#6baed6", BACKWARD: "#fdbf6f", FULL: "#1f5f8b",
+    FORWARD: "#a6cee3", BACKWARD: "#fdbf6f", FULL: "#1f5f8b",
 }  # fmt: skip
 _STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.edgecolor": "#888888", "xtick.color": "#444444", "ytick.color": "#444444", "axes.axisbelow": True,
 }  # fmt: skip
 _COLUMNS = 4
+_HIGHEST_SHARE = 1.25  # a noisy copy must not flatten the rest
 
 
 def save(figures: Figures, path: Path) -> list[Path]:
@@ -46,7 +47,8 @@ def _speedups(figures, provider, path):
 
 def _shares_of_copy(figures, provider, path):
     def panel(op, size):
-        return {mode: figures.speedup(op, provider, mode, size, COPY) for mode in figures.modes(op)}
+        modes = [mode for mode in figures.modes(op) if mode != FORWARD_GRAD]
+        return {mode: figures.speedup(op, provider, mode, size, COPY) for mode in modes}
 
     title = f"{provider}: share of the bandwidth of a plain copy, counting the fewest bytes an op can move"
     return _chart(figures, panel, title, "of copy", f"copy-{provider}", path, is_log=False)
@@ -74,8 +76,16 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
                 x = place + (i - (len(bars) - 1) / 2) * width
                 hatch = "///" if bar.is_noisy else None
                 handles[series] = axis.bar(x, bar.value, 0.92 * width, color=_COLOURS[series], hatch=hatch, edgecolor="white")
-                label = f"{bar.value:.0%}" if not is_log else f"{bar.value:.0f}" if bar.value >= 9.95 else f"{bar.value:.2g}"
-                axis.annotate(label, (x, bar.value), (0, 2), textcoords="offset points", ha="center", fontsize=6.5, color="#333333")
+                label = f"{100 * bar.value:.0f}" if not is_log else f"{bar.value:.0f}" if bar.value >= 9.95 else f"{bar.value:.2g}"
+                axis.annotate(
+                    label,
+                    (x, bar.value if is_log else min(bar.value, _HIGHEST_SHARE)),
+                    (0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=6.5,
+                    color="#333333",
+                )
         axis.set_title(op)
         labels = [str(size).replace(" ", "\n") if len(groups) > 5 else str(size) for size in groups]
         axis.set_xticks(range(len(groups)), labels, fontsize=7.5)
@@ -86,6 +96,7 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
             axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         else:
             axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+            axis.set_ylim(0, min(axis.get_ylim()[1], _HIGHEST_SHARE))
     for axis in axes[:, 0]:
         axis.set_ylabel(axis_label)
     for axis in list(axes.flat)[len(data) :]:
