@@ -25,7 +25,7 @@ def _version(package):
 @pytest.mark.parametrize("file", FILES)
 def test_interpreted(file):
     command = [
-        sys.executable, "-m", "pytest", str(FOLDER / file), "-q", "-x", "--tb=short", "-p", "no:cacheprovider",
+        sys.executable, "-I", "-m", "pytest", str(FOLDER / file), "-q", "-x", "--tb=short", "-p", "no:cacheprovider",
         "-W", "ignore::RuntimeWarning:triton.runtime",  # numpy's: TSSL-BP computes -1 / 0 and selects or clamps afterwards
     ]  # fmt: skip
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
