@@ -4,11 +4,11 @@
 >>> spikes, v = SF.lif(torch.rand(8, 32, 100), decay=0.5)
 """
 
-from spikeops._version import __version__
-
 from spikeops import surrogate
 from spikeops._backend import backend, set_backend
 from spikeops._library import backends
+from spikeops._version import __version__
+
 from spikeops import functional, nn  # isort: skip  (need the libraries loaded)
 
 __all__ = ["__version__", "backend", "backends", "functional", "nn", "set_backend", "surrogate"]

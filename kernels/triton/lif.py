@@ -9,7 +9,15 @@ from spikeops._dtypes import state_dtype
 from spikeops.functional._layout import empty_sequence, empty_step, like_sequence, like_step, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
-    RESET_SUBTRACT, RESET_TO, WEIGHTING_DECAY, block_of_neurons, divide, load_step, next_above, scalar, surrogate_derivative,
+    RESET_SUBTRACT,
+    RESET_TO,
+    WEIGHTING_DECAY,
+    block_of_neurons,
+    divide,
+    load_step,
+    next_above,
+    scalar,
+    surrogate_derivative,
 )  # fmt: skip
 
 

@@ -8,7 +8,13 @@ from spikeops._dtypes import state_dtype
 from spikeops.functional._layout import empty_sequence, like_sequence, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
-    block_of_neurons, divide, exp_bounded, next_above, scalar, synapse_backward_step, synapse_step,
+    block_of_neurons,
+    divide,
+    exp_bounded,
+    next_above,
+    scalar,
+    synapse_backward_step,
+    synapse_step,
 )  # fmt: skip
 
 STEPS_PER_WORD = tl.constexpr(32)

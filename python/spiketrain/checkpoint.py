@@ -49,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not FIELDS <= content.keys():
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= FIELDS:
         raise UserError(f"{path} is no spiketrain checkpoint of format {FORMAT}")
     return content
 

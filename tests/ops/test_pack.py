@@ -3,7 +3,7 @@
 import pytest
 import torch
 from op_tests.compare import assert_identical
-from op_tests.layouts import INPUTS, dense_copy, is_kept, lay_out, same_memory_order
+from op_tests.layouts import INPUTS, dense_copy, is_kept, same_memory_order
 from op_tests.neurons import DTYPES, SHAPES, STEPS, spike_trains
 from op_tests.pairwise import parametrize
 

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+
 from spiketrain import checkpoint
 from spiketrain.errors import UserError
 from spiketrain.files import remove_unfinished, write_atomically

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import yaml
+
 from spiketrain.cli import main
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from spiketrain import methods, presets
 from spiketrain.config import load_config, merge
 from spiketrain.errors import UserError

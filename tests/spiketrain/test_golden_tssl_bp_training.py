@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spiketrain import losses, methods
-from spiketrain.config import load_config
 
 import spikeops.functional as SF
+from spiketrain import losses, methods
+from spiketrain.config import load_config
 
 GOLDEN = Path(os.environ.get("SPIKEOPS_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 # The reference's own float32 rounding reaches 1e-6 of an array's largest magnitude in these files; 20 times that separates

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+
 from spiketrain import data
 from spiketrain.data.base import Batches, ImageSplit, crop_and_flip
 from spiketrain.errors import UserError

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from spiketrain import methods
 from spiketrain.errors import UserError
 from spiketrain.models.layers import RepeatInTime, SumPool2d, TimeSharedDropout

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from spiketrain import data
 from spiketrain.data import nmnist
 from spiketrain.errors import UserError

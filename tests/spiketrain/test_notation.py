@@ -1,6 +1,7 @@
 """The notation of networks."""
 
 import pytest
+
 from spiketrain.errors import UserError
 from spiketrain.models.notation import Conv, Linear, Pool, parse
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from spiketrain import methods, presets
 from spiketrain.config import load_config
 

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 import yaml
+
 from spiketrain import checkpoint
 from spiketrain.cli import EXIT_INTERRUPTED
 from spiketrain.errors import UserError

@@ -7,10 +7,10 @@ import hashlib
 import json
 
 import torch
-from op_tests.neurons import DTYPES
-from op_tests.op_calls import CALLS, Inputs, prepare
 
 import spikeops
+from op_tests.neurons import DTYPES
+from op_tests.op_calls import CALLS, Inputs, prepare
 
 # Enough work for three threads, and neither a whole number of vectors nor of tiles.
 SIZE = dict(T=17, shape=(2, 2049))

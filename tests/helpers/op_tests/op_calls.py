@@ -1,9 +1,9 @@
 """Calls of the ops themselves (torch.ops.spikeops), forward and backward, with each optional argument given and left out."""
 
 import torch
+
 from op_tests.layouts import lay_out
 from op_tests.neurons import currents, parameter, spike_trains, state_dtype
-
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
 from spikeops.surrogate import ATan
 
