@@ -11,13 +11,16 @@ pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
   $(shell find csrc kernels spikeops python -type f -not -path '*/__pycache__/*' -not -path 'spikeops/lib/*' -not -path '*.egg-info/*')
 
-.PHONY: demo test bench gpu wheel clean
+.PHONY: demo test lint bench gpu wheel clean
 
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
 test: $(VENV)/.spikeops build/testing/.built
 	$(VENV)/bin/pytest
+
+lint: $(VENV)/.spikeops
+	$(VENV)/bin/ruff check
 
 bench: $(VENV)/.spikeops
 	$(VENV)/bin/pytest benchmarks
