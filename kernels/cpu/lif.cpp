@@ -95,32 +95,14 @@ void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
   });
 }
 
-template <class S, Surrogate kind>
-inline void derivative_row(const S* __restrict u, S* __restrict derivative, int64_t n, S threshold, S scale, S peak) {
-  for (int64_t i = 0; i < n; ++i) derivative[i] = surrogate_derivative<kind>(u[i] - threshold, scale, peak);
-}
-
-template <class S>
-void derivative_row(int kind, const S* u, S* derivative, int64_t n, S threshold, S scale, S peak) {
-  switch (static_cast<Surrogate>(kind)) {
-    case Surrogate::atan: return derivative_row<S, Surrogate::atan>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::sigmoid: return derivative_row<S, Surrogate::sigmoid>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::exponential: return derivative_row<S, Surrogate::exponential>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::fast_sigmoid: return derivative_row<S, Surrogate::fast_sigmoid>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::triangle: return derivative_row<S, Surrogate::triangle>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::rectangle: return derivative_row<S, Surrogate::rectangle>(u, derivative, n, threshold, scale, peak);
-    case Surrogate::gaussian: return derivative_row<S, Surrogate::gaussian>(u, derivative, n, threshold, scale, peak);
-  }
-}
-
 // What the backward pass keeps of a tile: the membrane potential at all time steps, and a few rows.
 template <class S>
 struct BackwardTile {
   explicit BackwardTile(int64_t T, int64_t tile)
       : memory((T + 7) * tile), u(memory.data), v(u + T * tile), decay(v + tile), grad_v(decay + tile), grad_decay(grad_v + tile),
-        derivative(grad_decay + tile), grad_spike(derivative + tile), rate_weight(grad_spike + tile) {}
+        grad_u(grad_decay + tile), grad_spike(grad_u + tile), rate_weight(grad_spike + tile) {}
   Scratch<S> memory;
-  S *u, *v, *decay, *grad_v, *grad_decay, *derivative, *grad_spike, *rate_weight;
+  S *u, *v, *decay, *grad_v, *grad_decay, *grad_u, *grad_spike, *rate_weight;
 };
 
 // Gradient of the rate: turns grad_rate into the weight of each time step's spike, starting with the last, and into the
@@ -141,28 +123,46 @@ void start_rate_gradient(const LifBackward& a, const Inputs<Data>& in, BackwardT
   }
 }
 
-template <Reset reset, class Data, class S>
-inline void backward_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, const S* __restrict grad_spike,
-                         Data* __restrict grad_x, int64_t n) {
-  const S input_scale = p.input_scale, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
+// One step backward in time: the gradient of u, and that of the membrane potential before the step.
+template <Reset reset, Surrogate kind, class S>
+void backward_row(const LifParams<S>& p, S scale, S peak, const S* __restrict u, const S* __restrict grad_spike,
+                  const S* __restrict decay, S* __restrict grad_v, S* __restrict grad_u, int64_t n) {
+  const S threshold = p.threshold, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
   const bool detach_reset = p.detach_reset;
-  S* __restrict grad_v = tile.grad_v;
-  const S* __restrict decay = tile.decay;
-  S* __restrict derivative = tile.derivative;  // overwritten by the gradient of u, which the decay's gradient needs
   for (int64_t i = 0; i < n; ++i) {
-    const S grad_u = lif_grad_membrane<reset>(grad_spike[i], grad_v[i], u[i], u[i] >= fire_level, derivative[i], reset_amount,
-                                              v_reset, detach_reset);
-    grad_x[i] = from_state<Data>(input_scale * grad_u);
-    grad_v[i] = grad_u * decay[i];
-    derivative[i] = grad_u;
+    const S derivative = surrogate_derivative<kind>(u[i] - threshold, scale, peak);
+    const S g = lif_grad_membrane<reset>(grad_spike[i], grad_v[i], u[i], u[i] >= fire_level, derivative, reset_amount, v_reset,
+                                         detach_reset);
+    grad_u[i] = g;
+    grad_v[i] = g * decay[i];
   }
+}
+
+template <class S>
+using BackwardRow = void (*)(const LifParams<S>&, S, S, const S*, const S*, const S*, S*, S*, int64_t);
+
+template <Reset reset, class S>
+BackwardRow<S> backward_row_for(int surrogate) {
+  switch (static_cast<Surrogate>(surrogate)) {
+    case Surrogate::atan: return backward_row<reset, Surrogate::atan, S>;
+    case Surrogate::sigmoid: return backward_row<reset, Surrogate::sigmoid, S>;
+    case Surrogate::exponential: return backward_row<reset, Surrogate::exponential, S>;
+    case Surrogate::fast_sigmoid: return backward_row<reset, Surrogate::fast_sigmoid, S>;
+    case Surrogate::triangle: return backward_row<reset, Surrogate::triangle, S>;
+    case Surrogate::rectangle: return backward_row<reset, Surrogate::rectangle, S>;
+    default: return backward_row<reset, Surrogate::gaussian, S>;
+  }
+}
+
+template <class Data, class S>
+inline void scale_row(const S* __restrict grad_u, S input_scale, Data* __restrict grad_x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) grad_x[i] = from_state<Data>(input_scale * grad_u[i]);
 }
 
 // Adds grad_u * d u / d decay. `u` is that of the time step before, or null at the first.
 template <Reset reset, class S>
-inline void decay_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, int64_t n) {
+inline void decay_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, const S* __restrict grad_u, int64_t n) {
   const S v_rest = p.v_rest, v_reset = p.v_reset, reset_amount = p.reset_amount, fire_level = p.fire_level;
-  const S* __restrict grad_u = tile.derivative;
   const S* __restrict v_init = tile.v;
   S* __restrict grad_decay = tile.grad_decay;
   for (int64_t i = 0; i < n; ++i) {
@@ -178,6 +178,8 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
   const int64_t T = in.T, N = in.N;
   const S scale = S(a.surrogate_scale), peak = S(a.surrogate_peak);
   const bool weighted = a.grad_rate && static_cast<Weighting>(a.weighting) == Weighting::decay;
+  const BackwardRow<S> backward_row = backward_row_for<reset, S>(a.surrogate);
+  const bool scaled = in.p.input_scale != S(1);
   const int64_t stride = tile_for<S>(T + 7);
   BackwardTile<S> tile(T, stride);
   for_each_tile(begin, end, stride, [&](int64_t n0, int64_t n) {
@@ -204,9 +206,13 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
       if (a.grad_rate) grad_spike = tile.rate_weight;
       else if (a.grad_spikes) grad_spike = as_state(static_cast<const Data*>(a.grad_spikes) + t * N + n0, tile.grad_spike, n);
       const S* u = tile.u + t * stride;
-      derivative_row(a.surrogate, u, tile.derivative, n, in.p.threshold, scale, peak);
-      backward_row<reset>(in.p, tile, u, grad_spike, static_cast<Data*>(a.grad_x) + t * N + n0, n);
-      if (a.grad_decay) decay_row<reset>(in.p, tile, t ? u - stride : nullptr, n);
+      Data* grad_x = static_cast<Data*>(a.grad_x) + t * N + n0;
+      S* grad_u = tile.grad_u;
+      if constexpr (SameType<Data, S>::value)
+        if (!scaled) grad_u = grad_x;
+      backward_row(in.p, scale, peak, u, grad_spike, tile.decay, tile.grad_v, grad_u, n);
+      if (static_cast<void*>(grad_u) != grad_x) scale_row(grad_u, in.p.input_scale, grad_x, n);
+      if (a.grad_decay) decay_row<reset>(in.p, tile, t ? u - stride : nullptr, grad_u, n);
       if (weighted)
         for (int64_t i = 0; i < n; ++i) tile.rate_weight[i] *= tile.decay[i];
     }
