@@ -11,10 +11,6 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cstdint>
 #include <optional>
@@ -52,18 +48,6 @@ inline bool is_dense(const Dims& sizes, const Dims& strides, size_t from) {
   return true;
 }
 
-// Fresh memory of a large CPU tensor arrives page by page, which can take longer than the kernel: ask for huge pages.
-inline void expect_large_writes(const Tensor& x) {
-#if defined(__linux__)
-  constexpr int64_t kWorthIt = 4 << 20, kPage = 4096;
-  int64_t bytes;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_storage_size(x.get(), &bytes));
-  if (bytes < kWorthIt) return;
-  const auto begin = (reinterpret_cast<uintptr_t>(x.mutable_data_ptr()) + kPage - 1) / kPage * kPage;
-  madvise(reinterpret_cast<void*>(begin), size_t(bytes - kPage), MADV_HUGEPAGE);  // advice: a refusal does no harm
-#endif
-}
-
 inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Dims& strides, ScalarType dtype) {
   int32_t device_type, device_index;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(device_of.get(), &device_type));
@@ -72,9 +56,7 @@ inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Di
   AtenTensorHandle handle;
   TORCH_ERROR_CODE_CHECK(
       aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code, device_type, device_index, &handle));
-  Tensor fresh(handle);
-  if (fresh.is_cpu()) expect_large_writes(fresh);
-  return fresh;
+  return Tensor(handle);
 }
 
 // An absent output.
