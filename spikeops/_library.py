@@ -60,7 +60,8 @@ def triton_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
-def _triton_reason() -> str:
+def triton_reason() -> str:
+    """Why Triton kernels cannot be used; empty where they can."""
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed: pip install triton"
     if triton_interpreted() or torch.cuda.is_available():
@@ -75,9 +76,6 @@ _cuda, _cuda_reason = _load_cuda()
 def cuda_reason() -> str:
     """Why the native CUDA kernels cannot be used; empty where they can."""
     return _cuda_reason
-
-
-triton_reason = _triton_reason
 
 
 def backends() -> dict[str, dict]:
@@ -101,7 +99,8 @@ def backends() -> dict[str, dict]:
         cuda |= _cuda
     cuda["devices"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
-    triton = {"available": not _triton_reason(), "reason": _triton_reason(), "interpreted": triton_interpreted()}
+    no_triton = triton_reason()
+    triton = {"available": not no_triton, "reason": no_triton, "interpreted": triton_interpreted()}
     if importlib.util.find_spec("triton") is not None:
         from importlib.metadata import PackageNotFoundError, version
 
