@@ -5,11 +5,12 @@ Same signatures as :mod:`spikeops.functional`, no argument checks, slow. ``spike
 
 from spikeops.reference.count import pack_spikes, spike_count, unpack_spikes
 from spikeops.reference.encode import latency_encode, poisson_encode, poisson_encode_from_seed
+from spikeops.reference.feedback import feedback_step_, ternary_step_
 from spikeops.reference.lif import lif, lif_rate
 from spikeops.reference.synapse import synaptic_filter
 from spikeops.reference.tssl_bp import tssl_bp
 
 __all__ = [
-    "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_count",
-    "synaptic_filter", "tssl_bp", "unpack_spikes",
+    "feedback_step_", "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "poisson_encode_from_seed",
+    "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

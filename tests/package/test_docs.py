@@ -38,7 +38,7 @@ def test_functions_are_documented(name):
     for section in ("Args:", "Returns:", "Raises:", "Example:", ">>> "):
         assert section in text, f"{name} has no {section}"
     for parameter in inspect.signature(getattr(SF, name)).parameters:
-        assert f"{parameter}: " in text or "as in :func:`lif`" in text, f"{name} does not document {parameter}"
+        assert f"{parameter}: " in text or "as in :func:`" in text, f"{name} does not document {parameter}"
 
 
 @pytest.mark.parametrize("name", snn.__all__)
