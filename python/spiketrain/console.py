@@ -37,6 +37,9 @@ class Console:
             f"{100 * metrics['test_accuracy']:9.2f} % {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
             f"{metrics['test_seconds']:8.1f}{'  best' if is_best else ''}"
         )
+        for name in (key.removeprefix("loss_") for key in metrics if key.startswith("loss_")):
+            error = metrics.get(f"error_{name}")
+            self.say(f"{name:>20s}: loss {metrics[f'loss_{name}']:.5g}{'' if error is None else f', error {100 * error:.2f} %'}")
 
     def track(self, batches: Iterable[Item], total: int, title: str, note: Callable[[], str]) -> Iterator[Item]:
         """The batches, with a progress bar that shows ``note()`` a few times a second."""

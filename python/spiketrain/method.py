@@ -6,7 +6,7 @@ import abc
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -19,11 +19,24 @@ from spiketrain.models.network import SpikingNetwork
 
 
 @dataclass
+class LayerResult:
+    """What a layer that learns from a loss of its own reports of one step (0-d, detached): the loss, and how many samples its
+    own classifier got right, where it has one."""
+
+    loss: Tensor
+    correct: Tensor | None = None
+
+
+@dataclass
 class StepResult:
-    """What one training step reports: the loss it minimised, and how many samples it got right (both 0-d, detached)."""
+    """What one training step reports: the loss it minimised, and how many samples it got right (both 0-d, detached).
+
+    Methods with local losses also report every layer, by name.
+    """
 
     loss: Tensor
     correct: Tensor
+    layers: dict[str, LayerResult] = field(default_factory=dict)
 
 
 class Method(abc.ABC):

@@ -91,9 +91,10 @@ class RunDirectory:
         self.write_metrics(content["history"])
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
-        """metrics.csv: one row per epoch."""
+        """metrics.csv: one row per epoch. Methods with local losses add columns for every layer."""
         table = io.StringIO()
-        writer = csv.DictWriter(table, METRICS, lineterminator="\n")
+        of_layers = [name for name in (history[0] if history else ()) if name not in METRICS]
+        writer = csv.DictWriter(table, [*METRICS, *of_layers], lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         with self._writing():

@@ -15,7 +15,7 @@ from spiketrain.config import Config
 from spiketrain.console import Console
 from spiketrain.data.base import Batches, Dataset
 from spiketrain.errors import UserError
-from spiketrain.method import Method, StepResult
+from spiketrain.method import LayerResult, Method, StepResult
 from spiketrain.rundir import RunDirectory
 
 
@@ -132,7 +132,7 @@ class Trainer:
         size, count = self.config.trainer.batch_size, len(self.dataset.train)
         for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, totals.note):
             totals.add(self.method.training_step(inputs, labels, batch_size=min(size, count - totals.steps * size)))
-        distributed.add_up([totals.loss, totals.correct])
+        distributed.add_up(totals.tensors())
         self.step += totals.steps
         mean_loss = totals.mean_loss()
         if not math.isfinite(mean_loss):
@@ -149,6 +149,7 @@ class Trainer:
             "learning_rate": learning_rate,
             "train_seconds": round(trained - started, 3),
             "test_seconds": round(time.perf_counter() - trained, 3),
+            **totals.of_layers(count),
         }
 
     def _part_from_other_processes(self) -> None:
@@ -179,12 +180,32 @@ class _Totals:
     def __init__(self, device: torch.device) -> None:
         self.loss = torch.zeros((), device=device)
         self.correct = torch.zeros((), device=device)
+        self.layers: dict[str, LayerResult] = {}
         self.steps = 0
 
     def add(self, result: StepResult) -> None:
         self.loss += result.loss
         self.correct += result.correct
+        for name, layer in result.layers.items():
+            total = self.layers.setdefault(name, LayerResult(torch.zeros_like(layer.loss)))
+            total.loss += layer.loss
+            if layer.correct is not None:
+                total.correct = layer.correct if total.correct is None else total.correct + layer.correct
         self.steps += 1
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that several processes have to add up."""
+        of_layers = [t for layer in self.layers.values() for t in (layer.loss, layer.correct) if t is not None]
+        return [self.loss, self.correct, *of_layers]
+
+    def of_layers(self, samples: int) -> dict[str, float]:
+        """``loss_<layer>`` (mean over the steps) and ``error_<layer>`` (share of the samples), as far as reported."""
+        metrics = {}
+        for name, layer in self.layers.items():
+            metrics[f"loss_{name}"] = layer.loss.item() / self.steps
+            if layer.correct is not None:
+                metrics[f"error_{name}"] = 1 - layer.correct.item() / samples
+        return metrics
 
     def mean_loss(self) -> float:
         return self.loss.item() / max(self.steps, 1)
