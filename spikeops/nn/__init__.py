@@ -1,7 +1,8 @@
 """Modules over :mod:`spikeops.functional`. They hold parameters and options, never a hidden state: the membrane potential goes
 in and out as an argument."""
 
+from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.neurons import IF, LIF, TSSLBP, ParametricLIF, SynapticFilter
 from spikeops.nn.time import TimeDistributed
 
-__all__ = ["IF", "LIF", "TSSLBP", "ParametricLIF", "SynapticFilter", "TimeDistributed"]
+__all__ = ["IF", "LIF", "TSSLBP", "ClassifierPool2d", "ParametricLIF", "SynapticFilter", "TimeDistributed"]
