@@ -22,12 +22,12 @@ class DataConfig:
     """Which data set, and how its samples are fed.
 
     Args:
-        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder or nmnist
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist or cifar10_dvs
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
-        augment: random crop out of a 4-pixel zero border and random horizontal flip of training images
-        image_size: side to which the images of an imagefolder are resized, in pixels
-        bin_ms: width of a time step for event data, in milliseconds
+        augment: random crop out of a 4-pixel zero border, and random horizontal flip of training images (not of events)
+        image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
+        bin_ms: width of a time step of nmnist, in milliseconds
     """
 
     name: str = "digits"
@@ -43,19 +43,22 @@ class NetworkConfig:
     """The network, in the notation of the papers.
 
     Args:
-        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs
-        padding: zero padding of the convolutions, one number for all or a list with one for each
+        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; s: stride 2
+        feedback: from the last layer of neurons back to the first, for ide and spide: 64C5, 96C3u (upsampling by 2) or 400; empty: none
+        padding: zero padding of the convolutions, one number for all or a list with one for each, that of the feedback last
         conv_weight_scale: factor on the initial convolution weights
         linear_weight_scale: factor on the initial weights of fully connected layers
-        dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer
+        dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer; for ide and spide also
+            a list, for what leads to each layer of neurons in their order, then the feedback
         time_steps: number of simulated time steps T
     """
 
     layers: str = "10"
+    feedback: str = ""
     padding: int | list[int] = 0
     conv_weight_scale: float = 1.0
     linear_weight_scale: float = 1.0
-    dropout: float = 0.0
+    dropout: float | list[float] = 0.0
     time_steps: int = 5
 
 
@@ -75,6 +78,7 @@ class OptimizerConfig:
         schedule: learning rate over the epochs: constant, cosine to zero, or multiplied by gamma at each milestone
         milestones: epochs at which the multistep schedule lowers the learning rate
         gamma: factor of the multistep schedule
+        warmup_steps: training steps over which the learning rate rises linearly to that of the schedule; 0 for none
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -88,6 +92,7 @@ class OptimizerConfig:
     schedule: Literal["constant", "cosine", "multistep"] = "constant"
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
+    warmup_steps: int = 0
 
 
 @dataclass
@@ -270,6 +275,7 @@ def _check(config: Config) -> None:
         "optimizer.lr": config.optimizer.lr,
         "optimizer.clip_norm": config.optimizer.clip_norm,
         "optimizer.weight_clamp": config.optimizer.weight_clamp,
+        "optimizer.warmup_steps": config.optimizer.warmup_steps,
     }
     for name, value in positive.items():
         if not value > 0:
@@ -277,5 +283,6 @@ def _check(config: Config) -> None:
     for name, value in not_negative.items():
         if not value >= 0:
             raise UserError(f"field {name}: expected 0 or more, got {value}")
-    if not 0 <= config.network.dropout < 1:
-        raise UserError(f"field network.dropout: expected a probability in [0, 1), got {config.network.dropout}")
+    dropout = config.network.dropout
+    if not all(0 <= p < 1 for p in (dropout if isinstance(dropout, list) else [dropout])):
+        raise UserError(f"field network.dropout: expected a probability in [0, 1), or a list of them, got {dropout}")

@@ -20,7 +20,9 @@ READERS = {
     "svhn": "svhn",
     "imagefolder": "imagefolder",
     "nmnist": "nmnist",
+    "cifar10_dvs": "cifar10_dvs",
 }
+EVENT_DATA = ("nmnist", "cifar10_dvs")  # a sample is a movie of spikes or frames, not an image
 
 
 def load(config: Config) -> Dataset:

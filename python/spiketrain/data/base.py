@@ -71,14 +71,14 @@ class ImageSplit(Split):
         return part
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, border: int = 4) -> Tensor:
-    """Each image (N, C, H, W) cropped at a random place out of a zero border and flipped left to right with probability 1/2."""
+def crop_and_flip(images: Tensor, generator: torch.Generator, border: int = 4, flip: bool = True) -> Tensor:
+    """Each image (N, C, H, W) cropped at a random place out of a zero border and, with `flip`, mirrored with probability 1/2."""
     n, _, height, width = images.shape
     offset = torch.randint(0, 2 * border + 1, (2, n), generator=generator)
-    flip = torch.randint(0, 2, (n, 1), generator=generator).bool()
+    mirrored = torch.randint(0, 2, (n, 1), generator=generator).bool() & flip
     rows = offset[0].view(n, 1) + torch.arange(height)
     columns = torch.arange(width).expand(n, width)
-    columns = offset[1].view(n, 1) + torch.where(flip, width - 1 - columns, columns)
+    columns = offset[1].view(n, 1) + torch.where(mirrored, width - 1 - columns, columns)
     padded = torch.nn.functional.pad(images, (border,) * 4).permute(0, 2, 3, 1)
     device = images.device
     sample = torch.arange(n, device=device).view(n, 1, 1)

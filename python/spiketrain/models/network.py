@@ -48,6 +48,10 @@ class SpikingNetwork(nn.Module):
         static_gain: Tensor,
     ) -> None:
         super().__init__()
+        if config.feedback:
+            raise UserError(f"network.feedback: only the networks of ide and spide have one, got {config.feedback}")
+        if isinstance(config.dropout, list):
+            raise UserError(f"network.dropout: expected one number, got {config.dropout}; a list is for ide and spide")
         self.input_filter = input_filter
         self.register_buffer("static_gain", static_gain, persistent=False)
         self.stages = nn.ModuleDict()
@@ -69,7 +73,7 @@ class SpikingNetwork(nn.Module):
                     add("neuron", neuron(names["neuron"]))
             if config.dropout and following is not None and not isinstance(following, Pool):
                 add("dropout", TimeSharedDropout(config.dropout))
-            shape = _output_shape(layer, shape, config.layers)
+            shape = output_shape(layer, shape, config.layers)
         # Convolutions and pooling over many small images run faster with channels last, on the CPU and on the GPU.
         self.to(memory_format=torch.channels_last)
 
@@ -95,7 +99,7 @@ class SpikingNetwork(nn.Module):
 def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig) -> nn.Module:
     """A layer without bias: PyTorch's initial weights for convolutions, He's for fully connected layers, both scaled."""
     if isinstance(layer, Conv):
-        module = nn.Conv2d(input_shape[0], layer.channels, layer.kernel, padding=layer.padding, bias=False)
+        module = nn.Conv2d(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
         scale = config.conv_weight_scale
     else:
         module = FullyConnected(math.prod(input_shape), layer.units, bias=False)
@@ -106,11 +110,16 @@ def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig) ->
     return module
 
 
-def _output_shape(layer: Layer, shape: Shape, notation: str) -> Shape:
+def output_shape(layer: Layer, shape: Shape, notation: str) -> Shape:
+    """What `layer` of the network `notation` makes of a sample of `shape`.
+
+    Raises:
+        UserError: nothing is left of it.
+    """
     if isinstance(layer, Linear):
         return (layer.units,)
     if isinstance(layer, Conv):
-        height, width = (side + 2 * layer.padding - layer.kernel + 1 for side in shape[1:])
+        height, width = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in shape[1:])
         shape = (layer.channels, height, width)
     else:
         shape = (shape[0], *(side // layer.size for side in shape[1:]))

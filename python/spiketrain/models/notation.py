@@ -15,6 +15,16 @@ class Conv:
     channels: int
     kernel: int
     padding: int = 0
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class UpConv:
+    """`channels` maps of kernel x kernel transposed convolution with stride 2, which doubles height and width."""
+
+    channels: int
+    kernel: int
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,10 +42,11 @@ class Linear:
 
 
 Layer = Conv | Pool | Linear
+FeedbackLayer = Conv | UpConv | Linear
 
 
 def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
-    """The layers of a network: ``15C5`` is a convolution, ``P2`` pooling, a plain number a fully connected layer.
+    """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected.
 
     `padding` is one number for all convolutions or a list with one for each.
 
@@ -43,9 +54,40 @@ def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
         UserError: a part that is none of these, a padding list of the wrong length, or an order that cannot be.
 
     >>> parse("4C3-P2-10", padding=1)
-    [Conv(channels=4, kernel=3, padding=1), Pool(size=2), Linear(units=10)]
+    [Conv(channels=4, kernel=3, padding=1, stride=1), Pool(size=2), Linear(units=10)]
     """
-    parsed: list[Layer] = []
+    return _parse_layers(layers, _paddings(layers, padding))
+
+
+def parse_ring(layers: str, feedback: str, padding: int | list[int] = 0) -> tuple[list[Layer], FeedbackLayer | None]:
+    """The layers of a network, and the one that leads from its last layer of neurons back to the first.
+
+    `feedback` is a convolution ``64C5``, a transposed one ``64C3u``, a fully connected layer ``400``, or empty for none;
+    its padding is the last of a list.
+
+    Raises:
+        UserError: as `parse`, and a feedback that cannot be read.
+
+    >>> parse_ring("4C3s-4C3s-10", "4C3u", padding=1)[1]
+    UpConv(channels=4, kernel=3, padding=1)
+    """
+    paddings = _paddings(f"{layers} and {feedback}" if feedback else layers, padding)
+    if not feedback:
+        return _parse_layers(layers, paddings), None
+    if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)(u?)", feedback):
+        kind = UpConv if match[3] else Conv
+        back: FeedbackLayer = kind(int(match[1]), int(match[2]), paddings.pop())
+    elif re.fullmatch(r"[1-9]\d*", feedback):
+        back = Linear(int(feedback))
+    else:
+        raise UserError(
+            f"network.feedback: cannot read '{feedback}'. Expected 64C5 (convolution), 96C3u (transposed, doubles the sides) or 400 (units)"
+        )
+    return _parse_layers(layers, paddings), back
+
+
+def _paddings(layers: str, padding: int | list[int]) -> list[int]:
+    """One padding for each convolution in the text."""
     convolutions = len(re.findall(r"\d+C\d+", layers))
     paddings = list(padding) if isinstance(padding, list) else [padding] * convolutions
     if len(paddings) != convolutions:
@@ -54,16 +96,21 @@ def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
         )
     if any(p < 0 for p in paddings):
         raise UserError(f"network.padding: expected 0 or more, got {padding}")
+    return paddings
+
+
+def _parse_layers(layers: str, paddings: list[int]) -> list[Layer]:
+    parsed: list[Layer] = []
     for part in layers.split("-"):
-        if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)", part):
-            parsed.append(Conv(int(match[1]), int(match[2]), paddings.pop(0)))
+        if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)(s?)", part):
+            parsed.append(Conv(int(match[1]), int(match[2]), paddings.pop(0), stride=2 if match[3] else 1))
         elif match := re.fullmatch(r"P([1-9]\d*)", part):
             parsed.append(Pool(int(match[1])))
         elif match := re.fullmatch(r"[1-9]\d*", part):
             parsed.append(Linear(int(part)))
         else:
             raise UserError(
-                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution), P2 (pooling), 300 (units)"
+                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution; 15C5s: stride 2), P2 (pooling), 300 (units)"
             )
         if len(parsed) > 1 and isinstance(parsed[-2], Linear) and not isinstance(parsed[-1], Linear):
             raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")

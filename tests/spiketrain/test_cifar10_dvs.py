@@ -1,0 +1,141 @@
+"""CIFAR10-DVS, read from .aedat files that the tests write in the true format."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from spiketrain import data
+from spiketrain.data import cifar10_dvs
+from spiketrain.errors import UserError
+
+HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n#  Timestamps tick is 1 us\r\n"
+
+
+def write_events(path, events, header=HEADER):
+    """events: (x, y, polarity bit, microseconds)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    words = (struct.pack(">II", y << 8 | x << 1 | polarity, time) for x, y, polarity, time in events)
+    path.write_bytes(header + b"".join(words))
+
+
+def write_dvs(root, numbers=(0, 3, 900), events=330):
+    """A data set with a few files of each class."""
+    rng = np.random.default_rng(0)
+    for label in cifar10_dvs.CLASSES:
+        for number in numbers:
+            places = zip(*rng.integers(0, 128, (2, events)).tolist(), rng.integers(0, 2, events).tolist(), range(events))
+            write_events(root / "CIFAR10-DVS" / label / f"cifar10_{label}_{number}.aedat", places)
+    return root
+
+
+@pytest.fixture
+def load(tiny):
+    def build(root, time_steps=30, side=48, augment=False):
+        section = {"name": "cifar10_dvs", "root": str(root), "image_size": side, "augment": augment}
+        return data.load(tiny(data=section, network={"time_steps": time_steps}, trainer={"limit_train": 0, "limit_test": 0}))
+
+    return build
+
+
+@pytest.mark.parametrize("header", [HEADER, b""])
+def test_events_are_read_as_written(tmp_path, header):
+    write_events(tmp_path / "a.aedat", [(0, 127, 1, 5), (127, 0, 0, 6), (35, 36, 1, 2**32 - 1)], header)
+    column, row, channel = cifar10_dvs.read_events(tmp_path / "a.aedat")
+    assert (column.tolist(), row.tolist(), channel.tolist()) == ([127, 0, 92], [127, 0, 36], [0, 1, 0])
+
+
+def test_frames_hold_equal_numbers_of_events_and_the_last_the_rest(tmp_path):
+    write_events(tmp_path / "a.aedat", [(i % 128, 3, 0, i) for i in range(30 * 4 + 7)])
+    counts = cifar10_dvs.count_events(tmp_path / "a.aedat")
+    assert counts.shape == (30, 2, 128, 128)
+    assert counts.sum((1, 2, 3)).tolist() == [4] * 29 + [11]
+    assert counts[0, 1, 3].nonzero()[0].tolist() == [124, 125, 126, 127]  # columns run against x
+    write_events(tmp_path / "b.aedat", [(1, 2, 1, 0)] * 29)
+    counts = cifar10_dvs.count_events(tmp_path / "b.aedat")
+    assert counts.sum((1, 2, 3)).tolist() == [0] * 29 + [29] and counts[29, 0, 2, 126] == 29
+
+
+def test_picture_keeps_the_published_byte_arithmetic():
+    counts = np.zeros((2, 128, 128), np.int64)
+    counts[:, :64, :64] = 1
+    counts[:, 64:, :64] = 2
+    counts[0, :64, 64:] = 1  # channel 0 without channel 1, its weight: lost
+    counts[1, 64:, 64:] = 256  # 256 * 255 wraps to 0
+    small = cifar10_dvs.picture(counts, 16)
+    assert small.shape == (2, 16, 16) and small.dtype == np.uint8
+    # Away from the borders of the quarters, which the resizing blurs. Pillow rounds when it weights and again when it divides.
+    centres = np.stack([small[:, i, j] for i, j in ((3, 3), (12, 3), (3, 12), (12, 12))])
+    np.testing.assert_allclose(centres, [[255, 255], [254, 254], [0, 0], [0, 0]], atol=1)
+
+
+def test_split_shapes_and_values(tmp_path, load):
+    dataset = load(write_dvs(tmp_path), time_steps=5, side=24)
+    assert (len(dataset.train), len(dataset.test), dataset.input_shape, dataset.classes) == (20, 10, (2, 24, 24), 10)
+    assert dataset.train.labels.tolist() == [i // 2 for i in range(20)] and dataset.test.labels.tolist() == list(range(10))
+    index = torch.tensor([7, 0])
+    batch = dataset.train.batch(index)
+    assert batch.shape == (5, 2, 2, 24, 24) and batch.dtype is torch.float32
+    path = tmp_path / "CIFAR10-DVS" / "cat" / "cifar10_cat_3.aedat"
+    expected = np.stack([cifar10_dvs.picture(counts, 24) for counts in cifar10_dvs.count_events(path)[:5]])
+    assert torch.equal(batch[:, 0] * 255, torch.from_numpy(expected).float())
+    assert expected.any()
+    assert torch.equal(dataset.train.select(index).batch(torch.arange(2)), batch)
+
+
+def test_crop_is_shared_by_the_frames_and_never_flips(tmp_path, load):
+    split = load(write_dvs(tmp_path), side=24, augment=True).train
+    split.frames = torch.arange(1, 25, dtype=torch.uint8).expand(20, 30, 2, 24, 24).contiguous()  # the column, from 1 on
+    batch = split.batch(torch.arange(20), torch.Generator().manual_seed(0))
+    assert (batch == batch[:1]).all()
+    rows = (batch[0, :, 0, 12] * 255).round().long()
+    shifts = set()
+    for row in rows:
+        inside = row > 0
+        shift = (row - torch.arange(1, 25))[inside]
+        assert (shift == shift[0]).all()  # rising columns: shifted, not mirrored
+        shifts.add(shift[0].item())
+    assert len(shifts) > 3 and max(map(abs, shifts)) <= 4
+    assert torch.equal(split.batch(torch.arange(3)), split.batch(torch.arange(3)))
+
+
+def test_frames_are_cached(tmp_path, load, monkeypatch):
+    write_dvs(tmp_path, numbers=(0, 900))
+    before = load(tmp_path).test.batch(torch.arange(10))
+    with monkeypatch.context() as patch:
+        patch.setattr(cifar10_dvs, "count_events", None)
+        assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
+    for cached in (tmp_path / "cache").rglob("*.npy"):
+        cached.write_bytes(cached.read_bytes()[:-50])
+    assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (HEADER, "0 bytes"),
+        (HEADER + b"1234567", "7 bytes"),
+        (b"", "0 bytes"),
+        (b"#!AER-DAT3.1\r\n" + b"12345678", "AER-DAT3.1"),
+    ],
+)
+def test_damaged_file(tmp_path, load, content, words):
+    write_dvs(tmp_path, numbers=(0, 900))
+    (tmp_path / "CIFAR10-DVS" / "frog" / "cifar10_frog_900.aedat").write_bytes(content)
+    with pytest.raises(UserError, match=f"cifar10_frog_900.aedat.*{words}"):
+        load(tmp_path)
+
+
+def test_missing_files_and_too_many_steps_are_named(tmp_path, load):
+    with pytest.raises(UserError, match="no folder .*airplane"):
+        load(tmp_path)
+    write_dvs(tmp_path, numbers=(0,))
+    with pytest.raises(UserError, match="for testing"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="time_steps.*30 frames, got 31"):
+        load(tmp_path, time_steps=31)
+    for path in (tmp_path / "CIFAR10-DVS" / "horse").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="cifar10_horse_0.aedat"):
+        load(tmp_path)
