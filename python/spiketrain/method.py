@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from spiketrain import distributed
 from spiketrain.config import Config, OptimizerConfig
 from spiketrain.errors import UserError
-from spiketrain.models.network import SpikingNetwork
 
 
 @dataclass
@@ -77,6 +76,10 @@ class Method(abc.ABC):
     def start_epoch(self, epoch: int) -> float:
         """Prepare epoch `epoch` (from 1 on) and return its learning rate."""
 
+    def finish_epoch(self) -> dict[str, float]:
+        """What the method measured in the training steps of the epoch: more columns of metrics.csv. Called before testing."""
+        return {}
+
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -87,8 +90,11 @@ class Method(abc.ABC):
 class GradientMethod(Method):
     """A method that gets its gradients from one backward pass over a batch and updates all weights with one optimiser.
 
-    A subclass builds a `SpikingNetwork` in `build` and defines `loss`.
+    A subclass builds its network in `build` and defines `loss`. With a `loss_scale` other than 1, the gradient is that of
+    the scaled loss and the learning rate is divided by the scale.
     """
+
+    loss_scale = 1.0
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
         self.config = config
@@ -99,31 +105,37 @@ class GradientMethod(Method):
         if outputs < classes:
             raise UserError(f"network.layers: {config.network.layers} has {outputs} outputs, the data set has {classes} classes")
         self.optimizer = make_optimizer(self.network, config.optimizer)
+        self.rate = config.optimizer.lr  # learning rate of this epoch
+        self.steps = 0  # training steps since the run began
 
     @abc.abstractmethod
-    def build(self, config: Config, input_shape: tuple[int, int, int]) -> SpikingNetwork:
-        """The network, which maps a batch of inputs to outputs (T, N, classes)."""
+    def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
+        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden."""
 
     @abc.abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         """The loss to minimise, 0-d. Parts of a batch in several processes must add up to the loss of the whole batch."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The network's outputs (T, N, classes) in float32 or float64."""
+        """The network's outputs in float32 or float64."""
         bfloat16 = self.config.trainer.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext():
             outputs = self.network(inputs)
         return outputs.float() if outputs.dtype is torch.bfloat16 else outputs
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Scores of the classes (N, classes) from the network's outputs."""
+        return outputs.sum(0)
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         self.network.train()
         outputs = self.forward(inputs)
         loss = self.loss(outputs, labels, batch_size)
         self.optimizer.zero_grad()
-        loss.backward()
+        (loss * self.loss_scale).backward()
         self.update_weights()
         with torch.no_grad():
-            correct = (outputs.sum(0).argmax(1) == labels).sum()
+            correct = (self.logits(outputs).argmax(1) == labels).sum()
         return StepResult(loss.detach(), correct)
 
     def update_weights(self) -> None:
@@ -133,6 +145,9 @@ class GradientMethod(Method):
         distributed.add_up(p.grad for p in parameters)
         if options.clip_norm:
             nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * warm_up(options, self.steps) / self.loss_scale
         self.optimizer.step()
         if options.weight_clamp:
             with torch.no_grad():
@@ -142,7 +157,7 @@ class GradientMethod(Method):
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
-        return self.forward(inputs).sum(0)
+        return self.logits(self.forward(inputs))
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
         """``what(module, input, output)`` of each layer of neurons in one forward pass without learning, by name."""
@@ -160,17 +175,16 @@ class GradientMethod(Method):
         return recorded
 
     def start_epoch(self, epoch: int) -> float:
-        rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+        self.rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)
+        return self.rate
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
 
 
 def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.Optimizer:
@@ -190,3 +204,8 @@ def learning_rate(options: OptimizerConfig, epoch: int, epochs: int) -> float:
     if options.schedule == "cosine":
         return options.lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
     return options.lr
+
+
+def warm_up(options: OptimizerConfig, step: int) -> float:
+    """Factor on the learning rate in a training step (from 1 on): a linear rise to 1 over the first `warmup_steps`."""
+    return min(1.0, step / options.warmup_steps) if options.warmup_steps else 1.0

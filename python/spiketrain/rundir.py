@@ -1,4 +1,4 @@
-"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, curve.png, raster.png."""
+"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, curve.png, raster.png, rates.png."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ class RunDirectory:
         self.write_metrics(content["history"])
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
-        """metrics.csv: one row per epoch. Methods with local losses add columns for every layer."""
+        """metrics.csv: one row per epoch; what the method measured comes after the columns that all methods have."""
         table = io.StringIO()
-        of_layers = [name for name in (history[0] if history else ()) if name not in METRICS]
-        writer = csv.DictWriter(table, [*METRICS, *of_layers], lineterminator="\n")
+        columns = dict.fromkeys(METRICS) | dict.fromkeys(name for row in history for name in row)
+        writer = csv.DictWriter(table, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
         with self._writing():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -107,11 +108,15 @@ class Trainer:
         return max(self.history, key=lambda metrics: metrics["test_accuracy"])
 
     def test_accuracy(self) -> float:
-        """Share of the test samples that the network gets right."""
+        """Share of the test samples that the network gets right.
+
+        A method that draws random numbers in testing draws the same ones each time, and none of those for training.
+        """
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
-            if len(labels):
-                correct += (self.method.scores(inputs).argmax(1) == labels).sum()
+        with fixed_random_numbers(self.config.seed, self.device):
+            for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
+                if len(labels):
+                    correct += (self.method.scores(inputs).argmax(1) == labels).sum()
         distributed.add_up([correct])
         return correct.item() / len(self.dataset.test)
 
@@ -139,6 +144,7 @@ class Trainer:
             raise UserError(
                 f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr"
             )
+        measured = self.method.finish_epoch()
         trained = time.perf_counter()
         accuracy = self.test_accuracy()
         return {
@@ -150,6 +156,7 @@ class Trainer:
             "train_seconds": round(trained - started, 3),
             "test_seconds": round(time.perf_counter() - trained, 3),
             **totals.of_layers(count),
+            **measured,
         }
 
     def _part_from_other_processes(self) -> None:
@@ -234,6 +241,14 @@ def pick_device(name: str) -> torch.device:
             raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
         torch.cuda.set_device(device)
     return device
+
+
+@contextlib.contextmanager
+def fixed_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, PyTorch's random numbers begin anew from `seed`; afterwards they go on as if nothing had been drawn."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def load_data(config: Config, device: torch.device) -> Dataset:
