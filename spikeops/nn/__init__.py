@@ -2,7 +2,10 @@
 in and out as an argument."""
 
 from spikeops.nn.classifier_pool import ClassifierPool2d
+from spikeops.nn.local import LocalBlock, LocalClassifier
 from spikeops.nn.neurons import IF, LIF, TSSLBP, ParametricLIF, SynapticFilter
 from spikeops.nn.time import TimeDistributed
 
-__all__ = ["IF", "LIF", "TSSLBP", "ClassifierPool2d", "ParametricLIF", "SynapticFilter", "TimeDistributed"]
+__all__ = [
+    "IF", "LIF", "TSSLBP", "ClassifierPool2d", "LocalBlock", "LocalClassifier", "ParametricLIF", "SynapticFilter", "TimeDistributed",
+]  # fmt: skip

@@ -1,0 +1,168 @@
+"""The linear classifier that tells a layer how well its spikes separate the classes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from spikeops.functional import _checks
+from spikeops.nn.classifier_pool import ClassifierPool2d
+
+_OP = "LocalClassifier"
+
+
+class LocalClassifier(nn.Module):
+    """Classes from the spikes of one layer in one time step: average pooling, where the layer has maps, and a linear map without bias.
+
+    Ma, Yan, Yu & Yu, "Deep Spike Learning With Local Classifiers", IEEE Transactions on Cybernetics 2022. The pooling window of a
+    layer with maps starts from 1 x 1 and grows until at most ``decoder_size`` features are left: see :class:`ClassifierPool2d`.
+
+    Args:
+        shape: of the layer's spikes for one sample: (units,) or (channels, height, width).
+        classes: number of classes.
+        decoder_size: largest number of features that the linear map sees; at least the number of channels. Only for maps.
+        feedback: how the error comes back to the layer: "transpose" of the weight (backpropagation), or "alignment": through a
+            random matrix of its own that gets the weight's updates too, as in the published code (Kolen & Pollack, 1994).
+        frozen: keep the random initial weight (and feedback matrix).
+
+    Attributes:
+        weight: (classes, features). feedback_weight: the same shape, or None.
+        pool_kernel, pool_padding: (height, width) of the pooling window and of the zeros around the maps.
+
+    Shapes:
+        spikes (N, *shape) -> input current of the classifier's neurons (N, classes).
+
+    Raises:
+        TypeError, ValueError: an argument that cannot be; the message names it.
+
+    Example:
+        >>> classifier = snn.LocalClassifier((32, 24, 24), classes=10, decoder_size=1024)
+        >>> classifier.pool_kernel, classifier.weight.shape
+        ((8, 4), torch.Size([10, 576]))
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        classes: int,
+        *,
+        decoder_size: int | None = None,
+        feedback: str = "transpose",
+        frozen: bool = False,
+    ):
+        super().__init__()
+        shape = tuple(shape)
+        if len(shape) not in (1, 3) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+            raise ValueError(f"{_OP}: expected shape to be (units,) or (channels, height, width), got {shape}.")
+        _positive_count("classes", classes)
+        _checks.choice(_OP, "feedback", feedback, ("transpose", "alignment"))
+        _checks.flag(_OP, "frozen", frozen)
+        self.shape, self.classes, self.frozen = shape, classes, frozen
+        self.pool_kernel, self.pool_padding, self._pooled = (1, 1), (0, 0), shape
+        if decoder_size is not None and len(shape) == 3:
+            _positive_count("decoder_size", decoder_size)
+            if decoder_size < shape[0]:
+                raise ValueError(
+                    f"{_OP}: expected decoder_size to be at least the number of channels, {shape[0]}, since pooling leaves one "
+                    f"feature of each, got {decoder_size}."
+                )
+            pool = ClassifierPool2d(shape, decoder_size)
+            self.pool_kernel, self.pool_padding = pool.kernel_size, pool.padding
+            self._pooled = (shape[0], *(-(-side // k) for side, k in zip(shape[1:], pool.kernel_size)))
+        self.weight = self._random_matrix()
+        if feedback == "alignment":
+            self.feedback_weight = self._random_matrix()
+        else:
+            self.register_parameter("feedback_weight", None)
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> LocalClassifier:
+        """A classifier with the weight of a linear layer, which they share."""
+        if linear.bias is not None:
+            raise ValueError(f"{_OP}: expected a linear layer without bias, got {linear}. Use bias=False.")
+        classifier = cls((linear.in_features,), linear.out_features)
+        classifier.weight, classifier.frozen = linear.weight, not linear.weight.requires_grad
+        return classifier
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        features = self.pool(spikes)
+        if self.feedback_weight is None:
+            return F.linear(features, self.weight)
+        return _AlignedLinear.apply(features, self.weight, self.feedback_weight)
+
+    def pool(self, spikes: Tensor) -> Tensor:
+        """Spikes (N, *shape) to features (N, features), channels first."""
+        if spikes.shape[1:] != self.shape:
+            raise ValueError(f"{_OP}: expected spikes of shape (N, *{self.shape}), got shape {tuple(spikes.shape)}.")
+        return (spikes if self.pool_kernel == (1, 1) else _AveragePool.apply(spikes, self)).flatten(1)
+
+    def unpool(self, gradient: Tensor, like: Tensor) -> Tensor:
+        """The gradient of the features (N, features) as that of the spikes (N, *shape), in the memory order of `like`."""
+        gradient = gradient.view(len(gradient), *self._pooled)
+        if self.pool_kernel == (1, 1):
+            return gradient
+        if like.is_contiguous(memory_format=torch.channels_last):
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+        kernel, padding = self.pool_kernel, self.pool_padding
+        gradient = F.interpolate(gradient / math.prod(kernel), scale_factor=kernel, mode="nearest")
+        rows, columns = (slice(before, before + side) for before, side in zip(padding, self.shape[1:]))
+        return gradient[:, :, rows, columns]
+
+    @property
+    def feedback(self) -> Tensor:
+        """(classes, features): the matrix through which the error comes back."""
+        return self.weight if self.feedback_weight is None else self.feedback_weight
+
+    def _random_matrix(self) -> nn.Parameter:
+        """Drawn like the weight of `torch.nn.Linear`."""
+        matrix = torch.empty(self.classes, math.prod(self._pooled))
+        bound = 1 / math.sqrt(matrix.shape[1])
+        return nn.Parameter(matrix.uniform_(-bound, bound), requires_grad=not self.frozen)
+
+    def extra_repr(self) -> str:
+        feedback = "transpose" if self.feedback_weight is None else "alignment"
+        return (
+            f"shape={self.shape}, classes={self.classes}, pool_kernel={self.pool_kernel}, features={self.weight.shape[1]}, "
+            f"feedback={feedback!r}, frozen={self.frozen}"
+        )
+
+
+def _positive_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{_OP}: expected {name} to be an int, got {type(value).__name__}.")
+    if value < 1:
+        raise ValueError(f"{_OP}: expected {name} to be at least 1, got {value}.")
+
+
+class _AveragePool(torch.autograd.Function):
+    """PyTorch's average pooling with the classifier's own way back, which also serves the rules without autograd."""
+
+    @staticmethod
+    def forward(ctx, spikes: Tensor, classifier: LocalClassifier) -> Tensor:
+        ctx.classifier, ctx.like = classifier, spikes
+        return F.avg_pool2d(spikes, classifier.pool_kernel, padding=classifier.pool_padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        return ctx.classifier.unpool(gradient.flatten(1), ctx.like), None
+
+
+class _AlignedLinear(torch.autograd.Function):
+    """A linear map whose error goes back through another matrix, which gets the weight's gradient too."""
+
+    @staticmethod
+    def forward(ctx, features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
+        ctx.save_for_backward(features, feedback_weight)
+        return F.linear(features, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        features, feedback_weight = ctx.saved_tensors
+        weight_gradient = gradient.t() @ features
+        return gradient @ feedback_weight, weight_gradient, weight_gradient
