@@ -13,6 +13,8 @@ import report
 from gate import Gate
 from results import LEFT_OUT, Table
 
+from spiketrain.memory import keep_freed_memory
+
 _session = pytest.StashKey()
 
 
@@ -81,6 +83,7 @@ class Session:
 
 
 def pytest_configure(config):
+    keep_freed_memory()  # as spiketrain does: the operating system's page faults would hide what the ops cost
     # A compilation that finds its result of another day would not show what it costs.
     config.stash["compile_cache"] = cache = tempfile.TemporaryDirectory()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache.name

@@ -94,7 +94,9 @@ def tssl_bp_backward_kernel(
             e = exp_bounded(-tl.where(distance > 8.0, 8.0, distance))
             d = 1.0 + e
             quiet_slope = divide(5.0 * e, d * d)
-            reciprocal = divide(tl.full(du.shape, -1.0, STATE), du)  # d spike time / d membrane; infinite where du = 0, which the clamp takes care of
+            reciprocal = divide(
+                tl.full(du.shape, -1.0, STATE), du
+            )  # d spike time / d membrane; infinite where du = 0, which the clamp takes care of
             slope = tl.where(reciprocal < -8.0, -8.0, reciprocal)
             slope = tl.where(slope > 0.0, 0.0, slope)
             at_spike = membrane_carry * u * (-theta_m) * slope - slope * g

@@ -10,6 +10,7 @@ from spiketrain import presets
 from spiketrain.config import config_parser, load_config, merge, method_name, read_yaml
 from spiketrain.errors import UserError
 from spiketrain.interrupt import StopRequests
+from spiketrain.memory import keep_freed_memory
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -20,6 +21,8 @@ OWN_OPTIONS = ("--help", "--config", "--method", "--dataset")  # all others are 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for an error the user can mend, 130 when interrupted."""
+    if argv is None:  # this process is ours
+        keep_freed_memory()
     parser = _parser()
     arguments, rest = parser.parse_known_args(_join_fields(sys.argv[1:] if argv is None else argv))
     if rest and not arguments.takes_fields:

@@ -9,6 +9,7 @@ from pathlib import Path
 from spiketrain import presets
 from spiketrain.bench import step_times
 from spiketrain.config import load_config
+from spiketrain.memory import keep_freed_memory
 from spiketrain.rundir import RunDirectory
 from spiketrain.trainer import Trainer
 
@@ -17,6 +18,7 @@ PRESETS = ("tsslbp-digits", "bptt-digits")
 
 def main() -> int:
     """Train each preset into a fresh runs/demo/<preset>-<n>, then print a table of the results."""
+    keep_freed_memory()
     rows, pictures = [], []
     for preset in PRESETS:
         config = load_config(presets.load(preset), ["--trainer.out", str(_fresh(Path("runs/demo"), preset))])

@@ -78,7 +78,7 @@ def lif(
     if _backend.is_reference():
         return reference.lif(x, decay, threshold, input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset,
                              v_rest=v_rest, strict=strict, detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
-    return _backend.namespace("lif", x.device).lif_forward(*arguments)
+    return _lif_forward(_backend.namespace("lif", x.device), *arguments)
 
 
 def lif_rate(
@@ -121,7 +121,7 @@ def lif_rate(
         return reference.lif_rate(x, decay, threshold, weighting=weighting, input_scale=input_scale, reset=reset,
                                   reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=strict,
                                   detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
-    return _backend.namespace("lif_rate", x.device).lif_rate_forward(*arguments, WEIGHTINGS[weighting])
+    return _lif_rate_forward(_backend.namespace("lif_rate", x.device), *arguments, WEIGHTINGS[weighting])
 
 
 def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init):
@@ -194,7 +194,7 @@ def _backward(backward_op, ops, ctx, *grads):
     )
 
 
-_register.op("lif_forward", _forward_fake, partial(_backward, "lif_backward"), _setup_context)
+_lif_forward = _register.op("lif_forward", _forward_fake, partial(_backward, "lif_backward"), _setup_context)
 _register.op("lif_backward", lambda _gs, _gv, x, *rest: _grads_fake(x, *rest[-2:]))
-_register.op("lif_rate_forward", _rate_forward_fake, partial(_backward, "lif_rate_backward"), _setup_context)
+_lif_rate_forward = _register.op("lif_rate_forward", _rate_forward_fake, partial(_backward, "lif_rate_backward"), _setup_context)
 _register.op("lif_rate_backward", lambda _g, x, *rest: _grads_fake(x, *rest[-2:]))

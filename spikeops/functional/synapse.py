@@ -31,7 +31,7 @@ def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
     _checks.positive("synaptic_filter", "tau_s", tau_s)
     if _backend.is_reference():
         return reference.synaptic_filter(spikes, tau_s)
-    return _backend.namespace("synaptic_filter", spikes.device).synaptic_filter_forward(spikes, tau_s)
+    return _synaptic_filter_forward(_backend.namespace("synaptic_filter", spikes.device), spikes, tau_s)
 
 
 def _fake(x, tau_s):
@@ -43,5 +43,9 @@ def _setup_context(ctx, inputs, output):
 
 
 # The adjoint's adjoint is the filter: the two formulas point at each other, and higher derivatives come for free.
-_register.op("synaptic_filter_forward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_backward(g, ctx.tau_s), None), _setup_context)
-_register.op("synaptic_filter_backward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_forward(g, ctx.tau_s), None), _setup_context)
+_synaptic_filter_forward = _register.op(
+    "synaptic_filter_forward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_backward(g, ctx.tau_s), None), _setup_context
+)
+_register.op(
+    "synaptic_filter_backward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_forward(g, ctx.tau_s), None), _setup_context
+)

@@ -48,7 +48,7 @@ def tssl_bp(
     if _backend.is_reference():
         return reference.tssl_bp(x, tau_m, tau_s, threshold, return_spikes)
     ops = _backend.namespace("tssl_bp", x.device)
-    psc, spikes = ops.tssl_bp_forward(x, tau_m, tau_s, threshold, return_spikes)
+    psc, spikes = _tssl_bp_forward(ops, x, tau_m, tau_s, threshold, return_spikes)
     return (psc, spikes) if return_spikes else psc
 
 
@@ -69,5 +69,5 @@ def _backward(ops, ctx, grad_psc, _):
     return grad_x, None, None, None, None
 
 
-_register.op("tssl_bp_forward", _forward_fake, _backward, _setup_context)
+_tssl_bp_forward = _register.op("tssl_bp_forward", _forward_fake, _backward, _setup_context)
 _register.op("tssl_bp_backward", lambda grad, x, *_: _layout.empty_sequence(_layout.time_major(x)))

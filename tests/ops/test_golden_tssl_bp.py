@@ -64,9 +64,7 @@ def error(actual, expected, where):
 
 @pytest.mark.parametrize("dtype, suffix", [(torch.float32, "_f32"), (torch.float64, "_f64")], ids=["float32", "float64"])
 def test_matches_the_published_code(golden, implementation, device, dtype, suffix):
-    x, grad_out = (
-        torch.from_numpy(golden[name]).to(device, dtype).movedim(-1, 0) for name in ("x_input_current", "grad_out")
-    )
+    x, grad_out = (torch.from_numpy(golden[name]).to(device, dtype).movedim(-1, 0) for name in ("x_input_current", "grad_out"))
     assert len(x) == scalar(golden, "n_steps")
     x.requires_grad_()
     tau_m, tau_s, threshold = (scalar(golden, name) for name in ("tau_m", "tau_s", "threshold"))

@@ -58,7 +58,9 @@ def test_narrowing_around_every_pattern(device, dtype):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_narrowing_random_patterns_and_special_values(device, draw, dtype):
     bits = torch.randint(-(2**31), 2**31, (200_000,), generator=draw).to(torch.int32)
-    special = torch.tensor([0.0, -0.0, float("inf"), float("-inf"), float("nan"), 1e-45, -1e-45, 65504, 65519.99, 65520, 3.4e38, 2**-25])
+    special = torch.tensor(
+        [0.0, -0.0, float("inf"), float("-inf"), float("nan"), 1e-45, -1e-45, 65504, 65519.99, 65520, 3.4e38, 2**-25]
+    )
     x = torch.cat([bits.view(torch.float32), special])
     assert_same_numbers(narrow(x.to(device), dtype), x.to(dtype), str(dtype))
 

@@ -18,7 +18,9 @@ def test_poison_reaches_unwritten_memory(device):
 # All but the sums of a few long rows: the allocator treats so few numbers in another way.
 @pytest.mark.parametrize("name", sorted(set(CALLS) - {"row_sum/long_rows"}))
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [dict(T=3, shape=(10, 521)), dict(T=17, shape=(2, 3, 31, 33), layout="channels_last")], ids=["T3", "T17"])
+@pytest.mark.parametrize(
+    "size", [dict(T=3, shape=(10, 521)), dict(T=17, shape=(2, 3, 31, 33), layout="channels_last")], ids=["T3", "T17"]
+)
 def test_outputs_are_written_everywhere(device, name, dtype, size):
     run = prepare(name, Inputs(dtype=dtype, device=device, **size))
     expected = run()

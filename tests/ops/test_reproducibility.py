@@ -66,9 +66,7 @@ def test_instruction_sets(here, isa):
         pytest.skip(f"{WIDEST} is what this process runs")
     command = [sys.executable, "-m", "op_tests.fingerprints"]  # found in the folder in which it runs
     environment = os.environ | {"SPIKEOPS_CPU_ISA": isa}
-    printed = subprocess.run(
-        command, cwd=HELPERS, env=environment, check=True, capture_output=True, text=True, timeout=300
-    ).stdout
+    printed = subprocess.run(command, cwd=HELPERS, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
     result = json.loads(printed)
     assert result["isa"] == isa
     assert differing(result["fingerprints"], here) == []

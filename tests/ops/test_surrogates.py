@@ -10,7 +10,9 @@ import spikeops.functional as SF
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 
 PARAMETERS = (0.25, 1.0, 2.0, 25.0)
-SURROGATES = [kind(value) for kind in (ATan, Sigmoid, Exponential, FastSigmoid, Triangle, Rectangle, Gaussian) for value in PARAMETERS]
+SURROGATES = [
+    kind(value) for kind in (ATan, Sigmoid, Exponential, FastSigmoid, Triangle, Rectangle, Gaussian) for value in PARAMETERS
+]
 # Below, at and above the threshold; 0.125, 0.5, 1 and 12.5 are the borders of the rectangles and triangles.
 DISTANCES = [-50.0, -12.5, -3.0, -1.0, -0.5, -0.25, -0.125, -0.01, 0.0, 0.01, 0.125, 0.25, 0.5, 1.0, 3.0, 12.5, 50.0]
 

@@ -75,7 +75,14 @@ def test_library_that_cannot_be_loaded(bad_copy):
     done = python("import spikeops", cwd=bad_copy)
     assert done.returncode != 0
     message = done.stderr[done.stderr.index("ImportError: spikeops: the native library") :]
-    for words in (str(bad_copy), "libspikeops_cpu", "could not be loaded", "pip install .", f"torch {torch.__version__}", "Python 3."):
+    for words in (
+        str(bad_copy),
+        "libspikeops_cpu",
+        "could not be loaded",
+        "pip install .",
+        f"torch {torch.__version__}",
+        "Python 3.",
+    ):
         assert words in message
 
 

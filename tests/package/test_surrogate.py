@@ -23,7 +23,9 @@ VALUES = (0.5, 1.0, 3.0)
 def test_bump(kind, value):
     """Symmetric, falling on both sides, with the peak and the area of its definition."""
     surrogate = kind(value)
-    half = torch.cat([torch.linspace(0, 20, 400_001, dtype=torch.float64), torch.logspace(math.log10(20.01), 7, 20_000, dtype=torch.float64)])
+    half = torch.cat(
+        [torch.linspace(0, 20, 400_001, dtype=torch.float64), torch.logspace(math.log10(20.01), 7, 20_000, dtype=torch.float64)]
+    )
     right, left = surrogate.derivative(half), surrogate.derivative(-half)
     torch.testing.assert_close(right, left, rtol=1e-12, atol=1e-300)
     assert (right.diff() <= 0).all() and (right >= 0).all()

@@ -43,9 +43,7 @@ def evaluate(function, tensors, options, upstream):
         draw = torch.Generator().manual_seed(5)
         upstream = tuple(lay_out(_random(o, draw), upstream, o.device) if o.requires_grad else None for o in outputs)
     used = [i for i, gradient in enumerate(upstream) if gradient is not None]
-    grads = torch.autograd.grad(
-        [outputs[i] for i in used], list(leaves.values()), [upstream[i] for i in used], allow_unused=True
-    )
+    grads = torch.autograd.grad([outputs[i] for i in used], list(leaves.values()), [upstream[i] for i in used], allow_unused=True)
     return Results(tuple(o.detach() for o in outputs), upstream, dict(zip(leaves, grads)))
 
 

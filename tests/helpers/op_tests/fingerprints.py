@@ -1,6 +1,6 @@
 """Prints a hash of the outputs of every call, so that runs in different processes can be compared bit for bit.
 
-    python -m op_tests.fingerprints
+python -m op_tests.fingerprints
 """
 
 import hashlib
