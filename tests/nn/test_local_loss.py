@@ -1,0 +1,203 @@
+"""Local losses of spiking layers: the hand-written gradients, samples without spikes, what learns and what does not."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import spikeops.nn as snn
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+FEATURES = {
+    "linear": torch.randn(9, 20, generator=generator()),
+    "one pair alike": torch.tensor([[1.0, 2.0, 4.0], [2.0, 4.0, 8.0], [0.0, 1.0, 0.0]]),
+    "one sample": torch.randn(1, 5, generator=generator()),
+    "maps": torch.randn(6, 5, 4, 3, generator=generator()),
+    "maps, channels last": torch.randn(6, 5, 4, 3, generator=generator()).to(memory_format=torch.channels_last),
+    "few channels": torch.randn(6, 3, 4, 3, generator=generator()),
+    "one row": torch.randn(6, 5, 1, 3, generator=generator()),
+}
+
+
+@pytest.mark.parametrize("std", [True, False])
+@pytest.mark.parametrize("x", FEATURES.values(), ids=FEATURES)
+def test_loss_and_gradient_are_those_of_the_two_matrices(x, std):
+    classes = 4
+    x = x.double().requires_grad_()
+    labels = torch.randint(classes, (len(x),), generator=generator(2))
+    loss = snn.similarity_matching_loss(x, labels, classes, std=std)
+    wanted = snn.similarity_matrix(F.one_hot(labels, classes).double())
+    expected = F.mse_loss(snn.similarity_matrix(x, std=std), wanted)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-14)
+    gradients = [torch.autograd.grad(3 * value, x)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-14)
+
+
+def test_gradient_is_that_of_finite_differences():
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    for name in ("linear", "maps"):
+        x = FEATURES[name][:6].double().requires_grad_()
+        torch.autograd.gradcheck(lambda x: snn.similarity_matching_loss(x, labels, 3), x)
+
+
+@pytest.mark.parametrize("silent", [0.0, 1.0])
+def test_sample_without_a_difference_has_no_similarity_and_no_gradient(silent):
+    x = FEATURES["linear"].clone()
+    x[3] = silent
+    x.requires_grad_()
+    labels = torch.arange(9) % 3
+    similarity = snn.similarity_matrix(x)
+    assert (similarity[3] == 0).all() and (similarity[:, 3] == 0).all()
+    for loss in (similarity.square().sum(), snn.similarity_matching_loss(x, labels, 3)):
+        (grad,) = torch.autograd.grad(loss, x)
+        assert grad.isfinite().all() and (grad[3] == 0).all() and (grad[:3] != 0).all()
+
+
+def test_channel_without_variation_gets_no_gradient():
+    x = FEATURES["maps"].clone()
+    x[2, 1] = 0.5
+    x.requires_grad_()
+    (grad,) = torch.autograd.grad(snn.similarity_matching_loss(x, torch.arange(6) % 2, 2), x)
+    assert grad.isfinite().all() and (grad[2, 1] == 0).all() and (grad[2, 0] != 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_features_are_compared_in_float32(dtype):
+    x = FEATURES["linear"].to(dtype).requires_grad_()
+    labels = torch.arange(9) % 3
+    exact = snn.similarity_matching_loss(x.float(), labels, 3)
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = snn.similarity_matching_loss(x, labels, 3)
+        assert loss.dtype == torch.float32 and torch.equal(loss, exact)
+        assert torch.autograd.grad(loss, x)[0].dtype == dtype
+
+
+def make_block(**options):
+    torch.manual_seed(3)
+    return snn.LocalLossBlock(nn.Linear(12, 30), (30,), classes=3, **options)
+
+
+X = torch.randn(4, 8, 12, generator=generator())
+LABELS = torch.arange(8) % 3
+
+
+@pytest.mark.parametrize("loss", ["pred", "sim", "predsim"])
+def test_losses_and_their_parts(loss):
+    block = make_block(loss=loss, beta=0.75)
+    spikes = block(X)
+    assert spikes.shape == (4, 8, 30) and set(spikes.unique().tolist()) == {0.0, 1.0}
+    losses = block.local_losses(spikes, LABELS)
+    rate = spikes.mean(0)
+    weights = {"pred": (1, None), "sim": (None, 1), "predsim": (0.25, 0.75)}[loss]
+    parts = [
+        lambda: F.cross_entropy(block.classifier(rate), LABELS),
+        lambda: snn.similarity_matching_loss(block.projection(rate), LABELS, 3),
+    ]
+    for actual, weight, part in zip((losses.pred, losses.sim), weights, parts):
+        assert (actual is None) == (weight is None)
+        if weight is not None:
+            torch.testing.assert_close(actual, weight * part())
+    torch.testing.assert_close(losses.total, sum(part for part in (losses.pred, losses.sim) if part is not None))
+    assert (losses.logits is None) == (loss == "sim")
+
+
+def test_classifier_starts_at_zero():
+    block = make_block(loss="pred")
+    losses = block.local_losses(block(X), LABELS)
+    assert (block.classifier.weight == 0).all()
+    losses.total.backward()
+    assert (block.encoder.weight.grad == 0).all() and (block.classifier.weight.grad != 0).any()
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_static_input_is_shown_at_all_time_steps(batch_norm):
+    """Batch norm over copies is batch norm over one of them."""
+    static, sequence = make_block(batch_norm=batch_norm, time_steps=5), make_block(batch_norm=batch_norm)
+    x = 2 * X[0]
+    spikes = static(x)
+    expected = sequence(x.expand(5, 8, 12))
+    assert 0 < spikes.mean() < 1
+    # The mean over five copies can round the last bit of a current otherwise, and move a spike.
+    assert (spikes != expected).float().mean() < 0.01
+
+
+def test_maps():
+    block = snn.LocalLossBlock(nn.Conv2d(2, 8, 3, padding=1), (8, 6, 5), classes=3, max_classifier_features=60)
+    spikes = block(torch.randn(4, 8, 2, 6, 5, generator=generator()))
+    assert spikes.shape == (4, 8, 8, 6, 5)
+    assert block.classifier.in_features == block.pool.out_features <= 60
+    losses = block.local_losses(spikes, LABELS)
+    projected = F.conv2d(spikes.mean(0), block.projection.weight, padding=1)
+    torch.testing.assert_close(losses.sim, 0.99 * snn.similarity_matching_loss(projected, LABELS, 3))
+    losses.total.backward()
+    assert all(p.grad is not None for p in block.parameters())
+
+
+def test_a_block_fed_without_a_graph_learns_alone():
+    below, block = make_block(), snn.LocalLossBlock(nn.Linear(30, 20), (20,), classes=3)
+    block.local_losses(block(below(X).detach()), LABELS).total.backward()
+    assert all(p.grad is None for p in below.parameters())
+    assert all(p.grad is not None for p in block.parameters())
+
+
+@pytest.mark.parametrize("loss", ["pred", "sim", "predsim"])
+def test_each_loss_separates_three_classes(loss):
+    centres = torch.randn(3, 12, generator=generator(5))
+    block = make_block(loss=loss, time_steps=6)
+    optimizer = torch.optim.Adam(block.parameters(), 5e-3)
+    draw = generator(7)
+    history = []
+    for _ in range(80):
+        labels = torch.randint(3, (24,), generator=draw)
+        losses = block.local_losses(block(centres[labels] + 0.3 * torch.randn(24, 12, generator=draw)), labels)
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        history.append(losses.total.item())
+    assert history[-1] < 0.3 * history[0]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"loss": "mse"}, "expected loss to be one of pred, sim, predsim, got 'mse'"),
+        ({"beta": 1.5}, r"expected beta in \[0, 1\], got 1.5"),
+        ({"shape": (3, 4)}, r"expected shape \(units,\) or \(C, H, W\) without zeros, got \(3, 4\)"),
+        ({"shape": (0,)}, r"without zeros, got \(0,\)"),
+        ({"classes": 1}, "expected classes to be 2 or more, got 1"),
+        ({"time_steps": 0}, "expected time_steps to be 1 or more, got 0"),
+        ({"shape": (30, 4, 4), "max_classifier_features": 20}, "at least the number of channels, 30, got 20"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        snn.LocalLossBlock(nn.Linear(12, 30), **{"shape": (30,), "classes": 3, **options})
+
+
+def test_wrong_input_is_refused():
+    block = make_block()
+    with pytest.raises(ValueError, match=r"expected x to have shape \(T, N, ...\), got shape \(8, 12\). Set time_steps"):
+        block(X[0])
+    spikes = block(X)
+    with pytest.raises(ValueError, match=r"expected spikes to have shape \(T, N, 30\), got shape \(4, 8, 12\)"):
+        block.local_losses(X, LABELS)
+    with pytest.raises(ValueError, match=r"expected labels to have shape \(8,\), one for each sample, got shape \(7,\)"):
+        block.local_losses(spikes, LABELS[:7])
+    with pytest.raises(ValueError, match="expected labels from 0 to 2, got labels from 0 to 3"):
+        block.local_losses(spikes, LABELS + torch.tensor([0] * 7 + [2]))
+    with pytest.raises(ValueError, match="expected labels from 0 to 2, got labels from -1 to 2"):
+        block.local_losses(spikes, LABELS - torch.tensor([1] + [0] * 7))
+
+
+def test_wrong_features_are_refused():
+    with pytest.raises(ValueError, match=r"expected x to have shape \(N, F\) or \(N, C, H, W\), got shape \(2, 3, 4\)"):
+        snn.similarity_matrix(torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match=r"expected labels to have shape \(9,\)"):
+        snn.similarity_matching_loss(FEATURES["linear"], LABELS, 3)
+    with pytest.raises(ValueError, match="expected classes to be 2 or more, got 1"):
+        snn.similarity_matching_loss(X[0], LABELS, 1)
