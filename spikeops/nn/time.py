@@ -1,9 +1,12 @@
-"""Layers without a time axis, applied to all time steps at once."""
+"""Between data with a time axis and layers without one."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+
+from spikeops.functional import _layout
 
 
 class TimeDistributed(nn.Module):
@@ -29,3 +32,16 @@ class TimeDistributed(nn.Module):
         if x.dim() < 2:
             raise ValueError(f"TimeDistributed: expected x to have shape (T, B, ...), got shape {tuple(x.shape)}.")
         return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class AtAllSteps(torch.autograd.Function):
+    """A current (N, ...) repeated in time (T, N, ...), in its memory order, which `expand` would lose in the neurons' kernel."""
+
+    @staticmethod
+    def forward(ctx, current: torch.Tensor, steps: int) -> torch.Tensor:
+        return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), steps).copy_(current)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor):
+        return gradient.sum(0), None

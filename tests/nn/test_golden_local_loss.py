@@ -79,7 +79,7 @@ def build(file, dtype):
     if is_conv:
         encoder = nn.Conv2d(weight.shape[1], weight.shape[0], int(file["kernel_size"]), padding=int(file["padding"]))
         shape = (weight.shape[0], int(file["dim_out"]), int(file["dim_out"]))
-        options = {"max_classifier_features": int(file["dim_in_decoder_limit"])}
+        options = {"decoder_size": int(file["dim_in_decoder_limit"])}
     else:
         encoder, shape, options = nn.Linear(weight.shape[1], weight.shape[0]), weight.shape[:1], {}
     block = snn.LocalLossBlock(

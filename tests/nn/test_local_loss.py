@@ -117,17 +117,17 @@ def test_classifier_starts_at_zero():
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_static_input_is_shown_at_all_time_steps(batch_norm):
     """Batch norm over copies is batch norm over one of them."""
-    static, sequence = make_block(batch_norm=batch_norm, time_steps=5), make_block(batch_norm=batch_norm)
+    block = make_block(batch_norm=batch_norm, time_steps=5)
     x = 2 * X[0]
-    spikes = static(x)
-    expected = sequence(x.expand(5, 8, 12))
+    spikes = block(x)
+    expected = block(x.expand(5, 8, 12))
     assert 0 < spikes.mean() < 1
     # The mean over five copies can round the last bit of a current otherwise, and move a spike.
     assert (spikes != expected).float().mean() < 0.01
 
 
 def test_maps():
-    block = snn.LocalLossBlock(nn.Conv2d(2, 8, 3, padding=1), (8, 6, 5), classes=3, max_classifier_features=60)
+    block = snn.LocalLossBlock(nn.Conv2d(2, 8, 3, padding=1), (8, 6, 5), classes=3, decoder_size=60)
     spikes = block(torch.randn(4, 8, 2, 6, 5, generator=generator()))
     assert spikes.shape == (4, 8, 8, 6, 5)
     assert block.classifier.in_features == block.pool.out_features <= 60
@@ -171,7 +171,7 @@ def test_each_loss_separates_three_classes(loss):
         ({"shape": (0,)}, r"without zeros, got \(0,\)"),
         ({"classes": 1}, "expected classes to be 2 or more, got 1"),
         ({"time_steps": 0}, "expected time_steps to be 1 or more, got 0"),
-        ({"shape": (30, 4, 4), "max_classifier_features": 20}, "at least the number of channels, 30, got 20"),
+        ({"shape": (30, 4, 4), "decoder_size": 20}, "at least the number of channels, 30, got 20"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -181,8 +181,8 @@ def test_wrong_options_are_refused(options, message):
 
 def test_wrong_input_is_refused():
     block = make_block()
-    with pytest.raises(ValueError, match=r"expected x to have shape \(T, N, ...\), got shape \(8, 12\). Set time_steps"):
-        block(X[0])
+    with pytest.raises(ValueError, match=r"expected x to have shape \(N, features\) or \(T, N, features\), got shape \(12,\)"):
+        block(X[0, 0])
     spikes = block(X)
     with pytest.raises(ValueError, match=r"expected spikes to have shape \(T, N, 30\), got shape \(4, 8, 12\)"):
         block.local_losses(X, LABELS)

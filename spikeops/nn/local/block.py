@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from spikeops import functional as SF
-from spikeops.functional import _checks, _layout
+from spikeops.functional import _checks
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.online import learn_online
+from spikeops.nn.time import AtAllSteps
 from spikeops.surrogate import Exponential, Surrogate
 
 _OP = "LocalBlock"
@@ -185,7 +185,7 @@ class LocalBlock(nn.Module):
         """Input currents of the layer's neurons (T, N, ...). A static input is encoded once."""
         if self.is_static(x):
             current = self.encoder(x)
-            return _AtAllSteps.apply(current, self.time_steps)
+            return AtAllSteps.apply(current, self.time_steps)
         return self.encoder(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def _neurons(self, currents: Tensor) -> Tensor:
@@ -215,19 +215,6 @@ class LocalBlock(nn.Module):
         return (
             f"rule={self.rule!r}, time_steps={self.time_steps}, tau={self.tau}, threshold={self.threshold}, update={self.update!r}"
         )
-
-
-class _AtAllSteps(torch.autograd.Function):
-    """A current (N, ...) repeated in time (T, N, ...), in its memory order, which `expand` would lose in the neurons' kernel."""
-
-    @staticmethod
-    def forward(ctx, current: Tensor, steps: int) -> Tensor:
-        return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), steps).copy_(current)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        return gradient.sum(0), None
 
 
 def _check_encoder(encoder: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
 from spikeops.nn.neurons import LIF
+from spikeops.nn.time import AtAllSteps
 
 LOSSES = ("pred", "sim", "predsim")
 
@@ -61,15 +62,16 @@ class LocalLossBlock(nn.Module):
         beta: share of sim in predsim, in [0, 1].
         neuron: maps currents (T, N, *shape) to spikes of the same shape; ``LIF()`` by default.
         batch_norm: normalise the current of each unit or channel over the batch and all time steps.
-        max_classifier_features: most numbers per sample that the classifier of maps gets.
-        time_steps: T, for a block whose input has no time axis and is shown at all time steps. None: the input has one.
+        decoder_size: most features that the classifier of maps sees (:class:`ClassifierPool2d`).
+        time_steps: the time window T, for inputs that do not change in time.
 
     Shapes:
-        x (T, N, ...), or (N, ...) with ``time_steps`` -> spikes (T, N, *shape).
+        x (T, N, ...), or (N, ...) for an input that is the same in all ``time_steps`` -> spikes (T, N, *shape). For maps a sample of
+        x has three axes, else one.
 
     Raises:
         ValueError: an unknown loss, beta outside [0, 1], a shape that is neither, fewer than 2 classes, T < 1, or
-            max_classifier_features below C.
+            decoder_size below C.
 
     Example:
         >>> block = snn.LocalLossBlock(torch.nn.Linear(784, 100), (100,), classes=10, time_steps=5)
@@ -89,8 +91,8 @@ class LocalLossBlock(nn.Module):
         beta: float = 0.99,
         neuron: nn.Module | None = None,
         batch_norm: bool = True,
-        max_classifier_features: int = 4096,
-        time_steps: int | None = None,
+        decoder_size: int = 4096,
+        time_steps: int = 10,
     ):
         super().__init__()
         self._check(shape, classes, loss, beta, time_steps)
@@ -102,7 +104,7 @@ class LocalLossBlock(nn.Module):
         self.pred_weight, self.sim_weight = {"pred": (1, 0), "sim": (0, 1), "predsim": (1 - beta, beta)}[loss]
         self.pool = self.classifier = self.projection = None
         if loss != "sim":
-            self.pool = ClassifierPool2d(shape, max_classifier_features) if is_map else nn.Flatten()
+            self.pool = ClassifierPool2d(shape, decoder_size) if is_map else nn.Flatten()
             self.classifier = nn.Linear(self.pool.out_features if is_map else shape[0], classes)
             nn.init.zeros_(self.classifier.weight)
         if loss != "pred":
@@ -112,15 +114,13 @@ class LocalLossBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.time_steps is not None:
-            current = self.norm(self.encoder(x))
-            return self.neuron(current.expand(self.time_steps, *current.shape))
-        if x.dim() < 3:
-            raise ValueError(
-                f"LocalLossBlock: expected x to have shape (T, N, ...), got shape {tuple(x.shape)}. "
-                "Set time_steps for a block whose input has no time axis."
-            )
-        return self.neuron(self.norm(self.encoder(x.flatten(0, 1))).unflatten(0, x.shape[:2]))
+        sample = len(self.shape)
+        if x.dim() == 1 + sample:
+            return self.neuron(AtAllSteps.apply(self.norm(self.encoder(x)), self.time_steps))
+        if x.dim() == 2 + sample:
+            return self.neuron(self.norm(self.encoder(x.flatten(0, 1))).unflatten(0, x.shape[:2]))
+        axes = "features" if sample == 1 else "C, H, W"
+        raise ValueError(f"LocalLossBlock: expected x to have shape (N, {axes}) or (T, N, {axes}), got shape {tuple(x.shape)}.")
 
     def local_losses(self, spikes: torch.Tensor, labels: torch.Tensor) -> LocalLosses:
         """The loss of the block and its parts.
@@ -149,8 +149,7 @@ class LocalLossBlock(nn.Module):
 
     def extra_repr(self) -> str:
         weight = f", beta={self.beta}" if self.loss == "predsim" else ""
-        steps = "" if self.time_steps is None else f", time_steps={self.time_steps}"
-        return f"shape={self.shape}, classes={self.classes}, loss={self.loss!r}{weight}{steps}"
+        return f"shape={self.shape}, classes={self.classes}, loss={self.loss!r}{weight}, time_steps={self.time_steps}"
 
     @staticmethod
     def _check(shape, classes, loss, beta, time_steps):
@@ -162,7 +161,7 @@ class LocalLossBlock(nn.Module):
             raise ValueError(f"LocalLossBlock: expected loss to be one of {', '.join(LOSSES)}, got {loss!r}.")
         if not 0 <= beta <= 1:
             raise ValueError(f"LocalLossBlock: expected beta in [0, 1], got {beta}.")
-        if time_steps is not None and time_steps < 1:
+        if time_steps < 1:
             raise ValueError(f"LocalLossBlock: expected time_steps to be 1 or more, got {time_steps}.")
 
 
