@@ -1,0 +1,136 @@
+"""The forward pass of a ring: weights, dropout masks, simulation."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, mean_weight
+
+
+class ForwardPass:
+    """Everything that one forward pass of a :class:`FeedbackRing` fixes. The simulation runs when this is made.
+
+    Sub-networks, their weights, operators and masks have the index of the spiking layer that they lead to. Index 0 is the
+    feedback: None where there is none.
+
+    Attributes:
+        input_drive: what the (time-averaged) input drives layer 0 with, before dropout (B, ...), differentiable.
+        input_mask, masks: dropout masks, or None.
+        shapes: of each layer's state, (B, ...).
+        rates: firing rate of each layer (B, ...), detached.
+        active: 1 for the neurons of each layer that fired, but not at every step; else 0.
+    """
+
+    def __init__(self, ring, x: torch.Tensor):
+        self.ring, self.training = ring, ring.training
+        self.input, *layers = ring.networks()
+        feedback = layers.pop() if ring.feedback is not None else None
+        self.networks = [feedback, *layers]
+        # The one place where weights are computed from parameters.
+        self.input_weights = self.input.weights()
+        self.weights = [network and network.weights() for network in self.networks]
+        with torch.no_grad():  # before any batch-norm updates its statistics
+            self.operators = [network and network.freeze(weights) for network, weights in zip(self.networks, self.weights)]
+        current = self._drive_of_input(x)
+        self.shapes = self._layer_shapes(current)
+        self._draw_masks(current)
+        if self.input_mask is not None:
+            current = current * self.input_mask
+        self._simulate(current)
+
+    def _drive_of_input(self, x: torch.Tensor) -> torch.Tensor:
+        """Sets ``input_drive``; returns the current of the simulation, (B, ...) or (T, B, ...)."""
+        ring = self.ring
+        try:
+            if ring.input == "constant":
+                x = channels_last(x) if x.dim() == 4 else x
+                # The published IDE evaluates the input sub-network twice in a training step: batch-norms count it twice.
+                updates = 2 if ring.method == "ide" else 1
+                self.input_drive = self.input.apply(x, self.input_weights, batch_norm_updates=updates)
+                return self.input_drive.detach()
+            mean = self._mean_over_time(x)
+            frames = channels_last(x.flatten(0, 1)) if x.dim() == 5 else x.flatten(0, 1)
+            with torch.no_grad():
+                operator = self.input.freeze(self.input_weights, mean)
+                current = operator.apply(frames).unflatten(0, x.shape[:2])
+            self.input_drive = self.input.apply(mean, self.input_weights)
+            return current
+        except RuntimeError as error:
+            raise ValueError(f"FeedbackRing: input_layer does not take x of shape {tuple(x.shape)}: {error}") from error
+
+    def _mean_over_time(self, x: torch.Tensor) -> torch.Tensor:
+        """The input that stands for all time steps in the equilibrium equation."""
+        leak = self.ring.leak if self.ring.method == "ide" else 1.0
+        if leak == 1:
+            mean = x.mean(0)
+        else:
+            weights = leak ** torch.arange(len(x) - 1, -1, -1, dtype=x.dtype, device=x.device)
+            mean = torch.tensordot(weights, x, 1) / mean_weight(leak, len(x), x.dtype)
+        return channels_last(mean) if mean.dim() == 4 else mean
+
+    def _layer_shapes(self, current: torch.Tensor) -> list[torch.Size]:
+        """Runs one sample of zeros around the ring for the shapes, unless these were seen before."""
+        first = current.shape[1:] if self.ring.input == "spikes" else current.shape
+        sample = first[1:]
+        known = self.ring.known_shapes
+        if sample not in known:
+            known[sample] = self._shapes_around_the_ring(current.new_zeros(1, *sample))
+        return [torch.Size((first[0], *shape)) for shape in known[sample]]
+
+    @torch.no_grad()
+    def _shapes_around_the_ring(self, x: torch.Tensor) -> list[torch.Size]:
+        shapes = [x.shape[1:]]
+        for index in (*range(1, len(self.networks)), 0):
+            network, operator = self.networks[index], self.operators[index]
+            if network is None:
+                break
+            try:
+                y = operator.apply(x)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"FeedbackRing: the ring does not close: {network.name} does not take the output of spiking layer "
+                    f"{len(shapes) - 1}, of shape {tuple(x.shape[1:])}: {error}"
+                ) from error
+            if self.ring.method == "spide":
+                network.check_affine(x.shape, x)
+            if index == 0 and y.shape[1:] != shapes[0]:
+                raise ValueError(
+                    f"FeedbackRing: the ring does not close: feedback maps spiking layer {len(shapes) - 1}, of shape "
+                    f"{tuple(x.shape[1:])}, to {tuple(y.shape[1:])}, but input_layer drives spiking layer 0 with "
+                    f"{tuple(shapes[0])}. Change the stride, padding or output_padding of either."
+                )
+            if index:
+                shapes.append(y.shape[1:])
+            x = y
+        return shapes
+
+    def _draw_masks(self, current: torch.Tensor) -> None:
+        """In the published order: input, feedback, layers."""
+        rates = self.ring.dropout if self.training else [0.0] * len(self.ring.dropout)
+        input_rate, *rates = rates
+        feedback_rate = rates.pop() if self.networks[0] is not None else 0.0
+        self.input_mask = self.ring.draw_mask("input_layer", self.shapes[0], input_rate, current)
+        names = ["feedback", *(f"layers[{i}]" for i in range(len(rates)))]
+        self.masks = [
+            self.ring.draw_mask(name, shape, rate, current)
+            for name, shape, rate in zip(names, self.shapes, [feedback_rate, *rates])
+        ]
+
+    @torch.no_grad()
+    def _simulate(self, current: torch.Tensor) -> None:
+        ring = self.ring
+        neurons = SpikingNeurons(tuple(self.masks), ring.leak, ring.threshold, ring.reset_amount)
+        loop = TimeLoop(
+            neurons, tuple(self.shapes), tuple(self.operators[1:]), self.operators[0], current,
+            per_step=ring.input == "spikes", steps=ring.time_steps, count=ring.leak != 1,
+        )  # fmt: skip
+        results = ring.graphs.run(loop)
+        divisor = mean_weight(ring.leak, ring.time_steps, current.dtype)
+        self.rates = [rate / divisor for rate, _ in results]
+        self._counts = [count for _, count in results]
+        ring.last_forward_rates = torch.stack([count.mean() for count in self._counts]) / ring.time_steps
+
+    def active(self) -> list[torch.Tensor]:
+        """Per layer, 1 for the neurons that fired, but not at every step, else 0: those that a small change can move."""
+        return [((count > 0) & (count < self.ring.time_steps)).to(count.dtype) for count in self._counts]

@@ -1,0 +1,149 @@
+"""IDE: the gradient of a feedback network by implicit differentiation at its equilibrium (Xiao et al., 2021)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from spikeops.nn.feedback.forward_pass import ForwardPass
+from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.solvers import Solution, broyden, damped_fixed_point
+
+SOLVERS = {"broyden": broyden, "fixed_point": damped_fixed_point}
+# A solution whose residual stays above this part of the right-hand side counts as failed.
+FAILED_RESIDUAL = 0.1
+
+
+def differentiable_rate(forward: ForwardPass) -> torch.Tensor:
+    """The last layer's rate; its gradient is the implicit one of the equilibrium a = f(a)."""
+    rate = forward.rates[-1]
+    updates_statistics = forward.training and any(n.has_batch_norm for n in forward.networks if n is not None)
+    if not (torch.is_grad_enabled() or updates_statistics):
+        return rate
+    value = _equilibrium_map(forward)
+    return _ImplicitGradient.apply(ImplicitSolve(forward, value.detach()), rate, value) if torch.is_grad_enabled() else rate
+
+
+def _equilibrium_map(forward: ForwardPass) -> torch.Tensor:
+    """f(a) at the last layer's simulated rate a, in the sub-networks' own mode."""
+    q, ring = forward.rates[-1], forward.ring
+    for index, (network, weights) in enumerate(zip(forward.networks, forward.weights)):
+        drive = None if network is None else _dropped(network.apply(q, weights), forward.masks[index])
+        if index == 0:
+            from_input = _dropped(forward.input_drive, forward.input_mask)
+            drive = from_input if drive is None else drive + from_input
+        q = (drive / ring.threshold).clamp(0, 1)
+    return q
+
+
+def _dropped(drive: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    return drive if mask is None else drive * mask
+
+
+class _ImplicitGradient(torch.autograd.Function):
+    """The simulated rate in value; f(a) for the gradient, with the implicit solution in place of the incoming gradient."""
+
+    @staticmethod
+    def forward(ctx, solve, rate, value):
+        ctx.solve = solve
+        return rate.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        if torch.is_grad_enabled():
+            raise RuntimeError("FeedbackRing: the implicit gradient has no second derivative here. Leave out create_graph=True.")
+        return None, None, ctx.solve(grad)
+
+
+class ImplicitSolve:
+    """Solves (I - J^T) v = g for one forward pass, J the derivative of f at f(a), or at a for a ring of a single layer."""
+
+    def __init__(self, forward: ForwardPass, value: torch.Tensor):
+        self.forward = forward
+        self.point = forward.rates[-1] if len(forward.networks) == 1 else value
+
+    def __call__(self, grad: torch.Tensor) -> torch.Tensor:
+        ring = self.forward.ring
+        if self.forward.networks[0] is None or ring.solver_steps == 0:
+            return grad
+        with torch.no_grad():
+            grad = channels_last(grad) if grad.dim() == 4 else grad
+            jacobian = TransposedJacobian(self.forward, self.point)
+            # The solvers want one row per sample.
+            right = _rows(grad)
+
+            def residual(v):
+                return _rows(jacobian(_from_rows(v, grad.shape))) - v + right
+
+            start = torch.zeros_like(right) if ring.solver == "broyden" else right
+            solution = SOLVERS[ring.solver](residual, start, ring.solver_steps)
+            self._report(solution, right)
+            return _from_rows(solution.value, grad.shape)
+
+    def _report(self, solution: Solution, right: torch.Tensor) -> None:
+        ring, scale = self.forward.ring, torch.linalg.vector_norm(right).item()
+        if solution.residual <= FAILED_RESIDUAL * scale:
+            return
+        message = (
+            f"the {ring.solver} solver of the implicit gradient failed: residual {solution.residual:.3g} after {solution.steps} "
+            f"steps, of a right-hand side of norm {scale:.3g}{' (diverged)' if solution.diverged else ''}."
+        )
+        if ring.on_solver_failure == "raise":
+            raise RuntimeError(f"FeedbackRing: {message}")
+        ring.warn("solver", f"{message} Its best iterate is used.")
+
+
+class TransposedJacobian:
+    """v -> J^T v, with J the derivative of f at a point; weights, masks and input are constants. Linearised once, when made."""
+
+    def __init__(self, forward: ForwardPass, point: torch.Tensor):
+        self._steps = []
+        q, threshold = point, forward.ring.threshold
+        for index, (network, mask) in enumerate(zip(forward.networks, forward.masks)):
+            drive, transpose = _linearise(network, forward.weights[index], forward.operators[index], q)
+            drive = _dropped(drive, mask)
+            if index == 0:
+                drive = drive + _dropped(forward.input_drive.detach(), forward.input_mask)
+            potential = drive / threshold
+            q = potential.clamp(0, 1)
+            slope = (potential == q) / torch.tensor(threshold, dtype=q.dtype)
+            self._steps.append((_dropped(slope, mask), transpose))
+            if not slope.any():
+                forward.ring.warn(
+                    f"slope {index}",
+                    f"every neuron of layer {index} is at rate 0 or 1 in the equilibrium equation, so that no gradient passes. "
+                    "Check the scale of inputs and weights.",
+                )
+
+    def __call__(self, v: torch.Tensor) -> torch.Tensor:
+        for slope, transpose in reversed(self._steps):
+            v = transpose(slope * v)
+        return v
+
+
+def _linearise(network, weights, operator, x):
+    """The sub-network's output at x, and the function that multiplies by its transposed derivative there."""
+    if network.affine:
+        return operator.apply(x), operator.transposed(x.shape).apply
+    detached = [pair and tuple(value if value is None else value.detach() for value in pair) for pair in weights]
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = network.apply(x, detached, batch_norm_updates=0)
+    return y.detach(), partial(_vector_jacobian_product, y, x)
+
+
+def _vector_jacobian_product(y, x, v):
+    return torch.autograd.grad(y, x, v, retain_graph=True)[0]
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) in channels-last order, or (B, ...), as (B, n): a view."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
+
+
+def _from_rows(rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    if len(shape) != 4:
+        return rows.view(shape)
+    batch, channels, height, width = shape
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

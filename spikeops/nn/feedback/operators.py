@@ -1,0 +1,212 @@
+"""Affine operators: a sub-network with its weights frozen for one pass.
+
+The time loops apply the same operator at every step, so everything that does not change from step to step (norm restrictions,
+weight standardisation, batch-norm in eval mode) is worked into plain weights once. The transpose of an operator's linear part,
+which the backward passes step through, is an operator again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Pair = tuple[int, int]
+
+
+def per_channel(values: torch.Tensor, dim: int) -> torch.Tensor:
+    """(C,) shaped to scale the channels of a (B, C, ...) tensor of that many dimensions."""
+    return values.view(-1, *(1,) * (dim - 2))
+
+
+@dataclass(frozen=True)
+class Convolution:
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def scaled(self, scale: torch.Tensor) -> Convolution:
+        return replace(self, weight=self.weight * scale.view(-1, 1, 1, 1))
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> Convolution | TransposedConvolution:
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.weight.shape[2:])]
+        if self.stride == (1, 1) and self.groups == 1 and all(r >= p for r, p in zip(reach, self.padding)):
+            # The transpose of a convolution without stride is one with the flipped kernel: the faster kind on CPUs.
+            flipped = channels_last(self.weight.flip(2, 3).transpose(0, 1))
+            padding = tuple(r - p for r, p in zip(reach, self.padding))
+            return Convolution(flipped, None, self.stride, padding, self.dilation, 1)
+        output_padding = tuple(
+            n - ((m - 1) * s - 2 * p + r + 1)
+            for n, m, s, p, r in zip(input_shape[2:], output_shape[2:], self.stride, self.padding, reach)
+        )
+        return TransposedConvolution(self.weight, None, self.stride, self.padding, output_padding, self.dilation, self.groups)
+
+
+@dataclass(frozen=True)
+class TransposedConvolution:
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    stride: Pair
+    padding: Pair
+    output_padding: Pair
+    dilation: Pair
+    groups: int
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+    def scaled(self, scale: torch.Tensor) -> TransposedConvolution:
+        # weight (in channels, out channels / groups, ...): the out channels of a group belong to its in channels.
+        by_group = scale.view(self.groups, 1, -1).expand(-1, self.weight.shape[0] // self.groups, -1)
+        return replace(self, weight=self.weight * by_group.reshape(self.weight.shape[:2])[:, :, None, None])
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> Convolution:
+        return Convolution(self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+
+@dataclass(frozen=True)
+class Linear:
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def scaled(self, scale: torch.Tensor) -> Linear:
+        return replace(self, weight=self.weight * scale[:, None])
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> Linear:
+        return Linear(self.weight.t(), None)
+
+
+@dataclass(frozen=True)
+class ChannelScale:
+    """What is left of a batch-norm that no convolution or linear layer comes before."""
+
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * per_channel(self.scale, x.dim())
+        return y if self.bias is None else y + per_channel(self.bias, x.dim())
+
+    def scaled(self, scale: torch.Tensor) -> ChannelScale:
+        return replace(self, scale=self.scale * scale)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> ChannelScale:
+        return ChannelScale(self.scale, None)
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    ceil_mode: bool
+    count_include_pad: bool
+    divisor: int | None
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed:
+        return AveragePoolTransposed(self, tuple(input_shape[1:]))
+
+
+@dataclass(frozen=True)
+class AveragePoolTransposed:
+    pool: AveragePool
+    shape: tuple[int, ...]
+
+    def apply(self, y: torch.Tensor) -> torch.Tensor:
+        p = self.pool
+        layout = torch.channels_last if y.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        x = torch.empty(y.shape[0], *self.shape, dtype=y.dtype, device=y.device, memory_format=layout)
+        return torch.ops.aten.avg_pool2d_backward(y, x, p.kernel, p.stride, p.padding, p.ceil_mode, p.count_include_pad, p.divisor)
+
+
+@dataclass(frozen=True)
+class Reshape:
+    shape: tuple[int, ...]
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], *self.shape)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> Reshape:
+        return Reshape(tuple(input_shape[1:]))
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Any other module, called as it is."""
+
+    module: nn.Module
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> OpaqueTransposed:
+        return OpaqueTransposed(self.module, tuple(input_shape[1:]))
+
+
+@dataclass(frozen=True)
+class OpaqueTransposed:
+    module: nn.Module
+    shape: tuple[int, ...]
+
+    def apply(self, y: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            x = torch.zeros(y.shape[0], *self.shape, dtype=y.dtype, device=y.device, requires_grad=True)
+            (x_grad,) = torch.autograd.grad(self.module(x), x, y)
+        return x_grad
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Stages applied one after the other."""
+
+    stages: tuple
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages:
+            x = stage.apply(x)
+        return x
+
+    def transposed(self, input_shape: torch.Size) -> Operator:
+        """The transpose of the linear part, for inputs of that shape (the batch dimension's size does not matter)."""
+        x = self._zeros(input_shape)
+        stages = []
+        for stage in self.stages:
+            y = stage.apply(x)
+            stages.append(stage.transposed(x.shape, y.shape))
+            x = y
+        return Operator(tuple(reversed(stages)))
+
+    def silent(self, input_shape: torch.Size) -> torch.Tensor | None:
+        """What comes out (1, ...) when no neuron of the input fires; None where that is zero."""
+        if not any(isinstance(s, Opaque) or getattr(s, "bias", None) is not None for s in self.stages):
+            return None
+        return self.apply(self._zeros(input_shape))
+
+    def _zeros(self, input_shape: torch.Size) -> torch.Tensor:
+        like = next((s.weight for s in self.stages if hasattr(s, "weight")), None)
+        options = {} if like is None else dict(dtype=like.dtype, device=like.device)
+        return torch.zeros(1, *input_shape[1:], **options)
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def pair(value) -> Pair:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)

@@ -1,0 +1,77 @@
+"""SPIDE: the backward pass of a feedback network as a simulation of ternary spiking neurons (Xiao et al., 2023)."""
+
+from __future__ import annotations
+
+import torch
+
+from spikeops.nn.feedback.forward_pass import ForwardPass
+from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.time_loop import TernaryNeurons, TimeLoop, mean_weight
+
+
+def differentiable_rate(forward: ForwardPass) -> torch.Tensor:
+    """The last layer's rate; its gradient is carried back by spikes."""
+    rate = forward.rates[-1]
+    if not torch.is_grad_enabled():
+        return rate
+    return _SpikeGradient.apply(BackwardPass(forward), rate, *_drives(forward))
+
+
+def _drives(forward: ForwardPass) -> list[torch.Tensor]:
+    """What drives each layer at the simulated rates, before dropout: here the parameters get their gradients."""
+    drives = [
+        network and network.apply(forward.rates[index - 1], weights)
+        for index, (network, weights) in enumerate(zip(forward.networks, forward.weights))
+    ]
+    drives[0] = forward.input_drive if drives[0] is None else forward.input_drive + drives[0]
+    return drives
+
+
+class _SpikeGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, backward_pass, rate, *drives):
+        ctx.backward_pass = backward_pass
+        return rate.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        if torch.is_grad_enabled():
+            raise RuntimeError("FeedbackRing: a gradient carried by spikes has no second derivative. Leave out create_graph=True.")
+        return None, None, *ctx.backward_pass.run(grad)
+
+
+class BackwardPass:
+    """The ternary simulation that goes with a forward pass: the same ring, in reverse order and with transposed operators."""
+
+    def __init__(self, forward: ForwardPass):
+        self.forward, self.active = forward, forward.active()
+
+    @torch.no_grad()
+    def run(self, grad: torch.Tensor) -> list[torch.Tensor]:
+        """Gradients of what drives each layer, from the gradient of the last layer's rate."""
+        ring = self.forward.ring
+        loop = self._loop(channels_last(grad) if grad.dim() == 4 else grad.contiguous())
+        results = ring.graphs.run(loop)[::-1]
+        ring.last_backward_rates = torch.stack([count.mean() for _, count in results]) / ring.backward_time_steps
+        divisor = mean_weight(ring.leak, ring.backward_time_steps, grad.dtype) * ring.reset_amount
+        return [rate / divisor * active for (rate, _), active in zip(results, self.active)]
+
+    def _loop(self, grad: torch.Tensor) -> TimeLoop:
+        forward, ring = self.forward, self.forward.ring
+        # Each layer sends to where its drive comes from, through that sub-network's dropout mask.
+        gates = [ring.amplitude * active for active in self.active]
+        gates = [gate if mask is None else gate * mask for gate, mask in zip(gates, forward.masks)]
+        for index, sends in enumerate(torch.stack([gate.any() for gate in gates]).tolist()):
+            if not sends:
+                ring.warn(
+                    f"gate {index}",
+                    f"no neuron of layer {index} takes part in the gradient: each is silent, fires at every step, or is dropped. "
+                    "The layers before it learn nothing in this step. Check the scale of inputs and weights.",
+                )
+        # From layer l to l - 1; from layer 0, through the feedback, to the last one.
+        backwards = [op and op.transposed(forward.shapes[index - 1]) for index, op in enumerate(forward.operators)]
+        neurons = TernaryNeurons(tuple(gates[::-1]), 1 / ring.reset_amount, ring.leak, ring.backward_threshold, ring.amplitude)
+        return TimeLoop(
+            neurons, tuple(forward.shapes[::-1]), tuple(backwards[:0:-1]), backwards[0], grad,
+            per_step=False, steps=ring.backward_time_steps, count=True,
+        )  # fmt: skip

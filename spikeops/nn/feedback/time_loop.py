@@ -1,0 +1,174 @@
+"""The time loop of a ring, shared by the forward pass and SPIDE's backward pass.
+
+Both step the same structure: a chain of populations of neurons, a drive into the first at every step, an operator from each to
+the next within the step, and perhaps one from the last back to the first that takes a step. They differ in the neurons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from spikeops import functional as SF
+from spikeops.nn.feedback.operators import Operator
+
+# Without feedback, populations take their steps in chunks: as many as keep a chunk's spikes of one population in the cache,
+# or, on a GPU, keep it busy.
+CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+
+Optional = tuple[torch.Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class SpikingNeurons:
+    """Integrate-and-fire neurons of the forward pass; ``masks``: dropout of the drive into each population."""
+
+    masks: Optional
+    leak: float
+    threshold: float
+    reset_amount: float
+
+    def step(self, index: int, state: State, spikes, drive, current, fired) -> None:
+        SF.feedback_step_(
+            state.membrane, spikes, state.rate, drive, current=current, mask=None if drive is None else self.masks[index],
+            count=state.count, fired=fired, leak=self.leak, threshold=self.threshold, reset_amount=self.reset_amount,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TernaryNeurons:
+    """Signed neurons of SPIDE's backward pass; ``gates``: the value that each of them emits with a spike."""
+
+    gates: Optional
+    drive_scale: float
+    leak: float
+    threshold: float
+    amplitude: float
+
+    def step(self, index: int, state: State, spikes, drive, current, fired) -> None:
+        SF.ternary_step_(
+            state.membrane, spikes, state.rate, drive, current=current, gate=self.gates[index], count=state.count,
+            fired=fired, drive_scale=self.drive_scale, leak=self.leak, threshold=self.threshold, amplitude=self.amplitude,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TimeLoop:
+    """Everything a pass needs; no tensor of it requires gradients.
+
+    Attributes:
+        shapes: of each population's state, (B, ...).
+        operators: from each population to the next, one fewer than populations.
+        feedback: from the last population to the first, one step later; None: there is none.
+        current: into the first population, the same at every step (B, ...) or, with per_step, (T, B, ...).
+        count: also count spikes, where the rates are not plain sums of them.
+    """
+
+    neurons: SpikingNeurons | TernaryNeurons
+    shapes: tuple[torch.Size, ...]
+    operators: tuple[Operator, ...]
+    feedback: Operator | None
+    current: torch.Tensor
+    per_step: bool
+    steps: int
+    count: bool
+
+    def run(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Decay-weighted sum of the spikes and their number, per population.
+
+        Tensors with 4 dimensions are channels-last.
+        """
+        states = [State.zeros(shape, self.current, self.count) for shape in self.shapes]
+        if self.feedback is None:
+            self._run_in_chunks(states)
+        else:
+            self._run_in_steps(states)
+        return [(state.rate, state.rate if state.count is None else state.count) for state in states]
+
+    def _run_in_steps(self, states: list[State]) -> None:
+        spikes = [torch.empty_like(state.membrane) for state in states]
+        flags = [_flags(self.current, 1) for _ in states]
+        # Incoming operator of each population, and where it comes from; for the first that is the last one, a step before.
+        incoming = (self.feedback, *self.operators)
+        silent = _SilentDrives(incoming, self.shapes)
+        for t in range(self.steps):
+            current = self.current[t] if self.per_step else self.current
+            for index, state in enumerate(states):
+                drive = None
+                if index or t:
+                    heard = flags[index - 1] is None or flags[index - 1].item()
+                    drive = incoming[index].apply(spikes[index - 1]) if heard else silent.of(index, state.membrane)
+                self.neurons.step(index, state, spikes[index], drive, None if index else current, flags[index])
+
+    def _run_in_chunks(self, states: list[State]) -> None:
+        chunk = self._chunk_length(states)
+        spikes = [empty_sequence(chunk, state.membrane) for state in states]
+        flags = [_flags(self.current, chunk) for _ in states]
+        silent = _SilentDrives((None, *self.operators), self.shapes)
+        for start in range(0, self.steps, chunk):
+            length = min(chunk, self.steps - start)
+            current = self.current[start : start + length] if self.per_step else self.current
+            for index, state in enumerate(states):
+                drive = None
+                if index:
+                    before = spikes[index - 1][:length]
+                    if flags[index - 1] is None or flags[index - 1][:length].any():
+                        drive = self.operators[index - 1].apply(before.flatten(0, 1)).unflatten(0, (length, -1))
+                    elif (drive := silent.of(index, state.membrane)) is not None:
+                        drive = drive.expand(length, *drive.shape)
+                fired = None if flags[index] is None else flags[index][:length]
+                self.neurons.step(index, state, spikes[index][:length], drive, None if index else current, fired)
+
+    def _chunk_length(self, states: list[State]) -> int:
+        largest = max(state.membrane.numel() * state.membrane.element_size() for state in states)
+        budget = CHUNK_BYTES["cuda" if self.current.is_cuda else "cpu"]
+        return max(1, min(self.steps, budget // max(1, largest)))
+
+
+@dataclass(frozen=True)
+class State:
+    membrane: torch.Tensor
+    rate: torch.Tensor
+    count: torch.Tensor | None
+
+    @staticmethod
+    def zeros(shape: torch.Size, like: torch.Tensor, count: bool) -> State:
+        membrane, rate, spikes = (_empty(shape, like).zero_() if wanted else None for wanted in (True, True, count))
+        return State(membrane, rate, spikes)
+
+
+class _SilentDrives:
+    """The drive from a population of which no neuron fired: made when first asked for."""
+
+    def __init__(self, incoming, shapes):
+        self.incoming, self.shapes, self.made = incoming, shapes, {}
+
+    def of(self, index: int, membrane: torch.Tensor) -> torch.Tensor | None:
+        if index not in self.made:
+            drive = self.incoming[index].silent(self.shapes[index - 1])
+            self.made[index] = None if drive is None else torch.empty_like(membrane).copy_(drive)
+        return self.made[index]
+
+
+def _flags(like: torch.Tensor, steps: int) -> torch.Tensor | None:
+    """Whether any neuron fired, per step. Only on the CPU: reading it on a GPU would make the host wait at every step."""
+    return torch.zeros(steps, dtype=torch.int32) if like.device.type == "cpu" else None
+
+
+def _empty(shape, like: torch.Tensor) -> torch.Tensor:
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def empty_sequence(steps: int, like: torch.Tensor) -> torch.Tensor:
+    """(steps, B, ...), each step dense in the order of ``like``."""
+    return _empty((steps * like.shape[0], *like.shape[1:]), like).unflatten(0, (steps, like.shape[0]))
+
+
+def mean_weight(leak: float, steps: int, dtype: torch.dtype) -> torch.Tensor:
+    """What the decay-weighted sum of the spikes is divided by: the sum of leak^t over the steps, in the data's precision."""
+    if leak == 1:
+        return torch.tensor(steps, dtype=dtype)
+    leak = torch.tensor(leak, dtype=dtype)
+    return (1 - leak**steps) / (1 - leak)
