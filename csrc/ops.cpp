@@ -33,5 +33,11 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
   m.def("latency_encode(Tensor p, int T) -> Tensor");
 
+  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift. Learns if there are targets; the
+  // last two outputs are empty if there are none.
+  m.def("convex_snn_trial(Tensor x, Tensor feedforward, Tensor recurrent, Tensor thresholds, Tensor? decoder, Tensor? noise,"
+        " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"
+        " -> (Tensor spikes, Tensor readout, Tensor feedforward_learned, Tensor thresholds_learned)");
+
   m.def("row_sum(Tensor x) -> Tensor");
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "math/convex.h"
 #include "math/lif.h"
 #include "math/tssl_bp.h"
 
@@ -123,6 +124,30 @@ struct RowSum {
   double* partials;         // (rows, ceil(columns / kRowSumBlock))
 };
 
+// Trials of the convex-optimisation network (kernels/math/convex.h). float or double data only. With `targets` the network
+// learns from one trial after the other; without, the trials are independent. Matrices are transposed where a row is then
+// what one input, or one spike, does to all neurons.
+struct ConvexTrials {
+  DType dtype;
+  int64_t T, B, N, K;       // time steps (one less than time bins), trials, neurons, inputs
+  int64_t M, Y;             // dimensions of the readout and of the targets
+  double dt, leak, spike_cost, sigma_v;
+  double feedforward_rate, threshold_rate, threshold_drift;
+  int64_t buffer_steps;     // time steps of each trial without learning
+  const void* x;            // (T + 1, B, K)
+  void* feedforward;        // (K, N). Written when learning
+  const void* recurrent;    // (N, N), row: the neuron that fires
+  void* thresholds;         // (N). Written when learning
+  const void* decoder;      // (N, M), or null: the readout is the firing rates, M = N
+  const void* noise;        // (T, B, N) standard normal numbers, or null
+  const int64_t* seed;      // (1): draws the noise, or null
+  const void* targets;      // (B, Y), or null: no learning
+  const void* encoder;      // (N, Y)
+  void* feedforward_rows;   // (N, K): the same weights as `feedforward`. Written when learning
+  int32_t* spikes;          // (T, B): the neuron that fires, or -1
+  void* readout;            // (T + 1, B, M)
+};
+
 // Scalars are rounded to the state's precision here and nowhere else, as PyTorch rounds a Python number that meets a tensor.
 template <class S>
 static inline LifParams<S> lif_params(const LifNeuron& n) {
@@ -138,6 +163,18 @@ static inline TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
   const S threshold = S(n.threshold);
   return {S(theta_m), S(theta_s), S(1.0 - theta_m), S(1.0 - theta_s), threshold,
           std::nextafter(threshold, std::numeric_limits<S>::infinity()), S(1.0 / (4.0 * n.tau_s))};
+}
+
+template <class S>
+static inline ConvexParams<S> convex_params(const ConvexTrials& a) {
+  return {S(a.dt),
+          S(a.leak),
+          S(a.spike_cost),
+          S(1.0 - a.leak * a.dt),
+          S(std::sqrt(2.0 * a.dt * a.leak) * a.sigma_v),
+          S(a.feedforward_rate),
+          S(a.threshold_rate),
+          S(a.dt * a.threshold_drift)};
 }
 
 }  // namespace spikeops

@@ -36,6 +36,12 @@ class Cpu {
   void run_unpack(const Pack& a) { over_neurons(k_.unpack_spikes, a, a.T, a.N); }
   void run(const PoissonEncode& a) { over_neurons(k_.poisson_encode, a, a.T, a.N); }
   void run(const LatencyEncode& a) { over_neurons(k_.latency_encode, a, a.T, a.N); }
+  void run(const ConvexTrials& a) {
+    // Learning trials follow one another: each begins with what the one before has learned.
+    if (a.targets != nullptr) return k_.convex_trials(a, 0, a.B);
+    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, a.T * a.N));
+    torch::stable::parallel_for(0, a.B, grain, [&](int64_t begin, int64_t end) { k_.convex_trials(a, begin, end); });
+  }
   void run(const RowSum& a) {
     const int64_t blocks = a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock);
     torch::stable::parallel_for(0, blocks, 16, [&](int64_t begin, int64_t end) { k_.row_sum_blocks(a, begin, end); });

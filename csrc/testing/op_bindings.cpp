@@ -27,6 +27,7 @@ struct Cpu {
   void run_unpack(const Pack& a) const { k.unpack_spikes(a, 0, a.N); }
   void run(const PoissonEncode& a) const { k.poisson_encode(a, 0, a.N); }
   void run(const LatencyEncode& a) const { k.latency_encode(a, 0, a.N); }
+  void run(const ConvexTrials& a) const { k.convex_trials(a, 0, a.B); }
   void run(const RowSum& a) const {
     k.row_sum_blocks(a, 0, a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock));
     k.row_sum_rows(a, 0, a.rows);
@@ -54,6 +55,9 @@ struct CudaHost {
   void run_unpack(const Pack& a) const { cuda::unpack_spikes(a, nullptr); }
   void run(const PoissonEncode& a) const { cuda::poisson_encode(a, nullptr); }
   void run(const LatencyEncode& a) const { cuda::latency_encode(a, nullptr); }
+  void run(const ConvexTrials& a) const {
+    with_scratch(a.dtype, cuda::convex_trials_scratch(a), [&](void* scratch) { cuda::convex_trials(a, scratch, nullptr); });
+  }
   void run(const RowSum& a) const { cuda::row_sum(a, nullptr); }
 
  private:
@@ -140,6 +144,33 @@ void bind_encode_and_reduce(py::module_& m) {
   });
 }
 
+// Arrays by the names of kernels/args.h; absent ones are null.
+template <class Backend>
+void bind_convex(py::module_& m) {
+  m.def("convex_trials", [](const std::string& dtype, py::dict arrays, py::dict numbers) {
+    const auto number = [&](const char* name) { return numbers[name].cast<double>(); };
+    const auto array = [&](const char* name) {
+      return arrays.contains(name) ? OptionalArray(arrays[name].cast<py::array>()) : std::nullopt;
+    };
+    const py::array x = *array("x"), readout = *array("readout"), spikes = *array("spikes");
+    const OptionalArray seed = array("seed"), encoder = array("encoder");
+    ConvexTrials args{};
+    args.dtype = dtype_of(dtype);
+    args.T = x.shape(0) - 1, args.B = x.shape(1), args.K = x.shape(2);
+    args.N = array("thresholds")->shape(0), args.M = readout.shape(2), args.Y = encoder ? encoder->shape(1) : 0;
+    args.dt = number("dt"), args.leak = number("leak"), args.spike_cost = number("spike_cost"), args.sigma_v = number("sigma_v");
+    args.feedforward_rate = number("feedforward_rate"), args.threshold_rate = number("threshold_rate");
+    args.threshold_drift = number("threshold_drift"), args.buffer_steps = numbers["buffer_steps"].cast<int64_t>();
+    args.x = read(x), args.recurrent = read(array("recurrent")), args.decoder = read(array("decoder"));
+    args.noise = read(array("noise")), args.targets = read(array("targets")), args.encoder = read(encoder);
+    args.seed = static_cast<const int64_t*>(read(seed));
+    args.feedforward = write(array("feedforward")), args.feedforward_rows = write(array("feedforward_rows"));
+    args.thresholds = write(array("thresholds"));
+    args.spikes = static_cast<int32_t*>(write(spikes)), args.readout = write(readout);
+    Backend().run(args);
+  });
+}
+
 template <class Backend>
 void bind_backend(py::module_& parent, const char* name) {
   auto m = parent.def_submodule(name);
@@ -147,6 +178,7 @@ void bind_backend(py::module_& parent, const char* name) {
   bind_tssl_bp_and_synapse<Backend>(m);
   bind_count_and_pack<Backend>(m);
   bind_encode_and_reduce<Backend>(m);
+  bind_convex<Backend>(m);
 }
 
 }  // namespace

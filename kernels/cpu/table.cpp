@@ -21,6 +21,7 @@ void pack_spikes(const Pack&, int64_t, int64_t);
 void unpack_spikes(const Pack&, int64_t, int64_t);
 void poisson_encode(const PoissonEncode&, int64_t, int64_t);
 void latency_encode(const LatencyEncode&, int64_t, int64_t);
+void convex_trials(const ConvexTrials&, int64_t, int64_t);
 void row_sum_blocks(const RowSum&, int64_t, int64_t);
 void row_sum_rows(const RowSum&, int64_t, int64_t);
 }  // namespace SPIKEOPS_ISA
@@ -41,6 +42,7 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::unpack_spikes,
     SPIKEOPS_ISA::poisson_encode,
     SPIKEOPS_ISA::latency_encode,
+    SPIKEOPS_ISA::convex_trials,
     SPIKEOPS_ISA::row_sum_blocks,
     SPIKEOPS_ISA::row_sum_rows,
 };

@@ -7,7 +7,7 @@ from spikeops._dtypes import state_dtype
 _MASK = 0xFFFFFFFF
 
 
-def _philox(key, neuron, time_group):
+def philox(key, neuron, time_group):
     """Philox4x32-10 (Salmon et al., SC 2011) in int64 arithmetic; products wrap, but their 64 bits are right."""
     k0, k1 = key & _MASK, (key >> 32) & _MASK
     c0, c1 = neuron & _MASK, (neuron >> 32) & _MASK
@@ -28,7 +28,7 @@ def poisson_encode_from_seed(p, T, seed):
     torch.as_strided(order, (p.numel(),), (1,)).copy_(torch.arange(p.numel(), device=p.device))
     steps = []
     for time_group in range((T + 3) // 4):
-        for word in _philox(seed.reshape(()), order, time_group):
+        for word in philox(seed.reshape(()), order, time_group):
             uniform = (word >> 8).to(torch.float32) * 2.0**-24
             steps.append(uniform < p.to(torch.float32))
     return torch.stack(steps[:T]).to(p.dtype)

@@ -59,6 +59,11 @@ def test_reference_runs_on_request_only(calls):
     assert len(calls) == 2
 
 
+def _convex(x):
+    weights = (torch.ones(shape, device=x.device) for shape in ((2, 3), (2, 2), (2,)))
+    return SF.convex_snn_trial(x.unsqueeze(1), *weights, dt=0.01, leak=2.0)
+
+
 ALL_OPS = {
     "lif": (lambda x: SF.lif(x), "lif"),
     "lif_rate": (lambda x: SF.lif_rate(x), "lif_rate"),
@@ -68,6 +73,7 @@ ALL_OPS = {
     "pack_spikes": (lambda x: SF.pack_spikes(x), "pack_spikes"),
     "unpack_spikes": (lambda x: SF.unpack_spikes(torch.zeros(1, 2, dtype=torch.uint16), 3), "unpack_spikes"),
     "poisson_encode": (lambda x: SF.poisson_encode(x, 3), "poisson_encode"),
+    "convex_snn_trial": (lambda x: _convex(x), "convex_snn_trial"),
     "latency_encode": (lambda x: SF.latency_encode(x, 3), "latency_encode"),
 }
 

@@ -24,6 +24,7 @@ def python(code, cwd=Path(__file__).parent, **environment):
 
 def test_public_names():
     assert set(SF.__all__) == {
+        "convex_snn_trial",
         "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip

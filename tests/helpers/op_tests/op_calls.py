@@ -1,5 +1,7 @@
 """Calls of the ops themselves (torch.ops.spikeops), forward and backward, with each optional argument given and left out."""
 
+import math
+
 import torch
 
 from op_tests.layouts import lay_out
@@ -85,7 +87,14 @@ SUMS = {
     "row_sum/long_rows": lambda i: ("row_sum", (_matrix(i),)),
     "row_sum/many_rows": lambda i: ("row_sum", (_matrix(i).T,)),
 }
-CALLS = {**FORWARD, **BACKWARD, **SPIKES, **SUMS}
+TRIALS = {
+    "convex_snn_trial": lambda i: ("convex_snn_trial", _convex(i)),
+    "convex_snn_trial/noise": lambda i: ("convex_snn_trial", _convex(i, decodes=True, noise="drawn")),
+    "convex_snn_trial/learning": lambda i: ("convex_snn_trial", _convex(i, noise="given", learns=True)),
+}
+CALLS = {**FORWARD, **BACKWARD, **SPIKES, **SUMS, **TRIALS}
+# What the Triton backend has kernels for.
+TRITON_CALLS = {name: build for name, build in CALLS.items() if name not in TRIALS}
 
 
 def _packed(inputs):
@@ -100,6 +109,24 @@ def _matrix(inputs):
 
 def _probabilities(inputs):
     return torch.rand(inputs.shape, generator=inputs.draw).to(inputs.device, inputs.dtype)
+
+
+def _convex(inputs, decodes=False, noise=None, learns=False):
+    """Trials of T steps, at most 500; x has the layout of the inputs."""
+    dtype, bins, trials, neurons, readouts = state_dtype(inputs.dtype), inputs.T + 1, min(math.prod(inputs.shape), 500), 37, 3
+
+    def rand(*shape):
+        return torch.rand(shape, generator=inputs.draw, dtype=torch.float64).to(inputs.device, dtype)
+
+    x = lay_out(4 * rand(bins, trials, 2) - 2, inputs.layout, inputs.device)
+    encoder = rand(neurons, readouts)
+    decoder = 0.1 * encoder.T
+    weights = [2 * rand(neurons, 2) - 1, -encoder @ decoder, rand(neurons) - 0.5, decoder if decodes else None]
+    normal = rand(inputs.T, trials, neurons) if noise == "given" else None
+    seed = torch.tensor([5], device=inputs.device) if noise == "drawn" else None
+    learning = (rand(trials, readouts), encoder) if learns else (None, None)
+    numbers = (0.01, 2.0, 0.05, 0.3 if noise else 0.0, 0.02, 0.03, 0.5)
+    return (x, *weights, normal, seed, *learning, numbers, 1)
 
 
 def call(name, inputs):

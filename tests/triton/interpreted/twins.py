@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from op_tests.op_calls import CALLS, Inputs
+from op_tests.op_calls import TRITON_CALLS as CALLS
+from op_tests.op_calls import Inputs
 
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 from spikeops.triton import IMPLEMENTATIONS

@@ -1,0 +1,40 @@
+// The spiking network that solves a convex optimisation problem (Mancoo, Keemink & Machens, NeurIPS 2020), one neuron, one
+// Euler step.
+#pragma once
+
+#include "normal.h"
+
+namespace spikeops {
+
+template <class S>
+struct ConvexParams {
+  S dt, leak, spike_cost;
+  S rate_keep;    // 1 - leak dt
+  S noise_scale;  // sqrt(2 dt leak) sigma_v
+  S feedforward_rate, threshold_rate;
+  S threshold_step;  // dt times the drift
+};
+
+// What one input asks of the membranes, from its values at this and the next bin: its change plus what leaks away.
+template <class S>
+SPIKEOPS_HD S convex_command(S x, S x_next, const ConvexParams<S>& p) {
+  return (x_next - x) / p.dt + p.leak * x;
+}
+
+template <class S>
+SPIKEOPS_HD S convex_membrane(S v, S drive, const ConvexParams<S>& p) {
+  return v + p.dt * (drive - p.leak * v);
+}
+
+// Leaky integral of spikes, each weighing `weight`.
+template <class S>
+SPIKEOPS_HD S convex_readout(S y, S weight, const ConvexParams<S>& p) {
+  return p.rate_keep * y + weight;
+}
+
+// The random numbers of a neuron of a trial for time steps 4 * time_group to 4 * time_group + 3.
+SPIKEOPS_HD Philox4 convex_noise(uint64_t seed, int64_t trial, int64_t neurons, int64_t n, int64_t time_group) {
+  return philox(seed, uint64_t(trial * neurons + n), uint64_t(time_group));
+}
+
+}  // namespace spikeops
