@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("resume", _resume, "Go on with a run that was stopped, or with --trainer.epochs N train it longer."),
         ("eval", _eval, "Test the best checkpoint of a run."),
+        (
+            "rates",
+            _rates,
+            "Print and draw how active the network of a run is: firing rates, synaptic operations; writes rates.png.",
+        ),
         ("plot", _plot, "Draw curve.png and raster.png of a run again."),
     ):
         added = command(name, run, text, takes_fields=True)
@@ -164,6 +169,23 @@ def _fit(trainer, run) -> int:
 def _eval(arguments: argparse.Namespace, fields: list[str]) -> int:
     trainer, _, content = _load_best(arguments, fields)
     print(f"test_accuracy={trainer.test_accuracy():.4f} epoch={content['epoch']}")
+    return 0
+
+
+def _rates(arguments: argparse.Namespace, fields: list[str]) -> int:
+    from spiketrain import activity, plots
+    from spiketrain.trainer import undisturbed
+
+    trainer, run, content = _load_best(arguments, fields)
+    with undisturbed(trainer.method, trainer.config.seed, trainer.device):
+        measured = activity.measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
+    print(f"{trainer.config.preset}, epoch {content['epoch']}, mean over {len(trainer.dataset.test)} test samples")
+    print(*activity.table(measured), sep="\n")
+    try:
+        plots.save_rates(measured, trainer.config, run.path / "rates.png")
+    except OSError as error:
+        raise UserError(f"cannot write the picture: {error}") from None
+    print(f"wrote {run.path / 'rates.png'}")
     return 0
 
 

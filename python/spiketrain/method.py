@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from spiketrain import distributed
+from spiketrain.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.config import Config, OptimizerConfig
 from spiketrain.errors import UserError
+from spiketrain.models.network import SpikingNetwork
 
 
 @dataclass
@@ -71,6 +73,12 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
         """Spikes (T, N, ...) of each layer of neurons, for pictures and statistics."""
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        """How active the network is on a batch, without learning."""
+        trains = self.spike_trains(inputs)
+        layers = [LayerActivity(name, spikes[0, 0].numel(), spikes.double().mean().item()) for name, spikes in trains.items()]
+        return Activity(layers, time_steps=len(next(iter(trains.values()))), input_rate=image_or_event_rate(inputs))
 
     @abc.abstractmethod
     def start_epoch(self, epoch: int) -> float:
@@ -158,6 +166,15 @@ class GradientMethod(Method):
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
         return self.logits(self.forward(inputs))
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        activity = super().activity(inputs, labels)
+        if isinstance(self.network, SpikingNetwork):
+            first, *others = self.network.synapses(tuple(inputs.shape[-3:]))
+            activity.input_synapses = first
+            for layer, count in zip(activity.layers, others):
+                layer.synapses = count
+        return activity
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
         """``what(module, input, output)`` of each layer of neurons in one forward pass without learning, by name."""

@@ -1,4 +1,5 @@
-"""The pictures of a run: curve.png (loss and accuracy over the epochs) and raster.png (spikes of all layers for a sample)."""
+"""The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample) and
+rates.png (firing rates and synaptic operations)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spiketrain.activity import Activity
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset
 from spiketrain.files import write_atomically
@@ -69,6 +71,46 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
     _save(figure, path)
+
+
+def save_rates(activity: Activity, config: Config, path: Path) -> None:
+    """Firing rate of each layer and, where the synapses are known, what it costs next to a network without spikes."""
+    layers = activity.layers
+    has_backward = activity.backward_time_steps > 0
+    panels = 2 if activity.is_counted else 1
+    figure = _figure(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
+    names = [layer.name for layer in layers]
+
+    rates = figure.add_subplot(1, panels, 1)
+    bars = {"forward": ([layer.forward_rate for layer in layers], BLUE)}
+    if has_backward:
+        bars["backward"] = ([layer.backward_rate for layer in layers], ORANGE)
+    _draw_bars(rates, names, bars, "{:.3f}")
+    _label(rates, f"firing rate ({activity.time_steps} time steps)", "spikes per neuron and time step", "")
+    if activity.is_counted:
+        bars = {"forward SynOps": ([activity.forward_operations(layer) for layer in layers], BLUE)}
+        if has_backward:
+            bars["backward SynOps"] = ([activity.backward_operations(layer) for layer in layers], ORANGE)
+        bars["MACs without spikes"] = ([layer.synapses for layer in layers], GREY)
+        operations = figure.add_subplot(1, panels, 2)
+        _draw_bars(operations, names, bars, "{:.3g}")
+        _label(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
+    figure.suptitle(f"{config.preset}: activity on the test set", x=0.01, ha="left", color=INK, fontweight="bold")
+    _save(figure, path)
+
+
+def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], number: str) -> None:
+    """Groups of horizontal bars, one group per layer, the first layer on top, each with its value."""
+    height = 0.8 / len(bars)
+    for i, (label, (values, colour)) in enumerate(bars.items()):
+        places = [k + (i - (len(bars) - 1) / 2) * height for k in range(len(names))]
+        drawn = axes.barh(places, values, height * 0.9, color=colour, label=label)
+        axes.bar_label(drawn, [number.format(value) for value in values], padding=2, fontsize=7, color=INK)
+    axes.set_yticks(range(len(names)), labels=names)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    if len(bars) > 1:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _draw_input(axes, inputs: Tensor, label: int) -> None:

@@ -110,10 +110,10 @@ class Trainer:
     def test_accuracy(self) -> float:
         """Share of the test samples that the network gets right.
 
-        A method that draws random numbers in testing draws the same ones each time, and none of those for training.
+        Testing leaves no trace in the method: however often it is done, training goes on alike, and it ends the same way again.
         """
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        with fixed_random_numbers(self.config.seed, self.device):
+        with undisturbed(self.method, self.config.seed, self.device):
             for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
                 if len(labels):
                     correct += (self.method.scores(inputs).argmax(1) == labels).sum()
@@ -244,11 +244,17 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def fixed_random_numbers(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, PyTorch's random numbers begin anew from `seed`; afterwards they go on as if nothing had been drawn."""
+def undisturbed(method: Method, seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, PyTorch's random numbers begin anew from `seed`; afterwards they, and the network's buffers, are as before."""
+    buffers = {name: buffer.clone() for name, buffer in method.network.named_buffers()}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, buffer in method.network.named_buffers():
+                    buffer.copy_(buffers[name])
 
 
 def load_data(config: Config, device: torch.device) -> Dataset:

@@ -1,7 +1,8 @@
 """The training methods: each a file of its own, named like the method, with a class `METHOD`.
 
 To add one, write ``methods/<name>.py`` with a subclass of `spiketrain.method.Method` and ``METHOD = <the class>``; its
-options class has the field ``name: str = "<name>"``. Nothing else needs to know of it.
+options class has the field ``name: str = "<name>"``. Nothing else needs to know of it. A file whose name begins with an
+underscore holds what several methods share.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from spiketrain.method import Method
 
 def names() -> list[str]:
     """Names of all methods, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def get(name: str) -> type[Method]:

@@ -14,6 +14,7 @@ from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
 from spiketrain.models.layers import FullyConnected, RepeatInTime, TimeSharedDropout
 from spiketrain.models.notation import Conv, Layer, Linear, Pool, parse
+from spiketrain.models.synapses import count_synapses, shape_after
 
 Shape = tuple[int, ...]  # (C, H, W), or (units,) after a fully connected layer
 
@@ -94,6 +95,17 @@ class SpikingNetwork(nn.Module):
         """The layers of neurons in the order of the forward pass, by the name of the weights before them."""
         names = list(self.stages)
         return {names[i - 1]: self.stages[name] for i, name in enumerate(names) if name.startswith("neuron")}
+
+    def synapses(self, input_shape: Shape) -> list[int]:
+        """How many lead from the input to the first layer of neurons, and from each layer on; 0 from a last layer that spikes."""
+        counts, chain, shape = [], [], input_shape
+        for name, stage in self.stages.items():
+            if name.startswith("neuron"):
+                counts.append(count_synapses(chain, shape))
+                shape, chain = shape_after(chain, shape), []
+            else:
+                chain.append(stage)
+        return [*counts, count_synapses(chain, shape) if chain else 0]
 
 
 def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig) -> nn.Module:
