@@ -43,7 +43,7 @@ def test_bptt_twin_trains_the_same_network_on_the_same_data(name):
     assert (twin.data, twin.network.time_steps, twin.trainer) == (config.data, config.network.time_steps, config.trainer)
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(("tsslbp-", "bptt-"))])
 def test_network_can_be_built(name):
     config = load_config(presets.load(name))
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights

@@ -64,7 +64,7 @@ class IDE(FeedbackMethod):
 
     def step_measures(self) -> dict[str, Tensor]:
         ring = self.network.ring
-        return {**super().step_measures(), "solver_residual": torch.tensor(getattr(ring, "last_residual", 0.0), device=self.device)}
+        return {**super().step_measures(), "solver_residual": torch.tensor(ring.last_residual, device=self.device)}
 
 
 METHOD = IDE

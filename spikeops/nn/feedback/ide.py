@@ -83,6 +83,7 @@ class ImplicitSolve:
 
     def _report(self, solution: Solution, right: torch.Tensor) -> None:
         ring, scale = self.forward.ring, torch.linalg.vector_norm(right).item()
+        ring.last_residual = solution.residual / scale if scale > 0 else 0.0
         if solution.residual <= FAILED_RESIDUAL * scale:
             return
         message = (

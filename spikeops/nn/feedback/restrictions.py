@@ -207,7 +207,7 @@ def init_unit_norm_(module: nn.Module, gain: float = 1.0) -> nn.Module:
         output = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
         layer.weight.uniform_(-1, 1)
         others = [d for d in range(layer.weight.dim()) if d != output]
-        layer.weight.mul_(gain / layer.weight.norm(dim=others, keepdim=True))
+        layer.weight.mul_(gain / torch.linalg.vector_norm(layer.weight, dim=others, keepdim=True))
         if layer.bias is not None:
             layer.bias.zero_()
     return module

@@ -94,6 +94,7 @@ class FeedbackRing(nn.Module):
     Attributes:
         last_forward_rates: (layers,) spikes per neuron and time step in the latest forward pass, averaged over the batch.
         last_backward_rates: (layers,) the same for the ternary neurons of SPIDE's latest backward pass.
+        last_residual: IDE: residual norm of the latest implicit solution, relative to dL/da; 0.0 where none was needed.
 
     Raises:
         ValueError: an option or shape that does not fit, or sub-networks whose shapes do not close the ring.
@@ -137,6 +138,7 @@ class FeedbackRing(nn.Module):
         self.amplitude = _positive("backward_threshold - backward_u_rest", self.backward_threshold - rest)
         self.dropout = _dropout(dropout, len(self.layers) + 1 + (feedback is not None))
         self.last_forward_rates = self.last_backward_rates = None
+        self.last_residual = 0.0
         self._warnings: dict[str, int] = {}
         self.graphs = GraphCache(cuda_graph)
         self.known_shapes: dict[torch.Size, list[torch.Size]] = {}
