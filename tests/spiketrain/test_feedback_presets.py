@@ -111,7 +111,7 @@ STEPS = ["ide-mnist-lif", "ide-fashion-if", "ide-nmnist-lif", "ide-cifar10-alexn
 def test_a_small_step_reaches_the_weights(name):
     """One training step on three small random samples, with few time steps in both passes."""
     config = published(name)
-    config.network.time_steps = 20
+    config.network.time_steps = 30
     config.method.solver_steps = config.method.backward_time_steps = 40
     config.optimizer.weight_decay = 0.0  # what moves then has a gradient
     config.optimizer.warmup_steps = 0
@@ -121,7 +121,7 @@ def test_a_small_step_reaches_the_weights(name):
     method = methods.get(config.method.name)(config, sample, classes, torch.device("cpu"))
     inputs = torch.rand(3, *sample) * 4
     if config.data.name in data.EVENT_DATA:
-        inputs = (torch.rand(20, 3, *sample) < 0.5).float()
+        inputs = (torch.rand(30, 3, *sample) < 0.5).float()
     weights = {key: p.detach().clone() for key, p in method.network.named_parameters() if p.dim() > 1}
     method.start_epoch(1)
     result = method.training_step(inputs, torch.tensor([0, 1, 2]), 3)
