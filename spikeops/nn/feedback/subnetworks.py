@@ -114,6 +114,8 @@ _KNOWN = (*WEIGHTED, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
 def _check_leaf(name: str, leaf: nn.Module) -> None:
     if isinstance(leaf, (nn.Conv2d, nn.ConvTranspose2d)) and leaf.padding_mode != "zeros":
         raise ValueError(f"FeedbackRing: expected {name} to pad with zeros, got padding_mode={leaf.padding_mode!r} in {leaf}.")
+    if isinstance(leaf, nn.Conv2d):
+        _padding(leaf)
     if isinstance(leaf, BATCH_NORMS) and leaf.running_mean is None:
         raise ValueError(
             f"FeedbackRing: {name} has a batch-norm without running statistics, which the simulation needs: {leaf}. "

@@ -1,0 +1,132 @@
+"""What FeedbackRing and its parts say about input that does not fit: which argument, what was given, what is expected."""
+
+import re
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import spikeops.nn as snn
+
+
+def ring(**options):
+    return snn.FeedbackRing([nn.Linear(7, 5)], nn.Linear(5, 7), nn.Linear(6, 7), **options)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"time_steps": 0}, "expected time_steps to be an int of at least 1, got 0"),
+    ({"time_steps": 2.5}, "expected time_steps to be an int of at least 1, got 2.5"),
+    ({"backward_time_steps": 0}, "expected backward_time_steps to be an int of at least 1, got 0"),
+    ({"solver_steps": -1}, "expected solver_steps to be an int of at least 0, got -1"),
+    ({"leak": 0}, "expected leak above 0 and at most 1, got 0"),
+    ({"leak": 1.5}, "expected leak above 0 and at most 1, got 1.5"),
+    ({"leak": float("nan")}, "expected leak above 0 and at most 1, got nan"),
+    ({"threshold": 0}, "expected threshold to be above 0, got 0"),
+    ({"method": "bptt"}, "expected method to be one of 'ide', 'spide', got 'bptt'"),
+    ({"solver": "newton"}, "expected solver to be one of 'broyden', 'fixed_point', got 'newton'"),
+    ({"input": "poisson"}, "expected input to be one of 'constant', 'spikes', got 'poisson'"),
+    ({"on_solver_failure": "stop"}, "expected on_solver_failure to be one of 'warn', 'raise', got 'stop'"),
+    ({"cuda_graph": "yes"}, "expected cuda_graph to be one of 'auto', True, False, got 'yes'"),
+    ({"method": "spide", "u_rest": 1.0}, "expected threshold - u_rest to be above 0, got 0.0"),
+    ({"backward_threshold": 0}, "expected backward_threshold to be above 0, got 0"),
+    ({"backward_u_rest": 0.5}, "expected backward_threshold - backward_u_rest to be above 0, got 0.0"),
+    ({"dropout": 1.0}, "expected dropout rates of at least 0 and below 1, got 1.0"),
+    ({"dropout": [0.1, 0.2]}, "expected one dropout rate or 3, for [input_layer, *layers, feedback], got 2"),
+])  # fmt: skip
+def test_options(options, message):
+    with pytest.raises(ValueError, match=re.escape(f"FeedbackRing: {message}")):
+        ring(**options)
+
+
+@pytest.mark.parametrize("module, message", [
+    (nn.Conv2d(2, 2, 3, padding_mode="circular"), "expected feedback to pad with zeros, got padding_mode='circular'"),
+    (nn.Sequential(nn.Conv2d(2, 2, 2, padding="same")), "expected padding='same' with an odd kernel"),
+    (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)), "feedback has a batch-norm without running statistics"),
+    (nn.Flatten(2), "expected Flatten(1, -1) in feedback"),
+])  # fmt: skip
+def test_sub_networks(module, message):
+    with pytest.raises(ValueError, match=re.escape(f"FeedbackRing: {message}")):
+        snn.FeedbackRing([], module, nn.Linear(2, 2))
+
+
+def test_spide_needs_affine_sub_networks():
+    with pytest.raises(ValueError, match=r"expected affine sub-networks for method='spide', got a batch-norm in layers\[0\]"):
+        snn.FeedbackRing([nn.BatchNorm1d(7)], nn.Linear(7, 7), nn.Linear(6, 7), method="spide")
+    bent = snn.FeedbackRing([nn.Sequential(nn.Linear(7, 7), nn.ReLU())], nn.Linear(7, 7), nn.Linear(6, 7), method="spide")
+    with pytest.raises(ValueError, match=r"expected affine sub-networks for method='spide', but layers\[0\] is not"):
+        bent(torch.rand(2, 6))
+
+
+@pytest.mark.parametrize("layers, feedback, message", [
+    ([nn.Conv2d(4, 5, 3, 2, 1)], nn.ConvTranspose2d(5, 4, 3, 2, 1),
+     "feedback maps spiking layer 1, of shape (5, 4, 4), to (4, 7, 7), but input_layer drives spiking layer 0 with (4, 8, 8)"),
+    ([nn.Conv2d(3, 5, 3)], None, "layers[0] does not take the output of spiking layer 0, of shape (4, 8, 8)"),
+    ([], nn.Linear(4, 4), "feedback does not take the output of spiking layer 0, of shape (4, 8, 8)"),
+])  # fmt: skip
+def test_a_ring_that_does_not_close(layers, feedback, message):
+    module = snn.FeedbackRing(layers, feedback, nn.Conv2d(1, 4, 3, padding=1))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        module(torch.rand(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize("x, error, message", [
+    ([1.0], TypeError, "expected x to be a tensor, got list"),
+    (torch.zeros(2, 6).half(), TypeError, "expected x to be float32 or float64, got torch.float16. Call x.float() first."),
+    (torch.zeros(2, 6, dtype=torch.int64), TypeError, "expected x to be float32 or float64, got torch.int64"),
+    (torch.zeros(2, 3), ValueError, "input_layer does not take x of shape (2, 3)"),
+    (torch.zeros(2, 6).double(), ValueError, "input_layer does not take x of shape (2, 6)"),
+])  # fmt: skip
+def test_inputs(x, error, message):
+    with pytest.raises(error, match=re.escape(f"FeedbackRing: {message}")):
+        ring()(x)
+
+
+def test_spike_input_needs_all_time_steps():
+    with pytest.raises(ValueError, match=re.escape("with T = time_steps = 4 for input='spikes', got (3, 2, 6)")):
+        ring(input="spikes", time_steps=4)(torch.zeros(3, 2, 6))
+
+
+@pytest.mark.parametrize("method, message", [
+    ("ide", "every neuron of layer 0 is at rate 0 or 1 in the equilibrium equation"),
+    ("spide", "no neuron of layer 0 takes part in the gradient"),
+])  # fmt: skip
+def test_neurons_without_gradient_are_named(method, message):
+    module = ring(method=method)
+    with torch.no_grad():
+        module.input_layer.bias.fill_(-100)
+    with pytest.warns(RuntimeWarning, match=message):
+        module(torch.rand(2, 6)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_an_ordinary_step_warns_of_nothing():
+    for method in ("ide", "spide"):
+        torch.manual_seed(1)
+        module = ring(method=method, threshold=0.5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            module(torch.rand(4, 6)).sum().backward()
+
+
+@pytest.mark.parametrize("restrict", [snn.restrict_spectral_norm, snn.restrict_frobenius_norm])
+def test_restrictions(restrict):
+    name = restrict.__name__
+    with pytest.raises(ValueError, match=f"{name}: expected norm_range above 0, got 0"):
+        restrict(nn.Linear(2, 2), 0)
+    with pytest.raises(TypeError, match=f"{name}: expected a module with a weight matrix or kernel, got ReLU"):
+        restrict(nn.ReLU())
+    with pytest.raises(ValueError, match="(?s)init_unit_norm_: the weight of .* is restricted already"):
+        snn.init_unit_norm_(restrict(nn.Linear(2, 2)))
+
+
+def test_a_weight_of_zeros_stays_finite():
+    for restrict in (snn.restrict_spectral_norm, snn.restrict_frobenius_norm):
+        layer = nn.Linear(3, 3, bias=False)
+        nn.init.zeros_(layer.weight)
+        assert torch.equal(restrict(layer).weight, torch.zeros(3, 3))
+
+
+def test_samples_of_the_frobenius_norm():
+    with pytest.raises(ValueError, match="restrict_frobenius_norm: expected samples of at least 1, or None, got 0"):
+        snn.restrict_frobenius_norm(nn.Linear(2, 2), samples=0)
