@@ -26,6 +26,7 @@ class DataConfig:
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
         augment: random crop out of a 4-pixel zero border, and random horizontal flip of training images (not of events)
+        normalize: shift and scale images to mean 0 and standard deviation 1 per channel, over the training set; false leaves pixels in 0..1
         image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
         bin_ms: width of a time step of nmnist, in milliseconds
     """
@@ -34,6 +35,7 @@ class DataConfig:
     root: str | None = None
     download: bool = False
     augment: bool = False
+    normalize: bool = True
     image_size: int = 32
     bin_ms: float = 3.0
 

@@ -148,19 +148,9 @@ class GradientMethod(Method):
 
     def update_weights(self) -> None:
         """Clip the gradient, step the optimiser, keep the weights in bounds."""
-        options = self.config.optimizer
-        parameters = list(self.network.parameters())
-        distributed.add_up(p.grad for p in parameters)
-        if options.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, options.clip_norm)
         self.steps += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * warm_up(options, self.steps) / self.loss_scale
-        self.optimizer.step()
-        if options.weight_clamp:
-            with torch.no_grad():
-                for parameter in parameters:
-                    parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+        rate = self.rate * warm_up(self.config.optimizer, self.steps) / self.loss_scale
+        update_weights(self.optimizer, list(self.network.parameters()), rate, self.config.optimizer)
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
@@ -212,6 +202,20 @@ def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.
     return rule(
         network.parameters(), options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True
     )
+
+
+def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, options: OptimizerConfig) -> None:
+    """One step of an optimiser with gradients that are added up over the processes and clipped, and weights kept in bounds."""
+    distributed.add_up(p.grad for p in parameters)
+    if options.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    if options.weight_clamp:
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
 
 
 def learning_rate(options: OptimizerConfig, epoch: int, epochs: int) -> float:

@@ -15,7 +15,7 @@ def best_accuracy(lines):
     return float(match[1])
 
 
-@pytest.mark.parametrize("preset", ["tsslbp-digits", "bptt-digits"])
+@pytest.mark.parametrize("preset", ["tsslbp-digits", "bptt-digits", "ell-digits", "fell-digits", "bell-digits"])
 def test_digits(cli, preset):
     status, lines, errors = cli("train", preset, "--trainer.threads", 1)
     assert status == 0, errors

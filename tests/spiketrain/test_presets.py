@@ -5,6 +5,7 @@ import torch
 
 from spiketrain import methods, presets
 from spiketrain.config import load_config
+from spiketrain.methods._local_classifiers import LocalClassifierMethod
 
 # Network, time steps, epochs, batch, published mean and best, as in the README of the published code.
 PUBLISHED = {
@@ -21,6 +22,7 @@ INPUT_SHAPES = {
     "mnist": (1, 28, 28),
     "fashion_mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "svhn": (3, 32, 32),
     "nmnist": (2, 34, 34),
 }
 
@@ -46,8 +48,10 @@ def test_bptt_twin_trains_the_same_network_on_the_same_data(name):
 @pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(("tsslbp-", "bptt-"))])
 def test_network_can_be_built(name):
     config = load_config(presets.load(name))
+    method = methods.get(config.method.name)
+    classes = (10,) if issubclass(method, LocalClassifierMethod) else ()  # networks without a layer of outputs
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
-        network = methods.get(config.method.name).build(None, config, INPUT_SHAPES[config.data.name])
+        network = method.build(method, config, INPUT_SHAPES[config.data.name], *classes)
     assert list(network.parameters())[-1].shape[0] == 10
 
 

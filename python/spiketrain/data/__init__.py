@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from spiketrain.config import Config
-from spiketrain.data.base import Dataset
+from spiketrain.data.base import Dataset, ImageSplit
 from spiketrain.errors import UserError, unknown_name
 
 # name of the data set -> module that reads it; each module has load(name, root, config) -> Dataset
@@ -40,6 +40,10 @@ def load(config: Config) -> Dataset:
         dataset = reader.load(name, root, config)
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
+    if not config.data.normalize:
+        if not isinstance(dataset.train, ImageSplit):
+            raise UserError(f"data.normalize: only images are normalised, {name} holds events")
+        dataset.train, dataset.test = dataset.train.in_unit_range(), dataset.test.in_unit_range()
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset

@@ -48,22 +48,32 @@ class Split(abc.ABC):
 
 
 class ImageSplit(Split):
-    """Images kept as uint8 (N, C, H, W) and normalised per channel when a batch is cut: (x / 255 - mean) / std."""
+    """Images kept as uint8 (N, C, H, W) and normalised per channel when a batch is cut: (x / 255 - mean) / std.
+
+    `white` is the largest value that pixels take.
+    """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False
+        self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False, white: int = 255
     ) -> None:
         self.images = images
         self.labels = labels
         self.scale = torch.tensor([1 / (255 * s) for s in std]).view(-1, 1, 1)
         self.shift = torch.tensor([-m / s for m, s in zip(mean, std)]).view(-1, 1, 1)
         self.augment = augment
+        self.white = white
 
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         images = self.images.index_select(0, index)
         if self.augment and generator is not None:
             images = crop_and_flip(images, generator)
         return torch.addcmul(self.shift, images.float(), self.scale)
+
+    def in_unit_range(self) -> ImageSplit:
+        """The same images with pixels from 0 to 1 instead of normalised ones."""
+        plain = copy.copy(self)
+        plain.scale, plain.shift = torch.full_like(self.scale, 1 / self.white), torch.zeros_like(self.shift)
+        return plain
 
     def select(self, index: Tensor) -> ImageSplit:
         part = copy.copy(self)

@@ -23,6 +23,6 @@ def load(name: str, root: Path, config: Config) -> Dataset:
 
     def split(index: list[int], augment: bool) -> ImageSplit:
         # Grey levels run from 0 to 16; mean 4.9 and standard deviation 6.0 over the whole set.
-        return ImageSplit(images[index], labels[index], mean=(4.9 / 255,), std=(6.0 / 255,), augment=augment)
+        return ImageSplit(images[index], labels[index], mean=(4.9 / 255,), std=(6.0 / 255,), augment=augment, white=16)
 
     return Dataset(name, split(train, config.data.augment), split(test, False), (1, 8, 8), 10)

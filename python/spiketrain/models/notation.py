@@ -45,10 +45,11 @@ Layer = Conv | Pool | Linear
 FeedbackLayer = Conv | UpConv | Linear
 
 
-def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
+def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True) -> list[Layer]:
     """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected.
 
-    `padding` is one number for all convolutions or a list with one for each.
+    `padding` is one number for all convolutions or a list with one for each. A network that `has_outputs` ends with their number;
+    one that has not may end with any layer but pooling.
 
     Raises:
         UserError: a part that is none of these, a padding list of the wrong length, or an order that cannot be.
@@ -56,7 +57,7 @@ def parse(layers: str, padding: int | list[int] = 0) -> list[Layer]:
     >>> parse("4C3-P2-10", padding=1)
     [Conv(channels=4, kernel=3, padding=1, stride=1), Pool(size=2), Linear(units=10)]
     """
-    return _parse_layers(layers, _paddings(layers, padding))
+    return _parse_layers(layers, _paddings(layers, padding), has_outputs)
 
 
 def parse_ring(layers: str, feedback: str, padding: int | list[int] = 0) -> tuple[list[Layer], FeedbackLayer | None]:
@@ -99,7 +100,7 @@ def _paddings(layers: str, padding: int | list[int]) -> list[int]:
     return paddings
 
 
-def _parse_layers(layers: str, paddings: list[int]) -> list[Layer]:
+def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True) -> list[Layer]:
     parsed: list[Layer] = []
     for part in layers.split("-"):
         if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)(s?)", part):
@@ -114,6 +115,8 @@ def _parse_layers(layers: str, paddings: list[int]) -> list[Layer]:
             )
         if len(parsed) > 1 and isinstance(parsed[-2], Linear) and not isinstance(parsed[-1], Linear):
             raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
-    if not isinstance(parsed[-1], Linear):
+    if has_outputs and not isinstance(parsed[-1], Linear):
         raise UserError(f"network.layers: {layers} must end with the number of outputs")
+    if isinstance(parsed[-1], Pool):
+        raise UserError(f"network.layers: {layers} must not end with pooling")
     return parsed
