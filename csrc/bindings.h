@@ -4,6 +4,7 @@
 #include "convex.h"
 #include "count.h"
 #include "encode.h"
+#include "feedback.h"
 #include "lif.h"
 #include "reduce.h"
 #include "synapse.h"
@@ -19,6 +20,8 @@ void register_bindings(torch::stable::detail::StableLibrary& m) {
   m.impl("lif_rate_backward", TORCH_BOX(&lif_rate_backward<Backend>));
   m.impl("tssl_bp_forward", TORCH_BOX(&tssl_bp_forward<Backend>));
   m.impl("tssl_bp_backward", TORCH_BOX(&tssl_bp_backward<Backend>));
+  m.impl("feedback_step_", TORCH_BOX(&feedback_step<Backend>));
+  m.impl("ternary_step_", TORCH_BOX(&ternary_step<Backend>));
   m.impl("synaptic_filter_forward", TORCH_BOX(&synaptic_filter_forward<Backend>));
   m.impl("synaptic_filter_backward", TORCH_BOX(&synaptic_filter_backward<Backend>));
   m.impl("spike_count", TORCH_BOX(&spike_count<Backend>));

@@ -11,6 +11,11 @@
 //   modes: reset, strict, detach_reset, surrogate
 #define LIF_NEURON "Tensor x, Tensor? decay_tensor, Tensor? v_init, float[] numbers, int[] modes"
 
+// Steps of feedback networks: `factor` is the mask of the drive, or the gate of ternary spikes.
+#define FEEDBACK_NEURON \
+  "Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) rate, Tensor? drive, Tensor? current, Tensor? factor, " \
+  "Tensor(d!)? count, Tensor(e!)? fired"
+
 STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("lif_forward(" LIF_NEURON ") -> (Tensor spikes, Tensor v_last)");
   m.def("lif_backward(Tensor? grad_spikes, Tensor? grad_v_last, " LIF_NEURON ", bool need_decay, bool need_v_init)"
@@ -22,6 +27,9 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("tssl_bp_forward(Tensor x, float tau_m, float tau_s, float threshold, bool return_spikes)"
         " -> (Tensor psc, Tensor spikes)");
   m.def("tssl_bp_backward(Tensor grad_psc, Tensor x, float tau_m, float tau_s, float threshold) -> Tensor");
+
+  m.def("feedback_step_(" FEEDBACK_NEURON ", float leak, float threshold, float reset_amount) -> ()");
+  m.def("ternary_step_(" FEEDBACK_NEURON ", float drive_scale, float leak, float threshold, float amplitude) -> ()");
 
   m.def("synaptic_filter_forward(Tensor x, float tau_s) -> Tensor");
   m.def("synaptic_filter_backward(Tensor grad_psc, float tau_s) -> Tensor");

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "math/convex.h"
+#include "math/feedback.h"
 #include "math/lif.h"
 #include "math/tssl_bp.h"
 
@@ -75,6 +76,31 @@ struct SynapticFilter {
   double tau_s;
   const void* in;           // forward: x, backward: the upstream gradient; (T, N) data
   void* out;                // forward: a, backward: the gradient of x; (T, N) data
+};
+
+// Neurons of feedback networks, updated in place.
+struct FeedbackNeuron {
+  DType dtype;
+  int64_t T, N;
+  const void* drive;        // (T, N) data, or null: 0
+  const void* current;      // (N) data, or (T, N) where current_per_step, or null: 0
+  bool current_per_step;
+  const void* factor;       // (N) data, or null: the mask of the drive; for ternary neurons the gate of the spikes
+  void* membrane;           // (N) state
+  void* spikes;             // (T, N) data
+  void* rate;               // (N) state
+  void* count;              // (N) state, or null
+  int32_t* fired;           // (T), or null: whether any spike of the step is not 0. CPU kernels only ever set it: see start()
+};
+
+struct FeedbackStep {
+  FeedbackNeuron neuron;
+  double leak, threshold, reset_amount;
+};
+
+struct TernaryStep {
+  FeedbackNeuron neuron;
+  double drive_scale, leak, threshold, amplitude;
 };
 
 // Spikes may also come as 1-byte integers or bools, or packed (kernels/math/pack.h).
@@ -175,6 +201,16 @@ static inline ConvexParams<S> convex_params(const ConvexTrials& a) {
           S(a.feedforward_rate),
           S(a.threshold_rate),
           S(a.dt * a.threshold_drift)};
+}
+
+template <class S>
+static inline FeedbackParams<S> feedback_params(const FeedbackStep& a) {
+  return {S(a.leak), S(a.threshold), S(a.reset_amount)};
+}
+
+template <class S>
+static inline TernaryParams<S> feedback_params(const TernaryStep& a) {
+  return {S(a.drive_scale), S(a.leak), S(a.threshold), S(a.amplitude)};
 }
 
 }  // namespace spikeops

@@ -28,6 +28,8 @@ class Cpu {
   void run(const LifBackward& a) { over_neurons(k_.lif_backward, a, a.neuron.T, a.neuron.N); }
   void run(const TsslBpForward& a) { over_neurons(k_.tssl_bp_forward, a, a.neuron.T, a.neuron.N); }
   void run(const TsslBpBackward& a) { over_neurons(k_.tssl_bp_backward, a, a.neuron.T, a.neuron.N); }
+  void run(const FeedbackStep& a) { cpu::start(a.neuron), over_neurons(k_.feedback_step, a, a.neuron.T, a.neuron.N); }
+  void run(const TernaryStep& a) { cpu::start(a.neuron), over_neurons(k_.ternary_step, a, a.neuron.T, a.neuron.N); }
   void run_forward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_forward, a, a.T, a.N); }
   void run_backward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_backward, a, a.T, a.N); }
   void run(const SpikeCount& a) { over_neurons(k_.spike_count, a, a.T, a.N); }

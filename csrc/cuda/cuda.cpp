@@ -26,6 +26,8 @@ class Cuda {
     const Tensor scratch = state_scratch(a.neuron.dtype, cuda::tssl_bp_backward_scratch(a.neuron.T, a.neuron.N));
     check("tssl_bp_backward", cuda::tssl_bp_backward(a, write(scratch), stream_));
   }
+  void run(const FeedbackStep& a) { check("feedback_step_", cuda::feedback_step(a, stream_)); }
+  void run(const TernaryStep& a) { check("ternary_step_", cuda::ternary_step(a, stream_)); }
   void run_forward(const SynapticFilter& a) { check("synaptic_filter_forward", cuda::synaptic_filter_forward(a, stream_)); }
   void run_backward(const SynapticFilter& a) { check("synaptic_filter_backward", cuda::synaptic_filter_backward(a, stream_)); }
   void run(const SpikeCount& a) { check("spike_count", cuda::spike_count(a, stream_)); }

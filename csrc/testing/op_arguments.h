@@ -51,4 +51,25 @@ inline TsslBpNeuron tssl_bp_neuron(const std::string& dtype, const py::array& x,
   return {dtype_of(dtype), rows(x), columns(x), tau_m, tau_s, threshold, read(x)};
 }
 
+// `arrays` holds the memory of a step by the names of FeedbackNeuron; those that are left out are absent.
+inline FeedbackNeuron feedback_neuron(const std::string& dtype, const py::dict& arrays) {
+  const auto given = [&](const char* name) {
+    return arrays.contains(name) ? OptionalArray(arrays[name].cast<py::array>()) : std::nullopt;
+  };
+  const auto spikes = *given("spikes");
+  const auto current = given("current"), fired = given("fired");
+  return {dtype_of(dtype),
+          rows(spikes),
+          columns(spikes),
+          read(given("drive")),
+          read(current),
+          current && current->ndim() == 2,
+          read(given("factor")),
+          write(given("membrane")),
+          write(spikes),
+          write(given("rate")),
+          write(given("count")),
+          fired ? pointer<int32_t>(*fired) : nullptr};
+}
+
 }  // namespace spikeops::testing

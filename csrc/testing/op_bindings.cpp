@@ -19,6 +19,8 @@ struct Cpu {
   void run(const LifBackward& a) const { k.lif_backward(a, 0, a.neuron.N); }
   void run(const TsslBpForward& a) const { k.tssl_bp_forward(a, 0, a.neuron.N); }
   void run(const TsslBpBackward& a) const { k.tssl_bp_backward(a, 0, a.neuron.N); }
+  void run(const FeedbackStep& a) const { cpu::start(a.neuron), k.feedback_step(a, 0, a.neuron.N); }
+  void run(const TernaryStep& a) const { cpu::start(a.neuron), k.ternary_step(a, 0, a.neuron.N); }
   void run_forward(const SynapticFilter& a) const { k.synaptic_filter_forward(a, 0, a.N); }
   void run_backward(const SynapticFilter& a) const { k.synaptic_filter_backward(a, 0, a.N); }
   void run(const SpikeCount& a) const { k.spike_count(a, 0, a.N); }
@@ -47,6 +49,8 @@ struct CudaHost {
     with_scratch(a.neuron.dtype, cuda::tssl_bp_backward_scratch(a.neuron.T, a.neuron.N),
                  [&](void* scratch) { cuda::tssl_bp_backward(a, scratch, nullptr); });
   }
+  void run(const FeedbackStep& a) const { cuda::feedback_step(a, nullptr); }
+  void run(const TernaryStep& a) const { cuda::ternary_step(a, nullptr); }
   void run_forward(const SynapticFilter& a) const { cuda::synaptic_filter_forward(a, nullptr); }
   void run_backward(const SynapticFilter& a) const { cuda::synaptic_filter_backward(a, nullptr); }
   void run(const SpikeCount& a) const { cuda::spike_count(a, nullptr); }
@@ -114,6 +118,17 @@ void bind_tssl_bp_and_synapse(py::module_& m) {
 }
 
 template <class Backend>
+void bind_feedback(py::module_& m) {
+  m.def("feedback_step", [](const std::string& dtype, py::dict arrays, double leak, double threshold, double reset_amount) {
+    Backend().run(FeedbackStep{feedback_neuron(dtype, arrays), leak, threshold, reset_amount});
+  });
+  m.def("ternary_step",
+        [](const std::string& dtype, py::dict arrays, double drive_scale, double leak, double threshold, double amplitude) {
+          Backend().run(TernaryStep{feedback_neuron(dtype, arrays), drive_scale, leak, threshold, amplitude});
+        });
+}
+
+template <class Backend>
 void bind_count_and_pack(py::module_& m) {
   m.def("spike_count", [](const std::string& format, py::array spikes, py::array count) {
     Backend().run(SpikeCount{format_of(format), rows(spikes), columns(spikes), read(spikes), write(count)});
@@ -176,6 +191,7 @@ void bind_backend(py::module_& parent, const char* name) {
   auto m = parent.def_submodule(name);
   bind_lif<Backend>(m);
   bind_tssl_bp_and_synapse<Backend>(m);
+  bind_feedback<Backend>(m);
   bind_count_and_pack<Backend>(m);
   bind_encode_and_reduce<Backend>(m);
   bind_convex<Backend>(m);

@@ -13,6 +13,8 @@ struct Kernels {
   void (*lif_backward)(const LifBackward&, int64_t begin, int64_t end);
   void (*tssl_bp_forward)(const TsslBpForward&, int64_t begin, int64_t end);
   void (*tssl_bp_backward)(const TsslBpBackward&, int64_t begin, int64_t end);
+  void (*feedback_step)(const FeedbackStep&, int64_t begin, int64_t end);  // after start()
+  void (*ternary_step)(const TernaryStep&, int64_t begin, int64_t end);
   void (*synaptic_filter_forward)(const SynapticFilter&, int64_t begin, int64_t end);
   void (*synaptic_filter_backward)(const SynapticFilter&, int64_t begin, int64_t end);
   void (*spike_count)(const SpikeCount&, int64_t begin, int64_t end);
@@ -25,6 +27,11 @@ struct Kernels {
   void (*row_sum_blocks)(const RowSum&, int64_t begin, int64_t end);  // a range of rows * blocks
   void (*row_sum_rows)(const RowSum&, int64_t begin, int64_t end);    // a range of rows, after all blocks
 };
+
+// What must happen once, before the ranges of a step: no neuron has fired yet.
+inline void start(const FeedbackNeuron& a) {
+  for (int64_t t = 0; a.fired && t < a.T; ++t) a.fired[t] = 0;
+}
 
 // The table for this CPU. SPIKEOPS_CPU_ISA=v2|v3|v4 in the environment asks for a narrower one.
 const Kernels& kernels();

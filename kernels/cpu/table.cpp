@@ -13,6 +13,8 @@ void lif_rate_forward(const LifRateForward&, int64_t, int64_t);
 void lif_backward(const LifBackward&, int64_t, int64_t);
 void tssl_bp_forward(const TsslBpForward&, int64_t, int64_t);
 void tssl_bp_backward(const TsslBpBackward&, int64_t, int64_t);
+void feedback_step(const FeedbackStep&, int64_t, int64_t);
+void ternary_step(const TernaryStep&, int64_t, int64_t);
 void synaptic_filter_forward(const SynapticFilter&, int64_t, int64_t);
 void synaptic_filter_backward(const SynapticFilter&, int64_t, int64_t);
 void spike_count(const SpikeCount&, int64_t, int64_t);
@@ -34,6 +36,8 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::lif_backward,
     SPIKEOPS_ISA::tssl_bp_forward,
     SPIKEOPS_ISA::tssl_bp_backward,
+    SPIKEOPS_ISA::feedback_step,
+    SPIKEOPS_ISA::ternary_step,
     SPIKEOPS_ISA::synaptic_filter_forward,
     SPIKEOPS_ISA::synaptic_filter_backward,
     SPIKEOPS_ISA::spike_count,

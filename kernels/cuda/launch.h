@@ -19,6 +19,9 @@ int tssl_bp_forward(const TsslBpForward& args, void* stream);
 int64_t tssl_bp_backward_scratch(int64_t T, int64_t N);
 int tssl_bp_backward(const TsslBpBackward& args, void* scratch, void* stream);
 
+int feedback_step(const FeedbackStep& args, void* stream);
+int ternary_step(const TernaryStep& args, void* stream);
+
 int synaptic_filter_forward(const SynapticFilter& args, void* stream);
 int synaptic_filter_backward(const SynapticFilter& args, void* stream);
 

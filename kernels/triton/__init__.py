@@ -7,6 +7,7 @@ The arithmetic mirrors kernels/math operation by operation, so that float32 spik
 from spikeops.triton.convex import convex_snn_trial
 from spikeops.triton.count import spike_count
 from spikeops.triton.encode import latency_encode, poisson_encode
+from spikeops.triton.feedback import feedback_step_, ternary_step_
 from spikeops.triton.lif import lif_backward, lif_forward, lif_rate_backward, lif_rate_forward
 from spikeops.triton.pack import pack_spikes, unpack_spikes
 from spikeops.triton.reduce import row_sum
@@ -14,8 +15,9 @@ from spikeops.triton.synapse import synaptic_filter_backward, synaptic_filter_fo
 from spikeops.triton.tssl_bp import tssl_bp_backward, tssl_bp_forward
 
 _OPS = (
-    convex_snn_trial, latency_encode, lif_backward, lif_forward, lif_rate_backward, lif_rate_forward, pack_spikes, poisson_encode, row_sum,
-    spike_count, synaptic_filter_backward, synaptic_filter_forward, tssl_bp_backward, tssl_bp_forward, unpack_spikes,
+    convex_snn_trial, feedback_step_, latency_encode, lif_backward, lif_forward, lif_rate_backward, lif_rate_forward, pack_spikes,
+    poisson_encode, row_sum, spike_count, synaptic_filter_backward, synaptic_filter_forward, ternary_step_, tssl_bp_backward,
+    tssl_bp_forward, unpack_spikes,
 )  # fmt: skip
 
 IMPLEMENTATIONS = {op.__name__: op for op in _OPS}

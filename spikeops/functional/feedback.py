@@ -1,16 +1,25 @@
 """Time steps of neurons in feedback networks, in place on their state.
 
-Called for every layer in every time step, so the native ops check their arguments themselves, in C++; :func:`_explain` then says
-in words what did not fit.
+Called for every layer in every time step, so the native ops check their arguments themselves, in C++, where it costs little;
+:func:`_explain` then says in words what did not fit.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from spikeops import reference
+from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _layout
+from spikeops.functional import _checks, _layout, _register
+
+# The arguments that are numbers, in the order of the schemas (csrc/ops.cpp), and the name of the one called `factor` there.
+_NUMBERS = {
+    "feedback_step_": ("leak", "threshold", "reset_amount"),
+    "ternary_step_": ("drive_scale", "leak", "threshold", "amplitude"),
+}
+_FACTORS = {"feedback_step_": "mask", "ternary_step_": "gate"}
 
 
 def feedback_step_(
@@ -77,10 +86,13 @@ def feedback_step_(
     """
     if reset_amount is None:
         reset_amount = threshold
-    numbers = {"leak": leak, "threshold": threshold, "reset_amount": reset_amount}
-    _explain("feedback_step_", membrane, spikes, rate, drive, current, ("mask", mask), count, fired, numbers)
-    reference.feedback_step_(membrane, spikes, rate, drive, current=current, mask=mask, count=count, fired=fired, leak=leak,
-                             threshold=threshold, reset_amount=reset_amount)  # fmt: skip
+    tensors, numbers = (membrane, spikes, rate, drive, current, mask, count, fired), (leak, threshold, reset_amount)
+    if _backend.is_reference():
+        _explain("feedback_step_", *tensors, *numbers)
+        reference.feedback_step_(membrane, spikes, rate, drive, current=current, mask=mask, count=count, fired=fired, leak=leak,
+                                 threshold=threshold, reset_amount=reset_amount)  # fmt: skip
+    else:
+        _run("feedback_step_", tensors, numbers)
     return spikes
 
 
@@ -136,71 +148,94 @@ def ternary_step_(
     """
     if amplitude is None:
         amplitude = 2 * threshold
-    numbers = {"drive_scale": drive_scale, "leak": leak, "threshold": threshold, "amplitude": amplitude}
-    _explain("ternary_step_", membrane, spikes, rate, drive, current, ("gate", gate), count, fired, numbers)
-    reference.ternary_step_(membrane, spikes, rate, drive, current=current, gate=gate, count=count, fired=fired,
-                            drive_scale=drive_scale, leak=leak, threshold=threshold, amplitude=amplitude)  # fmt: skip
+    tensors, numbers = (membrane, spikes, rate, drive, current, gate, count, fired), (drive_scale, leak, threshold, amplitude)
+    if _backend.is_reference():
+        _explain("ternary_step_", *tensors, *numbers)
+        reference.ternary_step_(membrane, spikes, rate, drive, current=current, gate=gate, count=count, fired=fired,
+                                drive_scale=drive_scale, leak=leak, threshold=threshold, amplitude=amplitude)  # fmt: skip
+    else:
+        _run("ternary_step_", tensors, numbers)
     return spikes
 
 
-def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, numbers):
+def _run(op, tensors, numbers):
+    failure = None
+    try:
+        ops = _backend.namespace(op, tensors[0].device)
+        if ops is not torch.ops.spikeops or (torch.is_grad_enabled() and _need_gradients(tensors)):
+            _explain(op, *tensors, *numbers)
+        for number in numbers:
+            if type(number) is not float:  # an op would take a bool, and wait for a tensor on a GPU
+                _check_numbers(op, numbers)
+        if not torch.compiler.is_compiling():  # there autograd learns of it by itself
+            torch.autograd.graph.increment_version(_written(*tensors))
+        getattr(ops, op)(*tensors, *numbers)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        failure = error
+    if failure is not None:
+        _explain(op, *tensors, *numbers)
+        raise failure
+
+
+def _need_gradients(tensors):
+    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _written(membrane, spikes, rate, drive, current, factor, count, fired):
+    if count is None and fired is None:
+        return membrane, spikes, rate
+    return [tensor for tensor in (membrane, spikes, rate, count, fired) if tensor is not None]
+
+
+def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, *numbers):
     """Raises an error that names the first argument that does not fit; returns if all do."""
     _check_numbers(op, numbers)
     _checks.floating(op, "spikes", spikes)
-    state = state_dtype(spikes.dtype)
-    _check_dtype(op, "membrane", membrane, state, spikes.dtype)
+    data, state = spikes.dtype, state_dtype(spikes.dtype)
+    _check_dtype(op, "membrane", membrane, state, data)
     if not (membrane.numel() == 0 or _layout.is_dense(membrane.shape, membrane.stride())):
         raise ValueError(
-            f"{op}: expected membrane, which is updated in place, to be dense in memory, got shape {tuple(membrane.shape)} with "
-            f"strides {membrane.stride()}. Call membrane.contiguous() first."
+            f"{op}: expected membrane, which is written in place, to be dense in memory, got strides {membrane.stride()} for "
+            f"shape {tuple(membrane.shape)}. Call membrane.contiguous() first."
         )
+    step = membrane.shape
     steps = _number_of_steps(op, spikes, membrane)
-    with_time = (steps, *membrane.shape)
+    sequence = [torch.Size((steps, *step)), *([step] if steps == 1 else [])]
 
-    given = {"membrane": membrane, "spikes": spikes, "rate": rate}
-    _check_in_place(op, "spikes", spikes, membrane)
-    for name, value in (("rate", rate), ("count", count)):
-        if value is not None or name == "rate":
-            _check_dtype(op, name, value, state, spikes.dtype)
-            _check_shape(op, name, value, membrane.shape)
-            _check_in_place(op, name, value, membrane)
-            given[name] = value
-    one_step = (membrane.shape,) if steps == 1 else ()
-    factor_name, factor = factor
-    for name, value, shapes in (
-        ("drive", drive, (with_time, *one_step)), ("current", current, (membrane.shape, with_time)), (factor_name, factor, (membrane.shape,))
-    ):  # fmt: skip
-        if value is not None:
-            _check_dtype(op, name, value, spikes.dtype, spikes.dtype)
-            _check_shape(op, name, value, *shapes)
-            given[name] = value
+    # name -> (tensor, dtype, shapes, whether it is written)
+    expected = {
+        "membrane": (membrane, state, [step], True),
+        "spikes": (spikes, data, sequence, True),
+        "rate": (rate, state, [step], True),
+        "drive": (drive, data, sequence, False),
+        "current": (current, data, [step, *sequence], False),
+        _FACTORS[op]: (factor, data, [step], False),
+        "count": (count, state, [step], True),
+    }
+    for name, (value, dtype, shapes, is_written) in expected.items():
+        if value is None and name not in ("membrane", "spikes", "rate"):
+            continue
+        _check_dtype(op, name, value, dtype, data)
+        _check_shape(op, name, value, shapes)
+        if is_written:
+            _check_order(op, name, value, membrane)
+        _check_device_and_gradient(op, name, value, membrane)
     if fired is not None:
-        _check_dtype(op, "fired", fired, torch.int32, spikes.dtype)
-        _check_shape(op, "fired", fired, (steps,), *([()] if steps == 1 else []))
+        _check_dtype(op, "fired", fired, torch.int32, data)
+        _check_shape(op, "fired", fired, [torch.Size((steps,)), *([torch.Size(())] if steps == 1 else [])])
         if not fired.is_contiguous():
             raise ValueError(f"{op}: expected fired, which is written in place, to be contiguous, got strides {fired.stride()}.")
-        given["fired"] = fired
-    for name, value in given.items():
-        if value.device != membrane.device:
-            raise ValueError(
-                f"{op}: expected {name} on the device of membrane, {membrane.device}, got {value.device}. "
-                f"Call {name}.to(membrane.device) first."
-            )
-        if value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                f"{op}: expected tensors without gradients, since the op is not differentiable, but {name} requires one. Call it "
-                f"under torch.no_grad(), or with {name}.detach()."
-            )
+        _check_device_and_gradient(op, "fired", fired, membrane)
 
 
 def _check_numbers(op, numbers):
-    for name, value in numbers.items():
+    given = dict(zip(_NUMBERS[op], numbers))
+    for name, value in given.items():
         _checks.number(op, name, value)
-    leak = numbers["leak"]
-    if not 0 < leak <= 1:
-        raise ValueError(f"{op}: expected leak to be above 0 and at most 1, got {leak}.")
-    if "amplitude" in numbers:
-        _checks.positive(op, "threshold", numbers["threshold"])
+    if not 0 < given["leak"] <= 1:
+        raise ValueError(f"{op}: expected leak to be above 0 and at most 1, got {given['leak']}.")
+    if op == "ternary_step_":
+        _checks.positive(op, "threshold", given["threshold"])
 
 
 def _number_of_steps(op, spikes, membrane):
@@ -224,20 +259,38 @@ def _check_dtype(op, name, value, expected, data):
         )
 
 
-def _check_shape(op, name, value, *shapes):
+def _check_shape(op, name, value, shapes):
     if value.shape not in shapes:
         wanted = " or ".join(str(tuple(shape)) for shape in shapes)
-        raise ValueError(f"{op}: expected {name} to have shape {wanted}, got shape {tuple(value.shape)}.")
+        raise ValueError(f"{op}: expected {name} to have shape {wanted}, got {tuple(value.shape)}.")
 
 
-def _check_in_place(op, name, value, membrane):
+def _check_order(op, name, value, membrane):
     """A tensor that is written must have the memory order of membrane."""
     time_axes = value.dim() - membrane.dim()
-    strides = value.stride()[time_axes:]
-    same_order = all(s == m for s, m, n in zip(strides, membrane.stride(), membrane.shape) if n != 1)
+    same_order = all(
+        s == m for s, m, size in zip(value.stride()[time_axes:], membrane.stride(), membrane.shape) if size != 1
+    )  # fmt: skip
     steps_follow = time_axes == 0 or value.shape[0] == 1 or value.stride(0) == membrane.numel()
     if value.numel() and not (same_order and steps_follow):
         raise ValueError(
-            f"{op}: expected {name}, which is written in place, in the memory order of membrane, with strides {membrane.stride()} "
-            f"for shape {tuple(membrane.shape)}, got strides {value.stride()} for shape {tuple(value.shape)}."
+            f"{op}: expected {name}, which is written in place, in the memory order of membrane (strides {membrane.stride()} for "
+            f"shape {tuple(membrane.shape)}), got strides {value.stride()} for shape {tuple(value.shape)}."
         )
+
+
+def _check_device_and_gradient(op, name, value, membrane):
+    if value.device != membrane.device:
+        raise ValueError(
+            f"{op}: expected {name} on the device of membrane, {membrane.device}, got {value.device}. "
+            f"Call {name}.to(membrane.device) first."
+        )
+    if value.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            f"{op}: expected tensors that need no gradient, since this op has none, but {name} requires it. Call the op under "
+            f"torch.no_grad(), or with {name}.detach()."
+        )
+
+
+for _op in _NUMBERS:
+    _register.op(_op, partial(_explain, _op))

@@ -1,0 +1,52 @@
+// Neurons of feedback networks, one time step: spiking (IDE, Xiao et al., NeurIPS 2021; SPIDE, Xiao et al., Neural Networks 2023)
+// and ternary (SPIDE's backward pass). The state is summed up as it goes: rate = leak * rate + spike, count = number of spikes.
+#pragma once
+
+#include "base.h"
+
+namespace spikeops {
+
+template <class S>
+struct FeedbackParams {
+  S leak, threshold, reset_amount;
+};
+
+template <class S>
+struct TernaryParams {
+  S drive_scale, leak, threshold, amplitude;
+};
+
+template <class S>
+struct FeedbackState { S membrane, rate, count; };
+
+// The factor where none is given.
+template <class S>
+SPIKEOPS_HD S no_factor(const FeedbackParams<S>&) { return S(1); }
+template <class S>
+SPIKEOPS_HD S no_factor(const TernaryParams<S>& p) { return p.amplitude; }
+
+// Advances the state and returns what the neuron sends on. `factor` is the mask of the drive here and the gate of the spikes in
+// the ternary neuron. Multiplying by 1 changes no bit: a leak of 1 needs no branch.
+template <class S>
+SPIKEOPS_HD S feedback_neuron_step(FeedbackState<S>& state, S drive, S current, S factor, const FeedbackParams<S>& p) {
+  const S u = (state.membrane + factor * drive) + current;
+  const bool fires = u >= p.threshold;
+  const S spike = fires ? S(1) : S(0);
+  state.rate = p.leak * state.rate + spike;
+  state.count += spike;
+  state.membrane = p.leak * (fires ? u - p.reset_amount : u);
+  return spike;
+}
+
+template <class S>
+SPIKEOPS_HD S feedback_neuron_step(FeedbackState<S>& state, S drive, S current, S factor, const TernaryParams<S>& p) {
+  const S u = (state.membrane + current) + p.drive_scale * drive;
+  const S sign = (u >= p.threshold ? S(1) : S(0)) - (u <= -p.threshold ? S(1) : S(0));
+  const S spike = p.amplitude * sign;
+  state.rate = p.leak * state.rate + spike;
+  state.count += absolute(sign);
+  state.membrane = p.leak * (u - spike);
+  return sign * factor;
+}
+
+}  // namespace spikeops
