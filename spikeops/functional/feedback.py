@@ -242,9 +242,10 @@ def _number_of_steps(op, spikes, membrane):
     if spikes.shape == membrane.shape:
         return 1
     if spikes.shape[1:] != membrane.shape or spikes.dim() == 0:
+        with_time = ", ".join(map(str, ("K", *membrane.shape)))
         raise ValueError(
-            f"{op}: expected spikes to have the shape of membrane, {tuple(membrane.shape)}, or (K, *{tuple(membrane.shape)}) for K "
-            f"time steps, got shape {tuple(spikes.shape)}."
+            f"{op}: expected spikes to have the shape of membrane, {tuple(membrane.shape)}, or ({with_time}) for K time steps, got "
+            f"{tuple(spikes.shape)}."
         )
     _checks.time_steps(op, "spikes", spikes)
     return spikes.shape[0]

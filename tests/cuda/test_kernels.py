@@ -86,6 +86,31 @@ def test_tssl_bp_without_spikes(host_kernels):
         assert_same(host_kernels, ops.tssl_bp_forward, case, spikes=False)
 
 
+@pytest.mark.parametrize("op", [ops.feedback_step, ops.ternary_step], ids=lambda op: op.__name__)
+@pytest.mark.parametrize("absent", [*ops.STEP_ARRAYS, "all", "all_but_a_current_per_step"])
+def test_feedback_steps_with_what_is_optional(host_kernels, thread_order, op, absent):
+    options = {"given": tuple(name for name in ops.STEP_ARRAYS if name != absent)}
+    if absent.startswith("all"):
+        options = {"given": ("current",), "current_per_step": True} if "but" in absent else {"given": ()}
+    # 9: one step beyond those whose loads are issued at once.
+    for case in cases(FLOATING, (1, 9), (129, 1288)):
+        assert_same(host_kernels, op, case, **options)
+        assert_same(host_kernels, op, case, **options, leak=1.0)
+
+
+def test_flags_of_firing_steps(host_kernels, thread_order):
+    """One neuron fires in every third step, wherever it lies; all other steps are silent."""
+    for dtype in FLOATING:
+        for N, neuron in ((1, 0), (1288, 0), (1288, 700), (1288, 1287), (129, 128)):
+            case = Case(dtype, 100, N)
+            drive = np.zeros((case.T, N))
+            drive[1::3, neuron] = -1
+            arrays = {"drive": case.data(drive), "membrane": case.state(np.zeros(N)), "rate": case.state(np.zeros(N)),
+                      "spikes": case.data_out(case.T, N), "fired": np.full(case.T, 7, np.int32)}  # fmt: skip
+            host_kernels.cuda.ternary_step(dtype, arrays, 1.0, 1.0, 1.0, 1.0)
+            np.testing.assert_array_equal(arrays["fired"], np.arange(100) % 3 == 1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("columns", [1, 31, 50, 4096, 4097, 9001])
 @pytest.mark.parametrize("rows", [1, 3, 70])

@@ -97,6 +97,24 @@ def test_tssl_bp(host_kernels, case):
     assert_close(tensor(grads["grad_x"], case), expected, "grad_x")
 
 
+@pytest.mark.parametrize("given", [ops.STEP_ARRAYS, ("drive",), ("current", "count", "fired")], ids="-".join)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_feedback_steps(host_kernels, case, given):
+    for op, factor, numbers in (
+        (ops.feedback_step, "mask", {"leak": 0.83, "threshold": 0.5, "reset_amount": 0.75}),
+        (ops.ternary_step, "gate", {"drive_scale": 1 / 3, "leak": 0.83, "threshold": 0.25, "amplitude": 0.75}),
+    ):
+        inputs, actual = op(host_kernels.cuda, case, **numbers, given=given, current_per_step=True)
+        state = {name: tensor(inputs[f"{name}_before"]) for name in actual if name != "spikes"}
+        data = {name: tensor(inputs[name], case) for name in ("drive", "current", "factor") if name in inputs}
+        state["spikes"] = torch.empty(case.T, case.N, dtype=getattr(torch, case.dtype))
+        if "factor" in data:
+            data[factor] = data.pop("factor")
+        getattr(reference, f"{op.__name__}_")(**state, **data, **numbers)
+        for name, expected in state.items():
+            assert_identical(tensor(actual[name], case if name == "spikes" else None), expected, name)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_synaptic_filter(host_kernels, case):
     inputs, outputs = ops.synaptic_filter_forward(host_kernels.cuda, case)

@@ -11,6 +11,16 @@ from op_tests.neurons import currents
 import spikeops.functional as SF
 import spikeops.nn as snn
 
+def _feedback_steps(x, decay):
+    """On state of their own; the input's own gradient is not asked for."""
+    x = x.detach()
+    membrane, rate = torch.zeros_like(x[0]), torch.zeros_like(x[0])
+    fired = torch.empty(x.shape[0], dtype=torch.int32, device=x.device)
+    spikes = SF.feedback_step_(membrane, torch.empty_like(x), rate, x, fired=fired, leak=0.9)
+    signed = SF.ternary_step_(membrane, torch.empty_like(x), rate, x, gate=x[0] + 1, drive_scale=0.7)
+    return spikes, signed, rate, membrane, fired
+
+
 FUNCTIONS = {
     "lif": lambda x, decay: SF.lif(x, decay),
     "lif_options": lambda x, decay: SF.lif(x, decay, reset="to", strict=True, v_init=torch.tanh(decay)),
@@ -20,6 +30,7 @@ FUNCTIONS = {
     "spike_count": lambda x, decay: SF.spike_count(x + 1),
     "unpack": lambda x, decay: SF.unpack_spikes(SF.pack_spikes(x.relu()), x.shape[0]),
     "packed_count": lambda x, decay: SF.spike_count(SF.pack_spikes(x.relu())),
+    "feedback": _feedback_steps,
     "latency_encode": lambda x, decay: SF.latency_encode(x[0], x.shape[0]),
 }
 
@@ -74,6 +85,27 @@ def test_changing_number_of_time_steps(device, name):
     # Where T is an argument of its own, and not the size of an axis, it is a plain int of the schema: a graph for each T.
     graphs = len(steps) if name in ("unpack", "latency_encode") else 1
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+def test_state_outside_the_compiled_code(device):
+    """Feedback steps write into tensors that the compiled function got, or knows from outside."""
+    state = torch.zeros(2, 40, device=device)
+
+    def step(membrane, spikes, drive):
+        SF.feedback_step_(membrane, spikes, state[1], drive, current=drive * 0.5)
+        return spikes.sum()
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (step, compiled):
+        state.zero_()
+        spikes = torch.empty(40, device=device)
+        sums = [function(state[0], spikes, currents(torch.Generator().manual_seed(k), 1, (40,), torch.float32)[0].to(device))
+                for k in range(5)]  # fmt: skip
+        results.append([*sums, state.clone(), spikes])
+    for expected, actual in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+    assert state[1].sum() == sum(results[0][:5]) > 0
 
 
 def test_poisson_encode(device):

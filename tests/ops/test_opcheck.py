@@ -3,7 +3,7 @@
 import pytest
 import torch
 from op_tests.neurons import DTYPES
-from op_tests.op_calls import CALLS, Inputs, call
+from op_tests.op_calls import CALLS, IN_PLACE, Inputs, as_tuple, call
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -13,7 +13,7 @@ QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 @pytest.mark.parametrize("name", CALLS)
 def test_all_checks(device, name):
-    has_autograd = "backward" not in name or "synaptic" in name
+    has_autograd = ("backward" not in name or "synaptic" in name) and name not in IN_PLACE
     op, arguments = call(name, Inputs(device=device, grad=has_autograd))
     torch.library.opcheck(op, arguments)
 
@@ -39,5 +39,6 @@ def test_meta_tensors_give_shape_dtype_and_strides(name, dtype):
     op, arguments = call(name, Inputs(dtype=dtype, shape=(2, 3, 4, 5), layout="channels_last"))
     real = op(*arguments)
     meta = op(*(a.to("meta") if isinstance(a, torch.Tensor) else a for a in arguments))
-    for r, m in zip(*(o if isinstance(o, tuple) else (o,) for o in (real, meta))):
+    assert (real is None) == (name in IN_PLACE)
+    for r, m in zip(as_tuple(real), as_tuple(meta), strict=True):
         assert (r.shape, r.dtype, r.stride()) == (m.shape, m.dtype, m.stride())

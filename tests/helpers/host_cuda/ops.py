@@ -83,6 +83,37 @@ def tssl_bp_backward(backend, case):
     return {"x": x, "grad_psc": grad_psc}, {"grad_x": grad_x}
 
 
+def _step(backend, op, case, numbers, given, current_per_step):
+    """One call of a feedback step on fresh copies of the same state. Every seventh neuron is silent, and every third step."""
+    draw, shape = case.draw, (case.T, case.N)
+    drive = draw.integers(-8, 13, shape) / 8
+    drive[::3], drive[:, ::7] = 0, 0
+    inputs = {
+        "drive": case.data(drive),
+        "current": case.data(draw.integers(-2, 3, shape if current_per_step else case.N) / 8),
+        "factor": case.data(1.25 * draw.integers(0, 2, case.N)),
+    }
+    inputs = {name: array for name, array in inputs.items() if name in given}
+    state = {"membrane": case.state(draw.integers(-3, 4, case.N) / 8), "rate": case.state(draw.uniform(0, 3, case.N))}
+    count, fired = case.state(draw.integers(0, 5, case.N)), poisoned((case.T,), np.int32, case.misaligned)
+    state |= {name: array for name, array in (("count", count), ("fired", fired)) if name in given}
+    before = {f"{name}_before": array.copy() for name, array in state.items()}
+    written = state | {"spikes": case.data_out(*shape)}
+    getattr(backend, op)(case.dtype, inputs | written, *numbers)
+    return inputs | before, written
+
+
+STEP_ARRAYS = ("drive", "current", "factor", "count", "fired")
+
+
+def feedback_step(backend, case, leak=0.83, threshold=0.5, reset_amount=0.75, given=STEP_ARRAYS, current_per_step=False):
+    return _step(backend, "feedback_step", case, (leak, threshold, reset_amount), given, current_per_step)
+
+
+def ternary_step(backend, case, drive_scale=0.5, leak=0.83, threshold=0.25, amplitude=0.75, given=STEP_ARRAYS, current_per_step=False):
+    return _step(backend, "ternary_step", case, (drive_scale, leak, threshold, amplitude), given, current_per_step)
+
+
 def synaptic_filter_forward(backend, case):
     x, psc = currents(case), case.data_out(case.T, case.N)
     backend.synaptic_filter_forward(case.dtype, x, TAU_S, psc)
@@ -150,5 +181,5 @@ def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
 
 
 OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
+             feedback_step, ternary_step, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

@@ -22,6 +22,9 @@ def calls():
         for reset in range(3):
             yield ops.lif_backward, case, {"options": ops.ROUND | {"reset": reset}, "per_neuron": True}
             yield ops.lif_rate_backward, case, {"options": ops.ROUND | {"reset": reset}, "per_neuron": True, "weighting": 1}
+        for op in (ops.feedback_step, ops.ternary_step):
+            yield op, case, {"given": ()}
+            yield op, case, {"current_per_step": True}
     for case in cases(FLOATING + INTEGER):
         for op in ops.OF_SPIKES:
             yield op, case, {}

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from op_tests.layouts import lay_out
+from op_tests.layouts import TIME_MAJOR, lay_out
 from op_tests.neurons import currents, parameter, spike_trains, state_dtype
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
 from spikeops.surrogate import ATan
@@ -40,6 +40,32 @@ class Inputs:
         numbers = (0.6, 1.0, 1.0, 1.0, -0.2, 0.1, scale, peak)
         modes = (RESETS[reset], int(strict), int(detach_reset), kind)
         return self.x(), decay and self.decay(decay), self.v_init() if v_init else None, numbers, modes
+
+    def step(self, drive=True, current="constant", factor=True, count=True, fired=True):
+        """The arguments FEEDBACK_NEURON of csrc/ops.cpp. What is only written holds nonsense."""
+        state = state_dtype(self.dtype)
+
+        # The layouts that ops copy are for input.
+        order = self.layout if self.layout in TIME_MAJOR else "contiguous"
+
+        def per_neuron(low, high, dtype):
+            values = low + (high - low) * torch.rand(1, *self.shape, generator=self.draw, dtype=torch.float64)
+            return lay_out(values.to(dtype), order, self.device)[0]
+
+        def per_step():
+            return self.x().detach()
+
+        kinds = {None: lambda: None, "constant": lambda: per_neuron(-0.3, 0.3, self.dtype), "per_step": per_step}
+        return (
+            per_neuron(-0.5, 0.9, state),
+            lay_out(torch.full((self.T, *self.shape), torch.nan, dtype=self.dtype), order, self.device),
+            per_neuron(0, 3, state),
+            per_step() if drive else None,
+            kinds[current](),
+            (per_neuron(0, 1, self.dtype) > 0.3).to(self.dtype) * 1.25 if factor else None,
+            per_neuron(0, 3, state) if count else None,
+            torch.full((self.T,), 7, dtype=torch.int32, device=self.device) if fired else None,
+        )
 
     def spikes(self, dtype=None):
         return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
@@ -92,7 +118,15 @@ TRIALS = {
     "convex_snn_trial/noise": lambda i: ("convex_snn_trial", _convex(i, decodes=True, noise="drawn")),
     "convex_snn_trial/learning": lambda i: ("convex_snn_trial", _convex(i, noise="given", learns=True)),
 }
-CALLS = {**FORWARD, **BACKWARD, **SPIKES, **SUMS, **TRIALS}
+IN_PLACE = {
+    "feedback_step_": lambda i: ("feedback_step_", (*i.step(), 0.9, 1.0, 1.5)),
+    "feedback_step_/drive": lambda i: ("feedback_step_", (*i.step(True, None, False, False, False), 1.0, 1.0, 1.0)),
+    "feedback_step_/current": lambda i: ("feedback_step_", (*i.step(False, "per_step", True, False), 0.9, 0.5, 0.5)),
+    "ternary_step_": lambda i: ("ternary_step_", (*i.step(), 0.7, 0.9, 0.5, 1.0)),
+    "ternary_step_/drive": lambda i: ("ternary_step_", (*i.step(True, None, False, False, False), 0.7, 1.0, 0.3, 0.5)),
+    "ternary_step_/current": lambda i: ("ternary_step_", (*i.step(False, "per_step", True, False), 1.0, 0.9, 0.5, 1.1)),
+}
+CALLS = {**FORWARD, **BACKWARD, **SPIKES, **SUMS, **TRIALS, **IN_PLACE}
 # What the Triton backend has kernels for.
 TRITON_CALLS = {name: build for name, build in CALLS.items() if name not in TRIALS}
 
@@ -135,12 +169,24 @@ def call(name, inputs):
     return getattr(torch.ops.spikeops, op), arguments
 
 
+def as_tuple(outputs):
+    """What an op returned, as a tuple: an op that works in place returns nothing."""
+    if outputs is None:
+        return ()
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 def prepare(name, inputs):
-    """A function of no arguments that makes the call and returns its outputs as a tuple."""
+    """A function of no arguments that makes the call and returns, as a tuple, copies of what it wrote in place and its outputs."""
     op, arguments = call(name, inputs)
+    schema = op.default._schema.arguments
+    written = [i for i, argument in enumerate(arguments) if schema[i].is_write and argument is not None]
 
     def run():
-        outputs = op(*arguments)
-        return outputs if isinstance(outputs, tuple) else (outputs,)
+        given = list(arguments)
+        for i in written:
+            given[i] = arguments[i].clone()
+        outputs = as_tuple(op(*given))
+        return *(given[i] for i in written), *outputs
 
     return run
