@@ -45,6 +45,26 @@ def lif_rate(x):
     return sum(_lif_steps(x)) / len(x)
 
 
+def feedback_steps(drive, membrane, rate, spikes):
+    """Integrate-and-fire neurons of a feedback network, in place: the input (T, ...), their state (...), the spikes (T, ...)."""
+    for x, spike in zip(drive, spikes):
+        membrane.add_(x)
+        spike.copy_(membrane >= THRESHOLD)
+        rate.add_(spike)
+        membrane.sub_(spike, alpha=THRESHOLD)
+    return spikes
+
+
+def ternary_steps(drive, membrane, rate, spikes):
+    """The same for neurons that fire +A, -A or not at all, A twice the threshold."""
+    for x, spike in zip(drive, spikes):
+        membrane.add_(x)
+        torch.mul((membrane >= THRESHOLD).to(x.dtype) - (membrane <= -THRESHOLD).to(x.dtype), 2 * THRESHOLD, out=spike)
+        rate.add_(spike)
+        membrane.sub_(spike)
+    return spikes
+
+
 def poisson_encode(p, T):
     """Spikes (T, ...) drawn with probabilities p (...)."""
     return (torch.rand(T, *p.shape, dtype=p.dtype, device=p.device) < p).to(p.dtype)

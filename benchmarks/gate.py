@@ -94,7 +94,7 @@ def disagreement(case: Case, provider: str, device: str) -> str:
     op = case.op
     few = Bench(replace(case, T=min(case.T, 20), N=131), device)  # no multiple of any block
     with spikeops.backend("reference"):
-        wanted = _outcome(lambda x: op.fused(x, few.case.T), few.input, few.grad)
+        wanted = _outcome(lambda x: op.fused(x, few.case.T, *op.make_state(few.input)), few.input, few.grad)
     spikeops.set_backend(BACKENDS.get(provider, "auto"))
     if provider == PUBLISHED:
         got = _outcome(op.published, time_last(few.input), time_last(few.grad))

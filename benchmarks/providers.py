@@ -54,8 +54,10 @@ class Bench:
         self.case, self.device = case, device
         torch.manual_seed(20)
         self.input = case.op.make_input(case.T, case.N, case.dtype, device)
+        state = case.op.make_state(self.input)
         with torch.no_grad(), spikeops.backend("auto"):
-            output = case.op.fused(self.input, case.T)
+            output = case.op.fused(self.input, case.T, *state)
+        self.state_bytes = sum(tensor.nbytes for tensor in state[:-1])
         self.output_bytes = output.nbytes
         self.grad = torch.randn_like(output) if case.op.has_gradient else None
         self._functions: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -79,7 +81,7 @@ class Bench:
 
     def _call(self, provider, mode):
         case = self.case
-        need = case.op.minimum_bytes(mode, self.input.nbytes, self.output_bytes)
+        need = case.op.minimum_bytes(mode, self.input.nbytes + self.state_bytes, self.output_bytes + self.state_bytes)
         if provider in CEILINGS:
             run = self._copy(provider, need)
         else:
@@ -108,17 +110,18 @@ class Bench:
 
     def _make_function(self, provider):
         op, T = self.case.op, self.case.T
+        state = op.make_state(self.input)  # of its own: providers neither disturb nor help each other
         if provider == EAGER:
-            return lambda x: op.eager(x, T)
+            return lambda x: op.eager(x, T, *state)
         if provider == COMPILED:
             _start_compiler(self.device)
             torch._dynamo.reset()
-            return torch.compile(lambda x: op.eager(x, T), fullgraph=True, dynamic=False)
+            return torch.compile(lambda x: op.eager(x, T, *state), fullgraph=True, dynamic=False)
         if provider == PUBLISHED:
             return op.published
         if reason := unavailable(provider, self.device):
             raise LeftOut(reason)
-        return lambda x: op.fused(x, T)
+        return lambda x: op.fused(x, T, *state)
 
     def _leaf(self, provider):
         x = time_last(self.input) if provider == PUBLISHED else self.input

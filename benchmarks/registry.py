@@ -20,12 +20,28 @@ MODES = (FORWARD, FORWARD_GRAD, BACKWARD, FULL)
 SPIKES_PER_WORD = 16  # of packed spikes
 
 
+OVERHEAD_SIZE = (1, 4)  # so small that a call costs Python and dispatch only
+
+SIZES = {
+    "cpu": (OVERHEAD_SIZE, (5, 40_000), (10, 100_000), (30, 200_000)),
+    # From calls that cost a launch only to tensors many times larger than any cache.
+    "cuda": (OVERHEAD_SIZE, (4, 4_096), (32, 131_072), (4, 16_777_216), (8, 8_388_608), (32, 4_194_304), (128, 1_048_576)),
+}
+CUDA_HALF_SIZES = ((32, 4_194_304),)
+LONG = {"cpu": {"tssl_bp": ((100, 20_000),)}, "cuda": {}}  # sizes of single ops: the O(T^2) formulation suffers from long T
+# Steps of feedback networks are taken one at a time in a ring of layers, and several at once where nothing feeds back.
+STEP_SIZES = {
+    "cpu": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (10, 1_000_000)),
+    "cuda": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (1, 16_777_216), (10, 1_000_000), (10, 4_194_304)),
+}
+
+
 @dataclass(frozen=True)
 class Op:
-    """An op that turns one tensor into another.
+    """An op that turns one tensor into another, some of them with the help of state that they update.
 
     Args:
-        fused: (input, T) -> output, by whichever backend is chosen
+        fused: (input, T, *state) -> output, by whichever backend is chosen
         eager: the same in plain PyTorch
         make_input: (T, N, dtype, device) -> input
         tests: the files under tests/ops that prove it; their names, with wildcards
@@ -34,11 +50,13 @@ class Op:
         is_random: whether outputs of the two can only be compared by their mean
         of: the public function, where its name is another
         published: input (N, 1, 1, 1, T) -> output, in the published formulation, where there is one
+        make_state: input -> tensors that calls update, and a last one that they fill: the output
+        is_stepwise: whether it is called again and again for few time steps, so that it is measured at other sizes
     """
 
     name: str
-    fused: Callable[[Tensor, int], Tensor]
-    eager: Callable[[Tensor, int], Tensor]
+    fused: Callable[..., Tensor]
+    eager: Callable[..., Tensor]
     make_input: Callable[..., Tensor]
     tests: tuple[str, ...]
     has_gradient: bool = False
@@ -46,6 +64,8 @@ class Op:
     is_random: bool = False
     of: str = ""
     published: Callable[[Tensor], Tensor] | None = None
+    make_state: Callable[[Tensor], tuple[Tensor, ...]] = lambda x: ()
+    is_stepwise: bool = False
 
     @property
     def function(self) -> str:
@@ -57,11 +77,11 @@ class Op:
         return MODES if self.has_gradient else (FORWARD,)
 
     def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int) -> int:
-        """Bytes that `mode` moves at least: every input is read once per pass, every output written once.
+        """Bytes that `mode` moves at least: every input is read once per pass, every output written once. State is both.
 
         The backward pass reads the output's gradient, reads the input again where the gradient depends on it, and writes the
         input's gradient. For T x N values in and out: forward 2 T N values, backward 3, both 5. What a neuron has only one of
-        (its last membrane potential, say) is not counted.
+        (its last membrane potential, say) is not counted, except as state.
         """
         forward = input_bytes + output_bytes
         backward = output_bytes + input_bytes * (2 if self.backward_reads_input else 1)
@@ -83,6 +103,11 @@ def _packed(T, N, dtype, device):
 
 def _probabilities(T, N, dtype, device):
     return torch.rand(N, device=device).to(dtype)
+
+
+def _step_state(x):
+    """Membrane potentials, rates, and room for the spikes."""
+    return torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.empty_like(x)
 
 
 def _published_tssl_bp(x):
@@ -118,6 +143,24 @@ OPS = {
             tests=("test_tssl_bp.py", "test_golden_tssl_bp.py"),
             has_gradient=True,
             published=_published_tssl_bp,
+        ),
+        Op(
+            "feedback_step_",
+            fused=lambda x, T, membrane, rate, spikes: SF.feedback_step_(membrane, spikes, rate, x, threshold=baselines.THRESHOLD),
+            eager=lambda x, T, *state: baselines.feedback_steps(x, *state),
+            make_input=_currents,
+            tests=("test_feedback.py", "test_feedback_bad_input.py"),
+            make_state=_step_state,
+            is_stepwise=True,
+        ),
+        Op(
+            "ternary_step_",
+            fused=lambda x, T, membrane, rate, spikes: SF.ternary_step_(membrane, spikes, rate, x, threshold=baselines.THRESHOLD),
+            eager=lambda x, T, *state: baselines.ternary_steps(x, *state),
+            make_input=_currents,
+            tests=("test_feedback.py", "test_feedback_bad_input.py"),
+            make_state=_step_state,
+            is_stepwise=True,
         ),
         Op(
             "synaptic_filter",
@@ -194,20 +237,12 @@ class Case:
         return f"{self.op.name}-T{self.T}-N{self.N}-{self.dtype_name}"
 
 
-OVERHEAD_SIZE = (1, 4)  # so small that a call costs Python and dispatch only
-
-CPU_SIZES = (OVERHEAD_SIZE, (5, 40_000), (10, 100_000), (30, 200_000))
-# From calls that cost a launch only to tensors many times larger than any cache.
-CUDA_SIZES = (OVERHEAD_SIZE, (4, 4_096), (32, 131_072), (4, 16_777_216), (8, 8_388_608), (32, 4_194_304), (128, 1_048_576))
-CUDA_HALF_SIZES = ((32, 4_194_304),)
-LONG = {"cpu": {"tssl_bp": ((100, 20_000),)}, "cuda": {}}  # sizes of single ops: the O(T^2) formulation suffers from long T
-
-
 def cases(device: str) -> list[Case]:
     """All that is measured on a kind of device (cpu or cuda)."""
     listed = []
     for op in OPS.values():
-        for T, N in (*(CPU_SIZES if device == "cpu" else CUDA_SIZES), *LONG[device].get(op.name, ())):
+        sizes = STEP_SIZES if op.is_stepwise else SIZES
+        for T, N in (*sizes[device], *LONG[device].get(op.name, ())):
             listed.append(Case(op, T, N))
         # Packed words are the same for all dtypes.
         if device == "cuda" and op.make_input is not _packed:
@@ -220,5 +255,5 @@ def compile_is_worth_it(case: Case, device: str) -> bool:
     if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE:
         return False
     if device == "cpu":
-        return case.T <= 5 or (case.T <= 10 and case.op.name in ("lif", "tssl_bp"))
-    return case.T <= 4 and case.op.has_gradient and case.N > 10_000
+        return case.T <= 5 or (case.T <= 10 and (case.op.is_stepwise or case.op.name in ("lif", "tssl_bp")))
+    return case.N > 10_000 and (case.T <= 10 if case.op.is_stepwise else case.T <= 4 and case.op.has_gradient)

@@ -36,6 +36,16 @@ def run_lif(x: torch.Tensor, v_init: torch.Tensor, decay: torch.Tensor) -> None:
         differentiate(SF.lif_rate(x, decay, v_init=v_init, weighting=weighting), x, decay, v_init)
 
 
+def run_steps(drive: torch.Tensor) -> None:
+    """Feedback steps with everything that is optional, and with nothing."""
+    state = [on_device(torch.rand(drive.shape[1:])) for _ in range(3)]
+    fired = on_device(torch.empty(len(drive), dtype=torch.int32))
+    options = {"drive": drive, "current": drive, "count": state[2], "fired": fired, "leak": 0.9}
+    for given in ({}, options):
+        SF.feedback_step_(state[0], torch.empty_like(drive), state[1], **given)
+        SF.ternary_step_(state[0], torch.empty_like(drive), state[1], **given)
+
+
 def run_all(T: int, N: int, dtype: torch.dtype) -> None:
     x = on_device((0.3 + 0.5 * torch.randn(T, N)).to(dtype)).requires_grad_()
     state = on_device(torch.zeros(N)).requires_grad_()
@@ -44,6 +54,8 @@ def run_all(T: int, N: int, dtype: torch.dtype) -> None:
     differentiate(SF.tssl_bp(x), x)
     SF.tssl_bp(x.detach(), return_spikes=True)
     differentiate(SF.synaptic_filter(x, 3.0), x)
+
+    run_steps(x.detach())
 
     spikes = on_device((torch.rand(T, N) < 0.3).to(dtype))
     packed = SF.pack_spikes(spikes)

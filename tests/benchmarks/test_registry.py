@@ -23,6 +23,8 @@ def test_every_op_is_measured():
         ("lif", 2 * SEQUENCE, 3 * SEQUENCE),
         ("lif_rate", SEQUENCE + STEP, 2 * SEQUENCE + STEP),
         ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
+        ("feedback_step_", 2 * SEQUENCE + 4 * STEP, None),  # membrane potentials and rates are read and written
+        ("ternary_step_", 2 * SEQUENCE + 4 * STEP, None),
         ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE),
         ("spike_count", SEQUENCE + STEP, None),
         ("spike_count_packed", WORDS + STEP, None),

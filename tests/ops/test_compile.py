@@ -11,6 +11,7 @@ from op_tests.neurons import currents
 import spikeops.functional as SF
 import spikeops.nn as snn
 
+
 def _feedback_steps(x, decay):
     """On state of their own; the input's own gradient is not asked for."""
     x = x.detach()

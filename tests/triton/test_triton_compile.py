@@ -17,6 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from spikeops._dtypes import state_dtype
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 from spikeops.triton import IMPLEMENTATIONS
 
@@ -67,6 +68,13 @@ def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, 
     return x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), (reset, int(strict), int(detach_reset), kind)
 
 
+def steps(x, with_options):
+    """The arguments shared by the schemas of feedback steps: all that are optional, or only a drive."""
+    state = torch.empty(x.shape[1:], dtype=state_dtype(x.dtype))
+    options = (x, x[0], state, torch.empty(len(x), dtype=torch.int32)) if with_options else (None,) * 4
+    return state, torch.empty_like(x), state, x, *options
+
+
 def call_every_op(x, decay_shape=()):
     """Calls every op once, at least; what comes back was never computed."""
     ops = IMPLEMENTATIONS
@@ -84,6 +92,8 @@ def call_every_op(x, decay_shape=()):
         "synaptic_filter_backward": (x, 3.0),
         "spike_count": (packed,),
         "unpack_spikes": (packed, len(x), x.dtype),
+        "feedback_step_": (*steps(x, need), 0.9, 1.0, 1.0),
+        "ternary_step_": (*steps(x, need), 0.5, 0.9, 0.5, 1.0),
         "poisson_encode": (x[0], len(x), torch.tensor([1])),
         "latency_encode": (x[0], len(x)),
         "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
@@ -97,7 +107,7 @@ def call_every_op(x, decay_shape=()):
 KERNELS = {
     "lif_forward_kernel", "lif_rate_forward_kernel", "lif_backward_kernel", "tssl_bp_forward_kernel", "tssl_bp_backward_kernel",
     "synaptic_filter_kernel", "spike_count_kernel", "pack_spikes_kernel", "unpack_spikes_kernel", "poisson_encode_kernel",
-    "latency_encode_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
+    "feedback_step_kernel", "latency_encode_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
 }  # fmt: skip
 
 
@@ -184,4 +194,6 @@ def test_neither_is_anything_for_other_parameters(compiled):
     for value in (0.0, 1.0, 16.0, 0.3):
         IMPLEMENTATIONS["lif_forward"](x, None, None, (value,) * 8, (0, 0, 0, 0))
         IMPLEMENTATIONS["tssl_bp_forward"](x, 1.0 + value, 1.0 + value, value, False)
-    assert sorted(name for name, _ in variants) == ["lif_forward_kernel", "tssl_bp_forward_kernel"]
+        IMPLEMENTATIONS["feedback_step_"](*steps(x, True), 1.0, value, value)
+    names = ["feedback_step_kernel", "lif_forward_kernel", "tssl_bp_forward_kernel"]
+    assert sorted(name for name, _ in variants) == names

@@ -77,6 +77,26 @@ def _synaptic_filter(x, gradient):
     return _differentiate(lambda x: SF.synaptic_filter(x, 3.0), [x], gradient)
 
 
+def _step_inputs(draw, T, N, dtype):
+    state = [torch.rand(N, generator=draw, dtype=_state(dtype)) for _ in range(3)]
+    return (
+        _currents(draw, T, N, dtype),
+        _currents(draw, 1, N, dtype)[0] / 4,
+        (torch.rand(N, generator=draw) < 0.7).to(dtype),
+        *state,
+    )
+
+
+def _step(op, factor):
+    def run(drive, current, mask, *state):
+        membrane, rate, count = (tensor.clone() for tensor in state)
+        spikes, fired = torch.empty_like(drive), torch.empty(len(drive), dtype=torch.int32, device=drive.device)
+        op(membrane, spikes, rate, drive, current=current, count=count, fired=fired, leak=0.9, **{factor: mask})
+        return [membrane, spikes, rate, count, fired]
+
+    return run
+
+
 def _spikes(draw, T, N, dtype):
     return [(torch.rand(T, N, generator=draw) < 0.3).to(dtype)]
 
@@ -96,6 +116,8 @@ CALLS = (
     Call("lif_rate", _lif_inputs, _lif_rate),
     Call("tssl_bp", _sequence_inputs, _tssl_bp),
     Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
+    Call("feedback_step_", _step_inputs, _step(SF.feedback_step_, "mask")),
+    Call("ternary_step_", _step_inputs, _step(SF.ternary_step_, "gate")),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
     Call("pack_spikes", _spikes, _pack),
     Call("poisson_encode", _probabilities, lambda p, seed: [namespace("poisson_encode", p.device).poisson_encode(p, 33, seed)]),

@@ -110,7 +110,9 @@ def feedback_step(backend, case, leak=0.83, threshold=0.5, reset_amount=0.75, gi
     return _step(backend, "feedback_step", case, (leak, threshold, reset_amount), given, current_per_step)
 
 
-def ternary_step(backend, case, drive_scale=0.5, leak=0.83, threshold=0.25, amplitude=0.75, given=STEP_ARRAYS, current_per_step=False):
+def ternary_step(
+    backend, case, drive_scale=0.5, leak=0.83, threshold=0.25, amplitude=0.75, given=STEP_ARRAYS, current_per_step=False
+):
     return _step(backend, "ternary_step", case, (drive_scale, leak, threshold, amplitude), given, current_per_step)
 
 

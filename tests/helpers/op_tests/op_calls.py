@@ -176,17 +176,18 @@ def as_tuple(outputs):
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def prepare(name, inputs):
-    """A function of no arguments that makes the call and returns, as a tuple, copies of what it wrote in place and its outputs."""
-    op, arguments = call(name, inputs)
+def run_on_copies(op, arguments):
+    """What an op returns, as a tuple that begins with what it wrote in place: copies of those arguments."""
     schema = op.default._schema.arguments
     written = [i for i, argument in enumerate(arguments) if schema[i].is_write and argument is not None]
+    given = list(arguments)
+    for i in written:
+        given[i] = arguments[i].clone()
+    outputs = as_tuple(op(*given))
+    return *(given[i] for i in written), *outputs
 
-    def run():
-        given = list(arguments)
-        for i in written:
-            given[i] = arguments[i].clone()
-        outputs = as_tuple(op(*given))
-        return *(given[i] for i in written), *outputs
 
-    return run
+def prepare(name, inputs):
+    """A function of no arguments that makes the call and returns its results as a tuple (:func:`run_on_copies`)."""
+    op, arguments = call(name, inputs)
+    return lambda: run_on_copies(op, arguments)

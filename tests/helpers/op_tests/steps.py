@@ -59,5 +59,3 @@ def run_beside_reference(op, tensors, **options):
         assert_identical(tensor, before.get(name, expected[name]), name)
         assert tensor.data_ptr() == addresses[name]
     return {name: actual[name] for name in WRITTEN if name in actual}
-
-

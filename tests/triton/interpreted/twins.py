@@ -3,7 +3,7 @@
 import pytest
 import torch
 from op_tests.op_calls import TRITON_CALLS as CALLS
-from op_tests.op_calls import Inputs
+from op_tests.op_calls import Inputs, run_on_copies
 
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 from spikeops.triton import IMPLEMENTATIONS
@@ -15,8 +15,7 @@ native_ops, triton_ops = torch.ops.spikeops, torch.ops.spikeops_triton
 def assert_twins_agree(op, *arguments):
     """Bit for bit, gradients too: both sides mirror kernels/math. Not in float64, where exp is each platform's own, and not in
     bfloat16, where the interpreter cuts off instead of rounding."""
-    native, triton = (getattr(ops, op)(*arguments) for ops in (native_ops, triton_ops))
-    native, triton = (outputs if isinstance(outputs, tuple) else (outputs,) for outputs in (native, triton))
+    native, triton = (run_on_copies(getattr(ops, op), arguments) for ops in (native_ops, triton_ops))
     for n, t in zip(native, triton, strict=True):
         assert (n.dtype, n.shape, n.stride()) == (t.dtype, t.shape, t.stride())
         assert torch.equal(n.double(), t.double())
