@@ -24,7 +24,7 @@ def python(code, cwd=Path(__file__).parent, **environment):
 
 def test_public_names():
     assert set(SF.__all__) == {
-        "convex_snn_trial",
+        "convex_snn_trial", "feedback_step_", "ternary_step_",
         "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip
