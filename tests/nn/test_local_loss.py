@@ -171,7 +171,7 @@ def test_each_loss_separates_three_classes(loss):
         ({"shape": (0,)}, r"without zeros, got \(0,\)"),
         ({"classes": 1}, "expected classes to be 2 or more, got 1"),
         ({"time_steps": 0}, "expected time_steps to be 1 or more, got 0"),
-        ({"shape": (30, 4, 4), "decoder_size": 20}, "at least the number of channels, 30, got 20"),
+        ({"shape": (30, 4, 4), "decoder_size": 20}, "expected decoder_size to be at least the number of channels, 30, got 20"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

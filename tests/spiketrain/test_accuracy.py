@@ -15,9 +15,12 @@ def best_accuracy(lines):
     return float(match[1])
 
 
-@pytest.mark.parametrize("preset", ["tsslbp-digits", "bptt-digits", "ell-digits", "fell-digits", "bell-digits"])
+@pytest.mark.parametrize(
+    "preset",
+    ["tsslbp", "bptt", "ell", "fell", "bell", "localce", "localcorr", "localcecorr"],
+)
 def test_digits(cli, preset):
-    status, lines, errors = cli("train", preset, "--trainer.threads", 1)
+    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)
     assert status == 0, errors
     # Six seeds of each ended above 97 %.
     assert best_accuracy(lines) >= 0.95

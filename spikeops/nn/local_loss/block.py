@@ -95,7 +95,7 @@ class LocalLossBlock(nn.Module):
         time_steps: int = 10,
     ):
         super().__init__()
-        self._check(shape, classes, loss, beta, time_steps)
+        self._check(shape, classes, loss, beta, decoder_size, time_steps)
         is_map = len(shape) == 3
         self.shape, self.classes, self.loss, self.beta, self.time_steps = tuple(shape), classes, loss, beta, time_steps
         self.encoder = encoder
@@ -152,7 +152,7 @@ class LocalLossBlock(nn.Module):
         return f"shape={self.shape}, classes={self.classes}, loss={self.loss!r}{weight}, time_steps={self.time_steps}"
 
     @staticmethod
-    def _check(shape, classes, loss, beta, time_steps):
+    def _check(shape, classes, loss, beta, decoder_size, time_steps):
         if len(shape) not in (1, 3) or math.prod(shape) < 1:
             raise ValueError(f"LocalLossBlock: expected shape (units,) or (C, H, W) without zeros, got {tuple(shape)}.")
         if classes < 2:
@@ -161,6 +161,10 @@ class LocalLossBlock(nn.Module):
             raise ValueError(f"LocalLossBlock: expected loss to be one of {', '.join(LOSSES)}, got {loss!r}.")
         if not 0 <= beta <= 1:
             raise ValueError(f"LocalLossBlock: expected beta in [0, 1], got {beta}.")
+        if len(shape) == 3 and loss != "sim" and decoder_size < shape[0]:
+            raise ValueError(
+                f"LocalLossBlock: expected decoder_size to be at least the number of channels, {shape[0]}, got {decoder_size}."
+            )
         if time_steps < 1:
             raise ValueError(f"LocalLossBlock: expected time_steps to be 1 or more, got {time_steps}.")
 

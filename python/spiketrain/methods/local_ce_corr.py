@@ -1,0 +1,25 @@
+"""Local losses: cross-entropy and similarity matching of each layer's firing rate together (L_ce_corr)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spiketrain.methods import _local_loss
+
+
+@dataclass
+class Options(_local_loss.Options):
+    __doc__ = f"""{_local_loss.Options.__doc__.rstrip()}
+        beta: share of similarity matching in the loss; the rest is cross-entropy
+    """
+
+    name: str = "local_ce_corr"
+    beta: float = 0.99
+
+
+class LocalCECorr(_local_loss.LocalLossMethod):
+    Options = Options
+    loss = "predsim"
+
+
+METHOD = LocalCECorr
