@@ -159,7 +159,6 @@ def ternary_step_(
 
 
 def _run(op, tensors, numbers):
-    failure = None
     try:
         ops = _backend.namespace(op, tensors[0].device)
         if ops is not torch.ops.spikeops or (torch.is_grad_enabled() and _need_gradients(tensors)):
@@ -170,11 +169,12 @@ def _run(op, tensors, numbers):
         if not torch.compiler.is_compiling():  # there autograd learns of it by itself
             torch.autograd.graph.increment_version(_written(*tensors))
         getattr(ops, op)(*tensors, *numbers)
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-        failure = error
-    if failure is not None:
-        _explain(op, *tensors, *numbers)
-        raise failure
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        try:
+            _explain(op, *tensors, *numbers)
+        except (TypeError, ValueError) as explanation:
+            raise explanation from None
+        raise
 
 
 def _need_gradients(tensors):
