@@ -6,12 +6,10 @@ import abc
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from spiketrain import distributed
 from spiketrain.config import Config
-from spiketrain.method import LayerResult, Method, StepResult, learning_rate, make_optimizer, warm_up
+from spiketrain.method import LayerResult, Method, StepResult, learning_rate, make_optimizer, update_weights, warm_up
 
 
 class LayerOptimizer:
@@ -34,16 +32,7 @@ class LayerOptimizer:
         self.step()
 
     def step(self) -> None:
-        distributed.add_up(p.grad for p in self.parameters)
-        if self.options.clip_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.options.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        self.optimizer.step()
-        if self.options.weight_clamp:
-            with torch.no_grad():
-                for parameter in self.parameters:
-                    parameter.clamp_(-self.options.weight_clamp, self.options.weight_clamp)
+        update_weights(self.optimizer, self.parameters, self.rate, self.options)
 
 
 class LayerwiseMethod(Method):

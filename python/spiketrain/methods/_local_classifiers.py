@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.method import LayerResult, Method, StepResult, learning_rate, make_optimizer, update_weights, warm_up
+from spiketrain.layerwise import LayerwiseMethod
+from spiketrain.method import LayerResult
 from spiketrain.models.local import LocalNetwork
 
 
@@ -46,7 +47,7 @@ class LocalClassifierOptions:
     update: Literal["step", "window"] = "step"
 
 
-class LocalClassifierMethod(Method):
+class LocalClassifierMethod(LayerwiseMethod):
     """A method whose layers learn by `rule`, each on its own."""
 
     rule: ClassVar[str]
@@ -54,12 +55,9 @@ class LocalClassifierMethod(Method):
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
         if config.method.encoding == "latency" and config.data.normalize:
             raise UserError("method.encoding: latency needs pixels from 0 to 1; set data.normalize to false")
-        self.config = config
         self.device = device
         self.network = self.build(config, input_shape, classes).to(device)
-        self.optimizers = {name: LayerOptimizer(block, config) for name, block in self.network.blocks().items()}
-        self.rate = config.optimizer.lr  # learning rate of this epoch
-        self.steps = 0  # training steps since the run began
+        self.set_layers(self.network.blocks(), config)
 
     def build(self, config: Config, input_shape: tuple[int, int, int], classes: int) -> LocalNetwork:
         options: LocalClassifierOptions = config.method
@@ -84,22 +82,12 @@ class LocalClassifierMethod(Method):
 
         return LocalNetwork(config.network, input_shape, block)
 
-    def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
-        self.steps += 1
-        rate = self.rate * warm_up(self.config.optimizer, self.steps)
-        layers: dict[str, LayerResult] = {}
-
-        def learn(name: str, block: snn.LocalBlock, x: Tensor) -> Tensor:
-            optimizer = self.optimizers[name]
-            optimizer.rate = rate
-            step = block.learn(x, labels, optimizer, batch_size)
-            layers[name] = LayerResult(step.loss, (step.count.argmax(1) == labels).sum())
-            return step.spikes
-
+    def train_layer(self, name: str, inputs: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, LayerResult]:
         with self._precision(), torch.no_grad():
-            self.network.run(self._encode(inputs), learn)
-        *_, last = layers.values()
-        return StepResult(sum(layer.loss for layer in layers.values()), last.correct, layers)
+            if name == next(iter(self.layers)):
+                inputs = self._encode(inputs)
+            step = self.layers[name].learn(self.network.before(name, inputs), labels, self.optimizers[name], batch_size)
+        return step.spikes, LayerResult(step.loss, (step.count.argmax(1) == labels).sum())
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
@@ -110,20 +98,6 @@ class LocalClassifierMethod(Method):
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
         with self._precision():
             return self.network.spikes(self._encode(inputs))
-
-    def start_epoch(self, epoch: int) -> float:
-        self.rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)
-        return self.rate
-
-    def state_dict(self) -> dict[str, Any]:
-        optimizers = {name: optimizer.optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        return {"network": self.network.state_dict(), "optimizers": optimizers, "steps": self.steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.optimizer.load_state_dict(state["optimizers"][name])
-        self.steps = state["steps"]
 
     def _encode(self, inputs: Tensor) -> Tensor:
         """What the first layer gets."""
@@ -137,20 +111,3 @@ class LocalClassifierMethod(Method):
     def _precision(self):
         bfloat16 = self.config.trainer.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
-
-
-class LayerOptimizer:
-    """The optimiser of one block, as `LocalBlock.learn` wants it.
-
-    Attributes:
-        rate: learning rate
-    """
-
-    def __init__(self, block: snn.LocalBlock, config: Config) -> None:
-        self.parameters = block.trainable()
-        self.options = config.optimizer
-        self.rate = config.optimizer.lr
-        self.optimizer = make_optimizer(block, config.optimizer)
-
-    def step(self) -> None:
-        update_weights(self.optimizer, self.parameters, self.rate, self.options)

@@ -64,26 +64,22 @@ class LocalNetwork(nn.Module):
         """The layers that learn, by name."""
         return {name: stage for name, stage in self.stages.items() if isinstance(stage, snn.LocalBlock)}
 
-    def run(self, x: Tensor, fire: Callable[[str, snn.LocalBlock, Tensor], Tensor]) -> None:
-        """Send x through the network; ``fire(name, block, input)`` returns the spikes (T, N, ...) of a block."""
-        has_time = x.dim() == 5
-        for name, stage in self.stages.items():
-            if not isinstance(stage, snn.LocalBlock):
-                x = stage(x) if has_time else stage.module(x)
-                continue
-            if isinstance(stage.encoder, nn.Linear):
-                x = x.flatten(2 if has_time else 1)
-            x, has_time = fire(name, stage, x), True
+    def before(self, name: str, x: Tensor) -> Tensor:
+        """What the block `name` gets for the input of the network, if it is the first, else for the spikes of the block below it."""
+        names = list(self.stages)
+        pools = []
+        while (place := names.index(name) - len(pools)) > 0 and not isinstance(self.stages[names[place - 1]], snn.LocalBlock):
+            pools.insert(0, self.stages[names[place - 1]])
+        for pool in pools:
+            x = pool(x) if x.dim() == 5 else pool.module(x)
+        is_linear = isinstance(self.stages[name].encoder, nn.Linear)
+        return x.flatten(-3) if is_linear and x.dim() > 3 else x
 
     def spikes(self, x: Tensor) -> dict[str, Tensor]:
         """The spikes (T, N, ...) of every layer, without learning."""
         trains = {}
-
-        def fire(name: str, block: snn.LocalBlock, inputs: Tensor) -> Tensor:
-            trains[name] = block(inputs)
-            return trains[name]
-
-        self.run(x, fire)
+        for name, block in self.blocks().items():
+            trains[name] = x = block(self.before(name, x))
         return trains
 
     def forward(self, x: Tensor) -> Tensor:
