@@ -20,6 +20,17 @@ from spiketrain.trainer import Trainer
 
 TIMES = {"train_seconds", "test_seconds"}
 
+# Changes to the tiny configuration, with everything switched on that draws random numbers or counts steps: SPIDE's norm of the
+# feedback is estimated from random vectors (and above its range, so that they matter), and the warm-up ends in the second epoch.
+FEEDBACK = {"layers": "4C3s-6C3-10", "feedback": "4C3", "time_steps": 4}
+SGD = {"name": "sgd", "lr": 0.05, "schedule": "multistep", "milestones": [2], "warmup_steps": 10}
+METHODS = {
+    "tssl_bp": {},
+    "bptt": {"method": {"name": "bptt"}},
+    "ide": {"method": {"name": "ide", "leak": 0.9, "solver_steps": 6}, "network": FEEDBACK, "optimizer": SGD},
+    "spide": {"method": {"name": "spide", "backward_time_steps": 6, "norm_range": 0.5}, "network": FEEDBACK, "optimizer": SGD},
+}
+
 
 def spiketrain(*arguments):
     return [sys.executable, "-m", "spiketrain", *map(str, arguments)]
@@ -60,10 +71,10 @@ def rows(run_dir):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("method", ["tssl_bp", "bptt"])
+@pytest.mark.parametrize("method", METHODS)
 def test_two_epochs_and_a_resume_are_four_epochs(tiny, tmp_path, cli, method):
-    straight = train(tiny(method={"name": method}), tmp_path / "straight", epochs=4)
-    train(tiny(method={"name": method}), tmp_path / "stopped", epochs=2)
+    straight = train(tiny(**METHODS[method]), tmp_path / "straight", epochs=4)
+    train(tiny(**METHODS[method]), tmp_path / "stopped", epochs=2)
     torch.rand(5)  # random numbers drawn in between must not matter
     status, lines, _ = cli("resume", tmp_path / "stopped", "--trainer.epochs", 4)
     assert status == 0
@@ -195,9 +206,13 @@ def test_number_of_threads_hardly_matters_with_convolutions(tiny, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
-def test_two_processes_train_like_one(tiny, tmp_path):
+@pytest.mark.parametrize("method", ["tssl_bp", "spide"])
+def test_two_processes_train_like_one(tiny, tmp_path, method):
     """Every batch is shared out; only rounding differs (dropout and augmentation are off: they draw their own numbers)."""
-    config = tiny(data={"augment": False}, network={"dropout": 0.0}, trainer={"batch_size": 33})
+    config = tiny(**METHODS[method], data={"augment": False}, trainer={"batch_size": 33})
+    config.network.dropout = 0.0
+    if method == "spide":
+        config.method.norm_range = 100.0  # below it the estimated norm does not matter
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeops import nn as snn
+from spikeops.nn.feedback.ide import SolverError
 from spiketrain.config import Config
+from spiketrain.errors import UserError
+from spiketrain.method import StepResult
 from spiketrain.methods._feedback import FeedbackMethod, input_kind
 from spiketrain.models.feedback import FeedbackNetwork
 
@@ -61,6 +64,12 @@ class IDE(FeedbackMethod):
             solver_steps=options.solver_steps,
             on_solver_failure=options.on_solver_failure,
         )
+
+    def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
+        try:
+            return super().training_step(inputs, labels, batch_size)
+        except SolverError as error:
+            raise UserError(f"training step {self.steps + 1}: {error} The checkpoints are intact") from None
 
     def step_measures(self) -> dict[str, Tensor]:
         ring = self.network.ring

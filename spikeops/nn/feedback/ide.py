@@ -15,6 +15,10 @@ SOLVERS = {"broyden": broyden, "fixed_point": damped_fixed_point}
 FAILED_RESIDUAL = 0.1
 
 
+class SolverError(RuntimeError):
+    """The implicit gradient was not found, and the ring was told to stop then."""
+
+
 def differentiable_rate(forward: ForwardPass) -> torch.Tensor:
     """The last layer's rate; its gradient is the implicit one of the equilibrium a = f(a)."""
     rate = forward.rates[-1]
@@ -91,7 +95,7 @@ class ImplicitSolve:
             f"steps, of a right-hand side of norm {scale:.3g}{' (diverged)' if solution.diverged else ''}."
         )
         if ring.on_solver_failure == "raise":
-            raise RuntimeError(f"FeedbackRing: {message}")
+            raise SolverError(f"FeedbackRing: {message}")
         ring.warn("solver", f"{message} Its best iterate is used.")
 
 
