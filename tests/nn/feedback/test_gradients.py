@@ -114,7 +114,7 @@ def test_spide_approaches_the_implicit_gradient(kind, monkeypatch):
         grad = 0.2 * torch.randn(rate.shape, dtype=rate.dtype, generator=torch.Generator().manual_seed(1))
         rate.backward(grad)
         active, gradients = seen[-1]
-        assert 0.3 < active[-1].mean() and ring.last_backward_rates[-1] > 0.1
+        assert active[-1].mean() > 0.3 and ring.last_backward_rates[-1] > 0.1
         beta = spike_equilibrium(ring, rate.detach(), active, grad)
         errors.append(relative_error(gradients[-1] * ring.reset_amount, beta * active[-1]).item())
     assert errors[1] < 0.3 * errors[0] and errors[2] < 0.3 * errors[1] and errors[2] < 3e-3, errors
