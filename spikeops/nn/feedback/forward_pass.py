@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, mean_weight
 
 
@@ -34,6 +34,7 @@ class ForwardPass:
             self.operators = [network and network.freeze(weights) for network, weights in zip(self.networks, self.weights)]
         current = self._drive_of_input(x)
         self.shapes = self._layer_shapes(current)
+        self.operators = [op and op.for_channels_last(self.shapes[index - 1]) for index, op in enumerate(self.operators)]
         self._draw_masks(current)
         if self.input_mask is not None:
             current = current * self.input_mask
@@ -44,17 +45,16 @@ class ForwardPass:
         ring = self.ring
         try:
             if ring.input == "constant":
-                x = channels_last(x) if x.dim() == 4 else x
                 # The published IDE evaluates the input sub-network twice in a training step: batch-norms count it twice.
                 updates = 2 if ring.method == "ide" else 1
-                self.input_drive = self.input.apply(x, self.input_weights, batch_norm_updates=updates)
+                drive = self.input.apply(loop_order(x), self.input_weights, batch_norm_updates=updates)
+                self.input_drive = loop_order(drive)
                 return self.input_drive.detach()
             mean = self._mean_over_time(x)
-            frames = channels_last(x.flatten(0, 1)) if x.dim() == 5 else x.flatten(0, 1)
             with torch.no_grad():
                 operator = self.input.freeze(self.input_weights, mean)
-                current = operator.apply(frames).unflatten(0, x.shape[:2])
-            self.input_drive = self.input.apply(mean, self.input_weights)
+                current = loop_order(operator.apply(loop_order(x.flatten(0, 1)))).unflatten(0, x.shape[:2])
+            self.input_drive = loop_order(self.input.apply(mean, self.input_weights))
             return current
         except RuntimeError as error:
             raise ValueError(f"FeedbackRing: input_layer does not take x of shape {tuple(x.shape)}: {error}") from error
@@ -67,7 +67,7 @@ class ForwardPass:
         else:
             weights = leak ** torch.arange(len(x) - 1, -1, -1, dtype=x.dtype, device=x.device)
             mean = torch.tensordot(weights, x, 1) / mean_weight(leak, len(x), x.dtype)
-        return channels_last(mean) if mean.dim() == 4 else mean
+        return loop_order(mean)
 
     def _layer_shapes(self, current: torch.Tensor) -> list[torch.Size]:
         """Runs one sample of zeros around the ring for the shapes, unless these were seen before."""

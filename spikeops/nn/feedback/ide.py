@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 
 import torch
 
 from spikeops.nn.feedback.forward_pass import ForwardPass
-from spikeops.nn.feedback.operators import channels_last
-from spikeops.nn.feedback.solvers import Solution, broyden, damped_fixed_point
+from spikeops.nn.feedback.linearise import linearise
+from spikeops.nn.feedback.operators import loop_order
+from spikeops.nn.feedback.solvers import TOLERANCE, Solution, broyden, damped_fixed_point
 
 SOLVERS = {"broyden": broyden, "fixed_point": damped_fixed_point}
 # A solution whose residual stays above this part of the right-hand side counts as failed.
@@ -72,7 +73,7 @@ class ImplicitSolve:
         if self.forward.networks[0] is None or ring.solver_steps == 0:
             return grad
         with torch.no_grad():
-            grad = channels_last(grad) if grad.dim() == 4 else grad
+            grad = loop_order(grad)
             jacobian = TransposedJacobian(self.forward, self.point)
             # The solvers want one row per sample.
             right = _rows(grad)
@@ -81,12 +82,15 @@ class ImplicitSolve:
                 return _rows(jacobian(_from_rows(v, grad.shape))) - v + right
 
             start = torch.zeros_like(right) if ring.solver == "broyden" else right
-            solution = SOLVERS[ring.solver](residual, start, ring.solver_steps)
-            self._report(solution, right)
+            # The published tolerance is out of reach of float32, where the last steps only move rounding errors around.
+            scale = torch.linalg.vector_norm(right).item()
+            tolerance = max(TOLERANCE * math.sqrt(right.numel()), torch.finfo(right.dtype).eps * scale)
+            solution = SOLVERS[ring.solver](residual, start, ring.solver_steps, tolerance)
+            self._report(solution, scale)
             return _from_rows(solution.value, grad.shape)
 
-    def _report(self, solution: Solution, right: torch.Tensor) -> None:
-        ring, scale = self.forward.ring, torch.linalg.vector_norm(right).item()
+    def _report(self, solution: Solution, scale: float) -> None:
+        ring = self.forward.ring
         ring.last_residual = solution.residual / scale if scale > 0 else 0.0
         if solution.residual <= FAILED_RESIDUAL * scale:
             return
@@ -106,7 +110,10 @@ class TransposedJacobian:
         self._steps = []
         q, threshold = point, forward.ring.threshold
         for index, (network, mask) in enumerate(zip(forward.networks, forward.masks)):
-            drive, transpose = _linearise(network, forward.weights[index], forward.operators[index], q)
+            if network.affine:
+                drive, transpose = forward.operators[index].apply(q), forward.operators[index].transposed(q.shape).apply
+            else:
+                drive, transpose = linearise(network.parts(forward.weights[index]), q)
             drive = _dropped(drive, mask)
             if index == 0:
                 drive = drive + _dropped(forward.input_drive.detach(), forward.input_mask)
@@ -125,21 +132,6 @@ class TransposedJacobian:
         for slope, transpose in reversed(self._steps):
             v = transpose(slope * v)
         return v
-
-
-def _linearise(network, weights, operator, x):
-    """The sub-network's output at x, and the function that multiplies by its transposed derivative there."""
-    if network.affine:
-        return operator.apply(x), operator.transposed(x.shape).apply
-    detached = [pair and tuple(value if value is None else value.detach() for value in pair) for pair in weights]
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        y = network.apply(x, detached, batch_norm_updates=0)
-    return y.detach(), partial(_vector_jacobian_product, y, x)
-
-
-def _vector_jacobian_product(y, x, v):
-    return torch.autograd.grad(y, x, v, retain_graph=True)[0]
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

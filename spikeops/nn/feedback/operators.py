@@ -40,7 +40,7 @@ class Convolution:
         reach = [d * (k - 1) for d, k in zip(self.dilation, self.weight.shape[2:])]
         if self.stride == (1, 1) and self.groups == 1 and all(r >= p for r, p in zip(reach, self.padding)):
             # The transpose of a convolution without stride is one with the flipped kernel: the faster kind on CPUs.
-            flipped = channels_last(self.weight.flip(2, 3).transpose(0, 1))
+            flipped = loop_order(self.weight.flip(2, 3).transpose(0, 1))
             padding = tuple(r - p for r, p in zip(reach, self.padding))
             return Convolution(flipped, None, self.stride, padding, self.dilation, 1)
         output_padding = tuple(
@@ -119,7 +119,10 @@ class AveragePool:
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
-    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed:
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Enlargement:
+        tiles = self.kernel == self.stride and self.padding == (0, 0)
+        if tiles and all(n == m * k for n, m, k in zip(input_shape[2:], output_shape[2:], self.kernel)):
+            return Enlargement(self.kernel, 1 / (self.divisor or self.kernel[0] * self.kernel[1]))
         return AveragePoolTransposed(self, tuple(input_shape[1:]))
 
 
@@ -136,6 +139,18 @@ class AveragePoolTransposed:
 
 
 @dataclass(frozen=True)
+class Enlargement:
+    """The transpose of average pooling whose windows tile the image: each value, scaled, at every place of its window."""
+
+    kernel: Pair
+    scale: float
+
+    def apply(self, y: torch.Tensor) -> torch.Tensor:
+        size = [n * k for n, k in zip(y.shape[2:], self.kernel)]
+        return F.interpolate(y * self.scale, size, mode="nearest")
+
+
+@dataclass(frozen=True)
 class Reshape:
     shape: tuple[int, ...]
 
@@ -144,6 +159,23 @@ class Reshape:
 
     def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> Reshape:
         return Reshape(tuple(input_shape[1:]))
+
+
+@dataclass(frozen=True)
+class ChannelsLastRows:
+    """Images in channels-last order as rows (B, H W C), without a copy; ``inverse``: the way back."""
+
+    shape: tuple[int, ...]  # (C, H, W)
+    inverse: bool = False
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.inverse:
+            return x.permute(0, 2, 3, 1).flatten(1)
+        channels, height, width = self.shape
+        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> ChannelsLastRows:
+        return replace(self, inverse=not self.inverse)
 
 
 @dataclass(frozen=True)
@@ -182,6 +214,16 @@ class Operator:
             x = stage.apply(x)
         return x
 
+    def for_channels_last(self, input_shape: torch.Size) -> Operator:
+        """The same operator, faster for images in channels-last order of that shape: a Linear that takes them flattened gets its
+        weights in their order."""
+        first, *rest = self.stages
+        if not (len(input_shape) == 4 and isinstance(first, Reshape) and rest and isinstance(rest[0], Linear)):
+            return self
+        shape = tuple(input_shape[1:])
+        weight = rest[0].weight.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
+        return Operator((ChannelsLastRows(shape), replace(rest[0], weight=weight), *rest[1:]))
+
     def transposed(self, input_shape: torch.Size) -> Operator:
         """The transpose of the linear part, for inputs of that shape (the batch dimension's size does not matter)."""
         x = self._zeros(input_shape)
@@ -204,8 +246,9 @@ class Operator:
         return torch.zeros(1, *input_shape[1:], **options)
 
 
-def channels_last(x: torch.Tensor) -> torch.Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
+def loop_order(x: torch.Tensor) -> torch.Tensor:
+    """In the memory order of the time loops: images (B, C, H, W) channels-last, anything else contiguous."""
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.contiguous_format)
 
 
 def pair(value) -> Pair:

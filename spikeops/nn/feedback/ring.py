@@ -12,7 +12,7 @@ from torch import nn
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
 from spikeops.nn.feedback.forward_pass import ForwardPass
-from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.subnetworks import SubNetwork
 
 METHODS = {"ide": ide.differentiable_rate, "spide": spide.differentiable_rate}
@@ -173,8 +173,7 @@ class FeedbackRing(nn.Module):
         """A dropout mask for the output of the named sub-network: 0, or 1 / (1 - rate). None without dropout."""
         if rate == 0:
             return None
-        mask = torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - rate).div_(1 - rate)
-        return channels_last(mask) if mask.dim() == 4 else mask
+        return loop_order(torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - rate).div_(1 - rate))
 
     def warn(self, kind: str, message: str) -> None:
         """Warn, but of the same kind only at the 1st, 10th, 100th, ... time."""

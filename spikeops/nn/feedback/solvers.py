@@ -61,13 +61,14 @@ def broyden(residual: Residual, start: torch.Tensor, max_steps: int, tolerance: 
     """
     tolerance = TOLERANCE * math.sqrt(start.numel()) if tolerance is None else tolerance
     batch, n = start.shape
-    memory = min(max_steps, MEMORY)
-    # Rows are the columns u of U and the rows v^T of V^T.
-    us, vs = (start.new_zeros(batch, max(memory, 1), n) for _ in range(2))
+    memory = max(1, min(max_steps, MEMORY))
+    # U and V^T with a row for each update.
+    us, vs = (start.new_empty(batch, memory, n) for _ in range(2))
     x, r = start, residual(start)
     result = Solution(x)
     initial = norm = result.offer(x, r)
-    step = -r
+    # H r at x: known from the step that led away from there, except for the first step, which has the other sign.
+    step, hr = -r, -r
     while norm >= tolerance and result.steps < max_steps:
         x, r_before = x + step, r
         r = residual(x)
@@ -79,26 +80,27 @@ def broyden(residual: Residual, start: torch.Tensor, max_steps: int, tolerance: 
             result.diverged = True
             break
         used, slot = min(result.steps - 1, memory), (result.steps - 1) % memory
-        v = _rows_times_inverse(us[:, :used], vs[:, :used], step)
-        change = r - r_before
-        u = step - _inverse_times(us[:, :used], vs[:, :used], change)
-        u = u / (v * change).sum(1, keepdim=True)
-        vs[:, slot] = torch.nan_to_num_(v, nan=0.0, posinf=math.inf, neginf=-math.inf)
-        us[:, slot] = torch.nan_to_num_(u, nan=0.0, posinf=math.inf, neginf=-math.inf)
-        used = min(result.steps, memory)
-        step = -_inverse_times(us[:, :used], vs[:, :used], r)
+        v = _inverse_times(vs[:, :used], us[:, :used], step)  # H^T step
+        hr_before, hr = hr, _inverse_times(us[:, :used], vs[:, :used], r)
+        u = (step - (hr - hr_before)) / _dot(v, r - r_before)
+        u, v = (torch.nan_to_num(value, nan=0.0, posinf=math.inf, neginf=-math.inf) for value in (u, v))
+        # H r with the new H: its oldest update gives way to the new one.
+        if used == memory:
+            hr = hr - us[:, slot] * _dot(vs[:, slot], r)
+        us[:, slot], vs[:, slot] = u, v
+        hr = torch.addcmul(hr, u, _dot(v, r))
+        step = -hr
     return result
 
 
 def _inverse_times(us: torch.Tensor, vs: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """H g for H = -I + U V^T."""
+    """H g for H = -I + U V^T; H^T g with U and V exchanged."""
     weights = torch.bmm(vs, g[:, :, None])
     return torch.baddbmm(g[:, None], weights.transpose(1, 2), us, beta=-1)[:, 0]
 
 
-def _rows_times_inverse(us: torch.Tensor, vs: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """g^T H."""
-    return _inverse_times(vs, us, g)
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a * b).sum(1, keepdim=True)
 
 
 def _stalled(result: Solution, tolerance: float) -> bool:

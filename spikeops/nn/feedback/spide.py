@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from spikeops.nn.feedback.forward_pass import ForwardPass
-from spikeops.nn.feedback.operators import channels_last
+from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import TernaryNeurons, TimeLoop, mean_weight
 
 
@@ -50,7 +50,7 @@ class BackwardPass:
     def run(self, grad: torch.Tensor) -> list[torch.Tensor]:
         """Gradients of what drives each layer, from the gradient of the last layer's rate."""
         ring = self.forward.ring
-        loop = self._loop(channels_last(grad) if grad.dim() == 4 else grad.contiguous())
+        loop = self._loop(loop_order(grad))
         results = ring.graphs.run(loop)[::-1]
         ring.last_backward_rates = torch.stack([count.mean() for _, count in results]) / ring.backward_time_steps
         divisor = mean_weight(ring.leak, ring.backward_time_steps, grad.dtype) * ring.reset_amount

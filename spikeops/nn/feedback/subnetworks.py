@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from spikeops.nn.feedback import operators as ops
@@ -64,8 +64,7 @@ class SubNetwork:
         """The sub-network as autograd sees it, in the modules' own mode.
 
         Args:
-            batch_norm_updates: how often the running statistics of a batch-norm in train mode are updated; the batch
-                statistics are used all the same.
+            batch_norm_updates: how often the running statistics of a batch-norm in train mode are updated.
         """
         for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
             if batch_statistics:
@@ -87,9 +86,7 @@ class SubNetwork:
         for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
             if isinstance(leaf, BATCH_NORMS):
                 scale, shift = _fixed_batch_norm(leaf, x if batch_statistics else None)
-                if not (stages and hasattr(stages[-1], "scaled")):
-                    stages.append(ops.ChannelScale(torch.ones_like(scale), None))
-                stages[-1] = _fold(stages[-1], scale, shift)
+                _fold(stages, scale, shift)
                 if x is not None:
                     x = x * ops.per_channel(scale, x.dim()) + ops.per_channel(shift, x.dim())
                 continue
@@ -98,6 +95,21 @@ class SubNetwork:
                 stages.append(stage)
                 x = None if x is None else stage.apply(x)
         return ops.Operator(tuple(stages))
+
+    def parts(self, weights: Weights) -> Iterator[ops.Operator | nn.Module]:
+        """The sub-network as affine operators and, between them, the modules that are not: batch-norms that use the statistics of
+        the batch, and modules that are not known."""
+        stages = []
+        for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
+            if batch_statistics or not isinstance(leaf, _KNOWN):
+                yield ops.Operator(tuple(stages))
+                yield leaf
+                stages = []
+            elif isinstance(leaf, BATCH_NORMS):
+                _fold(stages, *_fixed_batch_norm(leaf, None))
+            elif (stage := _stage(leaf, *_frozen(weight))) is not None:
+                stages.append(stage)
+        yield ops.Operator(tuple(stages))
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
@@ -161,12 +173,10 @@ def _frozen(weight):
     if weight is None:
         return ()
     weight, bias = (None if value is None else value.detach() for value in weight)
-    return (ops.channels_last(weight) if weight.dim() == 4 else weight), bias
+    return ops.loop_order(weight), bias
 
 
 def _train_batch_norm(leaf: nn.Module, x: torch.Tensor, updates: int) -> torch.Tensor:
-    if updates == 0:
-        return F.batch_norm(x, None, None, leaf.weight, leaf.bias, training=True, eps=leaf.eps)
     y = leaf(x)
     with torch.no_grad():
         for _ in range(updates - 1):
@@ -185,6 +195,9 @@ def _fixed_batch_norm(leaf: nn.Module, x: torch.Tensor | None) -> Affine:
     return scale, shift if leaf.bias is None else shift + leaf.bias.detach()
 
 
-def _fold(stage, scale: torch.Tensor, shift: torch.Tensor):
-    bias = shift if stage.bias is None else stage.bias * scale + shift
-    return ops.replace(stage.scaled(scale), bias=bias)
+def _fold(stages: list, scale: torch.Tensor, shift: torch.Tensor) -> None:
+    """Work y -> scale y + shift, per channel, into the last of the stages."""
+    if not (stages and hasattr(stages[-1], "scaled")):
+        stages.append(ops.ChannelScale(torch.ones_like(scale), None))
+    bias = shift if stages[-1].bias is None else stages[-1].bias * scale + shift
+    stages[-1] = replace(stages[-1].scaled(scale), bias=bias)

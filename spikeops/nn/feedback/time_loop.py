@@ -15,7 +15,7 @@ from spikeops.nn.feedback.operators import Operator
 
 # Without feedback, populations take their steps in chunks: as many as keep a chunk's spikes of one population in the cache,
 # or, on a GPU, keep it busy.
-CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
 
 Optional = tuple[torch.Tensor | None, ...]
 
