@@ -35,7 +35,7 @@ class GraphCache:
     def run(self, loop: TimeLoop) -> list[tuple[torch.Tensor, torch.Tensor]]:
         if self.mode is False or not loop.current.is_cuda or not _can_be_captured(loop):
             return loop.run()
-        key = map_tensors(loop, _describe)
+        key = map_tensors(loop, describe)
         if key not in self._graphs:
             if self.mode == "auto" and key not in self._seen:
                 self._seen[key] = None
@@ -58,7 +58,6 @@ class CapturedLoop:
 
     def __init__(self, loop: TimeLoop):
         self._loop = map_tensors(loop, torch.clone)
-        self._inputs = _tensors(self._loop)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(loop.current.device):
             # Outside the capture: libraries choose their algorithms and allocate their workspaces.
@@ -73,7 +72,7 @@ class CapturedLoop:
                 self._results = self._loop.run()
 
     def run(self, loop: TimeLoop) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        torch._foreach_copy_(self._inputs, _tensors(loop))
+        copy_tensors(self._loop, loop)
         self._graph.replay()
         # The graph writes to the same memory each time; the caller keeps what it gets.
         results = []
@@ -99,13 +98,18 @@ def map_tensors(value, function: Callable):
     return tuple(map_tensors(item, function) for item in value) if isinstance(value, tuple) else value
 
 
+def copy_tensors(to: TimeLoop, source: TimeLoop) -> None:
+    """Give a loop the values of all tensors of another that has the same shapes."""
+    torch._foreach_copy_(_tensors(to), _tensors(source))
+
+
 def _tensors(value) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
     map_tensors(value, lambda tensor: (found.append(tensor), tensor)[1])
     return found
 
 
-def _describe(tensor: torch.Tensor) -> tuple:
+def describe(tensor: torch.Tensor) -> tuple:
     """What a captured loop depends on, instead of the tensor: equal for loops that can share a graph."""
     return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
 
