@@ -1,7 +1,8 @@
-"""A whole TSSL-BP training step on the CPU, by every provider in turns."""
+"""Whole training steps on the CPU, by every provider in turns."""
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -15,33 +16,44 @@ import spikeops
 _PROVIDERS = [provider for provider in training_step.PROVIDERS if provider != TRITON]
 
 
-@pytest.fixture(scope="module")
-def problem():
-    pytest.importorskip("spiketrain", reason="the training pipeline is not installed")
-    return training_step.Problem("cpu")
+class Steps:
+    """Makes the steps of a setting, and forgets them when the next one begins."""
+
+    def __init__(self):
+        self.problem, self.steps = None, {}
+
+    def of(self, name, provider):
+        if self.problem is None or self.problem.name != name:
+            self.problem, self.steps = None, {}
+            gc.collect()
+            self.problem = training_step.make(name, "cpu")
+        if provider not in self.steps:
+            self.steps[provider] = self.problem.step(provider)
+        return self.steps[provider]
 
 
 @pytest.fixture(scope="module")
 def steps():
-    return {}
+    pytest.importorskip("spiketrain", reason="the training pipeline is not installed")
+    return Steps()
 
 
 @pytest.mark.parametrize("provider", _PROVIDERS)
-@pytest.mark.parametrize("number", range(PASSES))  # the outer loop
-def test_training_step(provider, number, benchmark, problem, steps, measured):
-    where = training_step.where(provider, problem)
-    ops = [OPS[name] for name in training_step.PROVEN_BY]
+@pytest.mark.parametrize("number", range(PASSES))
+@pytest.mark.parametrize("name", training_step.settings())  # the outer loop
+def test_training_step(name, provider, number, benchmark, steps, measured):
+    step = steps.of(name, provider)
+    where = steps.problem.where(provider)
+    ops = [OPS[op] for op in steps.problem.proven_by]
     for op in ops:
         if reason := measured.gate.reason(op, provider, ops):
             measured.leave_out(where, reason)
-    if provider == PUBLISHED and (reason := training_step.disagreement("cpu")):
+    if provider == PUBLISHED and (reason := training_step.disagreement(name, "cpu")):
         measured.leave_out(where, reason)
 
     with spikeops.backend(training_step.backend(provider)):
-        if provider not in steps:
-            steps[provider] = problem.step(provider)
-            steps[provider]()
-        step = steps[provider]
+        if number == 0:
+            step()
         started = time.perf_counter()
         step()
         rounds, iterations = rounds_for(time.perf_counter() - started, 10 * measured.budget)

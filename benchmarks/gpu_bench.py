@@ -114,21 +114,21 @@ class Run:
                 where = (case.op.name, provider, mode, case.T, case.N, case.dtype_name)
                 self.table.add_times(*where, seconds=seconds, minimum_bytes=calls[provider][0].minimum_bytes)
 
-    def measure_training_step(self) -> None:
-        """The whole step by every provider."""
-        try:
-            problem = training_step.Problem(DEVICE)
-        except ImportError as error:
-            return self.leave_out((training_step.NAME, "all", "full", 0, 0, "float32"), f"the trainer cannot be imported: {error}")
+    def measure_training_steps(self) -> None:
+        """Whole steps by every provider."""
+        for name in training_step.settings():
+            try:
+                self._measure_training_step(training_step.make(name, DEVICE))
+            except ImportError as error:
+                self.leave_out((training_step.PREFIX + name, "all", "full", 0, 0, "float32"), f"cannot be imported: {error}")
+
+    def _measure_training_step(self, problem) -> None:
         steps = {}
         for provider in training_step.PROVIDERS:
-            where = training_step.where(provider, problem)
-            if reason := self._why_no_training_step(provider):
-                self.leave_out(where, reason)
+            if reason := self._why_no_training_step(problem, provider):
+                self.leave_out(problem.where(provider), reason)
                 continue
-            step = problem.step(provider)
-
-            run = _on_backend(training_step.backend(provider), step)
+            run = _on_backend(training_step.backend(provider), problem.step(provider))
             run()
             torch.cuda.synchronize()
             started = time.perf_counter()
@@ -136,15 +136,15 @@ class Run:
             torch.cuda.synchronize()
             steps[provider] = Call(provider, "full", run, 0), time.perf_counter() - started
         for provider, seconds in self.timer.take_turns(steps).items():
-            self.table.add_times(*training_step.where(provider, problem), seconds=seconds)
+            self.table.add_times(*problem.where(provider), seconds=seconds)
 
-    def _why_no_training_step(self, provider):
+    def _why_no_training_step(self, problem, provider):
         if reason := unavailable(provider, DEVICE):
             return reason
-        for name in training_step.PROVEN_BY:
+        for name in problem.proven_by:
             if reason := self.gate.reason(OPS[name], provider, self.ops):
                 return reason
-        return training_step.disagreement(DEVICE) if provider == PUBLISHED else ""
+        return training_step.disagreement(problem.name, DEVICE) if provider == PUBLISHED else ""
 
     def _may_run(self, case, provider):
         """Notes the reason if not."""
@@ -229,7 +229,7 @@ def main(arguments=None) -> int:
     with tempfile.TemporaryDirectory() as cache:
         # A compilation that finds its result of another day would not show what it costs.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        run.measure_training_step()
+        run.measure_training_steps()
         listed = [case for case in cases(DEVICE) if case.op in run.ops]
         for number, case in enumerate(listed, 1):
             elapsed = time.monotonic() - started

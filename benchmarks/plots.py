@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from figures import Figures
 from providers import COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
 from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
-from training_step import NAME as TRAINING_STEP
+from training_step import PREFIX
 
 _COLOURS = {
     EAGER: "#8da0cb", COMPILED: "#66c2a5", PUBLISHED: "#fc8d62",
@@ -58,7 +58,7 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
     """One panel per op, a group of bars per size. ``panel(op, size)`` gives the figures by series."""
     data = {}
     for op, sizes in figures.sizes.items():
-        if op != TRAINING_STEP:
+        if not op.startswith(PREFIX):
             groups = {size: {k: v for k, v in panel(op, size).items() if v} for size in sizes if (size.T, size.N) != OVERHEAD_SIZE}
             data[op] = {size: bars for size, bars in groups.items() if bars}
     data = {op: groups for op, groups in data.items() if groups}

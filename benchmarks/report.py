@@ -9,7 +9,8 @@ from figures import Figure, Figures
 from providers import CLONE, COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
 from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
 from results import NOISY_RATIO, Row, load
-from training_step import NAME as TRAINING_STEP
+from training_step import PREFIX
+from training_step import settings as training_steps
 
 OURS = (FUSED, TRITON)
 OPPONENTS = (EAGER, COMPILED, PUBLISHED)
@@ -47,7 +48,7 @@ def markdown(figures: Figures, plots: list[str] = ()) -> str:
         *(f"![{name}]({name})" for name in plots),
     ]
     sections = (
-        ("Training step", _training_step(figures)),
+        ("Training steps", _training_steps(figures)),
         ("Ops", _ops(figures)),
         ("Overhead per call", _overhead(figures)),
         ("Kept for the backward pass", _saved(figures)),
@@ -131,19 +132,24 @@ def _overhead_of(figures, *where):
     return milliseconds and Figure(1e3 * milliseconds.value, milliseconds.is_noisy)
 
 
-def _training_step(figures):
-    lines = []
-    for size in figures.sizes.get(TRAINING_STEP, []):
-        for provider in (*OURS, EAGER, PUBLISHED):
-            where = TRAINING_STEP, provider, FULL, size
-            if figures.has(*where):
-                speedups = [_show(figures.speedup(*where, opponent)) for opponent in (EAGER, PUBLISHED)]
-                lines.append([provider, _show(figures.milliseconds(*where)), *speedups])
+def _training_steps(figures):
+    lines, kinds = [], {}
+    for name, kind in training_steps().items():
+        for size in figures.sizes.get(PREFIX + name, []):
+            for provider in (*OURS, EAGER, PUBLISHED):
+                where = PREFIX + name, provider, FULL, size
+                if figures.has(*where):
+                    speedups = [_show(figures.speedup(*where, opponent)) for opponent in (EAGER, PUBLISHED)]
+                    lines.append([name, size.T, size.N, provider, _show(figures.milliseconds(*where)), *speedups])
+                    kinds.setdefault(kind.about, []).append(name)
     if not lines:
         return ""
-    preset = TRAINING_STEP.split()[-1]
-    about = f"One step of {preset} (T = {size.T}, batch of {size.N}): forward, backward, clipping, AdamW."
-    return f"{about} eager: the trainer on the reference backend.\n\n" + _table(["by", "ms", "x eager", "x published"], lines)
+    parts = "; ".join(f"{', '.join(dict.fromkeys(names))}: {about}" for about, names in kinds.items())
+    about = (
+        f"Whole steps of presets. {parts}. eager: the trainer on the reference backend. published: plain PyTorch, one time step "
+        "after the other, as the paper describes it (TSSL-BP: its code's own formulation)."
+    )
+    return about + "\n\n" + _table(["preset", "T", "batch", "by", "ms", "x eager", "x published"], lines)
 
 
 def _saved(figures):

@@ -1,53 +1,94 @@
-"""A whole training step of the preset tsslbp-mnist-cnn: the trainer's own against the published formulation, on equal terms."""
+"""Whole training steps of presets: the trainer's own against the published formulation in plain PyTorch, on equal terms."""
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
+from typing import ClassVar
 
-import published_tssl_bp as published
 import torch
 from providers import BACKENDS, EAGER, FUSED, PUBLISHED, TRITON
 from registry import FULL
+from torch import Tensor
 
 import spikeops
 
-PRESET = "tsslbp-mnist-cnn"
-NAME = "training_step " + PRESET
 PROVIDERS = (FUSED, TRITON, EAGER, PUBLISHED)  # eager: the trainer on the reference backend
-PROVEN_BY = ("tssl_bp", "synaptic_filter")  # the ops in it
-BATCH = 50
-INPUT_SHAPE = (1, 28, 28)
-CLASSES = 10
+PREFIX = "training_step "  # of the name in the table
 
 
-def _config():
-    from spiketrain import presets
-    from spiketrain.config import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
-    from spiketrain.methods.tssl_bp import Options
+@dataclass(frozen=True)
+class Setting:
+    """What is measured of a preset.
 
-    raw = presets.load(PRESET)
-    assert raw["trainer"]["batch_size"] == BATCH
-    return Config(
-        preset=PRESET, about="", published=Published(), seed=1, data=DataConfig(), network=NetworkConfig(**raw["network"]),
-        method=Options(**raw["method"]), optimizer=OptimizerConfig(**raw["optimizer"]), trainer=TrainerConfig(),
-    )  # fmt: skip
+    Args:
+        preset: its name
+        batch: samples of a step
+        network: fields of its network section that are changed
+    """
+
+    preset: str
+    batch: int
+    network: dict = field(default_factory=dict)
 
 
-class Problem:
-    """A network and a batch of noise of MNIST's shape, mean and sparsity."""
+class TrainingStep(ABC):
+    """One training step of a preset, on random images of its data's shape.
 
-    def __init__(self, device: str, batch: int = BATCH, dtype: torch.dtype = torch.float32):
-        from spiketrain.methods.tssl_bp import TSSLBP
+    A subclass makes them, and the opponent: the method as its paper describes it.
 
+    Attributes:
+        settings: what is measured, by the name it has in the table
+        proven_by: ops that are in the step
+        about: what a step consists of
+        when_compared: fields of the network section that are changed for the comparison of both sides
+        tolerance: largest difference of gradients in float64, relative to the largest gradient of each parameter
+    """
+
+    settings: ClassVar[dict[str, Setting]]
+    proven_by: ClassVar[tuple[str, ...]]
+    about: ClassVar[str]
+    when_compared: ClassVar[dict] = {}
+    tolerance: ClassVar[float] = 1e-9
+
+    def __init__(self, name: str, device: str, batch: int | None = None, dtype: torch.dtype = torch.float32, compared: bool = False):
+        from spiketrain import methods, presets
+        from spiketrain.config import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
+
+        setting = self.settings[name]
+        raw = presets.load(setting.preset)
+        network = {**raw["network"], **setting.network, **(self.when_compared if compared else {})}
+        method = methods.get(raw["method"]["name"])
+        self.name, self.batch = name, batch or setting.batch
+        self.config = Config(
+            preset=setting.preset, about="", published=Published(), seed=1, data=DataConfig(name=raw["data"]["name"]),
+            network=NetworkConfig(**network), method=method.Options(**raw["method"]),
+            optimizer=OptimizerConfig(**raw["optimizer"]), trainer=TrainerConfig(),
+        )  # fmt: skip
         torch.manual_seed(1)
-        self.config = _config()
-        self.method = TSSLBP(self.config, INPUT_SHAPE, CLASSES, torch.device(device))
+        shape, self.classes = self.shape(raw["data"]["name"])
+        self.method = method(self.config, shape, self.classes, torch.device(device))
         self.method.network.to(dtype)
-        ink = (torch.rand(batch, *INPUT_SHAPE) < 0.19) * torch.rand(batch, *INPUT_SHAPE)
-        self.images = ((ink - 0.1307) / 0.3081).to(device, dtype)
-        self.labels = torch.randint(CLASSES, (batch,)).to(device)
+        self.images = self.make_images(self.batch, shape).to(device, dtype)
+        self.labels = torch.randint(self.classes, (self.batch,)).to(device)
+
+    @staticmethod
+    def shape(data: str) -> tuple[tuple[int, int, int], int]:
+        """(C, H, W) and the number of classes."""
+        return ((3, 32, 32), 10) if data == "cifar10" else ((1, 28, 28), 10)
+
+    @staticmethod
+    def make_images(batch: int, shape: tuple[int, int, int]) -> Tensor:
+        """Noise of MNIST's mean and sparsity."""
+        ink = (torch.rand(batch, *shape) < 0.19) * torch.rand(batch, *shape)
+        return (ink - 0.1307) / 0.3081
+
+    @abstractmethod
+    def opponent(self):
+        """A copy of the network with ``training_step(images, labels) -> loss``, in plain PyTorch as published."""
 
     @property
     def time_steps(self) -> int:
@@ -56,29 +97,51 @@ class Problem:
     def step(self, provider: str) -> Callable[[], object]:
         """A training step with weights of its own. The backend is chosen by the caller."""
         if provider == PUBLISHED:
-            trainer = self.published_trainer()
-            return lambda: trainer.training_step(self.images, self.labels)
+            opponent = self.opponent()
+            return lambda: opponent.training_step(self.images, self.labels)
         method = copy.deepcopy(self.method)
         return lambda: method.training_step(self.images, self.labels, len(self.labels))
 
-    def published_trainer(self) -> published.Trainer:
-        """The published formulation of the network, with its weights."""
-        from spiketrain.losses import desired_spikes
+    def where(self, provider: str) -> tuple:
+        """The step's identity in the table: N is the number of samples."""
+        return PREFIX + self.name, provider, FULL, self.time_steps, self.batch, "float32"
 
-        options = self.config.method
-        layers = [_published_layer(name.split("_")[0], stage) for name, stage in self.method.network.stages.items()]
-        network = published.Network(layers, self.time_steps, options.tau_s).to(self.images)
-        wanted = desired_spikes(self.time_steps, like=self.images)
-        return published.Trainer(network, self.config.optimizer.lr, wanted, CLASSES)
+    def difference(self) -> str:
+        """How the opponent's loss and gradients differ from the trainer's in one step; empty if they do not.
+
+        Meant for float64, where no membrane potential lies within rounding of the threshold: all spikes are equal, and so is
+        all else.
+        """
+        theirs = self.opponent()
+        torch.manual_seed(2)
+        with spikeops.backend("auto"):
+            loss = self.method.training_step(self.images, self.labels, len(self.labels)).loss
+        torch.manual_seed(2)
+        other = theirs.training_step(self.images, self.labels)
+        if not torch.allclose(loss, other, rtol=1e-9, atol=0):
+            return f"its loss is {other.item():.9g} instead of {loss.item():.9g}"
+        ours = dict(self.method.network.named_parameters())
+        for (name, parameter), same in zip(ours.items(), theirs.network.parameters(), strict=True):
+            error = self.error(name, parameter, same)
+            if not error <= self.tolerance:
+                return f"its {name} differs by {error:.1e} after a step"
+        return ""
+
+    def error(self, name: str, ours: Tensor, theirs: Tensor) -> float:
+        grad = theirs.grad.reshape(ours.grad.shape)
+        return ((ours.grad - grad).abs().max() / ours.grad.abs().max().clamp_min(1e-6)).item()
 
 
-def _published_layer(kind, stage):
-    if kind == "neuron":
-        return published.Neurons(stage.tau_m, stage.tau_s, stage.threshold)
-    layer = stage.module
-    if kind == "conv":
-        return published.Conv(layer.weight, layer.padding[0])
-    return published.SumPool(layer.size, layer.gain) if kind == "pool" else published.Linear(layer.weight)
+def settings() -> dict[str, type[TrainingStep]]:
+    """Everything that is measured, by name."""
+    from feedback_step import FeedbackStep
+    from tssl_bp_step import TSSLBPStep
+
+    return {name: kind for kind in (TSSLBPStep, FeedbackStep) for name in kind.settings}
+
+
+def make(name: str, device: str, **options) -> TrainingStep:
+    return settings()[name](name, device, **options)
 
 
 def backend(provider: str) -> str:
@@ -87,26 +150,6 @@ def backend(provider: str) -> str:
 
 
 @cache
-def disagreement(device: str) -> str:
-    """How the published formulation's loss and new weights differ from the trainer's after one step; empty if they do not.
-
-    In float64, where no membrane potential lies within rounding of the threshold: all spikes are equal, and so is all else.
-    """
-    problem = Problem(device, batch=8, dtype=torch.float64)
-    ours, theirs = problem.method, problem.published_trainer()
-    with spikeops.backend("auto"):
-        loss = ours.training_step(problem.images, problem.labels, 8).loss
-    other = theirs.training_step(problem.images, problem.labels)
-    if not torch.allclose(loss, other, rtol=1e-9, atol=0):
-        return f"its loss is {other.item():.9g} instead of {loss.item():.9g}"
-    for name, weight, same in zip(ours.network.state_dict(), ours.network.parameters(), theirs.network.parameters()):
-        # AdamW's first step is lr times the sign of the gradient, softened by its eps of 1e-8: small gradients lose digits.
-        error = (weight - same.reshape(weight.shape)).abs().max().item()
-        if not error <= 1e-3 * problem.config.optimizer.lr:
-            return f"its {name} differs by {error:.1e} after a step"
-    return ""
-
-
-def where(provider: str, problem: Problem) -> tuple:
-    """The step's identity in the table: N is the number of samples."""
-    return NAME, provider, FULL, problem.time_steps, len(problem.labels), "float32"
+def disagreement(name: str, device: str) -> str:
+    """How the published formulation differs from the trainer; empty if it does not."""
+    return make(name, device, batch=8, dtype=torch.float64, compared=True).difference()

@@ -6,6 +6,7 @@ import gate
 import pytest
 import torch
 import training_step
+import tssl_bp_step
 from providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, time_last
 from registry import OPS, Case
 
@@ -42,15 +43,16 @@ def test_time_last_is_what_published_networks_see():
     assert torch.equal(time_last(x)[3, 0, 0, 0], x[:, 3])
 
 
-def test_the_published_training_step_is_ours():
+@pytest.mark.parametrize("name", training_step.settings())
+def test_the_published_training_step_is_ours(name):
     pytest.importorskip("yaml")
-    assert training_step.disagreement("cpu") == ""
+    assert training_step.disagreement(name, "cpu") == ""
 
 
 def test_another_training_step_is_noticed(monkeypatch):
     pytest.importorskip("yaml")
-    monkeypatch.setattr(training_step.published, "SURROGATE_WIDTH", 0.5)
-    assert "differs" in training_step.disagreement.__wrapped__("cpu")
+    monkeypatch.setattr(tssl_bp_step.published, "SURROGATE_WIDTH", 0.5)
+    assert "differs" in training_step.disagreement.__wrapped__("tsslbp-mnist-cnn", "cpu")
 
 
 def test_what_cannot_be_compiled_is_left_out(monkeypatch):
