@@ -141,6 +141,18 @@ struct LatencyEncode {
   void* spikes;             // (T, N) data
 };
 
+// Convolution of mostly silent spikes. On the CPU only.
+struct EventConv {
+  DType dtype;              // f32 or f64
+  bool transposed;
+  int64_t batch, in_channels, out_channels, in_h, in_w, out_h, out_w, kernel_h, kernel_w;
+  int64_t stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
+  const void* x;            // (batch, in_h, in_w, in_channels)
+  const void* weight;       // (kernel_h, kernel_w, in_channels, out_channels padded to whole vectors of 64 bytes)
+  const void* bias;         // (out_channels), or null
+  void* out;                // (batch, out_h, out_w, out_channels)
+};
+
 // Sums of rows in a fixed order, whatever the number of threads: see kernels/math/row_sum.h.
 struct RowSum {
   bool is_double;

@@ -3,6 +3,7 @@
 
 #include "../../kernels/cpu/kernels.h"
 #include "../bindings.h"
+#include "../event_conv.h"
 
 namespace spikeops {
 namespace {
@@ -44,6 +45,9 @@ class Cpu {
     const int64_t grain = std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, a.T * a.N));
     torch::stable::parallel_for(0, a.B, grain, [&](int64_t begin, int64_t end) { k_.convex_trials(a, begin, end); });
   }
+  void run(const EventConv& a) {
+    torch::stable::parallel_for(0, a.batch, 1, [&](int64_t begin, int64_t end) { k_.event_conv(a, begin, end); });
+  }
   void run(const RowSum& a) {
     const int64_t blocks = a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock);
     torch::stable::parallel_for(0, blocks, 16, [&](int64_t begin, int64_t end) { k_.row_sum_blocks(a, begin, end); });
@@ -57,7 +61,10 @@ class Cpu {
 }  // namespace
 }  // namespace spikeops
 
-STABLE_TORCH_LIBRARY_IMPL(spikeops, CPU, m) { spikeops::register_bindings<spikeops::Cpu>(m); }
+STABLE_TORCH_LIBRARY_IMPL(spikeops, CPU, m) {
+  spikeops::register_bindings<spikeops::Cpu>(m);
+  m.impl("event_conv", TORCH_BOX(&spikeops::event_conv<spikeops::Cpu>));
+}
 
 // JSON, read by spikeops/_library.py.
 extern "C" __attribute__((visibility("default"))) const char* spikeops_cpu_build_info() {

@@ -1,0 +1,83 @@
+"""Convolutions and linear layers on mostly silent spikes: the weights of the neurons that fired are added up.
+
+For the CPU: below some tenth of neurons firing it beats the dense convolution. GPUs are faster with that. Not differentiable;
+the time loops of :class:`spikeops.nn.FeedbackRing` run on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from spikeops import _backend
+
+VECTOR_BYTES = 64
+
+# A model of the costs, in rough CPU cycles per input pixel and tap. It decides by the share of neurons that fire alone, so that the
+# same data takes the same path, and rounds the same way, on every run.
+_CYCLES_PER_VISIT = 25  # of a pixel where any neuron fired, per group of output channels
+_GROUP = 4  # vectors of output channels that are summed up at a time
+_DENSE_MACS_PER_CYCLE = 32
+
+
+@dataclass(frozen=True)
+class EventConv2d:
+    """A convolution, or transposed convolution, with its weights in the order in which they are added up.
+
+    Attributes:
+        weight: (KH, KW, C, O rounded up to whole vectors).
+        bias: (O,) or None.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    out_channels: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    output_padding: tuple[int, int]
+    dilation: tuple[int, int]
+    transposed: bool
+
+    @classmethod
+    def pack(cls, weight, bias=None, stride=(1, 1), padding=(0, 0), output_padding=(0, 0), dilation=(1, 1), transposed=False):
+        """From a weight (O, C, KH, KW), or (C, O, KH, KW) of a transposed convolution."""
+        out_channels = weight.shape[1 if transposed else 0]
+        order = (2, 3, 0, 1) if transposed else (2, 3, 1, 0)
+        padded = F.pad(weight.permute(order), (0, -out_channels % (VECTOR_BYTES // weight.element_size())))
+        return cls(padded.contiguous(), bias, out_channels, stride, padding, output_padding, dilation, transposed)
+
+    def output_size(self, height: int, width: int) -> list[int]:
+        sizes = zip((height, width), self.weight.shape[:2], self.stride, self.padding, self.output_padding, self.dilation)
+        if self.transposed:
+            return [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in sizes]
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, _, d in sizes]
+
+    def pays(self, density: float) -> bool:
+        """Whether it is likely to beat the dense convolution if that share of the inputs is not 0."""
+        kernel_h, kernel_w, channels, padded = self.weight.shape
+        vectors = padded * self.weight.element_size() // VECTOR_BYTES
+        groups = -(-vectors // _GROUP)
+        active_pixels = 1 - (1 - density) ** channels
+        events = _CYCLES_PER_VISIT * groups * active_pixels + density * channels * vectors
+        dense = channels * padded / _DENSE_MACS_PER_CYCLE * (self.weight.element_size() // 4)
+        return events < dense
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W) float32 or float64 -> (B, O, H', W') in channels-last order."""
+        return torch.ops.spikeops.event_conv(
+            x, self.weight, self.bias, self.out_channels, self.stride, self.padding, self.dilation,
+            self.output_size(*x.shape[2:]), self.transposed,
+        )  # fmt: skip
+
+
+def is_available(x: torch.Tensor) -> bool:
+    """Whether events may be added up where x is, by the chosen backend."""
+    return x.device.type == "cpu" and not _backend.is_reference()
+
+
+@torch.library.register_fake("spikeops::event_conv")
+def _fake(x, weight, bias, out_channels, stride, padding, dilation, output_size, transposed):
+    shape = (x.shape[0], out_channels, *output_size)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
