@@ -185,7 +185,7 @@ def _left_out(figures):
 
 
 def _measured_ops(figures):
-    ops = [op for op in figures.sizes if op != TRAINING_STEP]
+    ops = [op for op in figures.sizes if not op.startswith(PREFIX)]
     return [(op, mode, size) for op in ops for mode in figures.modes(op) for size in figures.sizes[op]]
 
 

@@ -3,9 +3,9 @@
 T time steps first, then any shape of neurons. float32, float64, float16 and bfloat16 data; the state of 16-bit data is float32.
 """
 
+from spikeops.functional import _event_conv  # noqa: F401  registers its fake kernel
 from spikeops.functional.convex import convex_snn_trial
 from spikeops.functional.count import spike_count
-from spikeops.functional import _event_conv  # noqa: F401  registers its fake kernel
 from spikeops.functional.encode import latency_encode, poisson_encode
 from spikeops.functional.feedback import feedback_step_, ternary_step_
 from spikeops.functional.lif import lif, lif_rate

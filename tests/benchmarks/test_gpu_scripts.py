@@ -16,6 +16,7 @@ from outcomes import Outcome
 from providers import TRITON
 from registry import OPS, OVERHEAD_SIZE, Case
 from results import LEFT_OUT
+from tssl_bp_step import TSSLBPStep
 
 
 @pytest.fixture(autouse=True)
@@ -207,10 +208,11 @@ def test_the_gpu_benchmark_refuses_what_does_not_fit(gpu_on_the_cpu):
     assert [row.metric for row in run.table.rows] == [LEFT_OUT] and "needs 59 GiB" in run.table.rows[0].value
 
 
-def test_the_gpu_benchmark_measures_the_training_step(gpu_on_the_cpu, monkeypatch):
+def test_the_gpu_benchmark_measures_training_steps(gpu_on_the_cpu, monkeypatch):
     pytest.importorskip("yaml")
-    monkeypatch.setattr(gpu_bench.training_step, "Problem", partial(gpu_bench.training_step.Problem, batch=4))
+    training_step = gpu_bench.training_step
+    monkeypatch.setattr(training_step, "settings", lambda: {"tsslbp-mnist-cnn": partial(TSSLBPStep, batch=4)})
     run = gpu_bench.Run(Gate("cpu", {"spikeops": GREEN}), list(OPS))
-    run.measure_training_step()
+    run.measure_training_steps()
     measured = {row.provider for row in run.table.rows if row.metric == "time"}
     assert measured == {"spikeops", "eager", "published"}

@@ -67,8 +67,8 @@ def test_any_number_of_events(density):
 
 
 def test_contiguous_and_empty_input():
-    x = spikes(3, 5, 6, 7, 0.2, torch.float32)
-    for x in (x.contiguous(), x[:0], x[:, :, ::2]):
+    whole = spikes(3, 5, 6, 7, 0.2, torch.float32)
+    for x in (whole.contiguous(), whole[:0], whole[:, :, ::2]):
         assert_close(*both(x, 7, GEOMETRY[1], False))
 
 
