@@ -2,6 +2,7 @@
 in and out as an argument."""
 
 from spikeops.nn.classifier_pool import ClassifierPool2d
+from spikeops.nn.convex import ConvexSNN
 from spikeops.nn.feedback import FeedbackRing, WSConv2d, init_unit_norm_, restrict_frobenius_norm, restrict_spectral_norm
 from spikeops.nn.local import LocalBlock, LocalClassifier
 from spikeops.nn.local_loss import LocalLossBlock, similarity_matching_loss, similarity_matrix
@@ -9,7 +10,7 @@ from spikeops.nn.neurons import IF, LIF, TSSLBP, ParametricLIF, SynapticFilter
 from spikeops.nn.time import TimeDistributed
 
 __all__ = [
-    "IF", "LIF", "TSSLBP", "ClassifierPool2d", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "ParametricLIF",
+    "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "ParametricLIF",
     "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
     "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip

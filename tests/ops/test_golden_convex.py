@@ -13,6 +13,7 @@ import torch
 
 import spikeops
 import spikeops.functional as SF
+import spikeops.nn as snn
 
 GOLDEN = Path(os.environ.get("SPIKEOPS_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 
@@ -105,3 +106,17 @@ def test_learning(path, implementation, device):
     initial = golden.tensor("F_weights_initial"), recurrent, golden.tensor("thresholds_initial")
     together = SF.convex_snn_trial(x, *initial, targets=targets, encoder=encoder, **golden.neurons, **learning)
     assert torch.equal(together.feedforward, feedforward) and torch.equal(together.thresholds, thresholds)
+
+
+@files("maxout")
+def test_maxout(path):
+    """The convex function that the network computes at rest."""
+    golden = Golden(path)
+    points, encoder = golden.tensor("x_points"), golden.tensor("G_weights")
+    network = snn.ConvexSNN(points.shape[1], *encoder.shape, encoder=encoder).double()
+    network.feedforward.copy_(golden.tensor("F_weights"))
+    for case in ("a", "b"):
+        network.thresholds.copy_(golden.tensor(f"thresholds_{case}"))
+        y, active = network.maxout(points)
+        assert_close(y, golden.arrays[f"y_out_{case}"])
+        assert np.array_equal(active.numpy(), golden.arrays[f"active_index_{case}"])
