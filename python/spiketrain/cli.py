@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
             _rates,
             "Print and draw how active the network of a run is: firing rates, synaptic operations; writes rates.png.",
         ),
-        ("plot", _plot, "Draw curve.png and raster.png of a run again."),
+        ("plot", _plot, "Draw the pictures of a run again."),
     ):
         added = command(name, run, text, takes_fields=True)
         added.add_argument("run_dir", metavar="RUN_DIR")
@@ -162,13 +162,14 @@ def _fit(trainer, run) -> int:
         return EXIT_INTERRUPTED
     finally:
         distributed.stop()
-    trainer.console.say(f"best_test_accuracy={best['test_accuracy']:.4f} epoch={best['epoch']}")
+    figure = f"test_{trainer.task.name}"
+    trainer.console.say(f"best_{figure}={best[figure]:.4f} epoch={best['epoch']}")
     return 0
 
 
 def _eval(arguments: argparse.Namespace, fields: list[str]) -> int:
     trainer, _, content = _load_best(arguments, fields)
-    print(f"test_accuracy={trainer.test_accuracy():.4f} epoch={content['epoch']}")
+    print(f"test_{trainer.task.name}={trainer.test_figures()[trainer.task.name]:.4f} epoch={content['epoch']}")
     return 0
 
 
@@ -195,11 +196,10 @@ def _plot(arguments: argparse.Namespace, fields: list[str]) -> int:
     trainer, run, _ = _load_best(arguments, fields)
     history = checkpoint.load(run.last)["history"]
     try:
-        plots.save_curve(history, trainer.config, run.path / "curve.png")
-        plots.save_raster(trainer.method, trainer.dataset, trainer.config, run.path / "raster.png")
+        written = plots.save_pictures(history, trainer.method, trainer.dataset, trainer.config, run.path)
     except OSError as error:
         raise UserError(f"cannot write the pictures: {error}") from None
-    print(f"wrote {run.path / 'curve.png'} and {run.path / 'raster.png'}")
+    print(f"wrote {' and '.join(map(str, written))}")
     return 0
 
 

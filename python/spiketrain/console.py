@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from spiketrain import tasks
+from spiketrain.tasks import Task
+
 Item = TypeVar("Item")
-HEADER = "epoch   train loss   train acc.   test acc.         lr   train s   test s"
 
 
 class Console:
@@ -28,13 +30,14 @@ class Console:
         if not self.quiet:
             print(text, flush=True)
 
-    def header(self) -> None:
-        self.say(HEADER)
+    def header(self, task: Task) -> None:
+        self.say(f"epoch   train loss {f'train {task.title}':>12s} {f'test {task.title}':>11s}         lr   train s   test s")
 
     def row(self, metrics: dict[str, float], is_best: bool) -> None:
+        task = tasks.of(metrics)
+        train, test = (task.show(metrics[f"{part}_{task.name}"]) for part in ("train", "test"))
         self.say(
-            f"{metrics['epoch']:5d} {metrics['train_loss']:12.5g} {100 * metrics['train_accuracy']:10.2f} % "
-            f"{100 * metrics['test_accuracy']:9.2f} % {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
+            f"{metrics['epoch']:5d} {metrics['train_loss']:12.5g} {train:>12s} {test:>11s} {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
             f"{metrics['test_seconds']:8.1f}{'  best' if is_best else ''}"
         )
         for name in (key.removeprefix("loss_") for key in metrics if key.startswith("loss_")):

@@ -30,7 +30,8 @@ class LayerResult:
 
 @dataclass
 class StepResult:
-    """What one training step reports: the loss it minimised, and how many samples it got right (both 0-d, detached).
+    """What one training step reports: the loss it minimised, and how many samples it got right (both 0-d, detached), or what
+    else the data set's task adds up.
 
     Methods with local losses also report every layer, by name.
     """

@@ -1,5 +1,5 @@
-"""The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample) and
-rates.png (firing rates and synaptic operations)."""
+"""The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample) or
+surface.png (the surfaces that a network fits), and rates.png (firing rates and synaptic operations)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spiketrain import tasks
 from spiketrain.activity import Activity
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset
+from spiketrain.data.surfaces import GRID, SURFACES, PointSplit, grid
 from spiketrain.files import write_atomically
 from spiketrain.method import Method
 
@@ -18,6 +20,21 @@ INK, GREY = "#22303c", "#9aa5b1"
 BLUE, ORANGE = "#2a6fbb", "#e07a1f"
 LAYER_COLOURS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]
 NEURONS_SHOWN = 150
+
+
+def save_pictures(
+    history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, folder: Path
+) -> tuple[Path, Path]:
+    """The learning curve, and what the network does: the spikes of a sample, or the surfaces it fits. Returns their paths."""
+    curve = folder / "curve.png"
+    save_curve(history, config, curve)
+    if isinstance(dataset.test, PointSplit):
+        picture = folder / "surface.png"
+        save_surfaces(history, method, dataset, config, picture)
+    else:
+        picture = folder / "raster.png"
+        save_raster(method, dataset, config, picture)
+    return curve, picture
 
 
 def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> None:
@@ -30,20 +47,26 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     loss.plot(epochs, [row["train_loss"] for row in history], color=BLUE, **style)
     if all(row["train_loss"] > 0 for row in history):
         loss.set_yscale("log")
-        for axis_part in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter):
-            axis_part("{x:g}")
+        losses = [row["train_loss"] for row in history]
+        loss.yaxis.set_major_formatter("{x:g}")
+        # Over more than a decade the labels between the powers of ten would lie over one another.
+        loss.yaxis.set_minor_formatter("{x:g}" if max(losses) < 10 * min(losses) else "")
     _label(loss, "training loss (mean over steps)", "epoch", "loss")
 
+    task = tasks.of(history[0])
+    is_accuracy = task is tasks.CLASSIFICATION
+    unit = 100 if is_accuracy else 1
     accuracy = figure.add_subplot(1, 2, 2)
-    accuracy.plot(epochs, [100 * row["train_accuracy"] for row in history], color=GREY, label="training", **style)
-    accuracy.plot(epochs, [100 * row["test_accuracy"] for row in history], color=ORANGE, label="test", **style)
+    for part, colour, label in (("train", GREY, "training"), ("test", ORANGE, "test")):
+        accuracy.plot(epochs, [unit * row[f"{part}_{task.name}"] for row in history], color=colour, label=label, **style)
     if config.published.mean is not None:
         accuracy.axhline(
             config.published.mean, color=INK, linewidth=0.8, linestyle="--", label=f"published mean {config.published.mean:.2f} %"
         )
-    best = max(history, key=lambda row: row["test_accuracy"])
-    accuracy.legend(frameon=False, loc="lower right")
-    _label(accuracy, f"accuracy: best test {100 * best['test_accuracy']:.2f} % in epoch {best['epoch']}", "epoch", "%")
+    best = task.best(history)
+    accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
+    shown = f"best test {task.show(best[f'test_{task.name}'])} in epoch {best['epoch']}"
+    _label(accuracy, f"{task.name.replace('_', ' ')}: {shown}", "epoch", "%" if is_accuracy else "error")
 
     for axes in (loss, accuracy):
         axes.locator_params(axis="x", integer=True)
@@ -111,6 +134,35 @@ def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]],
     axes.margins(x=0.15)
     if len(bars) > 1:
         axes.legend(frameon=False, fontsize=8)
+
+
+def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, path: Path) -> None:
+    """Each surface, what the network makes of it, and the difference, over a grid."""
+    points = PointSplit(grid())
+    batches = points.points.to(dataset.test.labels.device).split(config.trainer.eval_batch_size)
+    wanted, fitted = points.labels, torch.cat([method.scores(batch) for batch in batches]).float().cpu()
+    x1, x2 = (axis.view(GRID, GRID).numpy() for axis in points.points.unbind(1))
+
+    figure = _figure(12, 1 + 3.6 * len(SURFACES))
+    places = figure.add_gridspec(len(SURFACES), 3)
+    for i, name in enumerate(SURFACES):
+        target, found = (heights[:, i].view(GRID, GRID).numpy() for heights in (wanted, fitted))
+        error = found - target
+        for column, (title, heights) in enumerate(((f"target: {name}", target), ("fitted", found))):
+            axes = figure.add_subplot(places[i, column], projection="3d")
+            axes.plot_surface(x1, x2, heights, cmap="viridis", vmin=target.min(), vmax=target.max(), linewidth=0)
+            axes.set_title(title, color=INK, fontsize=10, loc="left")
+            axes.set(xlabel="x1", ylabel="x2", zlim=(min(target.min(), found.min()), max(target.max(), found.max())))
+            axes.tick_params(colors=INK, labelsize=7)
+        axes = figure.add_subplot(places[i, 2])
+        limit = max(abs(error).max(), 1e-6)
+        image = axes.imshow(error.T, origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        figure.colorbar(image, ax=axes, shrink=0.8)
+        before = history[0].get(f"untrained_rms_error_{i + 1}")
+        was = f", before training {before:.4f}" if before is not None else ""
+        _label(axes, f"error: rms {(error**2).mean() ** 0.5:.4f}{was}", "x1", "x2")
+    figure.suptitle(f"{config.preset}: surfaces over [-1, 1]²", x=0.01, ha="left", color=INK, fontweight="bold")
+    _save(figure, path)
 
 
 def _draw_input(axes, inputs: Tensor, label: int) -> None:

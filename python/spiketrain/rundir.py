@@ -16,6 +16,7 @@ from spiketrain.config import Config, load_config, read_yaml
 from spiketrain.errors import UserError
 from spiketrain.files import remove_unfinished, write_atomically
 
+# Columns before the first epoch is complete.
 METRICS = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "learning_rate", "train_seconds", "test_seconds"]
 
 
@@ -93,7 +94,7 @@ class RunDirectory:
     def write_metrics(self, history: list[dict[str, float]]) -> None:
         """metrics.csv: one row per epoch; what the method measured comes after the columns that all methods have."""
         table = io.StringIO()
-        columns = dict.fromkeys(METRICS) | dict.fromkeys(name for row in history for name in row)
+        columns = dict.fromkeys(name for row in history for name in row) or METRICS
         writer = csv.DictWriter(table, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)

@@ -44,6 +44,7 @@ class Trainer:
         self.epoch = 0  # complete epochs
         self.step = 0  # training steps in them
         self.history: list[dict[str, float]] = []
+        self.task = self.dataset.task
         self._check: Callable[[], None] = lambda: None
         self._part_from_other_processes()
 
@@ -83,13 +84,13 @@ class Trainer:
             f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}"
         )
         self.console.say(f"run directory {run.path}")
-        self.console.header()
+        self.console.header(self.task)
         try:
             while self.epoch < self.config.trainer.epochs:
                 metrics = self._run_epoch(self.epoch + 1)
-                is_best = metrics["test_accuracy"] > self.best["test_accuracy"] if self.history else True
                 self.epoch += 1
                 self.history.append(metrics)
+                is_best = self.best is metrics
                 if is_main:
                     run.save(self._content(), is_best)
                     self.console.row(metrics, is_best)
@@ -104,33 +105,37 @@ class Trainer:
 
     @property
     def best(self) -> dict[str, float]:
-        """Metrics of the epoch with the highest test accuracy, the first one if several have it."""
-        return max(self.history, key=lambda metrics: metrics["test_accuracy"])
+        """Metrics of the epoch with the best test figure, the first one if several have it."""
+        return self.task.best(self.history)
 
-    def test_accuracy(self) -> float:
-        """Share of the test samples that the network gets right.
+    def test_figures(self) -> dict[str, float]:
+        """The task's figures of the test samples: the share that the network gets right, or its errors.
 
         Testing leaves no trace in the method: however often it is done, training goes on alike, and it ends the same way again.
         """
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        tally = torch.zeros((), device=self.device)
         with undisturbed(self.method, self.config.seed, self.device):
             for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
                 if len(labels):
-                    correct += (self.method.scores(inputs).argmax(1) == labels).sum()
-        distributed.add_up([correct])
-        return correct.item() / len(self.dataset.test)
+                    tally = tally + self.task.tally(self.method.scores(inputs), labels)
+        distributed.add_up([tally])
+        return self.task.figures(tally, len(self.dataset.test))
 
     def _draw(self, run: RunDirectory) -> None:
         """The pictures of the run so far. If they cannot be written, the run is none the worse."""
         if not self.history:
             return
         try:
-            plots.save_curve(self.history, self.config, run.path / "curve.png")
-            plots.save_raster(self.method, self.dataset, self.config, run.path / "raster.png")
+            plots.save_pictures(self.history, self.method, self.dataset, self.config, run.path)
         except OSError as error:
             self.console.say(f"the pictures could not be written: {error}")
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
+        untrained = {}
+        if epoch == 1 and self.task.measures_untrained:
+            figures = self.test_figures()
+            untrained = {f"untrained_{name}": value for name, value in figures.items()}
+            self.console.say(f"before training: test {self.task.title} {self.task.show(figures[self.task.name])}")
         started = time.perf_counter()
         learning_rate = self.method.start_epoch(epoch)
         totals = _Totals(self.device)
@@ -146,17 +151,19 @@ class Trainer:
             )
         measured = self.method.finish_epoch()
         trained = time.perf_counter()
-        accuracy = self.test_accuracy()
+        figures = self.test_figures()
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
-            "train_accuracy": totals.correct.item() / count,
-            "test_accuracy": accuracy,
+            f"train_{self.task.name}": self.task.figures(totals.correct, count)[self.task.name],
+            f"test_{self.task.name}": figures[self.task.name],
             "learning_rate": learning_rate,
             "train_seconds": round(trained - started, 3),
             "test_seconds": round(time.perf_counter() - trained, 3),
             **totals.of_layers(count),
             **measured,
+            **{f"test_{name}": value for name, value in figures.items()},
+            **untrained,
         }
 
     def _part_from_other_processes(self) -> None:
@@ -192,7 +199,7 @@ class _Totals:
 
     def add(self, result: StepResult) -> None:
         self.loss += result.loss
-        self.correct += result.correct
+        self.correct = self.correct + result.correct
         for name, layer in result.layers.items():
             total = self.layers.setdefault(name, LayerResult(torch.zeros_like(layer.loss)))
             total.loss += layer.loss

@@ -21,6 +21,7 @@ READERS = {
     "imagefolder": "imagefolder",
     "nmnist": "nmnist",
     "cifar10_dvs": "cifar10_dvs",
+    "surfaces": "surfaces",
 }
 EVENT_DATA = ("nmnist", "cifar10_dvs")  # a sample is a movie of spikes or frames, not an image
 
@@ -42,7 +43,7 @@ def load(config: Config) -> Dataset:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
     if not config.data.normalize:
         if not isinstance(dataset.train, ImageSplit):
-            raise UserError(f"data.normalize: only images are normalised, {name} holds events")
+            raise UserError(f"data.normalize: only images are normalised, {name} holds none")
         dataset.train, dataset.test = dataset.train.in_unit_range(), dataset.test.in_unit_range()
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)

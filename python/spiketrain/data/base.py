@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from spiketrain.errors import UserError
+from spiketrain.tasks import CLASSIFICATION, Task
 
 
 class Split(abc.ABC):
-    """Samples with labels. `labels` is an int64 tensor of shape (samples,)."""
+    """Samples with labels. `labels` is an int64 tensor of shape (samples,), or of real numbers (samples, outputs)."""
 
     labels: Tensor
 
@@ -102,14 +103,16 @@ class Dataset:
 
     Attributes:
         input_shape: (C, H, W) of one sample (of one time step of it for events)
-        classes: number of classes
+        classes: number of classes, or of outputs where real numbers are wanted
+        task: what outputs are judged by
     """
 
     name: str
     train: Split
     test: Split
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     classes: int
+    task: Task = CLASSIFICATION
 
 
 class Batches:
