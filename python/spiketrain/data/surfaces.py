@@ -45,7 +45,7 @@ class PointSplit(Split):
 
 def grid(side: int = GRID) -> Tensor:
     """(side^2, 2): the points of a grid over the square, x2 running fastest."""
-    coordinates = torch.linspace(-1, 1, side)
+    coordinates = (2 * torch.arange(side) - (side - 1)) / (side - 1)  # unlike linspace exactly 0 in the middle
     return torch.cartesian_prod(coordinates, coordinates)
 
 
