@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
@@ -34,6 +35,12 @@ STEP_SIZES = {
     "cpu": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (10, 1_000_000)),
     "cuda": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (1, 16_777_216), (10, 1_000_000), (10, 4_194_304)),
 }
+# Trials of the convex-optimisation network are long, and N is the number of neurons of all trials together.
+TRIAL_NEURONS = 200
+TRIAL_SIZES = {
+    "cpu": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000)),
+    "cuda": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000), (400, 4_000_000)),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Op:
         published: input (N, 1, 1, 1, T) -> output, in the published formulation, where there is one
         make_state: input -> tensors that calls update, and a last one that they fill: the output
         is_stepwise: whether it is called again and again for few time steps, so that it is measured at other sizes
+        is_trial: whether it runs trials of a network, which is measured at other sizes, in float32 only
     """
 
     name: str
@@ -66,6 +74,7 @@ class Op:
     published: Callable[[Tensor], Tensor] | None = None
     make_state: Callable[[Tensor], tuple[Tensor, ...]] = lambda x: ()
     is_stepwise: bool = False
+    is_trial: bool = False
 
     @property
     def function(self) -> str:
@@ -108,6 +117,28 @@ def _probabilities(T, N, dtype, device):
 def _step_state(x):
     """Membrane potentials, rates, and room for the spikes."""
     return torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.empty_like(x)
+
+
+def _trial_inputs(T, N, dtype, device):
+    """(T + 1, trials, 2): steps from 0 to points of a square."""
+    points = 2 * torch.rand(ceil(N / TRIAL_NEURONS), 2, device=device) - 1
+    x = points.to(dtype).repeat(T + 1, 1, 1)
+    x[0] = 0
+    return x
+
+
+@functools.lru_cache
+def _trial_network(device):
+    """What makes a network follow a convex surface: feed-forward and recurrent weights, thresholds, decoder."""
+    draw = torch.Generator().manual_seed(0)
+    feedforward = 1.4 * torch.randn(TRIAL_NEURONS, 2, generator=draw)
+    encoder = torch.ones(TRIAL_NEURONS, 1)
+    decoder = 0.02 * encoder.T
+    return [w.to(device) for w in (feedforward, -encoder @ decoder, torch.zeros(TRIAL_NEURONS), decoder)]
+
+
+def _trial_readout(function):
+    return lambda x, T: function(x, *_trial_network(x.device), dt=1e-3, leak=2.0)[1]
 
 
 def _published_tssl_bp(x):
@@ -161,6 +192,14 @@ OPS = {
             tests=("test_feedback.py", "test_feedback_bad_input.py"),
             make_state=_step_state,
             is_stepwise=True,
+        ),
+        Op(
+            "convex_snn_trial",
+            fused=_trial_readout(SF.convex_snn_trial),
+            eager=_trial_readout(reference.convex_snn_trial),
+            make_input=_trial_inputs,
+            tests=("test_convex.py", "test_golden_convex.py"),
+            is_trial=True,
         ),
         Op(
             "synaptic_filter",
@@ -241,11 +280,11 @@ def cases(device: str) -> list[Case]:
     """All that is measured on a kind of device (cpu or cuda)."""
     listed = []
     for op in OPS.values():
-        sizes = STEP_SIZES if op.is_stepwise else SIZES
+        sizes = TRIAL_SIZES if op.is_trial else STEP_SIZES if op.is_stepwise else SIZES
         for T, N in (*sizes[device], *LONG[device].get(op.name, ())):
             listed.append(Case(op, T, N))
         # Packed words are the same for all dtypes.
-        if device == "cuda" and op.make_input is not _packed:
+        if device == "cuda" and op.make_input is not _packed and not op.is_trial:
             listed += [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.float16, torch.bfloat16)]
     return listed
 

@@ -25,6 +25,7 @@ def test_every_op_is_measured():
         ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
         ("feedback_step_", 2 * SEQUENCE + 4 * STEP, None),  # membrane potentials and rates are read and written
         ("ternary_step_", 2 * SEQUENCE + 4 * STEP, None),
+        ("convex_snn_trial", 4 * (T + 1) * (2 + 1), None),  # one trial: two inputs, one readout
         ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE),
         ("spike_count", SEQUENCE + STEP, None),
         ("spike_count_packed", WORDS + STEP, None),

@@ -37,7 +37,8 @@ def compiled_kernels():
 
 def run_everything(T, N):
     for call in CALLS:
-        call.run(*call.on("cuda", T, N))
+        if call.has_triton:
+            call.run(*call.on("cuda", T, N))
 
 
 def test_no_kernel_is_compiled_for_another_size():

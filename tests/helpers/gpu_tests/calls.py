@@ -16,6 +16,7 @@ class Call:
     name: str
     inputs: Callable  # (generator, T, N, dtype) -> tensors on the CPU
     run: Callable  # (*tensors) -> tensors
+    has_triton: bool = True
 
     def __str__(self):
         return self.name
@@ -110,6 +111,22 @@ def _pack(spikes):
     return [packed, SF.unpack_spikes(packed, len(spikes), spikes.dtype), SF.spike_count(packed)]
 
 
+def _trials(draw, T, N, dtype):
+    """Trials of at most 300 neurons, which are all connected; a seed for their noise."""
+    neurons = min(N, 300)
+    encoder = torch.rand(neurons, 2, generator=draw).to(_state(dtype))
+    x, feedforward, targets = (torch.randn(shape, generator=draw).to(encoder) for shape in ((T + 1, 3, 2), (neurons, 2), (3, 2)))
+    weights = feedforward, -0.1 * encoder @ encoder.T, torch.zeros(neurons).to(encoder)
+    return x, *weights, targets, encoder, torch.tensor([1234567890123456789])
+
+
+def _convex(x, feedforward, recurrent, thresholds, targets, encoder, seed):
+    weights, op = (feedforward, recurrent, thresholds), namespace("convex_snn_trial", x.device).convex_snn_trial
+    numbers = (0.01, 2.0, 0.05, 0.1, 0.05, 0.05, 0.2)
+    plain = op(x, *weights, None, None, seed, None, None, numbers, 0)
+    return [*plain[:2], *op(x, *weights, None, None, seed, targets, encoder, numbers, 1)]
+
+
 CALLS = (
     Call("lif", _lif_inputs, _lif),
     Call("lif_shared_decay", _shared_decay_inputs, _lif_shared_decay),
@@ -118,6 +135,7 @@ CALLS = (
     Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
     Call("feedback_step_", _step_inputs, _step(SF.feedback_step_, "mask")),
     Call("ternary_step_", _step_inputs, _step(SF.ternary_step_, "gate")),
+    Call("convex_snn_trial", _trials, _convex, has_triton=False),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
     Call("pack_spikes", _spikes, _pack),
     Call("poisson_encode", _probabilities, lambda p, seed: [namespace("poisson_encode", p.device).poisson_encode(p, 33, seed)]),
