@@ -135,9 +135,10 @@ class TrainingStep(ABC):
 def settings() -> dict[str, type[TrainingStep]]:
     """Everything that is measured, by name."""
     from feedback_step import FeedbackStep
+    from local_step import LocalStep
     from tssl_bp_step import TSSLBPStep
 
-    return {name: kind for kind in (TSSLBPStep, FeedbackStep) for name in kind.settings}
+    return {name: kind for kind in (TSSLBPStep, FeedbackStep, LocalStep) for name in kind.settings}
 
 
 def make(name: str, device: str, **options) -> TrainingStep:
