@@ -24,11 +24,15 @@ def python(code, cwd=Path(__file__).parent, **environment):
 
 def test_public_names():
     assert set(SF.__all__) == {
-        "convex_snn_trial", "feedback_step_", "ternary_step_",
-        "latency_encode", "lif", "lif_rate", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "tssl_bp",
+        "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
+        "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip
-    assert set(snn.__all__) == {"IF", "LIF", "TSSLBP", "ParametricLIF", "SynapticFilter", "TimeDistributed"}
+    assert set(snn.__all__) == {
+        "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock",
+        "ParametricLIF", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm",
+        "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
+    }  # fmt: skip
     for module in (spikeops, SF, snn, spikeops.surrogate):
         for name in module.__all__:
             assert getattr(module, name) is not None
