@@ -25,6 +25,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using Dims = std::vector<int64_t>;
+using Numbers = std::vector<double>;  // many numbers travel as one list: each argument of an op costs Python time
 
 inline Dims sizes_of(const Tensor& x) { return Dims(x.sizes().begin(), x.sizes().end()); }
 inline Dims strides_of(const Tensor& x) { return Dims(x.strides().begin(), x.strides().end()); }

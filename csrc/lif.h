@@ -5,8 +5,8 @@
 
 namespace spikeops {
 
-using Numbers = std::vector<double>;  // decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
-using Modes = std::vector<int64_t>;   // reset, strict, detach_reset, surrogate
+// Numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
+using Modes = std::vector<int64_t>;  // reset, strict, detach_reset, surrogate
 
 // The neurons of a call, and the tensors that must live as long as it.
 struct LifCall {

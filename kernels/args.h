@@ -9,6 +9,7 @@
 #include "math/convex.h"
 #include "math/feedback.h"
 #include "math/lif.h"
+#include "math/local.h"
 #include "math/tssl_bp.h"
 
 namespace spikeops {
@@ -101,6 +102,46 @@ struct FeedbackStep {
 struct TernaryStep {
   FeedbackNeuron neuron;
   double drive_scale, leak, threshold, amplitude;
+};
+
+// Neurons of a layer, or of its classifier, that learns by ELL or FELL. All arrays lie in the order of the membrane potentials.
+struct LocalNeuron {
+  DType dtype;
+  double decay, threshold;
+  int surrogate;            // Surrogate
+  double surrogate_scale, surrogate_peak;
+};
+
+struct LocalEncoderStep {
+  LocalNeuron neuron;
+  int64_t N;
+  const void* current;      // (N) data
+  void* membrane;           // (N) state, before its reset
+  void* spikes;             // (N) data
+  void* derivative;         // (N) data
+  void* trace;              // (N) state, or null
+};
+
+struct LocalClassifierStep {
+  LocalNeuron neuron;
+  int64_t N, K;             // samples, classes
+  const void* current;      // (N, K) data
+  const int64_t* labels;    // (N)
+  double error_scale;
+  void* membrane;           // (N, K) state
+  void* count;              // (N, K) state
+  void* squared_error;      // (N) state
+  void* error;              // (N, K) data
+  void* derivative;         // (N, K) data, or null
+};
+
+struct LocalGradientInTime {
+  DType dtype;
+  int64_t T, N;
+  double decay, threshold;
+  const void* gradient;     // (N) data
+  const void* derivatives;  // (T, N) data
+  void* gradients;          // (T + 1, N) data
 };
 
 // Spikes may also come as 1-byte integers or bools, or packed (kernels/math/pack.h).
@@ -223,6 +264,11 @@ static inline FeedbackParams<S> feedback_params(const FeedbackStep& a) {
 template <class S>
 static inline TernaryParams<S> feedback_params(const TernaryStep& a) {
   return {S(a.drive_scale), S(a.leak), S(a.threshold), S(a.amplitude)};
+}
+
+template <class S>
+static inline LocalParams<S> local_params(const LocalNeuron& n) {
+  return {S(n.decay), S(n.threshold), S(n.surrogate_scale), S(n.surrogate_peak)};
 }
 
 }  // namespace spikeops

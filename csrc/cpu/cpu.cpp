@@ -31,6 +31,9 @@ class Cpu {
   void run(const TsslBpBackward& a) { over_neurons(k_.tssl_bp_backward, a, a.neuron.T, a.neuron.N); }
   void run(const FeedbackStep& a) { cpu::start(a.neuron), over_neurons(k_.feedback_step, a, a.neuron.T, a.neuron.N); }
   void run(const TernaryStep& a) { cpu::start(a.neuron), over_neurons(k_.ternary_step, a, a.neuron.T, a.neuron.N); }
+  void run(const LocalEncoderStep& a) { over_neurons(k_.local_encoder_step, a, 1, a.N); }
+  void run(const LocalClassifierStep& a) { over_neurons(k_.local_classifier_step, a, a.K, a.N); }
+  void run(const LocalGradientInTime& a) { over_neurons(k_.local_gradient_in_time, a, a.T, a.N); }
   void run_forward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_forward, a, a.T, a.N); }
   void run_backward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_backward, a, a.T, a.N); }
   void run(const SpikeCount& a) { over_neurons(k_.spike_count, a, a.T, a.N); }

@@ -1,7 +1,6 @@
 """Time steps of neurons in feedback networks, in place on their state.
 
-Called for every layer in every time step, so the native ops check their arguments themselves, in C++, where it costs little;
-:func:`_explain` then says in words what did not fit.
+The native ops check their arguments themselves; :func:`_explain` says in words what did not fit (see ``_in_place.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch
 
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _layout, _register
+from spikeops.functional import _checks, _in_place, _register
 
 # The arguments that are numbers, in the order of the schemas (csrc/ops.cpp), and the name of the one called `factor` there.
 _NUMBERS = {
@@ -159,26 +158,7 @@ def ternary_step_(
 
 
 def _run(op, tensors, numbers):
-    try:
-        ops = _backend.namespace(op, tensors[0].device)
-        if ops is not torch.ops.spikeops or (torch.is_grad_enabled() and _need_gradients(tensors)):
-            _explain(op, *tensors, *numbers)
-        for number in numbers:
-            if type(number) is not float:  # an op would take a bool, and wait for a tensor on a GPU
-                _check_numbers(op, numbers)
-        if not torch.compiler.is_compiling():  # there autograd learns of it by itself
-            torch.autograd.graph.increment_version(_written(*tensors))
-        getattr(ops, op)(*tensors, *numbers)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
-        try:
-            _explain(op, *tensors, *numbers)
-        except (TypeError, ValueError) as explanation:
-            raise explanation from None
-        raise
-
-
-def _need_gradients(tensors):
-    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    _in_place.run(op, (*tensors, *numbers), tensors, numbers, _written(*tensors), partial(_explain, op, *tensors, *numbers))
 
 
 def _written(membrane, spikes, rate, drive, current, factor, count, fired):
@@ -192,12 +172,9 @@ def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, *
     _check_numbers(op, numbers)
     _checks.floating(op, "spikes", spikes)
     data, state = spikes.dtype, state_dtype(spikes.dtype)
-    _check_dtype(op, "membrane", membrane, state, data)
-    if not (membrane.numel() == 0 or _layout.is_dense(membrane.shape, membrane.stride())):
-        raise ValueError(
-            f"{op}: expected membrane, which is written in place, to be dense in memory, got strides {membrane.stride()} for "
-            f"shape {tuple(membrane.shape)}. Call membrane.contiguous() first."
-        )
+    where = f"spikes are {str(data).removeprefix('torch.')}"
+    _in_place.check_dtype(op, "membrane", membrane, state, where)
+    _in_place.check_dense(op, membrane)
     step = membrane.shape
     steps = _number_of_steps(op, spikes, membrane)
     sequence = [torch.Size((steps, *step)), *([step] if steps == 1 else [])]
@@ -215,17 +192,16 @@ def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, *
     for name, (value, dtype, shapes, is_written) in expected.items():
         if value is None and name not in ("membrane", "spikes", "rate"):
             continue
-        _check_dtype(op, name, value, dtype, data)
-        _check_shape(op, name, value, shapes)
+        _in_place.check_dtype(op, name, value, dtype, where)
+        _in_place.check_shape(op, name, value, shapes)
         if is_written:
-            _check_order(op, name, value, membrane)
-        _check_device_and_gradient(op, name, value, membrane)
+            _in_place.check_order(op, name, value, membrane)
+        _in_place.check_device_and_gradient(op, name, value, membrane)
     if fired is not None:
-        _check_dtype(op, "fired", fired, torch.int32, data)
-        _check_shape(op, "fired", fired, [torch.Size((steps,)), *([torch.Size(())] if steps == 1 else [])])
-        if not fired.is_contiguous():
-            raise ValueError(f"{op}: expected fired, which is written in place, to be contiguous, got strides {fired.stride()}.")
-        _check_device_and_gradient(op, "fired", fired, membrane)
+        _in_place.check_dtype(op, "fired", fired, torch.int32, where)
+        _in_place.check_shape(op, "fired", fired, [torch.Size((steps,)), *([torch.Size(())] if steps == 1 else [])])
+        _in_place.check_contiguous(op, "fired", fired)
+        _in_place.check_device_and_gradient(op, "fired", fired, membrane)
 
 
 def _check_numbers(op, numbers):
@@ -249,48 +225,6 @@ def _number_of_steps(op, spikes, membrane):
         )
     _checks.time_steps(op, "spikes", spikes)
     return spikes.shape[0]
-
-
-def _check_dtype(op, name, value, expected, data):
-    _checks.tensor(op, name, value)
-    if value.dtype != expected:
-        wanted, got, data = (str(dtype).removeprefix("torch.") for dtype in (expected, value.dtype, data))
-        raise TypeError(
-            f"{op}: expected {name} to be {wanted} where spikes are {data}, got {got}. Call {name}.to(torch.{wanted}) first."
-        )
-
-
-def _check_shape(op, name, value, shapes):
-    if value.shape not in shapes:
-        wanted = " or ".join(str(tuple(shape)) for shape in shapes)
-        raise ValueError(f"{op}: expected {name} to have shape {wanted}, got {tuple(value.shape)}.")
-
-
-def _check_order(op, name, value, membrane):
-    """A tensor that is written must have the memory order of membrane."""
-    time_axes = value.dim() - membrane.dim()
-    same_order = all(
-        s == m for s, m, size in zip(value.stride()[time_axes:], membrane.stride(), membrane.shape) if size != 1
-    )  # fmt: skip
-    steps_follow = time_axes == 0 or value.shape[0] == 1 or value.stride(0) == membrane.numel()
-    if value.numel() and not (same_order and steps_follow):
-        raise ValueError(
-            f"{op}: expected {name}, which is written in place, in the memory order of membrane (strides {membrane.stride()} for "
-            f"shape {tuple(membrane.shape)}), got strides {value.stride()} for shape {tuple(value.shape)}."
-        )
-
-
-def _check_device_and_gradient(op, name, value, membrane):
-    if value.device != membrane.device:
-        raise ValueError(
-            f"{op}: expected {name} on the device of membrane, {membrane.device}, got {value.device}. "
-            f"Call {name}.to(membrane.device) first."
-        )
-    if value.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            f"{op}: expected tensors that need no gradient, since this op has none, but {name} requires it. Call the op under "
-            f"torch.no_grad(), or with {name}.detach()."
-        )
 
 
 for _op in _NUMBERS:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from spikeops import reference
+from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _layout
+from spikeops.functional import _checks, _in_place, _layout, _register
 from spikeops.surrogate import Exponential, Surrogate
 
 _DEFAULT_SURROGATE = Exponential(1.0)
@@ -63,8 +65,18 @@ def local_encoder_step_(
         >>> derivative
         tensor([0.6065, 1.0000, 0.6065])
     """
-    _explain_encoder(membrane, spikes, derivative, current, decay, threshold, trace, surrogate)
-    return reference.local_encoder_step_(membrane, spikes, derivative, current, decay, threshold, trace=trace, surrogate=surrogate)
+    explain = partial(_explain_encoder, membrane, spikes, derivative, trace, current, decay, threshold, surrogate)
+    if _backend.is_reference():
+        explain()
+        return reference.local_encoder_step_(
+            membrane, spikes, derivative, current, decay, threshold, trace=trace, surrogate=surrogate
+        )
+    kind, scale, peak = _coefficients("local_encoder_step_", surrogate)
+    tensors = membrane, spikes, derivative, trace, current
+    written = (membrane, spikes, derivative) if trace is None else (membrane, spikes, derivative, trace)
+    arguments = (*tensors, (decay, threshold, scale, peak), kind)
+    _in_place.run("local_encoder_step_", arguments, tensors, (decay, threshold), written, explain)
+    return spikes
 
 
 def local_classifier_step_(
@@ -117,11 +129,30 @@ def local_classifier_step_(
         >>> squared_error
         tensor([1.])
     """
-    _explain_classifier(
-        membrane, count, squared_error, error, current, labels, decay, threshold, error_scale, derivative, surrogate
+    explain = partial(
+        _explain_classifier,
+        membrane,
+        count,
+        squared_error,
+        error,
+        derivative,
+        current,
+        labels,
+        decay,
+        threshold,
+        error_scale,
+        surrogate,
     )
-    return reference.local_classifier_step_(membrane, count, squared_error, error, current, labels, decay, threshold,
-                                            error_scale=error_scale, derivative=derivative, surrogate=surrogate)  # fmt: skip
+    if _backend.is_reference():
+        explain()
+        return reference.local_classifier_step_(membrane, count, squared_error, error, current, labels, decay, threshold,
+                                                error_scale=error_scale, derivative=derivative, surrogate=surrogate)  # fmt: skip
+    kind, scale, peak = _coefficients("local_classifier_step_", surrogate)
+    tensors = membrane, count, squared_error, error, derivative, current, labels
+    written = (membrane, count, squared_error, error) if derivative is None else tensors[:5]
+    arguments = (*tensors, error_scale, (decay, threshold, scale, peak), kind)
+    _in_place.run("local_classifier_step_", arguments, tensors, (decay, threshold, error_scale), written, explain)
+    return error
 
 
 def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, decay: float, threshold: float = 1.0) -> torch.Tensor:
@@ -150,96 +181,121 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
                 [1.0000]])
     """
     _explain_gradient(gradient, derivatives, decay, threshold)
-    return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
+    if _backend.is_reference():
+        return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
+    return _backend.namespace("local_gradient_in_time", gradient.device).local_gradient_in_time(
+        gradient, derivatives, decay, threshold
+    )
 
 
-# --- errors: what did not fit, in words ----------------------------------------------------------------------------------------
+# --- errors: what did not fit, in words -------------------------------------------------------------------------------------
 
 
-def _explain_encoder(membrane, spikes, derivative, current, decay, threshold, trace, surrogate):
+def _coefficients(op, surrogate):
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}.")
+    return surrogate.coefficients
+
+
+def _explain_encoder(membrane, spikes, derivative, trace, current, decay, threshold, surrogate):
     op = "local_encoder_step_"
-    _numbers(op, decay, threshold, surrogate)
-    _checks.floating(op, "current", current)
-    state, data = state_dtype(current.dtype), current.dtype
-    _membrane(op, membrane, state, data)
-    given = {"current": current, "spikes": spikes, "derivative": derivative, "trace": trace}
-    for name, value in given.items():
+    _coefficients(op, surrogate)
+    where, data, state = _membrane(op, membrane, current, decay, threshold)
+    # name -> (tensor, dtype, whether it is written)
+    expected = {
+        "current": (current, data, False),
+        "spikes": (spikes, data, True),
+        "derivative": (derivative, data, True),
+        "trace": (trace, state, True),
+    }
+    for name, (value, dtype, is_written) in expected.items():
         if value is not None or name != "trace":
-            _tensor(op, name, value, state if name == "trace" else data, membrane.shape, membrane)
-            if name != "current":
-                _written(op, name, value, membrane)
+            _beside_membrane(op, name, value, dtype, where, membrane, is_written)
 
 
 def _explain_classifier(
-    membrane, count, squared_error, error, current, labels, decay, threshold, error_scale, derivative, surrogate
+    membrane, count, squared_error, error, derivative, current, labels, decay, threshold, error_scale, surrogate
 ):
     op = "local_classifier_step_"
-    _numbers(op, decay, threshold, surrogate)
+    _coefficients(op, surrogate)
     _checks.number(op, "error_scale", error_scale)
-    _checks.floating(op, "current", current)
-    if current.dim() != 2:
-        raise ValueError(f"{op}: expected current to have shape (N, K), samples and classes, got shape {tuple(current.shape)}.")
-    state, data = state_dtype(current.dtype), current.dtype
-    _membrane(op, membrane, state, data)
-    given = {"count": (count, state, True), "error": (error, data, True), "current": (current, data, False)}
-    if derivative is not None:
-        given["derivative"] = (derivative, data, True)
-    for name, (value, dtype, written) in given.items():
-        _tensor(op, name, value, dtype, membrane.shape, membrane)
-        if written:
-            _written(op, name, value, membrane)
-    _tensor(op, "squared_error", squared_error, state, membrane.shape[:1], membrane)
-    _tensor(op, "labels", labels, torch.int64, membrane.shape[:1], membrane)
-    for name, value in (("membrane", membrane), ("squared_error", squared_error)):
+    where, data, state = _membrane(op, membrane, current, decay, threshold)
+    if membrane.dim() != 2:
+        raise ValueError(f"{op}: expected membrane to have shape (N, K), samples and classes, got {tuple(membrane.shape)}.")
+    _in_place.check_contiguous(op, "membrane", membrane)
+    expected = {
+        "current": (current, data, False),
+        "count": (count, state, True),
+        "error": (error, data, True),
+        "derivative": (derivative, data, True),
+    }
+    for name, (value, dtype, is_written) in expected.items():
+        if value is not None or name != "derivative":
+            _beside_membrane(op, name, value, dtype, where, membrane, is_written)
+    for name, value, dtype in (("squared_error", squared_error, state), ("labels", labels, torch.int64)):
+        _in_place.check_dtype(op, name, value, dtype, where)
+        _in_place.check_shape(op, name, value, [membrane.shape[:1]])
+        _in_place.check_device_and_gradient(op, name, value, membrane)
         if not value.is_contiguous():
-            raise ValueError(f"{op}: expected {name}, which is updated in place, to be contiguous, got strides {value.stride()}.")
+            raise ValueError(f"{op}: expected {name} to be contiguous, got strides {value.stride()}.")
 
 
 def _explain_gradient(gradient, derivatives, decay, threshold):
     op = "local_gradient_in_time"
-    _numbers(op, decay, threshold, _DEFAULT_SURROGATE)
+    _numbers(op, decay, threshold)
     _checks.sequence(op, "derivatives", derivatives)
-    _tensor(op, "gradient", gradient, derivatives.dtype, derivatives.shape[1:], derivatives)
-    _tensor(op, "derivatives", derivatives, derivatives.dtype, derivatives.shape, derivatives)
+    where = f"derivatives are {str(derivatives.dtype).removeprefix('torch.')}"
+    _in_place.check_dtype(op, "gradient", gradient, derivatives.dtype, where)
+    _in_place.check_shape(op, "gradient", gradient, [derivatives.shape[1:]])
+    if gradient.device != derivatives.device:
+        raise ValueError(
+            f"{op}: expected gradient on the device of derivatives, {derivatives.device}, got {gradient.device}. "
+            "Call gradient.to(derivatives.device) first."
+        )
 
 
-def _numbers(op, decay, threshold, surrogate):
+def _numbers(op, decay, threshold):
     _checks.number(op, "decay", decay)
     _checks.positive(op, "threshold", threshold)
-    if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}.")
 
 
-def _membrane(op, membrane, state, data):
-    _tensor(op, "membrane", membrane, state, None, membrane)
-    if not (membrane.numel() == 0 or _layout.is_dense(membrane.shape, membrane.stride())):
-        raise ValueError(
-            f"{op}: expected membrane, which is updated in place, to be dense in memory, got shape {tuple(membrane.shape)} with "
-            f"strides {membrane.stride()}. Call membrane.contiguous() first."
-        )
+def _membrane(op, membrane, current, decay, threshold):
+    """Checks what both steps have; returns (words on what the dtypes depend on, that of the data, that of the state)."""
+    _numbers(op, decay, threshold)
+    _checks.floating(op, "current", current)
+    where = f"current is {str(current.dtype).removeprefix('torch.')}"
+    state = state_dtype(current.dtype)
+    _in_place.check_dtype(op, "membrane", membrane, state, where)
+    _in_place.check_dense(op, membrane)
+    _in_place.check_device_and_gradient(op, "membrane", membrane, membrane)
+    return where, current.dtype, state
 
 
-def _tensor(op, name, value, dtype, shape, like):
-    """A tensor of this dtype and shape, on the device of `like`, that needs no gradient."""
-    _checks.tensor(op, name, value)
-    if value.dtype != dtype:
-        wanted, got = (str(d).removeprefix("torch.") for d in (dtype, value.dtype))
-        raise TypeError(f"{op}: expected {name} to be {wanted} here, got {got}. Call {name}.to(torch.{wanted}) first.")
-    if shape is not None and value.shape != shape:
-        raise ValueError(f"{op}: expected {name} to have shape {tuple(shape)}, got shape {tuple(value.shape)}.")
-    if value.device != like.device:
-        raise ValueError(f"{op}: expected {name} on {like.device} like the others, got {value.device}.")
-    if value.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            f"{op}: expected tensors without gradients, since the op is not differentiable, but {name} requires one. Call it "
-            f"under torch.no_grad(), or with {name}.detach()."
-        )
+def _beside_membrane(op, name, value, dtype, where, membrane, is_written):
+    _in_place.check_dtype(op, name, value, dtype, where)
+    _in_place.check_shape(op, name, value, [membrane.shape])
+    if is_written:
+        _in_place.check_order(op, name, value, membrane)
+    _in_place.check_device_and_gradient(op, name, value, membrane)
 
 
-def _written(op, name, value, membrane):
-    """A tensor that is written must have the memory order of membrane."""
-    if value.numel() and any(s != m for s, m, n in zip(value.stride(), membrane.stride(), membrane.shape) if n != 1):
-        raise ValueError(
-            f"{op}: expected {name}, which is written in place, in the memory order of membrane, with strides {membrane.stride()}, "
-            f"got strides {value.stride()}."
-        )
+# --- fake kernels -----------------------------------------------------------------------------------------------------------
+
+
+def _encoder_fake(membrane, spikes, derivative, trace, current, numbers, surrogate):
+    _explain_encoder(membrane, spikes, derivative, trace, current, *numbers[:2], _DEFAULT_SURROGATE)
+
+
+def _classifier_fake(membrane, count, squared_error, error, derivative, current, labels, error_scale, numbers, surrogate):
+    _explain_classifier(membrane, count, squared_error, error, derivative, current, labels, *numbers[:2], error_scale,
+                        _DEFAULT_SURROGATE)  # fmt: skip
+
+
+def _gradient_fake(gradient, derivatives, decay, threshold):
+    derivatives = _layout.time_major(derivatives)
+    return _layout.empty_sequence(derivatives, derivatives.shape[0] + 1)
+
+
+_register.op("local_encoder_step_", _encoder_fake)
+_register.op("local_classifier_step_", _classifier_fake)
+_register.op("local_gradient_in_time", _gradient_fake)

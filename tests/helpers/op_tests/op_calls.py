@@ -7,7 +7,7 @@ import torch
 from op_tests.layouts import TIME_MAJOR, lay_out
 from op_tests.neurons import currents, parameter, spike_trains, state_dtype
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
-from spikeops.surrogate import ATan
+from spikeops.surrogate import ATan, Exponential
 
 
 class Inputs:
@@ -67,6 +67,42 @@ class Inputs:
             torch.full((self.T,), 7, dtype=torch.int32, device=self.device) if fired else None,
         )
 
+    def local_step(self, trace=False, surrogate=ATan(2.0)):
+        """The arguments of local_encoder_step_. What is only written holds nonsense."""
+        tensors = self._beside_membrane(self.shape, trace)
+        return *tensors, *self._local_neuron(surrogate)
+
+    def local_classifier_step(self, derivative=False, surrogate=ATan(2.0)):
+        """The arguments of local_classifier_step_: at most 300 samples, of 7 classes."""
+        samples, classes = min(math.prod(self.shape), 300), 7
+        membrane, error, slope, _, current = self._beside_membrane((samples, classes), False, "contiguous")
+        labels = torch.randint(-1, classes + 1, (samples,), generator=self.draw).to(self.device)
+        count, squared = torch.full_like(membrane, 2), torch.full_like(membrane[:, 0], 3, memory_format=torch.contiguous_format)
+        slope = slope if derivative else None
+        return membrane, count, squared, error, slope, current, labels, 0.3, *self._local_neuron(surrogate)
+
+    def _beside_membrane(self, shape, trace, layout=None):
+        """membrane, two tensors to write to, trace or None, current."""
+        layout = layout or self.layout
+        order = layout if layout in TIME_MAJOR else "contiguous"  # the layouts that ops copy are for input
+        state = state_dtype(self.dtype)
+
+        def neurons(values, dtype, where=order):
+            return lay_out(values.to(dtype)[None], where, self.device)[0]
+
+        def drawn():
+            return torch.rand(shape, generator=self.draw, dtype=torch.float64)
+
+        membrane, current = 2 * drawn() - 0.3, 2 * drawn() - 0.7
+        nonsense = torch.full(shape, torch.nan)
+        written = neurons(nonsense, self.dtype), neurons(nonsense, self.dtype)
+        return neurons(membrane, state), *written, neurons(3 * drawn(), state) if trace else None, neurons(current, self.dtype, layout)
+
+    @staticmethod
+    def _local_neuron(surrogate):
+        kind, scale, peak = surrogate.coefficients
+        return (0.6, 0.9, scale, peak), kind
+
     def spikes(self, dtype=None):
         return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
 
@@ -100,6 +136,9 @@ BACKWARD = {
     ),
     "tssl_bp_backward": lambda i: ("tssl_bp_backward", (i.gradient(), i.x(), 5.0, 3.0, 1.0)),
     "synaptic_filter_backward": lambda i: ("synaptic_filter_backward", (i.gradient(), 3.0)),
+    "local_gradient_in_time": lambda i: (
+        "local_gradient_in_time", (i.gradient(False).detach(), i.x().detach().sigmoid(), 0.6, 0.9)
+    ),
 }  # fmt: skip
 SPIKES = {
     "spike_count/int": lambda i: ("spike_count", (i.spikes(torch.int32),)),
@@ -122,6 +161,10 @@ IN_PLACE = {
     "feedback_step_": lambda i: ("feedback_step_", (*i.step(), 0.9, 1.0, 1.5)),
     "feedback_step_/drive": lambda i: ("feedback_step_", (*i.step(True, None, False, False, False), 1.0, 1.0, 1.0)),
     "feedback_step_/current": lambda i: ("feedback_step_", (*i.step(False, "per_step", True, False), 0.9, 0.5, 0.5)),
+    "local_encoder_step_": lambda i: ("local_encoder_step_", i.local_step()),
+    "local_encoder_step_/trace": lambda i: ("local_encoder_step_", i.local_step(True, Exponential(1.0))),
+    "local_classifier_step_": lambda i: ("local_classifier_step_", i.local_classifier_step()),
+    "local_classifier_step_/derivative": lambda i: ("local_classifier_step_", i.local_classifier_step(True, Exponential(1.0))),
     "ternary_step_": lambda i: ("ternary_step_", (*i.step(), 0.7, 0.9, 0.5, 1.0)),
     "ternary_step_/drive": lambda i: ("ternary_step_", (*i.step(True, None, False, False, False), 0.7, 1.0, 0.3, 0.5)),
     "ternary_step_/current": lambda i: ("ternary_step_", (*i.step(False, "per_step", True, False), 1.0, 0.9, 0.5, 1.1)),

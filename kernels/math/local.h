@@ -1,0 +1,46 @@
+// A layer that learns with a local classifier (ELL, FELL: Ma et al., IEEE Trans. Cybernetics 2022), one neuron, one time step.
+// The membrane potential is kept before its reset, which the next step makes up for.
+#pragma once
+
+#include "base.h"
+#include "lif.h"
+
+namespace spikeops {
+
+template <class S>
+struct LocalParams {
+  S decay, threshold;
+  S surrogate_scale, surrogate_peak;
+};
+
+// The membrane potential of this step from that of the last one: the arithmetic of lif_membrane with reset by subtraction.
+template <class S>
+SPIKEOPS_HD S local_membrane(S before, S current, S decay, S threshold) {
+  const S v = lif_reset<Reset::subtract>(before, before >= threshold, threshold, S(0));
+  return decay * v + current;
+}
+
+// d membrane / d membrane of the step before, through decay and reset; `derivative` is d spike / d membrane there.
+template <class S>
+SPIKEOPS_HD S local_chain(S derivative, S decay, S threshold) {
+  return decay * (S(1) - threshold * derivative);
+}
+
+// What a current that is the same in all steps does to the membrane potential, summed over the steps so far.
+template <class S>
+SPIKEOPS_HD S local_trace(S trace, S derivative_before, S decay, S threshold) {
+  return local_chain(derivative_before, decay, threshold) * trace + S(1);
+}
+
+// A classifier's neuron: its spike, less 1 where it stands for the sample's class.
+template <class S>
+SPIKEOPS_HD S local_difference(bool spike, bool is_label) {
+  return (spike ? S(1) : S(0)) - (is_label ? S(1) : S(0));
+}
+
+template <class S>
+SPIKEOPS_HD S local_error(S difference, S derivative, S error_scale) {
+  return error_scale * difference * derivative;
+}
+
+}  // namespace spikeops
