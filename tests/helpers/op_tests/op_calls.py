@@ -137,7 +137,7 @@ BACKWARD = {
     "tssl_bp_backward": lambda i: ("tssl_bp_backward", (i.gradient(), i.x(), 5.0, 3.0, 1.0)),
     "synaptic_filter_backward": lambda i: ("synaptic_filter_backward", (i.gradient(), 3.0)),
     "local_gradient_in_time": lambda i: (
-        "local_gradient_in_time", (i.gradient(False).detach(), i.x().detach().sigmoid(), 0.6, 0.9)
+        "local_gradient_in_time", (i.gradient(False).detach(), i.x().detach().clamp(0, 1), 0.6, 0.9)
     ),
 }  # fmt: skip
 SPIKES = {
