@@ -65,6 +65,36 @@ def ternary_steps(drive, membrane, rate, spikes):
     return spikes
 
 
+def local_encoder_steps(currents, membrane, derivative, spikes):
+    """Neurons of a layer that learns by ELL, in place: the input (T, ...), the state and the spikes' derivative (...), the spikes."""
+    for x, spike in zip(currents, spikes):
+        membrane.sub_((membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(x)
+        spike.copy_(membrane >= THRESHOLD)
+        torch.exp(-(membrane - THRESHOLD).abs(), out=derivative)
+    return spikes
+
+
+def local_classifier_steps(currents, labels, membrane, count, squared_error, errors):
+    """A local classifier's neurons, in place: the input (T, N, K), labels (N,), the state (N, K), error signals (T, N, K)."""
+    target = torch.nn.functional.one_hot(labels, currents.shape[2]).to(currents.dtype)
+    for x, error in zip(currents, errors):
+        membrane.sub_((membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(x)
+        spike = (membrane >= THRESHOLD).to(x.dtype)
+        difference = spike - target
+        count.add_(spike)
+        squared_error.add_(difference.square().sum(1))
+        torch.mul(difference, torch.exp(-(membrane - THRESHOLD).abs()), out=error)
+    return errors
+
+
+def local_gradient_in_time(gradient, derivatives):
+    """From the gradient of the last membrane potential (...) to those of all currents (T + 1, ...)."""
+    gradients = [gradient]
+    for derivative in reversed(derivatives.unbind()):
+        gradients.append(gradients[-1] * (DECAY * (1 - THRESHOLD * derivative)))
+    return torch.stack(gradients[::-1])
+
+
 def poisson_encode(p, T):
     """Spikes (T, ...) drawn with probabilities p (...)."""
     return (torch.rand(T, *p.shape, dtype=p.dtype, device=p.device) < p).to(p.dtype)

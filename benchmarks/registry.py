@@ -141,6 +141,35 @@ def _trial_readout(function):
     return lambda x, T: function(x, *_trial_network(x.device), dt=1e-3, leak=2.0)[1]
 
 
+def _local_step_state(x):
+    """Membrane potentials, room for the derivatives and for the spikes."""
+    return torch.zeros_like(x[0]), torch.empty_like(x[0]), torch.empty_like(x)
+
+
+def _local_encoder_steps(x, membrane, derivative, spikes):
+    for current, now in zip(x, spikes):
+        SF.local_encoder_step_(membrane, now, derivative, current, baselines.DECAY, baselines.THRESHOLD)
+    return spikes
+
+
+def _classifier_state(x):
+    """Labels, membrane potentials, counts and squared errors of samples with ten classes, room for the error signals."""
+    x = _classes(x)
+    labels = torch.arange(x.shape[1], device=x.device) % x.shape[2]
+    return labels, torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.zeros_like(x[0, :, 0]), torch.empty_like(x)
+
+
+def _classes(x):
+    """(T, N) as (T, samples, classes)."""
+    return x.unflatten(1, (-1, 10 if x.shape[1] % 10 == 0 else 1))
+
+
+def _local_classifier_steps(x, labels, membrane, count, squared_error, errors):
+    for current, error in zip(_classes(x), errors):
+        SF.local_classifier_step_(membrane, count, squared_error, error, current, labels, baselines.DECAY, baselines.THRESHOLD)
+    return errors
+
+
 def _published_tssl_bp(x):
     import published_tssl_bp
 
@@ -200,6 +229,31 @@ OPS = {
             make_input=_trial_inputs,
             tests=("test_convex.py", "test_golden_convex.py"),
             is_trial=True,
+        ),
+        Op(
+            "local_encoder_step_",
+            fused=lambda x, T, *state: _local_encoder_steps(x, *state),
+            eager=lambda x, T, *state: baselines.local_encoder_steps(x, *state),
+            make_input=_currents,
+            tests=("test_local.py", "test_local_bad_input.py"),
+            make_state=_local_step_state,
+            is_stepwise=True,
+        ),
+        Op(
+            "local_classifier_step_",
+            fused=lambda x, T, *state: _local_classifier_steps(x, *state),
+            eager=lambda x, T, *state: baselines.local_classifier_steps(_classes(x), *state),
+            make_input=_currents,
+            tests=("test_local.py", "test_local_bad_input.py"),
+            make_state=_classifier_state,
+            is_stepwise=True,
+        ),
+        Op(
+            "local_gradient_in_time",
+            fused=lambda x, T: SF.local_gradient_in_time(x[0], x, baselines.DECAY, baselines.THRESHOLD),
+            eager=lambda x, T: baselines.local_gradient_in_time(x[0], x),
+            make_input=lambda T, N, dtype, device: torch.rand(T, N, device=device).to(dtype),
+            tests=("test_local.py", "test_local_bad_input.py"),
         ),
         Op(
             "synaptic_filter",

@@ -21,6 +21,9 @@ struct Cpu {
   void run(const TsslBpBackward& a) const { k.tssl_bp_backward(a, 0, a.neuron.N); }
   void run(const FeedbackStep& a) const { cpu::start(a.neuron), k.feedback_step(a, 0, a.neuron.N); }
   void run(const TernaryStep& a) const { cpu::start(a.neuron), k.ternary_step(a, 0, a.neuron.N); }
+  void run(const LocalEncoderStep& a) const { k.local_encoder_step(a, 0, a.N); }
+  void run(const LocalClassifierStep& a) const { k.local_classifier_step(a, 0, a.N); }
+  void run(const LocalGradientInTime& a) const { k.local_gradient_in_time(a, 0, a.N); }
   void run_forward(const SynapticFilter& a) const { k.synaptic_filter_forward(a, 0, a.N); }
   void run_backward(const SynapticFilter& a) const { k.synaptic_filter_backward(a, 0, a.N); }
   void run(const SpikeCount& a) const { k.spike_count(a, 0, a.N); }
@@ -51,6 +54,9 @@ struct CudaHost {
   }
   void run(const FeedbackStep& a) const { cuda::feedback_step(a, nullptr); }
   void run(const TernaryStep& a) const { cuda::ternary_step(a, nullptr); }
+  void run(const LocalEncoderStep& a) const { cuda::local_encoder_step(a, nullptr); }
+  void run(const LocalClassifierStep& a) const { cuda::local_classifier_step(a, nullptr); }
+  void run(const LocalGradientInTime& a) const { cuda::local_gradient_in_time(a, nullptr); }
   void run_forward(const SynapticFilter& a) const { cuda::synaptic_filter_forward(a, nullptr); }
   void run_backward(const SynapticFilter& a) const { cuda::synaptic_filter_backward(a, nullptr); }
   void run(const SpikeCount& a) const { cuda::spike_count(a, nullptr); }
@@ -128,6 +134,36 @@ void bind_feedback(py::module_& m) {
         });
 }
 
+// Arrays by the names of kernels/args.h; absent ones are null.
+template <class Backend>
+void bind_local(py::module_& m) {
+  using Neuron = std::tuple<double, double, std::tuple<int, double, double>>;  // decay, threshold, surrogate
+  const auto neuron = [](const std::string& dtype, const Neuron& numbers) {
+    const auto& [decay, threshold, surrogate] = numbers;
+    return LocalNeuron{dtype_of(dtype), decay, threshold, std::get<0>(surrogate), std::get<1>(surrogate), std::get<2>(surrogate)};
+  };
+  const auto array = [](const py::dict& arrays, const char* name) {
+    return arrays.contains(name) ? OptionalArray(arrays[name].cast<py::array>()) : std::nullopt;
+  };
+  m.def("local_encoder_step", [=](const std::string& dtype, py::dict arrays, Neuron numbers) {
+    const auto membrane = *array(arrays, "membrane");
+    Backend().run(LocalEncoderStep{neuron(dtype, numbers), membrane.shape(0), read(array(arrays, "current")), write(membrane),
+                                   write(array(arrays, "spikes")), write(array(arrays, "derivative")), write(array(arrays, "trace"))});
+  });
+  m.def("local_classifier_step", [=](const std::string& dtype, py::dict arrays, Neuron numbers, double error_scale) {
+    const auto membrane = *array(arrays, "membrane");
+    Backend().run(LocalClassifierStep{neuron(dtype, numbers), rows(membrane), columns(membrane), read(array(arrays, "current")),
+                                      static_cast<const int64_t*>(read(array(arrays, "labels"))), error_scale, write(membrane),
+                                      write(array(arrays, "count")), write(array(arrays, "squared_error")),
+                                      write(array(arrays, "error")), write(array(arrays, "derivative"))});
+  });
+  m.def("local_gradient_in_time", [](const std::string& dtype, py::array gradient, py::array derivatives, double decay,
+                                     double threshold, py::array gradients) {
+    Backend().run(LocalGradientInTime{dtype_of(dtype), rows(derivatives), columns(derivatives), decay, threshold, read(gradient),
+                                      read(derivatives), write(gradients)});
+  });
+}
+
 template <class Backend>
 void bind_count_and_pack(py::module_& m) {
   m.def("spike_count", [](const std::string& format, py::array spikes, py::array count) {
@@ -192,6 +228,7 @@ void bind_backend(py::module_& parent, const char* name) {
   bind_lif<Backend>(m);
   bind_tssl_bp_and_synapse<Backend>(m);
   bind_feedback<Backend>(m);
+  bind_local<Backend>(m);
   bind_count_and_pack<Backend>(m);
   bind_encode_and_reduce<Backend>(m);
   bind_convex<Backend>(m);

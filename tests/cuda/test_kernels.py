@@ -111,6 +111,15 @@ def test_flags_of_firing_steps(host_kernels, thread_order):
             np.testing.assert_array_equal(arrays["fired"], np.arange(100) % 3 == 1)
 
 
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_local_steps_with_every_surrogate(host_kernels, surrogate):
+    for case in cases(FLOATING, (10,), (129, 1288)):
+        for wanted in (True, False):
+            options = {"decay": 0.83, "threshold": 0.7, "surrogate": SURROGATES[surrogate]}
+            assert_same(host_kernels, ops.local_encoder_step, case, **options, trace=wanted)
+            assert_same(host_kernels, ops.local_classifier_step, case, **options, derivative=wanted)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("columns", [1, 31, 50, 4096, 4097, 9001])
 @pytest.mark.parametrize("rows", [1, 3, 70])

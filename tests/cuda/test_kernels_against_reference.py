@@ -115,6 +115,33 @@ def test_feedback_steps(host_kernels, case, given):
             assert_identical(tensor(actual[name], case if name == "spikes" else None), expected, name)
 
 
+def state_and_outputs(inputs, outputs, case):
+    """The arguments of a step by name: its state as it was, its inputs, and room for its outputs."""
+    arguments = {name.removesuffix("_before"): tensor(array, case) for name, array in inputs.items()}
+    return arguments | {name: torch.empty_like(tensor(array, case)) for name, array in outputs.items() if name not in arguments}
+
+
+@pytest.mark.parametrize("chosen", SURROGATES, ids=lambda s: s.name)
+@pytest.mark.parametrize("case", [Case(dtype, 10, 129) for dtype in FLOATING], ids=str)
+def test_local_steps(host_kernels, case, chosen):
+    exact = ("membrane", "spikes", "count", "squared_error")
+    for op in (ops.local_encoder_step, ops.local_classifier_step):
+        scale = {"error_scale": 0.3} if op is ops.local_classifier_step else {}
+        inputs, actual = op(host_kernels.cuda, case, 0.83, 0.75, surrogate=chosen.coefficients, **scale)
+        expected = state_and_outputs(inputs, actual, case)
+        getattr(reference, f"{op.__name__}_")(**expected, **scale, decay=0.83, threshold=0.75, surrogate=chosen)
+        for name, array in actual.items():
+            check = assert_identical if name in exact else assert_close
+            check(tensor(array, case), expected[name], f"{op.__name__} {name}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_local_gradient_in_time(host_kernels, case):
+    inputs, outputs = ops.local_gradient_in_time(host_kernels.cuda, case, 0.83, 0.75)
+    expected = reference.local_gradient_in_time(tensor(inputs["gradient"], case), tensor(inputs["derivatives"], case), 0.83, 0.75)
+    assert_close(tensor(outputs["gradients"], case), expected, "gradients")
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_synaptic_filter(host_kernels, case):
     inputs, outputs = ops.synaptic_filter_forward(host_kernels.cuda, case)

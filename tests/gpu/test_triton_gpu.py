@@ -23,11 +23,11 @@ def compiled_kernels():
     """Number of compiled variants of every kernel in memory, by name."""
     from triton.runtime.jit import JITFunction
 
-    from spikeops.triton import count, encode, feedback, lif, pack, reduce, synapse, tssl_bp
+    from spikeops.triton import count, encode, feedback, lif, local, pack, reduce, synapse, tssl_bp
 
     kernels = {
         name: value
-        for module in (count, encode, feedback, lif, pack, reduce, synapse, tssl_bp)
+        for module in (count, encode, feedback, lif, local, pack, reduce, synapse, tssl_bp)
         for name, value in vars(module).items()
         if isinstance(value, JITFunction) and name.endswith("_kernel")
     }
@@ -46,7 +46,7 @@ def test_no_kernel_is_compiled_for_another_size():
     run_everything(3, 256)
     run_everything(3, 100)
     before = compiled_kernels()
-    assert len(before) == 14
+    assert len(before) == 17
     for T in range(1, 21):
         run_everything(T, 256)
         run_everything(T, 100)

@@ -47,8 +47,8 @@ def encoder_tensors(draw, shape, dtype, order="contiguous", layout="contiguous",
     nonsense = torch.full(shape, torch.nan, dtype=dtype)
     tensors = {
         "membrane": neurons(eighths(draw, -4, 14, shape, state)),
-        "spikes": neurons(nonsense),
-        "derivative": neurons(nonsense),
+        "spikes": neurons(nonsense.clone()),
+        "derivative": neurons(nonsense.clone()),
         "current": neurons(eighths(draw, -6, 14, shape, dtype), layout),
     }
     return tensors | ({"trace": neurons((3 * torch.rand(shape, generator=draw)).to(state))} if trace else {})
@@ -110,7 +110,7 @@ def classifier_tensors(draw, samples, classes, dtype, layout="contiguous", devic
         "membrane": eighths(draw, -4, 14, shape, state),
         "count": torch.randint(0, 9, shape, generator=draw).to(state),
         "squared_error": torch.randint(0, 9, shape[:1], generator=draw).to(state),
-        "error": nonsense,
+        "error": nonsense.clone(),
         "labels": torch.randint(-1, classes + 1, shape[:1], generator=draw),
     } | ({"derivative": nonsense.clone()} if derivative else {})
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -116,6 +116,43 @@ def ternary_step(
     return _step(backend, "ternary_step", case, (drive_scale, leak, threshold, amplitude), given, current_per_step)
 
 
+EXPONENTIAL = (2, 1.0, 1.0)
+
+
+def local_encoder_step(backend, case, decay=0.5, threshold=1.0, surrogate=EXPONENTIAL, trace=True):
+    draw = case.draw
+    inputs = {"current": case.data(draw.integers(-6, 15, case.N) / 8)}
+    state = {"membrane": case.state(draw.integers(-4, 15, case.N) / 8)}
+    if trace:
+        state["trace"] = case.state(draw.uniform(0, 3, case.N))
+    before = {f"{name}_before": array.copy() for name, array in state.items()}
+    written = state | {"spikes": case.data_out(case.N), "derivative": case.data_out(case.N)}
+    backend.local_encoder_step(case.dtype, inputs | written, (decay, threshold, surrogate))
+    return inputs | before, written
+
+
+def local_classifier_step(backend, case, decay=0.5, threshold=1.0, error_scale=0.3, surrogate=EXPONENTIAL, derivative=True):
+    """N samples with T classes."""
+    draw, shape = case.draw, (case.N, case.T)
+    inputs = {"current": case.data(draw.integers(-6, 15, shape) / 8), "labels": draw.integers(-1, case.T + 1, case.N)}
+    state = {
+        "membrane": case.state(draw.integers(-4, 15, shape) / 8),
+        "count": case.state(draw.integers(0, 9, shape)),
+        "squared_error": case.state(draw.integers(0, 9, case.N)),
+    }
+    before = {f"{name}_before": array.copy() for name, array in state.items()}
+    written = state | {name: case.data_out(*shape) for name in ("error", *(["derivative"] if derivative else []))}
+    backend.local_classifier_step(case.dtype, inputs | written, (decay, threshold, surrogate), error_scale)
+    return inputs | before, written
+
+
+def local_gradient_in_time(backend, case, decay=0.5, threshold=1.0):
+    last, derivatives = case.data(gradient(case, case.N)), case.data(case.draw.uniform(0, 1, (case.T, case.N)))
+    gradients = case.data_out(case.T + 1, case.N)
+    backend.local_gradient_in_time(case.dtype, last, derivatives, decay, threshold, gradients)
+    return {"gradient": last, "derivatives": derivatives}, {"gradients": gradients}
+
+
 def synaptic_filter_forward(backend, case):
     x, psc = currents(case), case.data_out(case.T, case.N)
     backend.synaptic_filter_forward(case.dtype, x, TAU_S, psc)
@@ -183,5 +220,5 @@ def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
 
 
 OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             feedback_step, ternary_step, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
+             feedback_step, ternary_step, local_encoder_step, local_classifier_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

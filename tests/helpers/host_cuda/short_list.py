@@ -25,6 +25,8 @@ def calls():
         for op in (ops.feedback_step, ops.ternary_step):
             yield op, case, {"given": ()}
             yield op, case, {"current_per_step": True}
+        yield ops.local_encoder_step, case, {"trace": False}
+        yield ops.local_classifier_step, case, {"derivative": False}
     for case in cases(FLOATING + INTEGER):
         for op in ops.OF_SPIKES:
             yield op, case, {}
