@@ -46,6 +46,23 @@ def run_steps(drive: torch.Tensor) -> None:
         SF.ternary_step_(state[0], torch.empty_like(drive), state[1], **given)
 
 
+def run_local_steps(x: torch.Tensor) -> None:
+    """A step of a layer and of its classifier, with everything that is optional and with nothing; the way back in time."""
+    for trace in (None, on_device(torch.zeros(x.shape[1]))):
+        SF.local_encoder_step_(
+            on_device(torch.rand(x.shape[1])), torch.empty_like(x[0]), torch.empty_like(x[0]), x[0], 0.7, trace=trace
+        )
+    classes = x.t().contiguous()
+    state, labels = (
+        [on_device(torch.zeros(classes.shape)) for _ in range(2)],
+        on_device(torch.zeros(len(classes), dtype=torch.int64)),
+    )
+    for derivative in (None, torch.empty_like(classes)):
+        SF.local_classifier_step_(*state, on_device(torch.zeros(len(classes))), torch.empty_like(classes), classes, labels, 0.7,
+                                  derivative=derivative)  # fmt: skip
+    SF.local_gradient_in_time(x[0], x, 0.7)
+
+
 def run_all(T: int, N: int, dtype: torch.dtype) -> None:
     x = on_device((0.3 + 0.5 * torch.randn(T, N)).to(dtype)).requires_grad_()
     state = on_device(torch.zeros(N)).requires_grad_()
@@ -56,6 +73,7 @@ def run_all(T: int, N: int, dtype: torch.dtype) -> None:
     differentiate(SF.synaptic_filter(x, 3.0), x)
 
     run_steps(x.detach())
+    run_local_steps(x.detach())
 
     spikes = on_device((torch.rand(T, N) < 0.3).to(dtype))
     packed = SF.pack_spikes(spikes)

@@ -22,6 +22,18 @@ def _feedback_steps(x, decay):
     return spikes, signed, rate, membrane, fired
 
 
+def _local_steps(x, decay):
+    """One step of a layer and of its classifier on state of their own, and the way back in time."""
+    x = x.detach()
+    membrane, slope, trace = torch.zeros_like(x[0]), torch.empty_like(x[0]), torch.zeros_like(x[0])
+    spikes = SF.local_encoder_step_(membrane, torch.empty_like(x[0]), slope, x[0], 0.7, trace=trace)
+    flat = x[1].flatten(0, -2) if x.dim() > 2 else x[1][None]
+    state, labels = [torch.zeros_like(flat) for _ in range(3)], torch.ones(flat.shape[0], dtype=torch.int64, device=x.device)
+    squared = torch.zeros_like(flat[:, 0])
+    error = SF.local_classifier_step_(state[0], state[1], squared, state[2], flat, labels, 0.7, error_scale=0.1)
+    return spikes, membrane, slope, trace, error, squared, state[1], SF.local_gradient_in_time(x[0], x, 0.7)
+
+
 FUNCTIONS = {
     "lif": lambda x, decay: SF.lif(x, decay),
     "lif_options": lambda x, decay: SF.lif(x, decay, reset="to", strict=True, v_init=torch.tanh(decay)),
@@ -32,6 +44,7 @@ FUNCTIONS = {
     "unpack": lambda x, decay: SF.unpack_spikes(SF.pack_spikes(x.relu()), x.shape[0]),
     "packed_count": lambda x, decay: SF.spike_count(SF.pack_spikes(x.relu())),
     "feedback": _feedback_steps,
+    "local": _local_steps,
     "latency_encode": lambda x, decay: SF.latency_encode(x[0], x.shape[0]),
 }
 

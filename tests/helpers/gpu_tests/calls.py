@@ -98,6 +98,26 @@ def _step(op, factor):
     return run
 
 
+def _local_inputs(draw, T, N, dtype):
+    labels = torch.randint(0, 7, (N // 7,), generator=draw)
+    return _currents(draw, T, N, dtype), labels
+
+
+def _local_steps(x, labels):
+    """All time steps of a layer and of a classifier with seven classes, and the way back in time."""
+    state = _state(x.dtype)
+    membrane, trace = torch.zeros_like(x[0], dtype=state), torch.zeros_like(x[0], dtype=state)
+    spikes, slopes = torch.empty_like(x), torch.empty_like(x)
+    classes = x[:, : len(labels) * 7].unflatten(1, (-1, 7))
+    class_membrane, count = torch.zeros_like(classes[0], dtype=state), torch.zeros_like(classes[0], dtype=state)
+    squared, error = torch.zeros_like(class_membrane[:, 0]), torch.empty_like(classes[0], memory_format=torch.contiguous_format)
+    for x_t, class_t, s_t, slope_t in zip(x, classes, spikes, slopes):
+        SF.local_encoder_step_(membrane, s_t, slope_t, x_t, 0.7, trace=trace)
+        SF.local_classifier_step_(class_membrane, count, squared, error, class_t, labels, 0.7, error_scale=0.1)
+    gradients = SF.local_gradient_in_time(slopes[0], slopes, 0.7)
+    return [membrane, trace, spikes, slopes, class_membrane, count, squared, error, gradients]
+
+
 def _spikes(draw, T, N, dtype):
     return [(torch.rand(T, N, generator=draw) < 0.3).to(dtype)]
 
@@ -136,6 +156,7 @@ CALLS = (
     Call("feedback_step_", _step_inputs, _step(SF.feedback_step_, "mask")),
     Call("ternary_step_", _step_inputs, _step(SF.ternary_step_, "gate")),
     Call("convex_snn_trial", _trials, _convex, has_triton=False),
+    Call("local", _local_inputs, _local_steps),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
     Call("pack_spikes", _spikes, _pack),
     Call("poisson_encode", _probabilities, lambda p, seed: [namespace("poisson_encode", p.device).poisson_encode(p, 33, seed)]),
