@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 
 from spiketrain import presets
 from spiketrain.config import config_parser, load_config, merge, method_name, read_yaml
@@ -28,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     if rest and not arguments.takes_fields:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return arguments.run(arguments, rest)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            return arguments.run(arguments, rest)
     except UserError as error:
         print(f"spiketrain: error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
@@ -46,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_USER_ERROR
+
+
+def _print_warning(message: Warning | str, *_) -> None:
+    print(f"spiketrain: warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

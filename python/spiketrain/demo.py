@@ -1,4 +1,4 @@
-"""``python -m spiketrain.demo``: trains TSSL-BP and BPTT on the embedded digits and shows what came out."""
+"""``python -m spiketrain.demo``: trains small networks with several methods on the embedded digits and shows what came out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spiketrain.memory import keep_freed_memory
 from spiketrain.rundir import RunDirectory
 from spiketrain.trainer import Trainer
 
-PRESETS = ("tsslbp-digits", "bptt-digits")
+PRESETS = ("tsslbp-digits", "bptt-digits", "ide-digits", "spide-digits")
 
 
 def main() -> int:

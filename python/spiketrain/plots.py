@@ -109,7 +109,10 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     if has_backward:
         bars["backward"] = ([layer.backward_rate for layer in layers], ORANGE)
     _draw_bars(rates, names, bars, "{:.3f}")
-    _label(rates, f"firing rate ({activity.time_steps} time steps)", "spikes per neuron and time step", "")
+    steps = f"{activity.time_steps} time steps"
+    if has_backward:
+        steps = f"{activity.time_steps} forward, {activity.backward_time_steps} backward time steps"
+    _label(rates, f"firing rate ({steps})", "spikes per neuron and time step", "")
     if activity.is_counted:
         bars = {"forward SynOps": ([activity.forward_operations(layer) for layer in layers], BLUE)}
         if has_backward:

@@ -17,7 +17,7 @@ def best_accuracy(lines):
 
 @pytest.mark.parametrize(
     "preset",
-    ["tsslbp", "bptt", "ell", "fell", "bell", "localce", "localcorr", "localcecorr"],
+    ["tsslbp", "bptt", "ide", "spide", "ell", "fell", "bell", "localce", "localcorr", "localcecorr"],
 )
 def test_digits(cli, preset):
     status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)

@@ -139,3 +139,17 @@ def test_missing_files_and_too_many_steps_are_named(tmp_path, load):
         path.unlink()
     with pytest.raises(UserError, match="cifar10_horse_0.aedat"):
         load(tmp_path)
+
+
+def test_preset_trains_on_frames(tmp_path, cli):
+    """The published network but for its size."""
+    write_dvs(tmp_path, numbers=(0, 900))
+    options = {"network.layers": "4C9s-10", "network.feedback": "4C5", "network.time_steps": 4, "data.image_size": 16}
+    fields = [f"--{name}={value}" for name, value in options.items()]
+    status, lines, errors = cli(
+        *("train", "spide-cifar10dvs-convnetf", "--data.root", tmp_path, "--trainer.epochs", 1, *fields),
+        *("--method.backward_time_steps", 4),
+    )
+    assert status == 0, errors
+    assert lines[-1].startswith("best_test_accuracy=")
+    assert cli("rates", "runs/spide-cifar10dvs-convnetf-1")[0] == 0

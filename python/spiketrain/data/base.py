@@ -55,7 +55,13 @@ class ImageSplit(Split):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...], augment: bool = False, white: int = 255
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        augment: bool = False,
+        white: int = 255,
     ) -> None:
         self.images = images
         self.labels = labels
