@@ -80,7 +80,7 @@ class Activity:
 
 def image_or_event_rate(inputs: Tensor) -> float | None:
     """`Activity.input_rate` of a batch: images (N, C, H, W) or events (T, N, C, H, W)."""
-    return None if inputs.dim() == 4 else inputs.ne(0).double().mean().item()
+    return inputs.ne(0).double().mean().item() if inputs.dim() == 5 else None
 
 
 def average(batches: list[tuple[int, Activity]]) -> Activity:
