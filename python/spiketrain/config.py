@@ -110,6 +110,7 @@ class TrainerConfig:
         device: cpu, cuda or cuda:N
         precision: float32, or bfloat16 to run convolutions and linear layers under autocast
         threads: CPU threads; 0 leaves the choice to PyTorch
+        pipeline: processes that train at the same time, each some of the layers; for methods whose layers learn on their own
         out: run directory; default runs/<preset>-<n>, the first n that is free
         progress: show a progress bar: auto shows it on a terminal only
     """
@@ -122,6 +123,7 @@ class TrainerConfig:
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 0
+    pipeline: int = 1
     out: str | None = None
     progress: Literal["auto", "on", "off"] = "auto"
 
@@ -266,6 +268,7 @@ def _check(config: Config) -> None:
         "trainer.epochs": config.trainer.epochs,
         "trainer.batch_size": config.trainer.batch_size,
         "trainer.eval_batch_size": config.trainer.eval_batch_size,
+        "trainer.pipeline": config.trainer.pipeline,
         "data.image_size": config.data.image_size,
         "data.bin_ms": config.data.bin_ms,
     }

@@ -27,8 +27,13 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+def _is_data_parallel() -> bool:
+    """Whether the process group shares batches out: not that of `trainer.pipeline`, which torchrun did not start."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized()
+
+
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _is_data_parallel() else 0
 
 
 def local_rank() -> int:
@@ -37,7 +42,7 @@ def local_rank() -> int:
 
 
 def world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _is_data_parallel() else 1
 
 
 def is_main() -> bool:

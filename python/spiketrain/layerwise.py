@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from spiketrain.config import Config
 from spiketrain.method import LayerResult, Method, StepResult, learning_rate, make_optimizer, update_weights, warm_up
+
+if TYPE_CHECKING:
+    from spiketrain.pipeline.driver import Pipeline
 
 
 class LayerOptimizer:
@@ -42,9 +45,11 @@ class LayerwiseMethod(Method):
 
     Attributes:
         layers: the layers that learn by name, in the order of the forward pass; `network` holds them too
+        pipeline: shares the layers out to several processes while a run with `trainer.pipeline` trains
     """
 
     layers: dict[str, nn.Module]
+    pipeline: Pipeline | None = None
 
     def set_layers(self, layers: dict[str, nn.Module], config: Config) -> None:
         """Give each layer its optimiser."""
@@ -76,13 +81,35 @@ class LayerwiseMethod(Method):
         return inputs, results
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
+        if self.pipeline:
+            return self.pipeline.step(inputs, labels, batch_size)
         _, results = self.train_layers(self.layers, inputs, labels, batch_size)
         *_, last = results.values()
         return StepResult(sum(result.loss for result in results.values()), last.correct, results)
 
     def start_epoch(self, epoch: int) -> float:
         self.rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)
+        if self.pipeline:
+            self.pipeline.start_epoch(epoch)
         return self.rate
+
+    def drain(self) -> StepResult | None:
+        return self.pipeline.drain() if self.pipeline else None
+
+    def layers_state(self, names: Iterable[str]) -> dict[str, Any]:
+        """All that changes while some of the layers train."""
+        return {
+            "layers": {name: self.layers[name].state_dict() for name in names},
+            "optimizers": {name: self.optimizers[name].optimizer.state_dict() for name in names},
+            "steps": self.steps,
+        }
+
+    def load_layers_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `layers_state`; other layers stay as they are."""
+        for name, layer in state["layers"].items():
+            self.layers[name].load_state_dict(layer)
+            self.optimizers[name].optimizer.load_state_dict(state["optimizers"][name])
+        self.steps = state["steps"]
 
     def state_dict(self) -> dict[str, Any]:
         optimizers = {name: optimizer.optimizer.state_dict() for name, optimizer in self.optimizers.items()}

@@ -85,6 +85,10 @@ class Method(abc.ABC):
     def start_epoch(self, epoch: int) -> float:
         """Prepare epoch `epoch` (from 1 on) and return its learning rate."""
 
+    def drain(self) -> StepResult | None:
+        """What the training steps of the epoch have left to report, summed over them, when their results come late."""
+        return None
+
     def finish_epoch(self) -> dict[str, float]:
         """What the method measured in the training steps of the epoch: more columns of metrics.csv. Called before testing."""
         return {}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiketrain import checkpoint, data, distributed, methods, plots
+from spiketrain import checkpoint, data, distributed, methods, pipeline, plots
 from spiketrain.config import Config
 from spiketrain.console import Console
 from spiketrain.data.base import Batches, Dataset
@@ -40,6 +40,7 @@ class Trainer:
         self.dataset = load_data(config, self.device)
         checkpoint.seed_everything(config.seed)
         self.method = build_method(config, self.dataset, self.device)
+        pipeline.check(self.method, config)
         self.shuffling = torch.Generator().manual_seed(config.seed)
         self.epoch = 0  # complete epochs
         self.step = 0  # training steps in them
@@ -86,22 +87,29 @@ class Trainer:
         self.console.say(f"run directory {run.path}")
         self.console.header(self.task)
         try:
-            while self.epoch < self.config.trainer.epochs:
-                metrics = self._run_epoch(self.epoch + 1)
-                self.epoch += 1
-                self.history.append(metrics)
-                is_best = self.best is metrics
-                if is_main:
-                    run.save(self._content(), is_best)
-                    self.console.row(metrics, is_best)
-                    for name in metrics.keys() - {"epoch"}:
-                        events.add_scalar(name.replace("_", "/", 1), metrics[name], self.epoch)
-                    events.flush()
+            with self._stages():
+                while self.epoch < self.config.trainer.epochs:
+                    metrics = self._run_epoch(self.epoch + 1)
+                    self.epoch += 1
+                    self.history.append(metrics)
+                    is_best = self.best is metrics
+                    if is_main:
+                        run.save(self._content(), is_best)
+                        self.console.row(metrics, is_best)
+                        for name in metrics.keys() - {"epoch"}:
+                            events.add_scalar(name.replace("_", "/", 1), metrics[name], self.epoch)
+                        events.flush()
         finally:
             if is_main:
                 events.close()
                 self._draw(run)
         return self.best
+
+    def _stages(self) -> contextlib.AbstractContextManager:
+        """The processes of `trainer.pipeline`, if there are any."""
+        shape, classes = self.dataset.input_shape, self.dataset.classes
+        batch = first_batch(self.dataset, self.config.trainer.batch_size)
+        return pipeline.opened(self.method, self.config, shape, classes, batch)
 
     @property
     def best(self) -> dict[str, float]:
@@ -142,6 +150,10 @@ class Trainer:
         size, count = self.config.trainer.batch_size, len(self.dataset.train)
         for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, totals.note):
             totals.add(self.method.training_step(inputs, labels, batch_size=min(size, count - totals.steps * size)))
+            totals.steps += 1
+        late = self.method.drain()
+        if late is not None:
+            totals.add(late)
         distributed.add_up(totals.tensors())
         self.step += totals.steps
         mean_loss = totals.mean_loss()
@@ -205,7 +217,6 @@ class _Totals:
             total.loss += layer.loss
             if layer.correct is not None:
                 total.correct = layer.correct if total.correct is None else total.correct + layer.correct
-        self.steps += 1
 
     def tensors(self) -> list[Tensor]:
         """Everything that several processes have to add up."""

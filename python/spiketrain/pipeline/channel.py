@@ -1,0 +1,118 @@
+"""What the stages of a pipeline send each other: batches of spikes, and now and then everything else.
+
+Spikes travel as one bit each, and arrive with the memory order they left with, so that the next stage computes on them what it
+would have computed in the same process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+import spikeops.functional as SF
+
+# Header of a batch: what it is, size of the whole batch, time steps, data type, number of axes, their order in memory, their sizes.
+_AXES = 6
+_HEADER = 5 + 2 * _AXES
+_BATCH, _END = 1, 2
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class StageLost(Exception):
+    """A stage does not answer any more: its process has ended."""
+
+    def __init__(self, stage: int) -> None:
+        super().__init__(f"stage {stage + 1} is gone")
+        self.stage = stage
+
+
+class Batch(NamedTuple):
+    """Spikes (T, N, ...) with their labels (N,); `size` samples in the whole batch."""
+
+    spikes: Tensor
+    labels: Tensor
+    size: int
+
+
+class Sender:
+    """Sends batches to a stage without waiting for it, as long as it is not more than one behind."""
+
+    def __init__(self, stage: int) -> None:
+        self.stage = stage
+        self._under_way: list[tuple[dist.Work, Tensor]] = []  # the tensors must outlive the sending
+
+    def send(self, batch: Batch) -> None:
+        packed = SF.pack_spikes(batch.spikes.detach())
+        axes = sorted(range(packed.dim()), key=packed.stride, reverse=True)
+        blank = [0] * (_AXES - packed.dim())
+        header = [_BATCH, batch.size, len(batch.spikes), _DTYPES.index(batch.spikes.dtype), packed.dim()]
+        header += [*axes, *blank, *packed.shape, *blank]
+        self._send(torch.tensor(header), batch.labels, packed.permute(axes).contiguous().view(torch.uint8))
+
+    def end(self) -> None:
+        """Say that the epoch is over."""
+        self._send(torch.tensor([_END, *[0] * (_HEADER - 1)]))
+
+    def _send(self, *tensors: Tensor) -> None:
+        host = [tensor.cpu() for tensor in tensors]
+        with _talking_to(self.stage):
+            self.wait()
+            self._under_way = [(dist.isend(tensor, self.stage), tensor) for tensor in host]
+
+    def wait(self) -> None:
+        """Until all has been sent."""
+        with _talking_to(self.stage):
+            for work, _ in self._under_way:
+                work.wait()
+
+
+def receive(stage: int, device: torch.device) -> Batch | None:
+    """The next batch from a stage; None at the end of the epoch."""
+    header = _receive(stage, _HEADER, torch.int64)
+    kind, size, time_steps, dtype, dims, *rest = header.tolist()
+    if kind == _END:
+        return None
+    axes, shape = rest[:dims], rest[_AXES : _AXES + dims]
+    labels = _receive(stage, shape[1], torch.int64)
+    words = _receive(stage, 2 * math.prod(shape), torch.uint8).view(torch.uint16)
+    packed = words.view([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(dims)]).to(device)
+    return Batch(SF.unpack_spikes(packed, time_steps, _DTYPES[dtype]), labels.to(device), size)
+
+
+def send_object(value: Any, stage: int) -> None:
+    """Send containers, numbers, strings and tensors."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    content = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+    with _talking_to(stage):
+        dist.send(torch.tensor([len(content)]), stage)
+        dist.send(content, stage)
+
+
+def receive_object(stage: int) -> Any:
+    """The inverse of `send_object`, onto the CPU."""
+    length = _receive(stage, 1, torch.int64).item()
+    content = _receive(stage, length, torch.uint8)
+    return torch.load(io.BytesIO(content.numpy().tobytes()), map_location="cpu", weights_only=True)
+
+
+def _receive(stage: int, length: int, dtype: torch.dtype) -> Tensor:
+    tensor = torch.empty(length, dtype=dtype)
+    with _talking_to(stage):
+        dist.recv(tensor, stage)
+    return tensor
+
+
+@contextlib.contextmanager
+def _talking_to(stage: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError:  # gloo's only error: the connection is closed
+        raise StageLost(stage) from None
