@@ -64,8 +64,8 @@ def test_graphs_compute_the_same(method, feedback, mode):
     assert any(rate.any() for rate in plain)
     for a, b in zip(plain, captured, strict=True):
         assert torch.equal(a, b)
-    for a, b in zip(plain_gradients, gradients, strict=True):
-        torch.testing.assert_close(a, b)
+    for a, b in zip(plain_gradients, gradients, strict=True):  # a convolution may sum up the gradient of its weight in any order
+        assert (a - b).abs().max() <= 1e-4 * a.abs().max()
 
 
 def test_auto_captures_shapes_that_come_again(monkeypatch):

@@ -19,7 +19,6 @@ class ForwardPass:
         input_mask, masks: dropout masks, or None.
         shapes: of each layer's state, (B, ...).
         rates: firing rate of each layer (B, ...), detached.
-        active: 1 for the neurons of each layer that fired, but not at every step; else 0.
     """
 
     def __init__(self, ring, x: torch.Tensor):
@@ -56,6 +55,8 @@ class ForwardPass:
                 current = loop_order(operator.apply(loop_order(x.flatten(0, 1)))).unflatten(0, x.shape[:2])
             self.input_drive = loop_order(self.input.apply(mean, self.input_weights))
             return current
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise ValueError(f"FeedbackRing: input_layer does not take x of shape {tuple(x.shape)}: {error}") from error
 

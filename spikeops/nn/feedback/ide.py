@@ -121,12 +121,8 @@ class TransposedJacobian:
             q = potential.clamp(0, 1)
             slope = (potential == q) / torch.tensor(threshold, dtype=q.dtype)
             self._steps.append((_dropped(slope, mask), transpose))
-            if not slope.any():
-                forward.ring.warn(
-                    f"slope {index}",
-                    f"every neuron of layer {index} is at rate 0 or 1 in the equilibrium equation, so that no gradient passes. "
-                    "Check the scale of inputs and weights.",
-                )
+        finite, *sending = torch.stack([q.isfinite().all(), *(slope.any() for slope, _ in self._steps)]).tolist()
+        forward.ring.report(finite, sending, "each is at rate 0 or 1 in the equilibrium equation, or is dropped")
 
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         for slope, transpose in reversed(self._steps):

@@ -162,12 +162,25 @@ class FeedbackRing(nn.Module):
     @torch.no_grad()
     def firing_rates(self, x: torch.Tensor) -> list[float]:
         """Average firing rate of each layer for the input x, in evaluation mode: spikes per neuron and time step."""
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         try:
             self.eval()(x)
         finally:
-            self.train(training)
+            for module, training in modes:
+                module.training = training
         return self.last_forward_rates.tolist()
+
+    def report(self, finite: bool, sending: list[bool], why: str) -> None:
+        """Warn of a backward pass in which something is not finite, or no neuron of a layer passes a gradient on."""
+        if not finite:
+            self.warn("not finite", "a drive or gradient is NaN or infinite. Look for a learning rate or input that is too large.")
+        for layer, sends in enumerate(sending):
+            if not sends:
+                self.warn(
+                    f"layer {layer}",
+                    f"no neuron of layer {layer} takes part in the gradient: {why}. The layers before it learn nothing in this step. "
+                    "Check the scale of inputs and weights.",
+                )
 
     def draw_mask(self, name: str, shape: torch.Size, rate: float, like: torch.Tensor) -> torch.Tensor | None:
         """A dropout mask for the output of the named sub-network: 0, or 1 / (1 - rate). None without dropout."""
@@ -191,6 +204,8 @@ class FeedbackRing(nn.Module):
             raise TypeError(f"FeedbackRing: expected x to be a tensor, got {type(x).__name__}.")
         if x.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"FeedbackRing: expected x to be float32 or float64, got {x.dtype}. Call x.float() first.")
+        if x.numel() == 0:
+            raise ValueError(f"FeedbackRing: expected x to have at least one sample, got shape {tuple(x.shape)}.")
         if self.input == "spikes" and x.shape[:1] != (self.time_steps,):
             raise ValueError(
                 f"FeedbackRing: expected x to have shape (T, B, ...) with T = time_steps = {self.time_steps} for "

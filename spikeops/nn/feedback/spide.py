@@ -61,13 +61,9 @@ class BackwardPass:
         # Each layer sends to where its drive comes from, through that sub-network's dropout mask.
         gates = [ring.amplitude * active for active in self.active]
         gates = [gate if mask is None else gate * mask for gate, mask in zip(gates, forward.masks)]
-        for index, sends in enumerate(torch.stack([gate.any() for gate in gates]).tolist()):
-            if not sends:
-                ring.warn(
-                    f"gate {index}",
-                    f"no neuron of layer {index} takes part in the gradient: each is silent, fires at every step, or is dropped. "
-                    "The layers before it learn nothing in this step. Check the scale of inputs and weights.",
-                )
+        finite = grad.isfinite().all() & forward.input_drive.isfinite().all()
+        finite, *sending = torch.stack([finite, *(gate.any() for gate in gates)]).tolist()
+        ring.report(finite, sending, "each is silent, fires at every step, or is dropped")
         # From layer l to l - 1; from layer 0, through the feedback, to the last one.
         backwards = [op and op.transposed(forward.shapes[index - 1]) for index, op in enumerate(forward.operators)]
         neurons = TernaryNeurons(tuple(gates[::-1]), 1 / ring.reset_amount, ring.leak, ring.backward_threshold, ring.amplitude)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from spikeops import functional as SF
+from spikeops.nn.feedback.incoming import Incoming
 from spikeops.nn.feedback.operators import Operator
 
 # Without feedback, populations take their steps in chunks: as many as keep a chunk's spikes of one population in the cache,
@@ -29,6 +30,9 @@ class SpikingNeurons:
     threshold: float
     reset_amount: float
 
+    def spike_size(self, index: int) -> float:
+        return 1.0
+
     def step(self, index: int, state: State, spikes, drive, current, fired) -> None:
         SF.feedback_step_(
             state.membrane, spikes, state.rate, drive, current=current, mask=None if drive is None else self.masks[index],
@@ -45,6 +49,11 @@ class TernaryNeurons:
     leak: float
     threshold: float
     amplitude: float
+
+    def spike_size(self, index: int) -> float:
+        """Gates are 0 or of one magnitude. On a GPU nobody asks."""
+        gate = self.gates[index]
+        return self.amplitude if gate.is_cuda else gate.max().item() or self.amplitude
 
     def step(self, index: int, state: State, spikes, drive, current, fired) -> None:
         SF.ternary_step_(
@@ -89,36 +98,31 @@ class TimeLoop:
     def _run_in_steps(self, states: list[State]) -> None:
         spikes = [torch.empty_like(state.membrane) for state in states]
         flags = [_flags(self.current, 1) for _ in states]
-        # Incoming operator of each population, and where it comes from; for the first that is the last one, a step before.
-        incoming = (self.feedback, *self.operators)
-        silent = _SilentDrives(incoming, self.shapes)
+        # What drives each population, the one before it; the first one, the last one a step before.
+        incoming = [self._incoming(index, operator) for index, operator in enumerate((self.feedback, *self.operators))]
         for t in range(self.steps):
             current = self.current[t] if self.per_step else self.current
             for index, state in enumerate(states):
-                drive = None
-                if index or t:
-                    heard = flags[index - 1] is None or flags[index - 1].item()
-                    drive = incoming[index].apply(spikes[index - 1]) if heard else silent.of(index, state.membrane)
+                drive = incoming[index].drive(spikes[index - 1], flags[index - 1]) if index or t else None
                 self.neurons.step(index, state, spikes[index], drive, None if index else current, flags[index])
 
     def _run_in_chunks(self, states: list[State]) -> None:
         chunk = self._chunk_length(states)
         spikes = [empty_sequence(chunk, state.membrane) for state in states]
         flags = [_flags(self.current, chunk) for _ in states]
-        silent = _SilentDrives((None, *self.operators), self.shapes)
+        incoming = [None, *(self._incoming(index, operator) for index, operator in enumerate(self.operators, 1))]
         for start in range(0, self.steps, chunk):
             length = min(chunk, self.steps - start)
             current = self.current[start : start + length] if self.per_step else self.current
+            now = [None if flag is None else flag[:length] for flag in flags]
             for index, state in enumerate(states):
-                drive = None
-                if index:
-                    before = spikes[index - 1][:length]
-                    if flags[index - 1] is None or flags[index - 1][:length].any():
-                        drive = self.operators[index - 1].apply(before.flatten(0, 1)).unflatten(0, (length, -1))
-                    elif (drive := silent.of(index, state.membrane)) is not None:
-                        drive = drive.expand(length, *drive.shape)
-                fired = None if flags[index] is None else flags[index][:length]
-                self.neurons.step(index, state, spikes[index][:length], drive, None if index else current, fired)
+                drive = incoming[index] and incoming[index].drive(spikes[index - 1][:length].flatten(0, 1), now[index - 1])
+                drive = None if drive is None else drive.unflatten(0, (length, -1))
+                self.neurons.step(index, state, spikes[index][:length], drive, None if index else current, now[index])
+
+    def _incoming(self, index: int, operator: Operator) -> Incoming:
+        before = index - 1 if index else len(self.shapes) - 1
+        return Incoming(operator, self.shapes[before], self.neurons.spike_size(before))
 
     def _chunk_length(self, states: list[State]) -> int:
         largest = max(state.membrane.numel() * state.membrane.element_size() for state in states)
@@ -136,19 +140,6 @@ class State:
     def zeros(shape: torch.Size, like: torch.Tensor, count: bool) -> State:
         membrane, rate, spikes = (_empty(shape, like).zero_() if wanted else None for wanted in (True, True, count))
         return State(membrane, rate, spikes)
-
-
-class _SilentDrives:
-    """The drive from a population of which no neuron fired: made when first asked for."""
-
-    def __init__(self, incoming, shapes):
-        self.incoming, self.shapes, self.made = incoming, shapes, {}
-
-    def of(self, index: int, membrane: torch.Tensor) -> torch.Tensor | None:
-        if index not in self.made:
-            drive = self.incoming[index].silent(self.shapes[index - 1])
-            self.made[index] = None if drive is None else torch.empty_like(membrane).copy_(drive)
-        return self.made[index]
 
 
 def _flags(like: torch.Tensor, steps: int) -> torch.Tensor | None:

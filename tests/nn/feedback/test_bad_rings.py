@@ -74,6 +74,7 @@ def test_a_ring_that_does_not_close(layers, feedback, message):
     ([1.0], TypeError, "expected x to be a tensor, got list"),
     (torch.zeros(2, 6).half(), TypeError, "expected x to be float32 or float64, got torch.float16. Call x.float() first."),
     (torch.zeros(2, 6, dtype=torch.int64), TypeError, "expected x to be float32 or float64, got torch.int64"),
+    (torch.zeros(0, 6), ValueError, "expected x to have at least one sample, got shape (0, 6)"),
     (torch.zeros(2, 3), ValueError, "input_layer does not take x of shape (2, 3)"),
     (torch.zeros(2, 6).double(), ValueError, "input_layer does not take x of shape (2, 6)"),
 ])  # fmt: skip
@@ -88,8 +89,8 @@ def test_spike_input_needs_all_time_steps():
 
 
 @pytest.mark.parametrize("method, message", [
-    ("ide", "every neuron of layer 0 is at rate 0 or 1 in the equilibrium equation"),
-    ("spide", "no neuron of layer 0 takes part in the gradient"),
+    ("ide", "no neuron of layer 0 takes part in the gradient: each is at rate 0 or 1 in the equilibrium equation"),
+    ("spide", "no neuron of layer 0 takes part in the gradient: each is silent"),
 ])  # fmt: skip
 def test_neurons_without_gradient_are_named(method, message):
     module = ring(method=method)
@@ -98,6 +99,13 @@ def test_neurons_without_gradient_are_named(method, message):
     with pytest.warns(RuntimeWarning, match=message):
         module(torch.rand(2, 6)).sum().backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_an_input_that_is_nan_is_reported(method):
+    module = ring(method=method, threshold=0.5)
+    with pytest.warns(RuntimeWarning, match="a drive or gradient is NaN or infinite"):
+        module(torch.full((2, 6), float("nan"))).sum().backward()
 
 
 def test_an_ordinary_step_warns_of_nothing():

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 import spikeops.nn as snn
+from spikeops.functional._event_conv import EventConv2d
+from spikeops.nn.feedback import incoming
 
 
 def lenet(**options):
@@ -131,6 +133,35 @@ def test_silent_layers_are_skipped(monkeypatch):
     assert expected[-1].any()
     steps = [batch for batch in applied if batch == len(x)]
     assert len(steps) < 3 * ring.time_steps - 5
+
+
+@pytest.mark.parametrize("leak", [1.0, 0.9])
+def test_convolutions_on_events_give_the_same(make, monkeypatch, leak):
+    """Whether few neurons or many fire, weights may be added up per spike: the same spikes, in both passes, as with dense layers."""
+    results = []
+    for events in (True, False):
+        monkeypatch.setattr(EventConv2d, "pays", lambda self, density, events=events: events)
+        ring = make(leak=leak, dropout=0.2).double()
+        rate = ring(image(dtype=torch.float64))
+        rate.sum().backward()
+        results.append((rate.detach(), ring.last_forward_rates, ring.last_backward_rates, [p.grad for p in ring.parameters()]))
+    (rate, forward, backward, gradients), (dense_rate, dense_forward, dense_backward, dense_gradients) = results
+    assert torch.equal(rate, dense_rate) and torch.equal(forward, dense_forward)
+    assert backward is None or torch.equal(backward, dense_backward)
+    for a, b in zip(gradients, dense_gradients):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_share_of_neurons_that_fire_is_known(monkeypatch):
+    """Also of signed spikes behind dropout masks, whose size is that of the gate."""
+    asked, counted = [], []
+    density = incoming._density
+    monkeypatch.setattr(incoming, "_density", lambda spikes, size: asked.append(density(spikes, size)) or counted.append(
+        (spikes != 0).double().mean().item()) or asked[-1])  # fmt: skip
+    torch.manual_seed(5)
+    alexnet("spide", dropout=0.3)(image()).sum().backward()
+    assert len(asked) > 20 and max(asked) > 0.1
+    torch.testing.assert_close(asked, counted, rtol=1e-5, atol=1e-7)
 
 
 def test_dropout_is_one_mask_per_forward_pass(recorder):
