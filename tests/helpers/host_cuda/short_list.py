@@ -1,6 +1,6 @@
 """Every kernel once in each of its ways, for runs under sanitizers, which are slow."""
 
-from host_cuda import ops
+from host_cuda import convex, ops
 from host_cuda.arrays import FLOATING, INTEGER, Case, assert_same_bytes
 
 
@@ -32,6 +32,12 @@ def calls():
             yield op, case, {}
     for case in cases(("uint16",)):
         yield ops.packed_spike_count, case, {}
+    for dtype in ("float32", "float64"):
+        # One warp and several; more inputs than a tile holds; the state in shared memory and, for many neurons, in scratch memory.
+        for case in (convex.Trials(dtype, 5, 2, 20), convex.Trials(dtype, 3, 2, 67, inputs=300), convex.Trials(dtype, 2, 1, 6000)):
+            for noise in ("given", "drawn"):
+                yield convex.trials, case, {"noise": noise, "decodes": True}
+        yield convex.trials, convex.Trials(dtype, 3, 2, 67, inputs=300), {"learns": True}
 
 
 def run(kernels) -> int:
