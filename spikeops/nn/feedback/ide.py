@@ -111,7 +111,7 @@ class TransposedJacobian:
         q, threshold = point, forward.ring.threshold
         for index, (network, mask) in enumerate(zip(forward.networks, forward.masks)):
             if network.affine:
-                drive, transpose = forward.operators[index].apply(q), forward.operators[index].transposed(q.shape).apply
+                drive, transpose = forward.operators[index].apply(q), forward.operators[index].transposed(q).apply
             else:
                 drive, transpose = linearise(network.parts(forward.weights[index]), q)
             drive = _dropped(drive, mask)

@@ -15,12 +15,11 @@ class Incoming:
 
     Args:
         operator: from the sending population to the receiving one.
-        shape: of the sender's state, (B, ...).
         size: magnitude of the spikes that are not 0.
     """
 
-    def __init__(self, operator: Operator, shape: torch.Size, size: float):
-        self._operator, self._shape, self._size = operator, shape, size
+    def __init__(self, operator: Operator, size: float):
+        self._operator, self._size = operator, size
         self._on_events = None
         self._silent: dict[int, torch.Tensor | None] = {}
 
@@ -43,7 +42,7 @@ class Incoming:
     def _of_silence(self, spikes: torch.Tensor) -> torch.Tensor | None:
         samples = len(spikes)
         if samples not in self._silent:
-            drive = self._operator.silent(self._shape)
+            drive = self._operator.silent(spikes)
             if drive is not None:
                 layout = torch.channels_last if drive.dim() == 4 else torch.contiguous_format
                 drive = drive.expand(samples, *drive.shape[1:]).contiguous(memory_format=layout)
@@ -66,7 +65,7 @@ class OnEvents:
     @classmethod
     def of(cls, operator: Operator, spikes: torch.Tensor) -> OnEvents | None:
         """None for operators that do not begin with a convolution or a linear layer, and where there is no such kernel."""
-        if not _event_conv.is_available(spikes):
+        if not (operator.stages and _event_conv.is_available(spikes)):
             return None
         first, *rest = operator.stages
         rows = isinstance(first, (ChannelsLastRows, Reshape)) or spikes.dim() == 2

@@ -24,7 +24,7 @@ def linearise(parts: Iterable[Operator | nn.Module], x: torch.Tensor) -> tuple[t
     transposes = []
     for part in parts:
         if isinstance(part, Operator):
-            transposes.append(part.transposed(x.shape).apply)
+            transposes.append(part.transposed(x).apply)
             x = part.apply(x)
         else:
             x, transpose = _batch_norm(part, x) if isinstance(part, BATCH_NORMS) else _unknown(part, x)

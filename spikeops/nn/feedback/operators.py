@@ -217,16 +217,16 @@ class Operator:
     def for_channels_last(self, input_shape: torch.Size) -> Operator:
         """The same operator, faster for images in channels-last order of that shape: a Linear that takes them flattened gets its
         weights in their order."""
-        first, *rest = self.stages
-        if not (len(input_shape) == 4 and isinstance(first, Reshape) and rest and isinstance(rest[0], Linear)):
+        if len(input_shape) != 4 or [type(stage) for stage in self.stages[:2]] != [Reshape, Linear]:
             return self
+        _, linear, *rest = self.stages
         shape = tuple(input_shape[1:])
-        weight = rest[0].weight.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
-        return Operator((ChannelsLastRows(shape), replace(rest[0], weight=weight), *rest[1:]))
+        weight = linear.weight.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
+        return Operator((ChannelsLastRows(shape), replace(linear, weight=weight), *rest))
 
-    def transposed(self, input_shape: torch.Size) -> Operator:
-        """The transpose of the linear part, for inputs of that shape (the batch dimension's size does not matter)."""
-        x = self._zeros(input_shape)
+    def transposed(self, x: torch.Tensor) -> Operator:
+        """The transpose of the linear part, for inputs like x (their number does not matter)."""
+        x = torch.zeros_like(x[:1])
         stages = []
         for stage in self.stages:
             y = stage.apply(x)
@@ -234,16 +234,11 @@ class Operator:
             x = y
         return Operator(tuple(reversed(stages)))
 
-    def silent(self, input_shape: torch.Size) -> torch.Tensor | None:
-        """What comes out (1, ...) when no neuron of the input fires; None where that is zero."""
+    def silent(self, x: torch.Tensor) -> torch.Tensor | None:
+        """What comes out (1, ...) when no neuron of an input like x fires; None where that is zero."""
         if not any(isinstance(s, Opaque) or getattr(s, "bias", None) is not None for s in self.stages):
             return None
-        return self.apply(self._zeros(input_shape))
-
-    def _zeros(self, input_shape: torch.Size) -> torch.Tensor:
-        like = next((s.weight for s in self.stages if hasattr(s, "weight")), None)
-        options = {} if like is None else dict(dtype=like.dtype, device=like.device)
-        return torch.zeros(1, *input_shape[1:], **options)
+        return self.apply(torch.zeros_like(x[:1]))
 
 
 def loop_order(x: torch.Tensor) -> torch.Tensor:

@@ -65,7 +65,7 @@ class BackwardPass:
         finite, *sending = torch.stack([finite, *(gate.any() for gate in gates)]).tolist()
         ring.report(finite, sending, "each is silent, fires at every step, or is dropped")
         # From layer l to l - 1; from layer 0, through the feedback, to the last one.
-        backwards = [op and op.transposed(forward.shapes[index - 1]) for index, op in enumerate(forward.operators)]
+        backwards = [op and op.transposed(forward.rates[index - 1]) for index, op in enumerate(forward.operators)]
         neurons = TernaryNeurons(tuple(gates[::-1]), 1 / ring.reset_amount, ring.leak, ring.backward_threshold, ring.amplitude)
         return TimeLoop(
             neurons, tuple(forward.shapes[::-1]), tuple(backwards[:0:-1]), backwards[0], grad,

@@ -122,7 +122,7 @@ class TimeLoop:
 
     def _incoming(self, index: int, operator: Operator) -> Incoming:
         before = index - 1 if index else len(self.shapes) - 1
-        return Incoming(operator, self.shapes[before], self.neurons.spike_size(before))
+        return Incoming(operator, self.neurons.spike_size(before))
 
     def _chunk_length(self, states: list[State]) -> int:
         largest = max(state.membrane.numel() * state.membrane.element_size() for state in states)

@@ -134,6 +134,48 @@ def test_gradient_of_the_input(method):
         torch.testing.assert_close(a.grad, b.grad)
 
 
+class Mirror(nn.Module):
+    """A module that the rings do not know."""
+
+    def forward(self, x):
+        return x.flip(-1)
+
+
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_modules_that_are_not_known(method):
+    """Affine ones, as part of a sub-network or alone, do as a linear layer with its outputs in the other order does; so does nothing."""
+    known, x = make_ring(TWO_LAYERS, method=method)
+    rings = [known]
+    for wrap in (lambda linear: nn.Sequential(linear, Mirror()), lambda linear: nn.Sequential(nn.Identity(), linear, Mirror())):
+        ring, _ = make_ring(TWO_LAYERS, method=method)
+        (linear,) = ring.layers
+        with torch.no_grad():
+            linear.weight.copy_(linear.weight.flip(0))
+            linear.bias.copy_(linear.bias.flip(0))
+        ring.layers[0] = wrap(linear)
+        rings.append(ring)
+    rates = [ring(x) for ring in rings]
+    for ring, rate in zip(rings, rates):
+        assert torch.equal(rate, rates[0])
+        rate.square().sum().backward()
+        for a, b in zip(ring.feedback.parameters(), known.feedback.parameters()):
+            torch.testing.assert_close(a.grad, b.grad)
+        for a, b in zip(ring.layers.parameters(), known.layers.parameters()):
+            torch.testing.assert_close(a.grad if ring is known else a.grad.flip(0), b.grad)
+
+
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_layers_joined_by_nothing(method):
+    """An identity between two spiking layers, and for a feedback."""
+    torch.manual_seed(3)
+    ring = snn.FeedbackRing([nn.Identity()], nn.Identity(), nn.Linear(6, 7), method=method, threshold=1.5).double()
+    with torch.no_grad():
+        ring.input_layer.bias.add_(0.8)
+    rate = ring(torch.rand(3, 6, dtype=torch.float64))
+    rate.sum().backward()
+    assert rate.any() and all(p.grad.isfinite().all() and p.grad.any() for p in ring.parameters())
+
+
 @pytest.mark.parametrize("method", ["ide", "spide"])
 def test_second_derivatives_are_an_error(method):
     ring, x = make_ring(TWO_LAYERS, method=method)
