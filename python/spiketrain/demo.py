@@ -13,7 +13,7 @@ from spiketrain.memory import keep_freed_memory
 from spiketrain.rundir import RunDirectory
 from spiketrain.trainer import Trainer
 
-PRESETS = ("tsslbp-digits", "bptt-digits", "ide-digits", "spide-digits")
+PRESETS = ("tsslbp-digits", "bptt-digits", "ide-digits", "spide-digits", "convex-digits")
 
 
 def main() -> int:
