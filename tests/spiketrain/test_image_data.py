@@ -96,6 +96,16 @@ def test_images_and_labels_must_belong_together(tiny, tmp_path):
         data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}))
 
 
+@pytest.mark.parametrize("part, words", [("train", "training"), ("t10k", "test")])
+def test_label_outside_the_classes(tiny, tmp_path, part, words):
+    write_mnist(tmp_path)
+    labels = np.arange(30 if part == "train" else 10, dtype=np.uint8) % 10
+    labels[3] = 12
+    write_idx(tmp_path / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", labels, compress=True)
+    with pytest.raises(UserError, match=f"data set mnist in {tmp_path}: expected labels from 0 to 9, the {words} samples have .* to 12"):
+        data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}, trainer={"limit_train": 0, "limit_test": 0}))
+
+
 def write_cifar(root, name):
     if name == "cifar10":
         folder, label_key, files = root / "cifar-10-batches-py", "labels", [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, ImageSplit
 from spiketrain.errors import UserError, unknown_name
+from spiketrain.tasks import CLASSIFICATION
 
 # name of the data set -> module that reads it; each module has load(name, root, config) -> Dataset
 READERS = {
@@ -47,6 +48,13 @@ def load(config: Config) -> Dataset:
         dataset.train, dataset.test = dataset.train.in_unit_range(), dataset.test.in_unit_range()
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
+    for part, split in (("training", dataset.train), ("test", dataset.test)):
+        if dataset.task is CLASSIFICATION and len(split):
+            lowest, highest = (label.item() for label in split.labels.aminmax())
+            if lowest < 0 or highest >= dataset.classes:
+                raise UserError(
+                    f"data set {name} in {root}: expected labels from 0 to {dataset.classes - 1}, the {part} samples have labels from {lowest} to {highest}"
+                )
     return dataset
 
 
