@@ -13,7 +13,16 @@ from spiketrain.memory import keep_freed_memory
 from spiketrain.rundir import RunDirectory
 from spiketrain.trainer import Trainer
 
-PRESETS = ("tsslbp-digits", "bptt-digits", "ide-digits", "spide-digits", "convex-digits")
+PRESETS = (
+    "tsslbp-digits",
+    "bptt-digits",
+    "ide-digits",
+    "spide-digits",
+    "convex-digits",
+    "localce-digits",
+    "localcorr-digits",
+    "localcecorr-digits",
+)
 
 
 def main() -> int:
