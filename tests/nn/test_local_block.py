@@ -278,7 +278,14 @@ def test_maps_of_another_size_than_the_classifier_expects():
 def test_pooling_window(shape, size, kernel, padding, features):
     classifier = snn.LocalClassifier(shape, CLASSES, decoder_size=size)
     assert (classifier.pool_kernel, classifier.pool_padding, classifier.weight.shape[1]) == (kernel, padding, features)
-    assert classifier(torch.ones(2, *shape)).shape == (2, CLASSES)
+    spikes = (torch.rand(3, *shape) < 0.4).float()
+    pooled = torch.nn.functional.avg_pool2d(spikes, kernel, padding=padding).flatten(1)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        classifier.zero_grad()
+        current = classifier(spikes.to(memory_format=layout))
+        torch.testing.assert_close(current, pooled @ classifier.weight.t())
+        current.sum().backward()
+        torch.testing.assert_close(classifier.weight.grad, pooled.sum(0).expand(CLASSES, -1))
 
 
 def test_surrogate_default_is_the_published_one():

@@ -89,28 +89,47 @@ class LocalClassifier(nn.Module):
         return classifier
 
     def forward(self, spikes: Tensor) -> Tensor:
-        features = self.pool(spikes)
+        flat, weight = self.flat(spikes), self.unpooled(self.weight, spikes)
         if self.feedback_weight is None:
-            return F.linear(features, self.weight)
-        return _AlignedLinear.apply(features, self.weight, self.feedback_weight)
+            return F.linear(flat, weight)
+        return _AlignedLinear.apply(flat, weight, self.unpooled(self.feedback_weight, spikes))
 
-    def pool(self, spikes: Tensor) -> Tensor:
-        """Spikes (N, *shape) to features (N, features), channels first."""
+    # Pooling and the linear map after it are one linear map of the spikes. The small matrix is spread over the maps instead of
+    # pooling the spikes: a matrix product reads them once, as they lie in memory, and the error comes back by another.
+
+    def unpooled(self, matrix: Tensor, spikes: Tensor) -> Tensor:
+        """The matrix (classes, features) as one that takes unpooled spikes (classes, units), in their memory order."""
+        if self.pool_kernel != (1, 1):
+            maps = matrix.view(self.classes, *self._pooled) / math.prod(self.pool_kernel)
+            maps = F.interpolate(maps, scale_factor=self.pool_kernel, mode="nearest")
+            (top, left), (height, width) = self.pool_padding, self.shape[1:]
+            maps = maps[:, :, top : top + height, left : left + width]
+            # What a window larger than the maps misses at their end counts for nothing.
+            missing = height - maps.shape[2], width - maps.shape[3]
+            matrix = (F.pad(maps, (0, missing[1], 0, missing[0])) if any(missing) else maps).flatten(1)
+        if not _is_channels_last(spikes):
+            return matrix
+        return matrix.view(self.classes, *self.shape).permute(0, 2, 3, 1).flatten(1)
+
+    def pooled(self, gradient: Tensor, spikes: Tensor) -> Tensor:
+        """The gradient of the matrix (classes, features) from that of what `unpooled` makes of it."""
+        maps = self.in_maps(gradient, spikes)
+        if self.pool_kernel != (1, 1):
+            maps = F.avg_pool2d(maps, self.pool_kernel, padding=self.pool_padding)
+        return maps.flatten(1)
+
+    def flat(self, spikes: Tensor) -> Tensor:
+        """Spikes (N, *shape) as (N, units), in their memory order."""
         if spikes.shape[1:] != self.shape:
             raise ValueError(f"{_OP}: expected spikes of shape (N, *{self.shape}), got shape {tuple(spikes.shape)}.")
-        return (spikes if self.pool_kernel == (1, 1) else _AveragePool.apply(spikes, self)).flatten(1)
+        return (spikes.permute(0, 2, 3, 1) if _is_channels_last(spikes) else spikes).flatten(1)
 
-    def unpool(self, gradient: Tensor, like: Tensor) -> Tensor:
-        """The gradient of the features (N, features) as that of the spikes (N, *shape), in the memory order of `like`."""
-        gradient = gradient.view(len(gradient), *self._pooled)
-        if self.pool_kernel == (1, 1):
-            return gradient
-        if like.is_contiguous(memory_format=torch.channels_last):
-            gradient = gradient.contiguous(memory_format=torch.channels_last)
-        kernel, padding = self.pool_kernel, self.pool_padding
-        gradient = F.interpolate(gradient / math.prod(kernel), scale_factor=kernel, mode="nearest")
-        rows, columns = (slice(before, before + side) for before, side in zip(padding, self.shape[1:]))
-        return gradient[:, :, rows, columns]
+    def in_maps(self, flat: Tensor, spikes: Tensor) -> Tensor:
+        """The inverse of `flat`, for any number of rows."""
+        if not _is_channels_last(spikes):
+            return flat.view(-1, *self.shape)
+        channels, height, width = self.shape
+        return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     @property
     def feedback(self) -> Tensor:
@@ -138,18 +157,8 @@ def _positive_count(name: str, value: int) -> None:
         raise ValueError(f"{_OP}: expected {name} to be at least 1, got {value}.")
 
 
-class _AveragePool(torch.autograd.Function):
-    """PyTorch's average pooling with the classifier's own way back, which also serves the rules without autograd."""
-
-    @staticmethod
-    def forward(ctx, spikes: Tensor, classifier: LocalClassifier) -> Tensor:
-        ctx.classifier, ctx.like = classifier, spikes
-        return F.avg_pool2d(spikes, classifier.pool_kernel, padding=classifier.pool_padding)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        return ctx.classifier.unpool(gradient.flatten(1), ctx.like), None
+def _is_channels_last(spikes: Tensor) -> bool:
+    return spikes.dim() == 4 and not spikes.is_contiguous() and spikes.is_contiguous(memory_format=torch.channels_last)
 
 
 class _AlignedLinear(torch.autograd.Function):

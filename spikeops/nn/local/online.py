@@ -58,22 +58,23 @@ class _Learner:
             self.membrane, self.spikes[t], derivative, self.current, **self.dynamics, trace=self.trace,
             surrogate=self.block.surrogate,
         )  # fmt: skip
-        features = self._features(t)
-        current = features @ self.classifier.weight.to(features.dtype).t()
+        flat = self.classifier.flat(self.spikes[t])
+        current = flat @ self._matrix(self.classifier.weight).t()
         class_derivative = self.class_derivatives[t] if self.forward_in_time else None
         error = SF.local_classifier_step_(
             self.class_membrane, self.count, self.squared_error, current.new_empty(current.shape), current, self.labels, **self.dynamics,
             error_scale=self.error_scale, derivative=class_derivative, surrogate=self.block.surrogate,
         )  # fmt: skip
-        gradient = self.classifier.unpool(error @ self.classifier.feedback.to(error.dtype), like=derivative) * derivative
+        gradient = self.classifier.in_maps(error @ self._matrix(self.classifier.feedback), derivative) * derivative
         x = self.x if self.is_static else self.x[t]
         if keeps_history:
             x, gradient = self.x[: t + 1], self._in_time(gradient, self.derivatives[:t])
         self._set_gradient(self.encoder.weight, t, lambda: _weight_gradient(self.encoder, x, gradient))
         if self.forward_in_time:
-            features, error = self.features[: t + 1], self._in_time(error, self.class_derivatives[:t])
+            flat = self.classifier.flat(self.spikes[: t + 1].flatten(0, 1))
+            error = self._in_time(error, self.class_derivatives[:t]).flatten(0, -2)
         for matrix in (self.classifier.weight, self.classifier.feedback_weight):
-            self._set_gradient(matrix, t, lambda: error.flatten(0, -2).t() @ features.flatten(0, -2))
+            self._set_gradient(matrix, t, lambda: self.classifier.pooled(error.t() @ flat, self.spikes[t]))
 
     def _start(self, current: Tensor) -> None:
         """Neurons at rest, in the memory order of the layer's currents."""
@@ -89,16 +90,12 @@ class _Learner:
         samples, classes = len(self.labels), self.classifier.classes
         self.class_membrane, self.count = current.new_zeros((2, samples, classes), dtype=state)
         self.squared_error = current.new_zeros(samples, dtype=state)
-        self.features = None
         if self.forward_in_time:
-            self.features = current.new_empty(self.steps, samples, self.classifier.weight.shape[1])
             self.class_derivatives = current.new_empty(self.steps, samples, classes)
 
-    def _features(self, t: int) -> Tensor:
-        features = self.classifier.pool(self.spikes[t])
-        if self.features is not None:
-            self.features[t] = features
-        return features
+    def _matrix(self, matrix: Tensor) -> Tensor:
+        """A matrix of the classifier as it acts on the layer's spikes."""
+        return self.classifier.unpooled(matrix.to(self.spikes.dtype), self.spikes[0])
 
     def _in_time(self, gradient: Tensor, derivatives: Tensor) -> Tensor:
         """The gradients of all steps so far from that of the present membrane potential."""
