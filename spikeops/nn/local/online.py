@@ -107,6 +107,7 @@ class _Learner:
         if t and self.block.update == "window":
             weight.grad += gradient()
         else:
+            weight.grad = None  # its memory serves again
             weight.grad = gradient().to(weight.dtype)
 
 
