@@ -7,6 +7,7 @@ would have computed in the same process.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import math
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ import spikeops.functional as SF
 _AXES = 6
 _HEADER = 5 + 2 * _AXES
 _BATCH, _END = 1, 2
+# Stages wait for the first one while that tests the network, however long. A stage that dies is noticed at once all the same.
+_PATIENCE = datetime.timedelta(days=7)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -70,7 +73,7 @@ class Sender:
         """Until all has been sent."""
         with _talking_to(self.stage):
             for work, _ in self._under_way:
-                work.wait()
+                work.wait(_PATIENCE)
 
 
 def receive(stage: int, device: torch.device) -> Batch | None:
@@ -92,8 +95,8 @@ def send_object(value: Any, stage: int) -> None:
     torch.save(value, buffer)
     content = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
     with _talking_to(stage):
-        dist.send(torch.tensor([len(content)]), stage)
-        dist.send(content, stage)
+        for tensor in (torch.tensor([len(content)]), content):
+            dist.isend(tensor, stage).wait(_PATIENCE)
 
 
 def receive_object(stage: int) -> Any:
@@ -106,7 +109,7 @@ def receive_object(stage: int) -> Any:
 def _receive(stage: int, length: int, dtype: torch.dtype) -> Tensor:
     tensor = torch.empty(length, dtype=dtype)
     with _talking_to(stage):
-        dist.recv(tensor, stage)
+        dist.irecv(tensor, stage).wait(_PATIENCE)
     return tensor
 
 

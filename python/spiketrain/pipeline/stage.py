@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -24,8 +25,7 @@ from spiketrain.memory import keep_freed_memory
 from spiketrain.method import LayerResult
 from spiketrain.pipeline.channel import Batch, Sender, StageLost, receive, receive_object, send_object
 
-# A stage waits for the first one while that tests the network, however long. Stages that die are noticed at once all the same.
-PATIENCE = datetime.timedelta(days=7)
+_JOIN_SECONDS = 300  # for all stages to find each other, once all are ready
 READY = "ready"
 LOST_NEIGHBOUR = 3  # exit status of a stage that stopped because another one did
 
@@ -65,7 +65,9 @@ def join(plan: Plan, store: dist.Store | None = None) -> None:
     """Become stage `plan.number` of the pipeline."""
     count = len(plan.stages)
     store = store or dist.TCPStore("127.0.0.1", plan.port, count, is_master=False, wait_for_workers=False)
-    dist.init_process_group("gloo", store=store, rank=plan.number, world_size=count, timeout=PATIENCE)
+    dist.init_process_group(
+        "gloo", store=store, rank=plan.number, world_size=count, timeout=datetime.timedelta(seconds=_JOIN_SECONDS)
+    )
 
 
 def device_of(plan: Plan) -> torch.device:
@@ -98,7 +100,10 @@ def main(report_to: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(plan.threads)
     try:
-        method = methods.get(plan.config.method.name)(plan.config, plan.input_shape, plan.classes, device_of(plan))
+        device = device_of(plan)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        method = methods.get(plan.config.method.name)(plan.config, plan.input_shape, plan.classes, device)
         report.send(READY)
         join(plan)
         _work(plan, method)
@@ -108,6 +113,7 @@ def main(report_to: int) -> None:
             print(f"spiketrain: error: {lost}, the main process, is gone; {mine} stops", file=sys.stderr)
         sys.exit(LOST_NEIGHBOUR)
     except Exception as error:  # whatever it is, the first stage is to report it
+        traceback.print_exc()
         report.send(f"{type(error).__name__}: {error}")
         sys.exit(1)
 
