@@ -9,6 +9,7 @@ from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectang
 from spikeops.triton import IMPLEMENTATIONS
 
 SURROGATES = [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(25.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5)]
+CPU_ONLY = {"event_conv"}
 native_ops, triton_ops = torch.ops.spikeops, torch.ops.spikeops_triton
 
 
@@ -23,8 +24,8 @@ def assert_twins_agree(op, *arguments):
 
 def test_schemas():
     names = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("spikeops::")}
-    assert names == set(IMPLEMENTATIONS)
-    for name in names:
+    assert names == set(IMPLEMENTATIONS) | CPU_ONLY
+    for name in IMPLEMENTATIONS:
         native, triton = (str(getattr(ops, name).default._schema) for ops in (native_ops, triton_ops))
         assert triton == native.replace("spikeops::", "spikeops_triton::")
 
