@@ -18,10 +18,13 @@ PRESETS = (
     "bptt-digits",
     "ide-digits",
     "spide-digits",
-    "convex-digits",
+    "ell-digits",
+    "fell-digits",
+    "bell-digits",
     "localce-digits",
     "localcorr-digits",
     "localcecorr-digits",
+    "convex-digits",
 )
 
 
