@@ -13,10 +13,11 @@ def run_over_nan(function):
     addresses of the outputs tell whether the allocator handed out that memory again. If not, another try is made.
     """
     sizes = [(output.untyped_storage().nbytes(), output.device) for output in function()]
-    sizes *= 3  # the function may need memory for other things first
     kept = []
-    for _ in range(_ATTEMPTS):
-        buffers = [torch.full((size,), 0xFF, dtype=torch.uint8, device=device) for size, device in sizes]
+    for attempt in range(_ATTEMPTS):
+        # The function may need memory for other things first, and the allocator may know of many other free blocks.
+        copies = 3 * 2 ** (6 * attempt // _ATTEMPTS)
+        buffers = [torch.full((size,), 0xFF, dtype=torch.uint8, device=device) for size, device in copies * sizes]
         poisoned = _merged([(b.data_ptr(), b.data_ptr() + len(b)) for b in buffers if len(b)])
         while buffers:
             buffers.pop()
