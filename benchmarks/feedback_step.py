@@ -17,7 +17,7 @@ class FeedbackStep(TrainingStep):
         "spide-mnist-lenet": Setting("spide-mnist-lenet", 32),
         "spide-cifar10-alexnetf-small": Setting("spide-cifar10-alexnetf", 32, _SMALL_ALEXNET_F),
     }
-    proven_by = ("feedback_step", "ternary_step")
+    proven_by = ("feedback_step_", "ternary_step_")
     about = "forward simulation, backward solution (IDE) or simulation (SPIDE), SGD"
     tolerance = 1e-6  # of IDE's solutions, which are iterates: those of both sides have gone through different roundings
     when_compared = {"dropout": 0.0}  # random masks would differ

@@ -49,6 +49,11 @@ def test_the_published_training_step_is_ours(name):
     assert training_step.disagreement(name, "cpu") == ""
 
 
+@pytest.mark.parametrize("name, kind", training_step.settings().items())
+def test_training_steps_name_ops_that_are_measured(name, kind):
+    assert set(kind.proven_by) <= set(OPS)
+
+
 def test_another_training_step_is_noticed(monkeypatch):
     pytest.importorskip("yaml")
     monkeypatch.setattr(tssl_bp_step.published, "SURROGATE_WIDTH", 0.5)
