@@ -34,7 +34,8 @@ IDE = {
 }
 # Network, feedback, dropout, backward steps, scale factor, learning rate, milestones, epochs, range of the norm, init, weights.
 SPIDE = {
-    "spide-mnist-lenet": ("15C5-P2-40C5-P2-300-10", "", [0, 0, 0, 0, 0.5], 100, 100, 0.1, [20, 40], 60, None, "kaiming", 606_740),
+    # Its learning rate and batch size are ours: see the preset.
+    "spide-mnist-lenet": ("15C5-P2-40C5-P2-300-10", "", [0, 0, 0, 0, 0.5], 100, 100, 0.5, [20, 40], 60, None, "kaiming", 606_740),
     "spide-mnist-convnetf": ("64C5s-64C5s-64C5-10", "64C3u", 0.2, 100, 100, 0.05, [30, 60, 90], 100, 2, "kaiming", 274_826),
     "spide-cifar10-alexnetf": (f"{ALEXNET_F}-10", "96C3u", 0.2, 250, 400, 0.05, [50, 75], 100, 2, "unit_norm", 3_706_762),
     "spide-cifar100-cifarnetf": (f"{CIFARNET_F}-100", "128C3u", 0.25, 250, 500, 0.05, [50, 75], 100, 2, "unit_norm", 14_784_356),
@@ -91,7 +92,8 @@ def test_optimizer_and_batches_as_published(name):
     optimizer = config.optimizer
     assert (optimizer.name, optimizer.momentum, optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
     assert (optimizer.schedule, optimizer.gamma, optimizer.clip_norm, optimizer.weight_clamp) == ("multistep", 0.1, 0, 0)
-    assert (config.trainer.batch_size, config.trainer.eval_batch_size) == (128, 200)
+    batch = 32 if name == "spide-mnist-lenet" else 128
+    assert (config.trainer.batch_size, config.trainer.eval_batch_size) == (batch, 200)
 
 
 def test_schedule_and_warm_up_as_published():
