@@ -13,9 +13,8 @@ odd, and is followed here (see `picture`), because its accuracies were reached w
 from __future__ import annotations
 
 import copy
-import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,8 @@ from torch import Tensor
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, Split, crop_and_flip
+from spiketrain.data.decoded import decode_once
 from spiketrain.errors import UserError
-from spiketrain.files import write_atomically
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FRAMES = 30
@@ -71,7 +70,11 @@ def load(name: str, root: Path, config: Config) -> Dataset:
             kind = f"below {TRAINING_FILES}, for training" if is_training else f"from {TRAINING_FILES} on, for testing"
             raise UserError(f"data set not found: {folder} has no files with numbers {kind}")
         labels = torch.tensor([label for label, paths in enumerate(chosen) for _ in paths])
-        frames = _decoded([path for paths in chosen for path in paths], folder, config.data.image_size)
+        side = config.data.image_size
+        frames = decode_once(
+            "cifar10_dvs", [path for paths in chosen for path in paths], folder, (FRAMES, 2, side, side), partial(_decode, side=side),
+            memory_map="c",
+        )  # fmt: skip
         return FrameSplit(frames, labels, config.network.time_steps, augment)
 
     side = config.data.image_size
@@ -122,6 +125,11 @@ def picture(counts: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
 
+def _decode(path: Path, side: int) -> np.ndarray:
+    """The pictures of all frames (30, 2, side, side)."""
+    return np.stack([picture(counts, side) for counts in count_events(path)])
+
+
 def _files(folder: Path) -> list[tuple[int, Path]]:
     """The recordings of a class by their numbers."""
     numbered = [(re.fullmatch(r".*_(\d+)", path.stem), path) for path in folder.glob("*.aedat")]
@@ -129,29 +137,3 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
     if not files:
         raise UserError(f"data set not found: no files {folder}/cifar10_{folder.name}_0.aedat and so on")
     return files
-
-
-def _decoded(paths: list[Path], folder: Path, side: int) -> Tensor:
-    """The pictures of all frames (N, 30, 2, side, side), out of the cache where they are there."""
-    from spiketrain.data import cache_dir
-
-    key = hashlib.sha256(f"{side}".encode())
-    for path in paths:
-        status = path.stat()
-        key.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    cached = cache_dir() / "cifar10_dvs" / f"{key.hexdigest()[:32]}.npy"
-    shape = (len(paths), FRAMES, 2, side, side)
-    try:
-        frames = np.load(cached, mmap_mode="c", allow_pickle=False)  # more than a gigabyte: read as far as it is used
-        if frames.dtype == np.uint8 and frames.shape == shape:
-            return torch.from_numpy(frames)
-    except (OSError, ValueError, EOFError):
-        pass  # not there yet, or damaged: decode again
-    with ThreadPoolExecutor() as threads:  # Pillow and NumPy work without holding Python's lock
-        frames = np.stack(list(threads.map(lambda path: np.stack([picture(c, side) for c in count_events(path)]), paths)))
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, lambda file: np.save(file, frames, allow_pickle=False))
-    except OSError:
-        pass  # no place for a cache: the next run decodes again
-    return torch.from_numpy(frames)

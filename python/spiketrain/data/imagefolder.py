@@ -5,9 +5,7 @@ Decoded once: the resized images are kept in the cache folder, named by a hash o
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, ImageSplit
+from spiketrain.data.decoded import decode_once
 from spiketrain.errors import UserError
-from spiketrain.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -29,7 +27,8 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     if unseen:
         raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {min(unseen)}")
     side = config.data.image_size
-    train, test = (_decoded(files, root, side) for files in (train_files, test_files))
+    decode = partial(_decode, side=side)
+    train, test = (decode_once("imagefolder", files, root, (3, side, side), decode) for files in (train_files, test_files))
     mean, std = _moments(train)
 
     def split(images: Tensor, files: list[Path], augment: bool) -> ImageSplit:
@@ -48,31 +47,6 @@ def _list(folder: Path) -> list[Path]:
     if not files:
         raise UserError(f"no pictures in {folder}: expected {folder}/CLASS/*.png (or .jpg)")
     return files
-
-
-def _decoded(files: list[Path], root: Path, side: int) -> Tensor:
-    """The pictures as one uint8 tensor (N, 3, side, side), out of the cache where it is there."""
-    from spiketrain.data import cache_dir
-
-    key = hashlib.sha256(f"{side}".encode())
-    for path in files:
-        status = path.stat()
-        key.update(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    cached = cache_dir() / "imagefolder" / f"{key.hexdigest()[:32]}.npy"
-    try:
-        images = np.load(cached, allow_pickle=False)
-        if images.dtype == np.uint8 and images.shape == (len(files), 3, side, side):
-            return torch.from_numpy(images)
-    except (OSError, ValueError, EOFError):
-        pass  # not there yet, or damaged: decode again
-    with ThreadPoolExecutor() as threads:  # Pillow decodes without holding Python's lock
-        images = np.stack(list(threads.map(_decode, files, repeat(side))))
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, lambda file: np.save(file, images, allow_pickle=False))
-    except OSError:
-        pass  # no place for a cache: the next run decodes again
-    return torch.from_numpy(images)
 
 
 def _decode(path: Path, side: int) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""Pictures decoded once, and kept in the cache folder for the next run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spiketrain.data import cache_dir
+from spiketrain.files import write_atomically
+
+
+def decode_once(
+    name: str,
+    files: list[Path],
+    root: Path,
+    shape: tuple[int, ...],
+    decode: Callable[[Path], np.ndarray],
+    memory_map: Literal["c"] | None = None,
+) -> Tensor:
+    """What `decode` makes of all files (N, *shape), uint8, out of the cache where it is there.
+
+    Args:
+        name: of the data set, for the folder in the cache
+        files: paths below `root`; names, sizes and dates tell whether the cache holds them
+        shape: of one decoded file; its last number, the width, is part of the cache's name
+        decode: runs in several threads
+        memory_map: "c" reads only what is used from the cache, for gigabytes; None reads all
+    """
+    key = hashlib.sha256(f"{shape[-1]}".encode())
+    for path in files:
+        status = path.stat()
+        key.update(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    cached = cache_dir() / name / f"{key.hexdigest()[:32]}.npy"
+    try:
+        images = np.load(cached, mmap_mode=memory_map, allow_pickle=False)
+        if images.dtype == np.uint8 and images.shape == (len(files), *shape):
+            return torch.from_numpy(images)
+    except (OSError, ValueError, EOFError):
+        pass  # not there yet, or damaged: decode again
+    with ThreadPoolExecutor() as threads:  # Pillow and NumPy work without holding Python's lock
+        images = np.stack(list(threads.map(decode, files)))
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cached, lambda file: np.save(file, images, allow_pickle=False))
+    except OSError:
+        pass  # no place for a cache: the next run decodes again
+    return torch.from_numpy(images)
