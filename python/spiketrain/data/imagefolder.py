@@ -5,7 +5,6 @@ Decoded once: the resized images are kept in the cache folder, named by a hash o
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,11 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     if unseen:
         raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {min(unseen)}")
     side = config.data.image_size
-    decode = partial(_decode, side=side)
-    train, test = (decode_once("imagefolder", files, root, (3, side, side), decode) for files in (train_files, test_files))
+
+    def decoded(files: list[Path]) -> Tensor:
+        return decode_once("imagefolder", files, root, (3, side, side), lambda path: _decode(path, side))
+
+    train, test = decoded(train_files), decoded(test_files)
     mean, std = _moments(train)
 
     def split(images: Tensor, files: list[Path], augment: bool) -> ImageSplit:
