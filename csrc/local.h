@@ -1,20 +1,17 @@
-// Steps of layers that learn with a local classifier: bindings for every device. They are called for every layer and time step, so
-// that all arguments are checked here, where it costs little; spikeops/functional/local.py explains a refusal in words.
+// Steps of layers that learn with a local classifier: bindings for every device.
 #pragma once
 
-#include "common.h"
+#include "in_place.h"
 
 namespace spikeops {
 
-// Checks the tensors of one step against its membrane potentials.
-class LocalCall {
+// The neurons of a call, and the currents, which must live as long as it.
+class LocalCall : public InPlaceCall {
  public:
   LocalCall(const char* op, const Tensor& membrane, const Tensor& current)
-      : op_(op), membrane_(membrane), data_(current.scalar_type()), dtype_(dtype_of(op, current)) {
-    const bool dense = membrane.numel() == 0 || is_dense(sizes_of(membrane), strides_of(membrane), 0);
-    require(dense && membrane.scalar_type() == state_type(current), "membrane");
-    require(fits(current), "current");
-    current_ = same_order(current) ? current : as_layout(current, sizes_of(current), strides_of(membrane), data_);
+      : InPlaceCall(op, membrane, current.scalar_type(), 1), dtype_(dtype_of(op, current)) {
+    require(membrane.scalar_type() == state_type(current), "membrane");
+    current_ = input(current, false, copy_, "current");
   }
 
   LocalNeuron neuron(const Numbers& numbers, int64_t surrogate) const {
@@ -23,41 +20,16 @@ class LocalCall {
     return {dtype_, numbers[0], numbers[1], int(surrogate), numbers[2], numbers[3]};
   }
 
-  const void* current() const { return read(*current_); }
+  const void* current() const { return current_; }
 
   // Tensors that are written: of the shape and memory order of the membrane potentials.
   void* data(const Tensor& x, const char* name) const { return written(x, data_, name); }
   void* state(const Tensor& x, const char* name) const { return written(x, membrane_.scalar_type(), name); }
 
-  void require(bool good, const char* name) const {
-    STD_TORCH_CHECK(good, op_, ": expected another dtype, shape, device or memory order of ", name, " (see spikeops.functional.", op_,
-                    ")");
-  }
-
-  bool same_device(const Tensor& x) const {
-    return x.is_cpu() == membrane_.is_cpu() && x.get_device() == membrane_.get_device();
-  }
-
  private:
-  bool fits(const Tensor& x) const { return sizes_of(x) == sizes_of(membrane_) && same_device(x); }
-
-  bool same_order(const Tensor& x) const {
-    const auto sizes = membrane_.sizes(), wanted = membrane_.strides(), strides = x.strides();
-    for (size_t d = 0; d < sizes.size(); ++d)
-      if (sizes[d] != 1 && strides[d] != wanted[d] && membrane_.numel() != 0) return false;
-    return true;
-  }
-
-  void* written(const Tensor& x, ScalarType dtype, const char* name) const {
-    require(x.scalar_type() == dtype && fits(x) && same_order(x), name);
-    return write(x);
-  }
-
-  const char* op_;
-  const Tensor& membrane_;
-  const ScalarType data_;
   const DType dtype_;
-  OptionalTensor current_;
+  const void* current_;
+  OptionalTensor copy_;
 };
 
 // numbers: decay, threshold, surrogate_scale, surrogate_peak
