@@ -81,8 +81,12 @@ inline Tensor as_layout(const Tensor& value, const Dims& sizes, const Dims& stri
 struct Sequence {
   explicit Sequence(const Tensor& x) : Sequence(x, true) {}
 
-  // A tensor (...) without a time axis, walked as (N).
-  static Sequence one_step(const Tensor& x) { return Sequence(x, false); }
+  // A tensor (...) without a time axis, walked as (N), and what belongs to the sequence (T, ...) that repeats it.
+  static Sequence one_step(const Tensor& x, int64_t T = 1) {
+    Sequence sequence(x, false);
+    sequence.T = T;
+    return sequence;
+  }
 
   Tensor tensor;
   int64_t T, N;
@@ -90,22 +94,30 @@ struct Sequence {
 
   // Uninitialised tensors in the same order of dimensions.
   Tensor empty_sequence(int64_t steps, ScalarType dtype) const {
-    Dims sizes = step_sizes, strides = step_strides;
-    sizes.insert(sizes.begin(), steps);
-    strides.insert(strides.begin(), N);
-    return empty_strided(tensor, sizes, strides, dtype);
+    return empty_strided(tensor, sizes(steps), strides(), dtype);
   }
   Tensor empty_sequence() const { return empty_sequence(T, tensor.scalar_type()); }
   Tensor empty_step(ScalarType dtype) const { return empty_strided(tensor, step_sizes, step_strides, dtype); }
 
   // Another tensor in the layout of this one.
   Tensor like_sequence(const Tensor& value) const {
-    STD_TORCH_CHECK(sizes_of(value) == sizes_of(tensor), "spikeops: expected a gradient of the shape of its tensor");
-    return as_layout(value, sizes_of(tensor), strides_of(tensor), tensor.scalar_type());
+    STD_TORCH_CHECK(sizes_of(value) == sizes(T), "spikeops: expected a gradient of the shape of its tensor");
+    return as_layout(value, sizes(T), strides(), tensor.scalar_type());
   }
   Tensor like_step(const Tensor& value, ScalarType dtype) const { return as_layout(value, step_sizes, step_strides, dtype); }
 
  private:
+  Dims sizes(int64_t steps) const {
+    Dims sizes = step_sizes;
+    sizes.insert(sizes.begin(), steps);
+    return sizes;
+  }
+  Dims strides() const {
+    Dims strides = step_strides;
+    strides.insert(strides.begin(), N);
+    return strides;
+  }
+
   Sequence(const Tensor& x, bool has_time) : tensor(x) {
     STD_TORCH_CHECK(!has_time || x.dim() >= 1, "spikeops: expected a tensor (T, ...) with the time steps first, got a 0-d tensor");
     const Dims sizes = sizes_of(x);

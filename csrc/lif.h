@@ -6,19 +6,20 @@
 namespace spikeops {
 
 // Numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
-using Modes = std::vector<int64_t>;  // reset, strict, detach_reset, surrogate
+using Modes = std::vector<int64_t>;  // reset, strict, detach_reset, surrogate, time_steps
 
 // The neurons of a call, and the tensors that must live as long as it.
 struct LifCall {
   LifCall(const char* op, const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
           const Modes& modes)
-      : x(input), state(state_type(input)) {
-    STD_TORCH_CHECK(numbers.size() == 8 && modes.size() == 4, op, ": expected 8 numbers and 4 modes (csrc/ops.cpp)");
+      : x(sequence(op, input, modes)), is_constant(modes[4] > 0), state(state_type(input)) {
+    STD_TORCH_CHECK(numbers.size() == 8, op, ": expected 8 numbers (csrc/ops.cpp)");
     if (decay_tensor) decay_per_neuron = x.like_step(*decay_tensor, state);
     if (v_init) initial = x.like_step(*v_init, state);
     neuron.dtype = dtype_of(op, input);
     neuron.T = x.T;
     neuron.N = x.N;
+    neuron.x_stride = is_constant ? 0 : x.N;
     neuron.decay = numbers[0];
     neuron.threshold = numbers[1];
     neuron.input_scale = numbers[2];
@@ -34,7 +35,17 @@ struct LifCall {
     backward = {neuron, int(modes[3]), numbers[6], numbers[7]};
   }
 
+  static Sequence sequence(const char* op, const Tensor& input, const Modes& modes) {
+    STD_TORCH_CHECK(modes.size() == 5, op, ": expected 5 modes (csrc/ops.cpp)");
+    return modes[4] > 0 ? Sequence::one_step(input, modes[4]) : Sequence(input);
+  }
+
+  Tensor empty_input_gradient() const {
+    return is_constant ? x.empty_step(x.tensor.scalar_type()) : x.empty_sequence();
+  }
+
   Sequence x;
+  bool is_constant;  // in time
   ScalarType state;
   OptionalTensor decay_per_neuron, initial;
   LifNeuron neuron;
@@ -64,7 +75,7 @@ Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, con
 template <class Backend>
 std::tuple<Tensor, Tensor, Tensor> lif_gradients(Backend& backend, const LifCall& call, LifBackward args, bool need_decay,
                                                  bool need_v_init) {
-  Tensor grad_x = call.x.empty_sequence();
+  Tensor grad_x = call.empty_input_gradient();
   Tensor grad_decay = need_decay ? call.x.empty_step(call.state) : nothing(call.x.tensor, call.state);
   Tensor grad_v_init = need_v_init ? call.x.empty_step(call.state) : nothing(call.x.tensor, call.state);
   args.grad_x = write(grad_x);

@@ -8,7 +8,8 @@
 
 // The many options of LIF neurons travel as two lists, since PyTorch's Python side of an op costs time for every argument:
 //   numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
-//   modes: reset, strict, detach_reset, surrogate
+//   modes: reset, strict, detach_reset, surrogate, time_steps: 0, or the number of time steps where x has no time axis and is the
+//     same in all of them; its gradient is then summed over them
 #define LIF_NEURON "Tensor x, Tensor? decay_tensor, Tensor? v_init, float[] numbers, int[] modes"
 
 // Steps of feedback networks: `factor` is the mask of the drive, or the gate of ternary spikes.

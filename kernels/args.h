@@ -19,6 +19,7 @@ enum class DType : int { f32, f64, f16, bf16 };
 struct LifNeuron {
   DType dtype;           // of x, spikes and their gradients
   int64_t T, N;
+  int64_t x_stride;      // from one time step of x to the next: N, or 0 where x (N) is the same in all of them
   double decay, threshold, input_scale, reset_amount, v_reset, v_rest;
   int reset;             // Reset
   bool strict, detach_reset;
@@ -47,7 +48,7 @@ struct LifBackward {
   const void* grad_rate = nullptr;    // (N) data, or null: the gradient is that of the spikes, not of the rate
   int weighting = 0;                  // Weighting of grad_rate
   const void* grad_v_last = nullptr;  // (N) state, or null: 0
-  void* grad_x = nullptr;             // (T, N) data
+  void* grad_x = nullptr;             // (T, N) data, or (N), summed over time, where x is the same in all time steps
   void* grad_decay = nullptr;         // (N) state, summed over time, or null
   void* grad_v_init = nullptr;        // (N) state, or null
 };

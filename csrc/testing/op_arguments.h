@@ -27,12 +27,15 @@ inline SpikeFormat format_of(const std::string& name) {
 inline int64_t rows(const py::array& sequence) { return sequence.shape(0); }
 inline int64_t columns(const py::array& sequence) { return sequence.shape(1); }
 
+// x is (T, N), or (N): the same in all of the `time_steps` of the options.
 inline LifNeuron lif_neuron(const std::string& dtype, const py::array& x, const OptionalArray& decay_per_neuron,
                             const OptionalArray& v_init, const py::dict& options) {
   const auto number = [&](const char* name) { return options[name].cast<double>(); };
+  const bool in_time = x.ndim() == 2;
   return {dtype_of(dtype),
-          rows(x),
-          columns(x),
+          in_time ? rows(x) : options["time_steps"].cast<int64_t>(),
+          in_time ? columns(x) : x.shape(0),
+          in_time ? columns(x) : 0,
           number("decay"),
           number("threshold"),
           number("input_scale"),

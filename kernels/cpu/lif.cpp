@@ -17,7 +17,7 @@ template <class Data>
 struct Inputs {
   using S = State<Data>;
   explicit Inputs(const LifNeuron& n)
-      : p(lif_params<S>(n)), T(n.T), N(n.N), x(static_cast<const Data*>(n.x)),
+      : p(lif_params<S>(n)), T(n.T), N(n.N), x_stride(n.x_stride), x(static_cast<const Data*>(n.x)),
         decay_per_neuron(static_cast<const S*>(n.decay_per_neuron)), v_init(static_cast<const S*>(n.v_init)) {}
 
   void initial_membrane(S* __restrict v, int64_t n0, int64_t n) const {
@@ -28,7 +28,7 @@ struct Inputs {
   }
 
   const LifParams<S> p;
-  const int64_t T, N;
+  const int64_t T, N, x_stride;
   const Data* x;
   const S* decay_per_neuron;
   const S* v_init;
@@ -56,8 +56,8 @@ void forward(const LifForward& a, int64_t begin, int64_t end) {
     in.decays(decay, n0, n);
     for (int64_t t = 0; t < in.T; ++t) {
       Data* __restrict spikes = static_cast<Data*>(a.spikes) + t * in.N + n0;
-      if (t + 1 < in.T) prefetch(in.x + (t + 1) * in.N + n0, n), prefetch_for_write(spikes + in.N, n);
-      step<reset>(in.p, in.x + t * in.N + n0, decay, v, n, [=](int64_t i, S, bool spike) { spikes[i] = spike_value<Data>(spike); });
+      if (t + 1 < in.T) prefetch(in.x + (t + 1) * in.x_stride + n0, n), prefetch_for_write(spikes + in.N, n);
+      step<reset>(in.p, in.x + t * in.x_stride + n0, decay, v, n, [=](int64_t i, S, bool spike) { spikes[i] = spike_value<Data>(spike); });
     }
     S* __restrict v_last = static_cast<S*>(a.v_last) + n0;
     for (int64_t i = 0; i < n; ++i) v_last[i] = v[i];
@@ -78,7 +78,7 @@ void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
     S* const __restrict w = weight;
     const S* const __restrict d = decay;
     for (int64_t t = 0; t < in.T; ++t) {
-      const Data* x = in.x + t * in.N + n0;
+      const Data* x = in.x + t * in.x_stride + n0;
       if (weighted) {
         step<reset>(in.p, x, d, v, n, [=](int64_t i, S, bool spike) {
           RateSums<S> sums{s[i], w[i], S(0), S(0)};
@@ -99,10 +99,11 @@ void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
 template <class S>
 struct BackwardTile {
   explicit BackwardTile(int64_t T, int64_t tile)
-      : memory((T + 7) * tile), u(memory.data), v(u + T * tile), decay(v + tile), grad_v(decay + tile), grad_decay(grad_v + tile),
-        grad_u(grad_decay + tile), grad_spike(grad_u + tile), rate_weight(grad_spike + tile) {}
+      : memory((T + kRows) * tile), u(memory.data), v(u + T * tile), decay(v + tile), grad_v(decay + tile), grad_decay(grad_v + tile),
+        grad_u(grad_decay + tile), grad_spike(grad_u + tile), rate_weight(grad_spike + tile), grad_u_sum(rate_weight + tile) {}
+  static constexpr int64_t kRows = 8;  // beside those of u
   Scratch<S> memory;
-  S *u, *v, *decay, *grad_v, *grad_decay, *grad_u, *grad_spike, *rate_weight;
+  S *u, *v, *decay, *grad_v, *grad_decay, *grad_u, *grad_spike, *rate_weight, *grad_u_sum;
 };
 
 // Gradient of the rate: turns grad_rate into the weight of each time step's spike, starting with the last, and into the
@@ -159,6 +160,11 @@ inline void scale_row(const S* __restrict grad_u, S input_scale, Data* __restric
   for (int64_t i = 0; i < n; ++i) grad_x[i] = from_state<Data>(input_scale * grad_u[i]);
 }
 
+template <class S>
+inline void add_row(const S* __restrict grad_u, S* __restrict sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += grad_u[i];
+}
+
 // Adds grad_u * d u / d decay. `u` is that of the time step before, or null at the first.
 template <Reset reset, class S>
 inline void decay_row(const LifParams<S>& p, BackwardTile<S>& tile, const S* __restrict u, const S* __restrict grad_u, int64_t n) {
@@ -179,43 +185,45 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
   const S scale = S(a.surrogate_scale), peak = S(a.surrogate_peak);
   const bool weighted = a.grad_rate && static_cast<Weighting>(a.weighting) == Weighting::decay;
   const BackwardRow<S> backward_row = backward_row_for<reset, S>(a.surrogate);
-  const bool scaled = in.p.input_scale != S(1);
-  const int64_t stride = tile_for<S>(T + 7);
+  const bool scaled = in.p.input_scale != S(1), summed = in.x_stride == 0;
+  const int64_t stride = tile_for<S>(T + BackwardTile<S>::kRows);
   BackwardTile<S> tile(T, stride);
   for_each_tile(begin, end, stride, [&](int64_t n0, int64_t n) {
     in.initial_membrane(tile.v, n0, n);
     in.decays(tile.decay, n0, n);
     for (int64_t t = 0; t < T; ++t) {
-      if (t + 1 < T) prefetch(in.x + (t + 1) * N + n0, n);
+      if (t + 1 < T) prefetch(in.x + (t + 1) * in.x_stride + n0, n);
       S* __restrict u_row = tile.u + t * stride;
-      step<reset>(in.p, in.x + t * N + n0, tile.decay, tile.v, n, [=](int64_t i, S u, bool) { u_row[i] = u; });
+      step<reset>(in.p, in.x + t * in.x_stride + n0, tile.decay, tile.v, n, [=](int64_t i, S u, bool) { u_row[i] = u; });
     }
     in.initial_membrane(tile.v, n0, n);
 
     const S* grad_v_last = static_cast<const S*>(a.grad_v_last);
     for (int64_t i = 0; i < n; ++i) tile.grad_v[i] = grad_v_last ? grad_v_last[n0 + i] : S(0);
-    for (int64_t i = 0; i < n; ++i) tile.grad_decay[i] = tile.grad_spike[i] = S(0);
+    for (int64_t i = 0; i < n; ++i) tile.grad_decay[i] = tile.grad_spike[i] = tile.grad_u_sum[i] = S(0);
     if (a.grad_rate) start_rate_gradient(a, in, tile, stride, n0, n);
 
     for (int64_t t = T - 1; t >= 0; --t) {
       if (t) {
         if (a.grad_spikes) prefetch(static_cast<const Data*>(a.grad_spikes) + (t - 1) * N + n0, n);
-        prefetch_for_write(static_cast<Data*>(a.grad_x) + (t - 1) * N + n0, n);
+        if (!summed) prefetch_for_write(static_cast<Data*>(a.grad_x) + (t - 1) * N + n0, n);
       }
       const S* grad_spike = tile.grad_spike;
       if (a.grad_rate) grad_spike = tile.rate_weight;
       else if (a.grad_spikes) grad_spike = as_state(static_cast<const Data*>(a.grad_spikes) + t * N + n0, tile.grad_spike, n);
       const S* u = tile.u + t * stride;
-      Data* grad_x = static_cast<Data*>(a.grad_x) + t * N + n0;
+      Data* grad_x = static_cast<Data*>(a.grad_x) + t * in.x_stride + n0;
       S* grad_u = tile.grad_u;
       if constexpr (SameType<Data, S>::value)
-        if (!scaled) grad_u = grad_x;
+        if (!scaled && !summed) grad_u = grad_x;
       backward_row(in.p, scale, peak, u, grad_spike, tile.decay, tile.grad_v, grad_u, n);
-      if (static_cast<void*>(grad_u) != grad_x) scale_row(grad_u, in.p.input_scale, grad_x, n);
+      if (summed) add_row(grad_u, tile.grad_u_sum, n);
+      else if (static_cast<void*>(grad_u) != grad_x) scale_row(grad_u, in.p.input_scale, grad_x, n);
       if (a.grad_decay) decay_row<reset>(in.p, tile, t ? u - stride : nullptr, grad_u, n);
       if (weighted)
         for (int64_t i = 0; i < n; ++i) tile.rate_weight[i] *= tile.decay[i];
     }
+    if (summed) scale_row(tile.grad_u_sum, in.p.input_scale, static_cast<Data*>(a.grad_x) + n0, n);
     if (S* out = static_cast<S*>(a.grad_decay))
       for (int64_t i = 0; i < n; ++i) out[n0 + i] = tile.grad_decay[i];
     if (S* out = static_cast<S*>(a.grad_v_init))

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads) lif_forward_kernel(LifForward a, Lif
   for_each_group<width>(neuron.N, [&](int64_t i) {
     LifNeurons<Data, width> neurons(neuron, params, i);
     Data* const spikes = static_cast<Data*>(a.spikes) + i;
-    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.T, neuron.N,
+    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
                          [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
                            const Lanes<S, width> u = neurons.step(x);
                            Lanes<Data, width> s;
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) lif_rate_forward_kernel(LifRateForwa
     LifNeurons<Data, width> neurons(neuron, params, i);
     const Lanes<S, width> weight = decaying ? neurons.decay : all_lanes<width>(S(1));
     auto sums = all_lanes<width>(RateSums<S>{});
-    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.T, neuron.N,
+    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
                          [&](int64_t, int64_t, const Lanes<Data, width>& x) {
                            const Lanes<S, width> u = neurons.step(x);
                            for (int l = 0; l < width; ++l) rate_step(sums[l], neurons.fires(u[l]), weight[l]);

@@ -56,12 +56,14 @@ __global__ void __launch_bounds__(kThreads)
 
   for_each_group<width>(N, [&](int64_t i) {
     const Data* const x = static_cast<const Data*>(neuron.x) + i;
+    const int64_t x_stride = neuron.x_stride;
     Data* const grad_x = static_cast<Data*>(a.grad_x) + i;
     LifNeurons<Data, width> neurons(neuron, params, i);
     RateGradient<Data, width> rate(a, neurons.decay);
     Membrane segment_start = neurons.v;
     Membrane grad_v = load_or<width>(a.grad_v_last, i, S(0));
     Membrane grad_decay = all_lanes<width>(S(0));
+    Membrane grad_u_sum = all_lanes<width>(S(0));  // over time
 
     const auto count = [&](const Membrane& u) {
       if (of_rate)
@@ -77,9 +79,10 @@ __global__ void __launch_bounds__(kThreads)
         grad_u[l] = lif_grad_membrane(neurons.reset, grad_spike[l], grad_v[l], u[l], neurons.fires(u[l]), derivative,
                                       params.reset_amount, params.v_reset, params.detach_reset);
         out[l] = from_state<Data>(params.input_scale * grad_u[l]);
+        grad_u_sum[l] += grad_u[l];
         grad_v[l] = grad_u[l] * neurons.decay[l];
       }
-      store(grad_x + (t0 + k) * N, out);
+      if (x_stride != 0) store(grad_x + (t0 + k) * N, out);
       if (a.grad_decay != nullptr) {
         Membrane v = segment_start;
         if (k > 0) {
@@ -94,13 +97,13 @@ __global__ void __launch_bounds__(kThreads)
         T,
         [&](int64_t s, int64_t t0, int64_t steps) {
           store(segment_v + s * N + i, neurons.v);
-          for_each_step<width>(x + t0 * N, steps, N,
+          for_each_step<width>(x + t0 * x_stride, x_stride, steps, N,
                                [&](int64_t, int64_t, const Lanes<Data, width>& x_t) { count(neurons.step(x_t)); });
         },
         [&](int64_t s, int64_t t0, int64_t steps, bool arrived) {
           if (!arrived) neurons.v = load<width>(segment_v + s * N + i);
           segment_start = neurons.v;
-          for_each_step<width>(x + t0 * N, steps, N, [&](int64_t k, int64_t, const Lanes<Data, width>& x_t) {
+          for_each_step<width>(x + t0 * x_stride, x_stride, steps, N, [&](int64_t k, int64_t, const Lanes<Data, width>& x_t) {
             const Membrane u = neurons.step(x_t);
             history[k * blockDim.x] = u;
             if (arrived) count(u);
@@ -124,6 +127,11 @@ __global__ void __launch_bounds__(kThreads)
           }
         });
 
+    if (x_stride == 0) {
+      Lanes<Data, width> out;
+      for (int l = 0; l < width; ++l) out[l] = from_state<Data>(params.input_scale * grad_u_sum[l]);
+      store(grad_x, out);
+    }
     if (a.grad_decay != nullptr) store(static_cast<S*>(a.grad_decay) + i, grad_decay);
     if (a.grad_v_init != nullptr) store(static_cast<S*>(a.grad_v_init) + i, grad_v);
   });

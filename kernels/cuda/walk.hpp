@@ -10,13 +10,13 @@ constexpr int kStepsAhead = 8;
 
 enum class Direction { forward, backward };
 
-// step(t, t * N, lanes of row t) for all `steps` rows of `in`, whose rows lie N elements apart; t runs up or down. The offsets are
-// running sums: multiples of N would each take a register.
+// step(t, t * N, lanes of row t) for all `steps` rows of `in`, which lie `stride` elements apart; t runs up or down. The offsets
+// are running sums: multiples of N would each take a register.
 template <int width, Direction direction = Direction::forward, class Data, class Step>
-__device__ __forceinline__ void for_each_step(const Data* in, int64_t steps, int64_t N, Step step) {
+__device__ __forceinline__ void for_each_step(const Data* in, int64_t stride, int64_t steps, int64_t N, Step step) {
   constexpr int sign = direction == Direction::forward ? 1 : -1;
   int64_t t = direction == Direction::forward ? 0 : steps - 1;
-  int64_t load_offset = t * N, offset = load_offset;
+  int64_t load_offset = t * stride, offset = t * N;
 #pragma unroll 1
   for (int64_t left = steps; left > 0; left -= kStepsAhead) {
     const int now = left < kStepsAhead ? int(left) : kStepsAhead;
@@ -24,7 +24,7 @@ __device__ __forceinline__ void for_each_step(const Data* in, int64_t steps, int
 #pragma unroll
     for (int k = 0; k < kStepsAhead; ++k) {
       if (k < now) rows[k] = load<width>(in + load_offset);
-      load_offset += sign * N;
+      load_offset += sign * stride;
     }
 #pragma unroll
     for (int k = 0; k < kStepsAhead; ++k) {
@@ -33,6 +33,12 @@ __device__ __forceinline__ void for_each_step(const Data* in, int64_t steps, int
       offset += sign * N;
     }
   }
+}
+
+// The same where the rows lie N elements apart.
+template <int width, Direction direction = Direction::forward, class Data, class Step>
+__device__ __forceinline__ void for_each_step(const Data* in, int64_t steps, int64_t N, Step step) {
+  for_each_step<width, direction>(in, N, steps, N, step);
 }
 
 }  // namespace spikeops::cuda

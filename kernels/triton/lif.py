@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from spikeops._dtypes import state_dtype
-from spikeops.functional._layout import empty_sequence, empty_step, like_sequence, like_step, time_major
+from spikeops.functional._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
     RESET_SUBTRACT,
@@ -42,6 +42,15 @@ def _reset(u, spike, reset_amount, v_reset, RESET: tl.constexpr):
 
 
 @triton.jit
+def _current(x, t, N, n, mask, IS_CONSTANT: tl.constexpr):
+    """x in time step t; one that is the same in all of them has no time axis."""
+    if IS_CONSTANT:
+        return tl.load(x + n, mask)
+    else:
+        return tl.load(x + t * N + n, mask)
+
+
+@triton.jit
 def _membrane(v, x, decay, input_scale, v_rest):
     return (v_rest + decay * (v - v_rest)) + input_scale * x
 
@@ -66,7 +75,7 @@ def lif_forward_kernel(
     x, decay_tensor, v_init, spikes, v_last, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
-    RESET: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    RESET: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
@@ -75,7 +84,7 @@ def lif_forward_kernel(
 
     v = load_step(v_init, n, mask, BLOCK, STATE)
     for t in range(T):
-        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
         tl.store(spikes + t * N + n, spike.to(STATE), mask)
@@ -88,7 +97,7 @@ def lif_rate_forward_kernel(
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
     RESET: tl.constexpr, WEIGHTING: tl.constexpr,
-    DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
@@ -99,7 +108,7 @@ def lif_rate_forward_kernel(
     weighted_spikes = tl.zeros((BLOCK,), STATE)
     weights = tl.zeros((BLOCK,), STATE)
     for t in range(T):
-        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
         if WEIGHTING == WEIGHTING_DECAY:
@@ -120,7 +129,7 @@ def lif_backward_kernel(
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64, threshold: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
     RESET: tl.constexpr, DETACH_RESET: tl.constexpr, SURROGATE: tl.constexpr, WEIGHTING: tl.constexpr,
-    DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the spikes and the last membrane potential or, where grad_rate is given, of the rate."""
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
@@ -137,7 +146,7 @@ def lif_backward_kernel(
     d_spikes = tl.zeros((BLOCK,), STATE)
     d_weights = tl.zeros((BLOCK,), STATE)
     for t in range(T):
-        u = _membrane(v, tl.load(x + t * N + n, mask).to(STATE), decay, input_scale, v_rest)
+        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
         spike = u >= fire_level
         v = _reset(u, spike, reset_amount, v_reset, RESET)
         tl.store(u_history + t * N + n, u, mask)
@@ -150,6 +159,7 @@ def lif_backward_kernel(
     tl.debug_barrier()
 
     grad_v = load_step(grad_v_last, n, mask, BLOCK, STATE)
+    sum_u = tl.zeros((BLOCK,), STATE)
     sum_decay = tl.zeros((BLOCK,), STATE)
     grad_spike = tl.zeros((BLOCK,), STATE)
     if grad_rate is not None:
@@ -172,10 +182,15 @@ def lif_backward_kernel(
             before = _reset(u, u >= fire_level, reset_amount, v_reset, RESET)
             before = tl.where(t > 0, before, load_step(v_init, n, mask, BLOCK, STATE))
             sum_decay += grad_u * (before - v_rest)
-        tl.store(grad_x + t * N + n, grad_u * input_scale, mask)
+        if IS_CONSTANT:
+            sum_u += grad_u
+        else:
+            tl.store(grad_x + t * N + n, grad_u * input_scale, mask)
         grad_v = grad_u * decay
         if grad_rate is not None and WEIGHTING == WEIGHTING_DECAY:
             grad_spike = grad_spike * decay
+    if IS_CONSTANT:
+        tl.store(grad_x + n, sum_u * input_scale, mask)
     if grad_decay is not None:
         tl.store(grad_decay + n, sum_decay, mask)
     if grad_v_init is not None:
@@ -202,6 +217,7 @@ class _Modes(NamedTuple):
     strict: int
     detach_reset: int
     surrogate: int
+    time_steps: int
 
 
 def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, **arguments) -> None:
@@ -214,20 +230,20 @@ def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, *
         decay=numbers.decay, input_scale=numbers.input_scale, v_rest=numbers.v_rest, v_reset=numbers.v_reset,
         reset_amount=numbers.reset_amount,
         fire_level=next_above(numbers.threshold, state_dtype(x.dtype)) if modes.strict else numbers.threshold,
-        RESET=modes.reset, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
+        RESET=modes.reset, IS_CONSTANT=modes.time_steps > 0, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
         **arguments,
     )  # fmt: skip
 
 
 def lif_forward(x, decay_tensor, v_init, numbers, modes):
-    x = time_major(x)
+    x = sequence(x, modes[-1])
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
     _launch(lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last)
     return spikes, v_last
 
 
 def lif_rate_forward(x, decay_tensor, v_init, numbers, modes, weighting):
-    x = time_major(x)
+    x = sequence(x, modes[-1])
     rate = empty_step(x)
     _launch(lif_rate_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), rate=rate, WEIGHTING=weighting)
     return rate
@@ -247,10 +263,10 @@ def _backward(
     x, decay_tensor, v_init, numbers, modes, need_decay, need_v_init,
     grad_spikes=None, grad_v_last=None, grad_rate=None, weighting=0,
 ):  # fmt: skip
-    x = time_major(x)
     numbers, modes = _Numbers(*numbers), _Modes(*modes)
+    x = sequence(x, modes.time_steps)
     state = state_dtype(x.dtype)
-    grad_x = empty_sequence(x)
+    grad_x = empty_step(x) if modes.time_steps else empty_sequence(x)
     grad_decay, grad_v_init = (empty_step(x, state) if need else None for need in (need_decay, need_v_init))
     _launch(
         lif_backward_kernel, x, decay_tensor, v_init, numbers, modes,
@@ -258,8 +274,8 @@ def _backward(
         grad_rate=None if grad_rate is None else like_step(grad_rate, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init,
-        # The membrane potential is kept where its gradient will be written, unless the data is narrower than the state.
-        u_history=grad_x if x.dtype == state else empty_sequence(x, dtype=state),
+        # The membrane potential is kept where its gradient will be written, unless that has no time axis or narrower data.
+        u_history=grad_x if x.dtype == state and not modes.time_steps else empty_sequence(x, dtype=state),
         threshold=numbers.threshold, surrogate_scale=numbers.surrogate_scale, surrogate_peak=numbers.surrogate_peak,
         DETACH_RESET=modes.detach_reset, SURROGATE=modes.surrogate, WEIGHTING=weighting,
     )  # fmt: skip

@@ -52,11 +52,11 @@ def positive(op: str, name: str, value) -> None:
         raise ValueError(f"{op}: expected {name} to be above 0, got {value}.")
 
 
-def time_count(op: str, value) -> None:
+def time_count(op: str, value, name: str = "T") -> None:
     if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
-        raise TypeError(f"{op}: expected T, the number of time steps, to be an int, got {type(value).__name__}.")
+        raise TypeError(f"{op}: expected {name}, the number of time steps, to be an int, got {type(value).__name__}.")
     if value < 1:
-        raise ValueError(f"{op}: expected T, the number of time steps, to be at least 1, got {value}.")
+        raise ValueError(f"{op}: expected {name}, the number of time steps, to be at least 1, got {value}.")
 
 
 def flag(op: str, name: str, value) -> None:
@@ -69,14 +69,13 @@ def choice(op: str, name: str, value, allowed) -> None:
         raise ValueError(f"{op}: expected {name} to be one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
-def per_neuron(op: str, name: str, value, x) -> None:
-    """A floating tensor on x's device that broadcasts to one time step of x."""
+def per_neuron(op: str, name: str, value, x, step: torch.Size) -> None:
+    """A floating tensor on x's device that broadcasts to the shape of one time step of x."""
     floating(op, name, value)
     if value.device != x.device:
         raise ValueError(
             f"{op}: expected {name} on the device of x, {x.device}, got {value.device}. Call {name}.to(x.device) first."
         )
-    step = x.shape[1:]
     fits = value.dim() <= len(step) and all(
         size == 1 or size == wanted for size, wanted in zip(reversed(value.shape), reversed(step))
     )

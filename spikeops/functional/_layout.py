@@ -31,6 +31,12 @@ def dense(x: torch.Tensor) -> torch.Tensor:
     return x if x.numel() == 0 or is_dense(x.shape, x.stride()) else x.contiguous()
 
 
+def sequence(x: torch.Tensor, time_steps: int) -> torch.Tensor:
+    """x (T, ...) as `time_major`, or, given a number of time steps, x (...) repeated in time without a copy: its time axis has
+    stride 0."""
+    return dense(x).expand(time_steps, *x.shape) if time_steps else time_major(x)
+
+
 def empty_sequence(x: torch.Tensor, T=None, dtype=None) -> torch.Tensor:
     """Uninitialised (T, ...) with x's order of dimensions. x must be time-major."""
     T = x.shape[0] if T is None else T
@@ -51,7 +57,7 @@ def like_step(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def like_sequence(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """value, of x's shape, laid out like x and of its dtype."""
-    if value.dtype == x.dtype and value.stride() == x.stride():
+    """value, of x's shape, laid out like `empty_sequence` of x and of its dtype."""
+    if value.dtype == x.dtype and value.stride() == (x.shape[1:].numel(), *x.stride()[1:]):
         return value
     return empty_sequence(x).copy_(value)

@@ -29,6 +29,7 @@ def lif(
     detach_reset: bool = False,
     surrogate: Surrogate = _DEFAULT_SURROGATE,
     v_init: torch.Tensor | None = None,
+    time_steps: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Leaky integrate-and-fire neurons over all time steps in one kernel, with a surrogate gradient.
 
@@ -59,6 +60,8 @@ def lif(
         surrogate: one of :mod:`spikeops.surrogate`.
         v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
             (whatever v_rest is).
+        time_steps: T, for a current x (...) that has no time axis and is the same in all time steps, as from a still image. It is
+            not copied T times, and its gradient is summed over time in the kernel.
 
     Returns:
         ``(spikes, v_last)``: spikes (T, ...), 0 or 1, in x's dtype and layout; v_last (...), the membrane potential after the
@@ -72,12 +75,15 @@ def lif(
         >>> spikes, v = SF.lif(x, decay=0.5)
         >>> spikes.T, v
         (tensor([[0., 0., 1.]]), tensor([0.0500]))
+        >>> SF.lif(torch.tensor([0.6]), decay=0.5, time_steps=3)[0].T
+        tensor([[0., 0., 1.]])
     """
-    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init)
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps)
     arguments = _arguments("lif", x, decay, threshold, *options)
     if _backend.is_reference():
         return reference.lif(x, decay, threshold, input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset,
-                             v_rest=v_rest, strict=strict, detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
+                             v_rest=v_rest, strict=strict, detach_reset=detach_reset, surrogate=surrogate, v_init=v_init,
+                             time_steps=time_steps)  # fmt: skip
     return _lif_forward(_backend.namespace("lif", x.device), *arguments)
 
 
@@ -95,6 +101,7 @@ def lif_rate(
     detach_reset: bool = False,
     surrogate: Surrogate = _DEFAULT_SURROGATE,
     v_init: torch.Tensor | None = None,
+    time_steps: int | None = None,
     weighting: str = "mean",
 ) -> torch.Tensor:
     """The firing rate of :func:`lif`, without storing a spike train.
@@ -114,22 +121,31 @@ def lif_rate(
         >>> SF.lif_rate(torch.tensor([[0.6], [0.6], [0.6]]), 0.5)
         tensor([0.3333])
     """
-    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init)
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps)
     arguments = _arguments("lif_rate", x, decay, threshold, *options)
     _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
     if _backend.is_reference():
         return reference.lif_rate(x, decay, threshold, weighting=weighting, input_scale=input_scale, reset=reset,
                                   reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=strict,
-                                  detach_reset=detach_reset, surrogate=surrogate, v_init=v_init)  # fmt: skip
+                                  detach_reset=detach_reset, surrogate=surrogate, v_init=v_init,
+                                  time_steps=time_steps)  # fmt: skip
     return _lif_rate_forward(_backend.namespace("lif_rate", x.device), *arguments, WEIGHTINGS[weighting])
 
 
-def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init):
+def _arguments(
+    op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps
+):
     """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/ops.cpp)."""
-    _checks.sequence(op, "x", x)
+    if time_steps is None:
+        _checks.sequence(op, "x", x)
+        step = x.shape[1:]
+    else:
+        _checks.floating(op, "x", x)
+        _checks.time_count(op, time_steps, "time_steps")
+        step = x.shape
     decay_tensor = None
     if isinstance(decay, torch.Tensor):
-        _checks.per_neuron(op, "decay", decay, x)
+        _checks.per_neuron(op, "decay", decay, x, step)
         decay, decay_tensor = 0.0, decay
     else:
         _checks.number(op, "decay", decay)
@@ -144,10 +160,10 @@ def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_rese
     if not isinstance(surrogate, Surrogate):
         raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
     if v_init is not None:
-        _checks.per_neuron(op, "v_init", v_init, x)
+        _checks.per_neuron(op, "v_init", v_init, x, step)
     kind, scale, peak = surrogate.coefficients
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
-    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind)
+    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps or 0)
 
 
 # --- fake kernels and autograd formulas -------------------------------------------------------------------------------------
@@ -156,20 +172,21 @@ def _arguments(op, x, decay, threshold, input_scale, reset, reset_amount, v_rese
 _TENSORS = 3
 
 
-def _forward_fake(x, *_):
-    x = _layout.time_major(x)
+def _forward_fake(x, _decay, _v_init, _numbers, modes):
+    x = _layout.sequence(x, modes[-1])
     return _layout.empty_sequence(x), _layout.empty_step(x, state_dtype(x.dtype))
 
 
-def _rate_forward_fake(x, *_):
-    return _layout.empty_step(_layout.time_major(x))
+def _rate_forward_fake(x, _decay, _v_init, _numbers, modes, _weighting):
+    return _layout.empty_step(_layout.sequence(x, modes[-1]))
 
 
-def _grads_fake(x, need_decay, need_v_init):
-    x = _layout.time_major(x)
+def _grads_fake(x, modes, need_decay, need_v_init):
+    time_steps = modes[-1]
+    x = _layout.sequence(x, time_steps)
     state = state_dtype(x.dtype)
     per_neuron = [_layout.empty_step(x, state) if need else x.new_empty(0, dtype=state) for need in (need_decay, need_v_init)]
-    return _layout.empty_sequence(x), *per_neuron
+    return _layout.empty_step(x) if time_steps else _layout.empty_sequence(x), *per_neuron
 
 
 def _setup_context(ctx, inputs, output):
@@ -195,6 +212,6 @@ def _backward(backward_op, ops, ctx, *grads):
 
 
 _lif_forward = _register.op("lif_forward", _forward_fake, partial(_backward, "lif_backward"), _setup_context)
-_register.op("lif_backward", lambda _gs, _gv, x, *rest: _grads_fake(x, *rest[-2:]))
+_register.op("lif_backward", lambda _gs, _gv, x, _d, _v, _n, modes, *needs: _grads_fake(x, modes, *needs))
 _lif_rate_forward = _register.op("lif_rate_forward", _rate_forward_fake, partial(_backward, "lif_rate_backward"), _setup_context)
-_register.op("lif_rate_backward", lambda _g, x, *rest: _grads_fake(x, *rest[-2:]))
+_register.op("lif_rate_backward", lambda _g, x, _d, _v, _n, modes, _w, *needs: _grads_fake(x, modes, *needs))

@@ -20,15 +20,16 @@ class _Spike(torch.autograd.Function):
 
 
 def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
-        strict=False, detach_reset=False, surrogate=ATan(2.0), v_init=None):  # fmt: skip
+        strict=False, detach_reset=False, surrogate=ATan(2.0), v_init=None, time_steps=None):  # fmt: skip
     """See :func:`spikeops.functional.lif`."""
     state = state_dtype(x.dtype)
+    currents = x.to(state) if time_steps is None else x.to(state).expand(time_steps, *x.shape)
     reset_amount = threshold if reset_amount is None else reset_amount
     if isinstance(decay, torch.Tensor):
         decay = decay.to(state)
-    v = torch.zeros_like(x[0], dtype=state) if v_init is None else v_init.to(state).expand(x.shape[1:])
+    v = torch.zeros_like(currents[0]) if v_init is None else v_init.to(state).expand(currents.shape[1:])
     spikes = []
-    for x_t in x.to(state):
+    for x_t in currents:
         u = v_rest + decay * (v - v_rest) + input_scale * x_t
         s = _Spike.apply(u, threshold, strict, surrogate)
         s_reset = s.detach() if detach_reset else s
@@ -48,7 +49,7 @@ def lif_rate(x, decay=0.5, threshold=1.0, *, weighting="mean", **options):
     """See :func:`spikeops.functional.lif_rate`."""
     spikes, _ = lif(x.to(state_dtype(x.dtype)), decay, threshold, **options)
     if weighting == "mean":
-        return (spikes.sum(0) / len(x)).to(x.dtype)
+        return (spikes.sum(0) / len(spikes)).to(x.dtype)
     weighted = weights = torch.zeros_like(spikes[0])
     for s in spikes:
         weighted = decay * weighted + s

@@ -14,6 +14,7 @@ FORWARD_OPTIONS = {
     "subtract-round": ops.ROUND,
     "to": ops.ROUND | {"reset": 1},
     "none": ops.ROUND | {"reset": 2},
+    "constant": ops.ROUND | {"is_constant": True},
 }
 SURROGATES = {
     "atan": (0, 3.0, 1.0), "sigmoid": (1, 4.0, 1.0), "exponential": (2, 1.0, 1.0), "fast_sigmoid": (3, 2.0, 1.0),

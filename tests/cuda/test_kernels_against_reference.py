@@ -83,6 +83,27 @@ def test_lif_rate(host_kernels, case, weighting):
         assert_close(tensor(grads[name], case), e, name)
 
 
+@pytest.mark.parametrize("op", ["lif", "lif_rate"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_constant_current(host_kernels, case, op):
+    options, chosen = ops.ROUND | {"is_constant": True}, surrogate.ATan(2.0)
+    forward, backward = (getattr(ops, f"{op}_{way}") for way in ("forward", "backward"))
+    inputs, outputs = forward(host_kernels.cuda, case, options, True)
+    upstream, grads = backward(host_kernels.cuda, case, options, True, chosen.coefficients)
+    names = ("grad_spikes", "grad_v_last") if op == "lif" else ("grad_rate",)
+    results, expected = evaluate(
+        lambda x, decay, v_init: getattr(reference, op)(
+            x, decay, v_init=v_init, time_steps=case.T, **reference_options(options, chosen)
+        ),
+        [tensor(inputs["x"], case), tensor(inputs["decay"]), tensor(inputs["v_init"])],
+        [tensor(upstream[name], case) for name in names],
+    )
+    for (name, actual), e in zip(outputs.items(), results):
+        assert_close(tensor(actual, case), e.detach(), name)
+    for name, e in zip(("grad_x", "grad_decay", "grad_v_init"), expected):
+        assert_close(tensor(grads[name], case), e, name)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_tssl_bp(host_kernels, case):
     inputs, outputs = ops.tssl_bp_forward(host_kernels.cuda, case)

@@ -221,8 +221,8 @@ TEN = torch.zeros(2, dtype=torch.int64)
 
 
 @pytest.mark.parametrize("error, words, call", [
-    (ValueError, "expected time_steps, the time window, to be at least 1, got 0", lambda: block_with(time_steps=0)),
-    (TypeError, "expected time_steps, the time window, to be an int, got float", lambda: block_with(time_steps=2.0)),
+    (ValueError, "expected time_steps, the number of time steps, to be at least 1, got 0", lambda: block_with(time_steps=0)),
+    (TypeError, "expected time_steps, the number of time steps, to be an int, got float", lambda: block_with(time_steps=2.0)),
     (ValueError, "expected tau to be above 0, got 0", lambda: block_with(tau=0)),
     (ValueError, "expected threshold to be above 0, got -1", lambda: block_with(threshold=-1)),
     (ValueError, "expected rule to be one of 'ell', 'fell', 'bell', got 'ELL'", lambda: block_with(rule="ELL")),

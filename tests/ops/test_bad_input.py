@@ -113,6 +113,18 @@ def test_lif_choices(op, function):
         function(X, v_init=0.5)
 
 
+@pytest.mark.parametrize("op, function", [("lif", SF.lif), ("lif_rate", SF.lif_rate)])
+def test_lif_of_a_constant_current(op, function):
+    for value in (0, -3):
+        with refused(ValueError, f"{op}: expected time_steps, the number of time steps, to be at least 1, got {value}."):
+            function(X, time_steps=value)
+    for value in (True, 2.0, "5"):
+        with refused(TypeError, f"{op}: expected time_steps, the number of time steps, to be an int, got {type(value).__name__}."):
+            function(X, time_steps=value)
+    with refused(ValueError, f"{op}: expected v_init to be broadcastable to one time step of x, shape {tuple(X.shape)}, got"):
+        function(X, time_steps=3, v_init=torch.zeros(7))
+
+
 def test_lif_rate_weighting():
     with refused(ValueError, "lif_rate: expected weighting to be one of 'mean', 'decay', got 'exp'."):
         SF.lif_rate(X, weighting="exp")

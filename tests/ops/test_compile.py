@@ -37,6 +37,8 @@ def _local_steps(x, decay):
 FUNCTIONS = {
     "lif": lambda x, decay: SF.lif(x, decay),
     "lif_options": lambda x, decay: SF.lif(x, decay, reset="to", strict=True, v_init=torch.tanh(decay)),
+    "lif_constant": lambda x, decay: SF.lif(x[0], decay, time_steps=5),
+    "lif_rate_constant": lambda x, decay: SF.lif_rate(x[0], decay, time_steps=5),
     "lif_rate": lambda x, decay: SF.lif_rate(x, decay, weighting="decay"),
     "tssl_bp": lambda x, decay: SF.tssl_bp(x + 1, return_spikes=True),
     "synaptic_filter": lambda x, decay: SF.synaptic_filter(x + 1, 3.0),

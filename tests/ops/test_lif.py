@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from op_tests.compare import assert_identical, assert_same_results, run_both
+from op_tests.compare import assert_close, assert_identical, assert_same_results, evaluate, run_both
 from op_tests.layouts import INPUTS, UPSTREAM, is_kept, same_memory_order
 from op_tests.neurons import DTYPES, SHAPES, SPREADS, STEPS, currents, parameter, split_arguments, state_dtype
 from op_tests.pairwise import parametrize
@@ -12,23 +12,37 @@ import spikeops.functional as SF
 
 @parametrize(
     T=STEPS, shape=SHAPES, layout=list(INPUTS), upstream=list(UPSTREAM), dtype=DTYPES, reset=["subtract", "to", "none"],
-    decay=SPREADS, v_init=(None, *SPREADS[1:]),
+    decay=SPREADS, v_init=(None, *SPREADS[1:]), is_constant=[False, True],
 )  # fmt: skip
-def test_matches_the_reference(device, draw, T, shape, layout, upstream, dtype, reset, decay, v_init):
+def test_matches_the_reference(device, draw, T, shape, layout, upstream, dtype, reset, decay, v_init, is_constant):
     x = currents(draw, T, shape, dtype, layout, device)
+    step = x[0]
     tensors, options = split_arguments(
         x=x,
         decay=parameter(draw, decay, shape, state_dtype(dtype), 0.2, 0.95, device),
         v_init=v_init and parameter(draw, v_init, shape, state_dtype(dtype), -0.5, 1.5, device),
         reset=reset,
     )
+    if is_constant:
+        tensors["x"], options["time_steps"] = step, T
     actual, expected = run_both("lif", tensors, options, upstream)
     assert_same_results(actual, expected)
     if is_kept(x, layout):
         spikes, v_last = actual.outputs
         assert same_memory_order(spikes, x)
-        assert same_memory_order(v_last, x[0])
-        assert same_memory_order(actual.grads["x"], x)
+        assert same_memory_order(v_last, step)
+        assert same_memory_order(actual.grads["x"], tensors["x"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("op", ["lif", "lif_rate"])
+def test_a_constant_current_is_that_current_in_every_step(device, draw, op, dtype):
+    current = currents(draw, 1, (3, 129), dtype, device=device)[0]
+    constant = evaluate(getattr(SF, op), {"x": current}, {"decay": 0.8, "time_steps": 7}, "contiguous")
+    repeated = evaluate(getattr(SF, op), {"x": current.expand(7, 3, 129)}, {"decay": 0.8}, constant.upstream)
+    for a, b in zip(constant.outputs, repeated.outputs):
+        assert_identical(a, b.cpu(), op)
+    assert_close(constant.grads["x"], repeated.grads["x"].cpu().sum(0), "gradient")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

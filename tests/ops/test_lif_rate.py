@@ -15,9 +15,13 @@ WEIGHTINGS = ["mean", "decay"]
 @parametrize(
     T=STEPS, shape=SHAPES, layout=list(INPUTS), upstream=list(UPSTREAM), dtype=DTYPES, reset=["subtract", "to", "none"],
     decay=SPREADS, v_init=(None, *SPREADS[1:]), weighting=WEIGHTINGS, detach_reset=[False, True],
+    is_constant=[False, True],
 )  # fmt: skip
-def test_matches_the_reference(device, draw, T, shape, layout, upstream, dtype, reset, decay, v_init, weighting, detach_reset):
+def test_matches_the_reference(
+    device, draw, T, shape, layout, upstream, dtype, reset, decay, v_init, weighting, detach_reset, is_constant
+):
     x = currents(draw, T, shape, dtype, layout, device)
+    step = x[0]
     tensors, options = split_arguments(
         x=x,
         decay=parameter(draw, decay, shape, state_dtype(dtype), 0.2, 0.95, device),
@@ -26,11 +30,13 @@ def test_matches_the_reference(device, draw, T, shape, layout, upstream, dtype, 
         weighting=weighting,
         detach_reset=detach_reset,
     )
+    if is_constant:
+        tensors["x"], options["time_steps"] = step, T
     actual, expected = run_both("lif_rate", tensors, options, upstream)
     assert_same_results(actual, expected)
     if is_kept(x, layout):
-        assert same_memory_order(actual.outputs[0], x[0])
-        assert same_memory_order(actual.grads["x"], x)
+        assert same_memory_order(actual.outputs[0], step)
+        assert same_memory_order(actual.grads["x"], tensors["x"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

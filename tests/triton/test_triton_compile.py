@@ -61,11 +61,12 @@ def compiled(monkeypatch):
     return start
 
 
-def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, detach_reset=False):
-    """The arguments shared by the LIF schemas; with a decay tensor there is an initial state too."""
+def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, detach_reset=False, is_constant=False):
+    """The arguments shared by the LIF schemas, for x (T, ...); with a decay tensor there is an initial state too."""
     parameters = (None, None) if decay_shape is None else (torch.empty(decay_shape), torch.empty(x.shape[1:]))
     kind, scale, peak = surrogate.coefficients
-    return x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), (reset, int(strict), int(detach_reset), kind)
+    modes = (reset, int(strict), int(detach_reset), kind, len(x) if is_constant else 0)
+    return x[0] if is_constant else x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), modes
 
 
 def steps(x, with_options):
@@ -163,6 +164,10 @@ def test_every_mode_compiles_without_fused_multiply_add(compiled):
                 IMPLEMENTATIONS["lif_rate_forward"](*arguments, weighting)
                 IMPLEMENTATIONS["lif_rate_backward"](x[0], *arguments, weighting, True, True)
         IMPLEMENTATIONS["lif_backward"](x, x[0], *neuron(x, reset=reset, detach_reset=True), False, True)
+    constant = neuron(x, is_constant=True)
+    IMPLEMENTATIONS["lif_forward"](*constant)
+    IMPLEMENTATIONS["lif_rate_forward"](*constant, 1)
+    IMPLEMENTATIONS["lif_backward"](x, None, *constant, False, False)
     call_every_op(x)
     assert len(variants) > 40
     for name, kernel in variants:
@@ -210,7 +215,7 @@ def test_neither_is_anything_for_other_parameters(compiled):
     variants = compiled()
     x = torch.empty(3, 256)
     for value in (0.0, 1.0, 16.0, 0.3):
-        IMPLEMENTATIONS["lif_forward"](x, None, None, (value,) * 8, (0, 0, 0, 0))
+        IMPLEMENTATIONS["lif_forward"](x, None, None, (value,) * 8, (0, 0, 0, 0, 0))
         IMPLEMENTATIONS["tssl_bp_forward"](x, 1.0 + value, 1.0 + value, value, False)
         IMPLEMENTATIONS["feedback_step_"](*steps(x, True), 1.0, value, value)
     names = ["feedback_step_kernel", "lif_forward_kernel", "tssl_bp_forward_kernel"]

@@ -13,7 +13,6 @@ from spikeops import functional as SF
 from spikeops.functional import _checks
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.online import learn_online
-from spikeops.nn.time import AtAllSteps
 from spikeops.surrogate import Exponential, Surrogate
 
 _OP = "LocalBlock"
@@ -93,7 +92,7 @@ class LocalBlock(nn.Module):
             )
         _checks.choice(_OP, "rule", rule, RULES)
         _checks.choice(_OP, "update", update, UPDATES)
-        _check_time_steps(time_steps)
+        _checks.time_count(_OP, time_steps, "time_steps")
         _checks.positive(_OP, "tau", tau)
         _checks.positive(_OP, "threshold", threshold)
         if not isinstance(surrogate, Surrogate):
@@ -117,7 +116,9 @@ class LocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's spikes (T, N, ...), without learning."""
-        return self._neurons(self._currents(x))
+        if self.is_static(x):
+            return self._neurons(self.encoder(x), self.time_steps)
+        return self._neurons(self.encoder(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
 
     def classify(self, spikes: Tensor) -> Tensor:
         """How often each of the classifier's neurons fires (N, classes), for the layer's spikes (T, N, ...)."""
@@ -181,15 +182,8 @@ class LocalBlock(nn.Module):
         optimizer.step()
         return LocalStep(spikes.detach(), loss.detach(), fired.detach().sum(0))
 
-    def _currents(self, x: Tensor) -> Tensor:
-        """Input currents of the layer's neurons (T, N, ...). A static input is encoded once."""
-        if self.is_static(x):
-            current = self.encoder(x)
-            return AtAllSteps.apply(current, self.time_steps)
-        return self.encoder(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-    def _neurons(self, currents: Tensor) -> Tensor:
-        return SF.lif(currents, self.decay, self.threshold, reset="subtract", surrogate=self.surrogate)[0]
+    def _neurons(self, currents: Tensor, time_steps: int | None = None) -> Tensor:
+        return SF.lif(currents, self.decay, self.threshold, surrogate=self.surrogate, time_steps=time_steps)[0]
 
     def _classifier_spikes(self, spikes: Tensor) -> Tensor:
         return self._neurons(self.classifier(spikes.flatten(0, 1)).unflatten(0, spikes.shape[:2]))
@@ -224,10 +218,3 @@ def _check_encoder(encoder: nn.Module) -> None:
         raise ValueError(f"{_OP}: expected encoder to have no bias, got {encoder}. Use bias=False.")
     if isinstance(encoder, nn.Conv2d) and (encoder.padding_mode != "zeros" or isinstance(encoder.padding, str)):
         raise ValueError(f"{_OP}: expected encoder to pad by a number of zeros, got {encoder}.")
-
-
-def _check_time_steps(time_steps: int) -> None:
-    if isinstance(time_steps, bool) or not isinstance(time_steps, int):
-        raise TypeError(f"{_OP}: expected time_steps, the time window, to be an int, got {type(time_steps).__name__}.")
-    if time_steps < 1:
-        raise ValueError(f"{_OP}: expected time_steps, the time window, to be at least 1, got {time_steps}.")

@@ -10,7 +10,7 @@ from host_cuda.arrays import Case, poisoned
 
 LIF = {
     "decay": 0.5, "threshold": 1.0, "input_scale": 1.0, "reset": 0, "reset_amount": 1.0, "v_reset": 0.0, "v_rest": 0.0,
-    "strict": False, "detach_reset": False,
+    "strict": False, "detach_reset": False, "is_constant": False,
 }  # fmt: skip
 ROUND = LIF | {"decay": 0.83, "input_scale": 0.7, "reset_amount": 0.9, "v_reset": -0.15, "v_rest": 0.1}
 ATAN = (0, 3.0, 1.0)
@@ -28,6 +28,8 @@ def gradient(case: Case, *shape) -> np.ndarray:
 
 def _neuron(case, options, per_neuron):
     x = currents(case)
+    if options["is_constant"]:  # the same current in all time steps
+        x, options = case.data(case.draw.integers(-8, 17, case.N) / 8), options | {"time_steps": case.T}
     decay = case.state(case.draw.uniform(0.2, 0.95, case.N)) if per_neuron else None
     v_init = case.state(case.draw.integers(-4, 12, case.N) / 8) if per_neuron else None
     return {"x": x, "decay": decay, "v_init": v_init}, (case.dtype, x, decay, v_init, options)
@@ -49,7 +51,7 @@ def lif_rate_forward(backend, case, options=LIF, per_neuron=False, weighting=0):
 
 def _lif_gradients(backend, case, options, per_neuron, surrogate, upstream):
     inputs, arguments = _neuron(case, options, per_neuron)
-    grads = {"grad_x": case.data_out(case.T, case.N)}
+    grads = {"grad_x": case.data_out(case.N) if options["is_constant"] else case.data_out(case.T, case.N)}
     if per_neuron:
         grads |= {"grad_decay": case.state_out(case.N), "grad_v_init": case.state_out(case.N)}
     backend.lif_backward(*arguments, surrogate, **grads, **upstream)

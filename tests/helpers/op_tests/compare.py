@@ -60,7 +60,8 @@ def run_both(op, tensors, options=None, upstream="contiguous"):
     # Parameters are given to the reference once per neuron, so that their gradients can be summed here without rounding.
     shared = {name: copies[name] for name in PARAMETERS if name in copies}
     for name, parameter in shared.items():
-        copies[name] = parameter.to(state_dtype(copies["x"].dtype)).expand(copies["x"].shape[1:]).contiguous()
+        step = copies["x"].shape[0 if "time_steps" in options else 1 :]
+        copies[name] = parameter.to(state_dtype(copies["x"].dtype)).expand(step).contiguous()
     expected = evaluate(getattr(reference, op), copies, options, gradients)
     for name, parameter in shared.items() if expected.grads else ():
         terms = expected.grads[name].double()

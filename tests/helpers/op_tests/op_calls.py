@@ -34,12 +34,14 @@ class Inputs:
     def v_init(self):
         return self._leaf(parameter(self.draw, "per_neuron", self.shape, state_dtype(self.dtype), -0.5, 1.5, self.device))
 
-    def neurons(self, decay=None, v_init=False, reset="subtract", strict=False, detach_reset=False, surrogate=ATan(2.0)):
+    def neurons(self, decay=None, v_init=False, reset="subtract", strict=False, detach_reset=False, surrogate=ATan(2.0),
+                is_constant=False):  # fmt: skip
         """The arguments LIF_NEURON of csrc/ops.cpp."""
         kind, scale, peak = surrogate.coefficients
         numbers = (0.6, 1.0, 1.0, 1.0, -0.2, 0.1, scale, peak)
-        modes = (RESETS[reset], int(strict), int(detach_reset), kind)
-        return self.x(), decay and self.decay(decay), self.v_init() if v_init else None, numbers, modes
+        modes = (RESETS[reset], int(strict), int(detach_reset), kind, self.T if is_constant else 0)
+        x = self._leaf(self.x().detach()[0]) if is_constant else self.x()
+        return x, decay and self.decay(decay), self.v_init() if v_init else None, numbers, modes
 
     def step(self, drive=True, current="constant", factor=True, count=True, fired=True):
         """The arguments FEEDBACK_NEURON of csrc/ops.cpp. What is only written holds nonsense."""
@@ -113,9 +115,11 @@ FORWARD = {
     "lif": lambda i: ("lif_forward", i.neurons()),
     "lif/v_init": lambda i: ("lif_forward", i.neurons(v_init=True, reset="to", strict=True)),
     "lif/decay": lambda i: ("lif_forward", i.neurons("per_channel", reset="none")),
+    "lif/constant": lambda i: ("lif_forward", i.neurons("per_neuron", v_init=True, is_constant=True)),
     "lif/decay+v_init": lambda i: ("lif_forward", i.neurons("one", v_init=True, detach_reset=True)),
     "lif_rate": lambda i: ("lif_rate_forward", (*i.neurons(), _MEAN)),
     "lif_rate/weighted": lambda i: ("lif_rate_forward", (*i.neurons("per_neuron", v_init=True, reset="to"), _DECAY)),
+    "lif_rate/constant": lambda i: ("lif_rate_forward", (*i.neurons("one", is_constant=True), _DECAY)),
     "tssl_bp": lambda i: ("tssl_bp_forward", (i.x(), 5.0, 3.0, 1.0, False)),
     "tssl_bp/spikes": lambda i: ("tssl_bp_forward", (i.x(), 5.0, 3.0, 1.0, True)),
     "synaptic_filter": lambda i: ("synaptic_filter_forward", (i.x(), 3.0)),
@@ -130,6 +134,13 @@ BACKWARD = {
         "lif_backward", (None, i.gradient(False, state_dtype(i.dtype)), *i.neurons("per_channel", reset="to"), True, False)
     ),
     "lif_backward/v_init": lambda i: ("lif_backward", (i.gradient(), None, *i.neurons(v_init=True, reset="none"), False, True)),
+    "lif_backward/constant": lambda i: (
+        "lif_backward",
+        (i.gradient(), i.gradient(False, state_dtype(i.dtype)), *i.neurons("one", v_init=True, is_constant=True), True, True),
+    ),
+    "lif_rate_backward/constant": lambda i: (
+        "lif_rate_backward", (i.gradient(False), *i.neurons("per_neuron", is_constant=True), _MEAN, True, False)
+    ),
     "lif_rate_backward": lambda i: ("lif_rate_backward", (i.gradient(False), *i.neurons(), _MEAN, False, False)),
     "lif_rate_backward/weighted": lambda i: (
         "lif_rate_backward", (i.gradient(False), *i.neurons("per_neuron", v_init=True), _DECAY, True, True)

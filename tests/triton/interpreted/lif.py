@@ -106,6 +106,16 @@ def test_broadcast_parameters(draw, layout, decay, v_init):
     check("lif_rate", tensors, {"weighting": "decay", **options})
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_constant_current(draw, dtype, layout):
+    current = currents(draw, 1, (2, 3, 2, 5), dtype, layout)[0]
+    tensors = {"x": current, "decay": torch.tensor(0.8, dtype=state_dtype(dtype)), "v_init": torch.ones(2, 3, 2, 5).to(dtype)}
+    lif = check("lif", tensors, {"time_steps": 6})
+    check("lif_rate", tensors, {"time_steps": 6, "weighting": "decay"})
+    assert same_memory_order(lif.grads["x"], lif.outputs[0][0])
+
+
 def test_decay_in_another_precision(draw):
     x = currents(draw, 5, (20,), torch.float32)
     for decay in (torch.tensor(0.3, dtype=torch.float64), torch.rand(20, dtype=torch.float64), torch.tensor([0.3]).bfloat16()):
