@@ -82,8 +82,7 @@ class FeedbackMethod(GradientMethod):
                 tensor /= distributed.world_size()
 
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
-        self.network.eval()
-        return dict(zip(self.network.names, self.network.spike_trains(inputs)))
+        return dict(zip(self.network.names, self.network.ring.spike_trains(inputs)))
 
     def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
         ring, network = self.network.ring, self.network

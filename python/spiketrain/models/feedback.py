@@ -6,11 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import NetworkConfig
 from spiketrain.models.network import Shape, output_shape
@@ -79,39 +76,12 @@ class FeedbackNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.ring(x).flatten(1))
 
-    @torch.no_grad()
-    def spike_trains(self, x: Tensor) -> list[Tensor]:
-        """Spikes (T, N, ...) of each layer, by simulating again step by step. Outside training: no dropout, fixed batch-norm."""
-        ring = self.ring
-        trains = [torch.empty(ring.time_steps, self._batch(x), *shape, device=x.device, dtype=x.dtype) for shape in self.shapes]
-        membranes, rates = ([torch.zeros_like(train[0]) for train in trains] for _ in range(2))
-        step = {"leak": ring.leak, "threshold": ring.threshold, "reset_amount": ring.reset_amount}
-        with parametrize.cached():  # the restriction of the feedback's norm draws or advances something each time it is used
-            current = None if self._sees_events(x) else ring.input_layer(x).contiguous()
-            for t in range(ring.time_steps):
-                now = ring.input_layer(x[t]) if current is None else current
-                back = None if t == 0 or ring.feedback is None else ring.feedback(trains[-1][t - 1])
-                SF.feedback_step_(membranes[0], trains[0][t], rates[0], _dense(back), current=_dense(now), **step)
-                for i, layer in enumerate(ring.layers, 1):
-                    SF.feedback_step_(membranes[i], trains[i][t], rates[i], _dense(layer(trains[i - 1][t])), **step)
-        return trains
-
     def synapses(self) -> tuple[int, list[int], int]:
         """How many lead from the input to the first layer, from each layer to the next (or back), to the classifier."""
         ring = self.ring
         outgoing = [count_synapses([layer], shape) for layer, shape in zip(ring.layers, self.shapes)]
         outgoing.append(0 if ring.feedback is None else count_synapses([ring.feedback], self.shapes[-1]))
         return count_synapses([ring.input_layer], self.input_shape), outgoing, self.classifier.weight.numel()
-
-    def _sees_events(self, x: Tensor) -> bool:
-        return x.dim() == len(self.input_shape) + 2
-
-    def _batch(self, x: Tensor) -> int:
-        return x.shape[1] if self._sees_events(x) else x.shape[0]
-
-
-def _dense(drive: Tensor | None) -> Tensor | None:
-    return None if drive is None else drive.contiguous()
 
 
 def _part(layer: Layer | FeedbackLayer, input_shape: Shape, conv: type[nn.Conv2d], bias: bool) -> nn.Module:

@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass, replace
 import torch
 
 from spikeops.nn.feedback.operators import Opaque, OpaqueTransposed
-from spikeops.nn.feedback.time_loop import TimeLoop
+from spikeops.nn.feedback.time_loop import Outcome, TimeLoop
 
 # Each holds the memory of its loop. Enough for a forward and a backward pass of a batch, of the last smaller one, and for tests.
 MAX_GRAPHS = 6
@@ -32,7 +32,7 @@ class GraphCache:
         self._graphs: OrderedDict[TimeLoop, CapturedLoop] = OrderedDict()
         self._seen: OrderedDict[TimeLoop, None] = OrderedDict()
 
-    def run(self, loop: TimeLoop) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def run(self, loop: TimeLoop) -> Outcome:
         if self.mode is False or not loop.current.is_cuda or not _can_be_captured(loop):
             return loop.run()
         key = map_tensors(loop, describe)
@@ -69,17 +69,15 @@ class CapturedLoop:
             torch.cuda.current_stream().wait_stream(side)
             # Other threads, such as data loaders', may go on using the device.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._results = self._loop.run()
+                self._outcome = self._loop.run()
 
-    def run(self, loop: TimeLoop) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def run(self, loop: TimeLoop) -> Outcome:
         copy_tensors(self._loop, loop)
         self._graph.replay()
-        # The graph writes to the same memory each time; the caller keeps what it gets.
-        results = []
-        for rate, count in self._results:
-            kept = rate.clone()
-            results.append((kept, kept if count is rate else count.clone()))
-        return results
+        # The graph writes to the same memory each time; the caller keeps what it gets. A tensor may be there twice.
+        originals = {id(tensor): tensor for tensor in tensors_of(self._outcome)}
+        copies = {key: tensor.clone() for key, tensor in originals.items()}
+        return map_tensors(self._outcome, lambda tensor: copies[id(tensor)])
 
 
 def _can_be_captured(loop: TimeLoop) -> bool:
@@ -100,10 +98,11 @@ def map_tensors(value, function: Callable):
 
 def copy_tensors(to: TimeLoop, source: TimeLoop) -> None:
     """Give a loop the values of all tensors of another that has the same shapes."""
-    torch._foreach_copy_(_tensors(to), _tensors(source))
+    torch._foreach_copy_(tensors_of(to), tensors_of(source))
 
 
-def _tensors(value) -> list[torch.Tensor]:
+def tensors_of(value) -> list[torch.Tensor]:
+    """All tensors in nested dataclasses and tuples."""
     found: list[torch.Tensor] = []
     map_tensors(value, lambda tensor: (found.append(tensor), tensor)[1])
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from spikeops.nn.feedback.cuda_graph import describe, map_tensors, tensors_of
 from spikeops.nn.feedback.operators import loop_order
-from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, mean_weight
+from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, empty_sequence, mean_weight
 
 
 class ForwardPass:
@@ -19,10 +20,11 @@ class ForwardPass:
         input_mask, masks: dropout masks, or None.
         shapes: of each layer's state, (B, ...).
         rates: firing rate of each layer (B, ...), detached.
+        trains: with ``keep_spikes``, the spikes of each layer (T, B, ...).
     """
 
-    def __init__(self, ring, x: torch.Tensor):
-        self.ring, self.training = ring, ring.training
+    def __init__(self, ring, x: torch.Tensor, keep_spikes: bool = False):
+        self.ring, self.training, self.differentiable = ring, ring.training, torch.is_grad_enabled()
         self.input, *layers = ring.networks()
         feedback = layers.pop() if ring.feedback is not None else None
         self.networks = [feedback, *layers]
@@ -37,7 +39,7 @@ class ForwardPass:
         self._draw_masks(current)
         if self.input_mask is not None:
             current = current * self.input_mask
-        self._simulate(current)
+        self._simulate(current, keep_spikes)
 
     def _drive_of_input(self, x: torch.Tensor) -> torch.Tensor:
         """Sets ``input_drive``; returns the current of the simulation, (B, ...) or (T, B, ...)."""
@@ -47,6 +49,8 @@ class ForwardPass:
                 # The published IDE evaluates the input sub-network twice in a training step: batch-norms count it twice.
                 updates = 2 if ring.method == "ide" else 1
                 drive = self.input.apply(loop_order(x), self.input_weights, batch_norm_updates=updates)
+                if drive.shape[:1] != x.shape[:1]:
+                    raise RuntimeError(f"it makes {tuple(drive.shape)} of it. Give a batch of samples, (B, ...)")
                 self.input_drive = loop_order(drive)
                 return self.input_drive.detach()
             mean = self._mean_over_time(x)
@@ -75,9 +79,11 @@ class ForwardPass:
         first = current.shape[1:] if self.ring.input == "spikes" else current.shape
         sample = first[1:]
         known = self.ring.known_shapes
-        if sample not in known:
-            known[sample] = self._shapes_around_the_ring(current.new_zeros(1, *sample))
-        return [torch.Size((first[0], *shape)) for shape in known[sample]]
+        # Layers may be exchanged for others.
+        key = sample, map_tensors(tuple(self.operators), describe)
+        if key not in known:
+            known[key] = self._shapes_around_the_ring(current.new_zeros(1, *sample))
+        return [torch.Size((first[0], *shape)) for shape in known[key]]
 
     @torch.no_grad()
     def _shapes_around_the_ring(self, x: torch.Tensor) -> list[torch.Size]:
@@ -119,18 +125,36 @@ class ForwardPass:
         ]
 
     @torch.no_grad()
-    def _simulate(self, current: torch.Tensor) -> None:
+    def _simulate(self, current: torch.Tensor, keep_spikes: bool) -> None:
         ring = self.ring
         neurons = SpikingNeurons(tuple(self.masks), ring.leak, ring.threshold, ring.reset_amount)
         loop = TimeLoop(
             neurons, tuple(self.shapes), tuple(self.operators[1:]), self.operators[0], current,
             per_step=ring.input == "spikes", steps=ring.time_steps, count=ring.leak != 1,
         )  # fmt: skip
-        results = ring.graphs.run(loop)
+        if keep_spikes:
+            self.trains = [empty_sequence(ring.time_steps, current.new_empty(shape)) for shape in self.shapes]
+            outcome = loop.run(self.trains)
+        else:
+            outcome = ring.graphs.run(loop)
         divisor = mean_weight(ring.leak, ring.time_steps, current.dtype)
-        self.rates = [rate / divisor for rate, _ in results]
-        self._counts = [count for _, count in results]
+        self._unreported = None
+        if not outcome.finite.is_cuda or not (self.differentiable or torch.cuda.is_current_stream_capturing()):
+            ring.report(outcome.finite.item())
+        else:  # the backward pass waits for the GPU anyway
+            self._unreported = outcome.finite
+        self.rates = [total / divisor for total in outcome.sums]
+        self._counts = outcome.counts
         ring.last_forward_rates = torch.stack([count.mean() for count in self._counts]) / ring.time_steps
+
+    def finite(self, flag: torch.Tensor) -> torch.Tensor:
+        """Whether ``flag`` is true, and everything in this pass was finite, unless that was reported already."""
+        return flag if self._unreported is None else flag & self._unreported
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Whatever a backward pass uses that others may change in place, for autograd to notice."""
+        weights = [tensor for pairs in self.weights if pairs for pair in pairs if pair for tensor in pair if tensor is not None]
+        return weights + tensors_of(tuple(self.operators))
 
     def active(self) -> list[torch.Tensor]:
         """Per layer, 1 for the neurons that fired, but not at every step, else 0: those that a small change can move."""

@@ -14,6 +14,7 @@ from spikeops.nn.feedback.solvers import TOLERANCE, Solution, broyden, damped_fi
 SOLVERS = {"broyden": broyden, "fixed_point": damped_fixed_point}
 # A solution whose residual stays above this part of the right-hand side counts as failed.
 FAILED_RESIDUAL = 0.1
+NO_SLOPE = "each is at rate 0 or 1 in the equilibrium equation, or is dropped"
 
 
 class SolverError(RuntimeError):
@@ -26,20 +27,22 @@ def differentiable_rate(forward: ForwardPass) -> torch.Tensor:
     updates_statistics = forward.training and any(n.has_batch_norm for n in forward.networks if n is not None)
     if not (torch.is_grad_enabled() or updates_statistics):
         return rate
-    value = _equilibrium_map(forward)
-    return _ImplicitGradient.apply(ImplicitSolve(forward, value.detach()), rate, value) if torch.is_grad_enabled() else rate
+    value, passes = _equilibrium_map(forward)
+    return _ImplicitGradient.apply(ImplicitSolve(forward, value.detach(), passes), rate, value) if torch.is_grad_enabled() else rate
 
 
-def _equilibrium_map(forward: ForwardPass) -> torch.Tensor:
-    """f(a) at the last layer's simulated rate a, in the sub-networks' own mode."""
-    q, ring = forward.rates[-1], forward.ring
+def _equilibrium_map(forward: ForwardPass) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """f(a) at the last layer's simulated rate a, in the sub-networks' own mode; per layer, whether any neuron passes a gradient."""
+    q, ring, passes = forward.rates[-1], forward.ring, []
     for index, (network, weights) in enumerate(zip(forward.networks, forward.weights)):
         drive = None if network is None else _dropped(network.apply(q, weights), forward.masks[index])
         if index == 0:
             from_input = _dropped(forward.input_drive, forward.input_mask)
             drive = from_input if drive is None else drive + from_input
-        q = (drive / ring.threshold).clamp(0, 1)
-    return q
+        potential = drive / ring.threshold
+        q = potential.clamp(0, 1)
+        passes.append((potential == q).any())
+    return q, passes
 
 
 def _dropped(drive: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -52,25 +55,30 @@ class _ImplicitGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, solve, rate, value):
         ctx.solve = solve
+        ctx.save_for_backward(*solve.forward.tensors())
         return rate.clone()
 
     @staticmethod
     def backward(ctx, grad):
         if torch.is_grad_enabled():
             raise RuntimeError("FeedbackRing: the implicit gradient has no second derivative here. Leave out create_graph=True.")
-        return None, None, ctx.solve(grad)
+        ctx.saved_tensors  # noqa: B018 - an error if one was changed in place
+        with torch.autocast(grad.device.type, enabled=False):
+            return None, None, ctx.solve(grad)
 
 
 class ImplicitSolve:
     """Solves (I - J^T) v = g for one forward pass, J the derivative of f at f(a), or at a for a ring of a single layer."""
 
-    def __init__(self, forward: ForwardPass, value: torch.Tensor):
-        self.forward = forward
+    def __init__(self, forward: ForwardPass, value: torch.Tensor, passes: list[torch.Tensor]):
+        self.forward, self._passes = forward, passes
         self.point = forward.rates[-1] if len(forward.networks) == 1 else value
 
     def __call__(self, grad: torch.Tensor) -> torch.Tensor:
         ring = self.forward.ring
         if self.forward.networks[0] is None or ring.solver_steps == 0:
+            finite, *passes = torch.stack([self.forward.finite(grad.isfinite().all()), *self._passes]).tolist()
+            ring.report(finite, passes, NO_SLOPE)
             return grad
         with torch.no_grad():
             grad = loop_order(grad)
@@ -91,7 +99,7 @@ class ImplicitSolve:
 
     def _report(self, solution: Solution, scale: float) -> None:
         ring = self.forward.ring
-        ring.last_residual = solution.residual / scale if scale > 0 else 0.0
+        ring.last_residual = solution.residual / scale if scale else 0.0
         if solution.residual <= FAILED_RESIDUAL * scale:
             return
         message = (
@@ -121,8 +129,8 @@ class TransposedJacobian:
             q = potential.clamp(0, 1)
             slope = (potential == q) / torch.tensor(threshold, dtype=q.dtype)
             self._steps.append((_dropped(slope, mask), transpose))
-        finite, *sending = torch.stack([q.isfinite().all(), *(slope.any() for slope, _ in self._steps)]).tolist()
-        forward.ring.report(finite, sending, "each is at rate 0 or 1 in the equilibrium equation, or is dropped")
+        finite, *sending = torch.stack([forward.finite(q.isfinite().all()), *(slope.any() for slope, _ in self._steps)]).tolist()
+        forward.ring.report(finite, sending, NO_SLOPE)
 
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         for slope, transpose in reversed(self._steps):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -123,7 +125,7 @@ class FeedbackRing(nn.Module):
         _check_count("time_steps", time_steps, 1)
         _check_count("backward_time_steps", backward_time_steps, 1)
         _check_count("solver_steps", solver_steps, 0)
-        if not 0 < leak <= 1:
+        if not 0 < _number("leak", leak) <= 1:
             raise ValueError(f"FeedbackRing: expected leak above 0 and at most 1, got {leak}.")
         self.layers, self.feedback, self.input_layer = nn.ModuleList(layers), feedback, input_layer
         self.method, self.time_steps, self.leak, self.input = method, time_steps, float(leak), input
@@ -132,16 +134,17 @@ class FeedbackRing(nn.Module):
         self.threshold = _positive("threshold", DEFAULT_THRESHOLD[method] if threshold is None else threshold)
         self.reset_amount = self.threshold
         if method == "spide":
-            self.reset_amount = _positive("threshold - u_rest", self.threshold - (-self.threshold if u_rest is None else u_rest))
+            rest = -self.threshold if u_rest is None else _number("u_rest", u_rest)
+            self.reset_amount = _positive("threshold - u_rest", self.threshold - rest)
         self.backward_threshold = _positive("backward_threshold", backward_threshold)
-        rest = -self.backward_threshold if backward_u_rest is None else backward_u_rest
+        rest = -self.backward_threshold if backward_u_rest is None else _number("backward_u_rest", backward_u_rest)
         self.amplitude = _positive("backward_threshold - backward_u_rest", self.backward_threshold - rest)
         self.dropout = _dropout(dropout, len(self.layers) + 1 + (feedback is not None))
         self.last_forward_rates = self.last_backward_rates = None
         self.last_residual = 0.0
         self._warnings: dict[str, int] = {}
         self.graphs = GraphCache(cuda_graph)
-        self.known_shapes: dict[torch.Size, list[torch.Size]] = {}
+        self.known_shapes: dict[tuple, list[torch.Size]] = {}
         for network in self.networks():  # says now what is not supported
             if method == "spide" and network.has_batch_norm:
                 raise ValueError(
@@ -156,24 +159,46 @@ class FeedbackRing(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self._check_input(x)
+        if torch.compiler.is_compiling():  # traced, the time loop would be unrolled, and compiled again for each step
+            return torch.compiler.disable(self._run)(x)
+        return self._run(x)
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return METHODS[self.method](ForwardPass(self, x)).contiguous()
 
     @torch.no_grad()
     def firing_rates(self, x: torch.Tensor) -> list[float]:
         """Average firing rate of each layer for the input x, in evaluation mode: spikes per neuron and time step."""
+        with self._evaluation():
+            self(x)
+        return self.last_forward_rates.tolist()
+
+    @torch.no_grad()
+    def spike_trains(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Spikes of each layer (T, B, ...) for the input x, in evaluation mode."""
+        self._check_input(x)
+        with self._evaluation(), torch.autocast(x.device.type, enabled=False):
+            return ForwardPass(self, x, keep_spikes=True).trains
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
         modes = [(module, module.training) for module in self.modules()]
         try:
-            self.eval()(x)
+            self.eval()
+            yield
         finally:
             for module, training in modes:
                 module.training = training
-        return self.last_forward_rates.tolist()
 
-    def report(self, finite: bool, sending: list[bool], why: str) -> None:
-        """Warn of a backward pass in which something is not finite, or no neuron of a layer passes a gradient on."""
+    def report(self, finite: bool, sending: Sequence[bool] = (), why: str = "") -> None:
+        """Warn of a pass in which something is not finite, or no neuron of a layer passes a gradient on."""
         if not finite:
-            self.warn("not finite", "a drive or gradient is NaN or infinite. Look for a learning rate or input that is too large.")
+            self.warn(
+                "not finite",
+                "a membrane potential or gradient is NaN or infinite. Look for such values in the input and the weights, or for a "
+                "learning rate that is too large.",
+            )
         for layer, sends in enumerate(sending):
             if not sends:
                 self.warn(
@@ -224,19 +249,25 @@ def _check_count(name, value, least):
         raise ValueError(f"FeedbackRing: expected {name} to be an int of at least {least}, got {value!r}.")
 
 
+def _number(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"FeedbackRing: expected {name} to be a number, got {value!r}.")
+    return value
+
+
 def _positive(name, value):
-    if not 0 < value < math.inf:
+    if not 0 < _number(name, value) < math.inf:
         raise ValueError(f"FeedbackRing: expected {name} to be above 0, got {value}.")
     return float(value)
 
 
 def _dropout(value, count):
-    rates = [value] * count if isinstance(value, (int, float)) else list(value)
+    rates = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * count
     if len(rates) != count:
         raise ValueError(
             f"FeedbackRing: expected one dropout rate or {count}, for [input_layer, *layers, feedback], got {len(rates)}."
         )
     for rate in rates:
-        if not 0 <= rate < 1:
+        if not 0 <= _number("dropout", rate) < 1:
             raise ValueError(f"FeedbackRing: expected dropout rates of at least 0 and below 1, got {rate}.")
     return [float(rate) for rate in rates]

@@ -31,13 +31,16 @@ class _SpikeGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, backward_pass, rate, *drives):
         ctx.backward_pass = backward_pass
+        ctx.save_for_backward(*backward_pass.forward.tensors())
         return rate.clone()
 
     @staticmethod
     def backward(ctx, grad):
         if torch.is_grad_enabled():
             raise RuntimeError("FeedbackRing: a gradient carried by spikes has no second derivative. Leave out create_graph=True.")
-        return None, None, *ctx.backward_pass.run(grad)
+        ctx.saved_tensors  # noqa: B018 - an error if one was changed in place
+        with torch.autocast(grad.device.type, enabled=False):
+            return None, None, *ctx.backward_pass.run(grad)
 
 
 class BackwardPass:
@@ -50,20 +53,18 @@ class BackwardPass:
     def run(self, grad: torch.Tensor) -> list[torch.Tensor]:
         """Gradients of what drives each layer, from the gradient of the last layer's rate."""
         ring = self.forward.ring
-        loop = self._loop(loop_order(grad))
-        results = ring.graphs.run(loop)[::-1]
-        ring.last_backward_rates = torch.stack([count.mean() for _, count in results]) / ring.backward_time_steps
-        divisor = mean_weight(ring.leak, ring.backward_time_steps, grad.dtype) * ring.reset_amount
-        return [rate / divisor * active for (rate, _), active in zip(results, self.active)]
-
-    def _loop(self, grad: torch.Tensor) -> TimeLoop:
-        forward, ring = self.forward, self.forward.ring
         # Each layer sends to where its drive comes from, through that sub-network's dropout mask.
         gates = [ring.amplitude * active for active in self.active]
-        gates = [gate if mask is None else gate * mask for gate, mask in zip(gates, forward.masks)]
-        finite = grad.isfinite().all() & forward.input_drive.isfinite().all()
-        finite, *sending = torch.stack([finite, *(gate.any() for gate in gates)]).tolist()
+        gates = [gate if mask is None else gate * mask for gate, mask in zip(gates, self.forward.masks)]
+        outcome = ring.graphs.run(self._loop(loop_order(grad), gates))
+        finite, *sending = torch.stack([self.forward.finite(outcome.finite), *(gate.any() for gate in gates)]).tolist()
         ring.report(finite, sending, "each is silent, fires at every step, or is dropped")
+        ring.last_backward_rates = torch.stack([count.mean() for count in outcome.counts[::-1]]) / ring.backward_time_steps
+        divisor = mean_weight(ring.leak, ring.backward_time_steps, grad.dtype) * ring.reset_amount
+        return [total / divisor * active for total, active in zip(outcome.sums[::-1], self.active)]
+
+    def _loop(self, grad: torch.Tensor, gates: list[torch.Tensor]) -> TimeLoop:
+        forward, ring = self.forward, self.forward.ring
         # From layer l to l - 1; from layer 0, through the feedback, to the last one.
         backwards = [op and op.transposed(forward.rates[index - 1]) for index, op in enumerate(forward.operators)]
         neurons = TernaryNeurons(tuple(gates[::-1]), 1 / ring.reset_amount, ring.leak, ring.backward_threshold, ring.amplitude)

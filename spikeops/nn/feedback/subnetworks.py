@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from spikeops.nn.feedback import operators as ops
 from spikeops.nn.feedback.restrictions import WSConv2d
@@ -30,13 +32,13 @@ class SubNetwork:
         self.leaves = list(_leaves(module))
         for leaf in self.leaves:
             _check_leaf(name, leaf)
-        self.unknown = [leaf for leaf in self.leaves if not isinstance(leaf, _KNOWN)]
+        self.unknown = [leaf for leaf in self.leaves if not _is_known(leaf)]
         # Modes as they are now: a backward pass may come after a switch.
-        self.batch_statistics = [isinstance(leaf, BATCH_NORMS) and leaf.training for leaf in self.leaves]
+        self.batch_statistics = [_is_a(leaf, BATCH_NORMS) and leaf.training for leaf in self.leaves]
 
     @property
     def has_batch_norm(self) -> bool:
-        return any(isinstance(leaf, BATCH_NORMS) for leaf in self.leaves)
+        return any(_is_a(leaf, BATCH_NORMS) for leaf in self.leaves)
 
     @property
     def affine(self) -> bool:
@@ -58,7 +60,7 @@ class SubNetwork:
 
     def weights(self) -> Weights:
         """The effective weights. A parametrised weight is computed here and nowhere else: some change a state each time."""
-        return [_weight(leaf) if isinstance(leaf, WEIGHTED) else None for leaf in self.leaves]
+        return [_weight(leaf) if _is_a(leaf, WEIGHTED) else None for leaf in self.leaves]
 
     def apply(self, x: torch.Tensor, weights: Weights, *, batch_norm_updates: int = 1) -> torch.Tensor:
         """The sub-network as autograd sees it, in the modules' own mode.
@@ -84,7 +86,7 @@ class SubNetwork:
         """
         stages, x = [], mean_input
         for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
-            if isinstance(leaf, BATCH_NORMS):
+            if _is_a(leaf, BATCH_NORMS):
                 scale, shift = _fixed_batch_norm(leaf, x if batch_statistics else None)
                 _fold(stages, scale, shift)
                 if x is not None:
@@ -101,11 +103,11 @@ class SubNetwork:
         the batch, and modules that are not known."""
         stages = []
         for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
-            if batch_statistics or not isinstance(leaf, _KNOWN):
+            if batch_statistics or not _is_known(leaf):
                 yield ops.Operator(tuple(stages))
                 yield leaf
                 stages = []
-            elif isinstance(leaf, BATCH_NORMS):
+            elif _is_a(leaf, BATCH_NORMS):
                 _fold(stages, *_fixed_batch_norm(leaf, None))
             elif (stage := _stage(leaf, *_frozen(weight))) is not None:
                 stages.append(stage)
@@ -113,17 +115,46 @@ class SubNetwork:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    if type(module).forward is nn.Sequential.forward:
+    if _own_forward(module) is nn.Sequential.forward and not _has_hooks(module):
         for child in module:
             yield from _leaves(child)
     else:
         yield module
 
 
-_KNOWN = (*WEIGHTED, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
+_KNOWN = (*WEIGHTED, WSConv2d, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
+_FORWARDS = {kind.forward for kind in _KNOWN}
+
+
+def _is_a(leaf: nn.Module, kinds: tuple[type, ...]) -> bool:
+    return isinstance(leaf, kinds) and _is_known(leaf)
+
+
+def _is_known(leaf: nn.Module) -> bool:
+    """Whether it computes what its class of PyTorch's does: no forward function of its own, nor hooks that may change something.
+    Those of a batch-norm, which is not called at each step, do not count."""
+    return _own_forward(leaf) in _FORWARDS and (isinstance(leaf, BATCH_NORMS) or not _has_hooks(leaf))
+
+
+def _own_forward(module: nn.Module):
+    return getattr(module.forward, "__func__", None)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))
 
 
 def _check_leaf(name: str, leaf: nn.Module) -> None:
+    for part in leaf.modules():
+        if isinstance(part, _DropoutNd):
+            raise ValueError(
+                f"FeedbackRing: expected no dropout module in {name}, got {part}, which would drop others at every time step. Give "
+                "FeedbackRing(dropout=...), which drops the same outputs at all of them."
+            )
+        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+            raise ValueError(f"FeedbackRing: expected {name} with its weights, got {part}. Run it on a batch first.")
+    if not _is_known(leaf):
+        return
     if isinstance(leaf, (nn.Conv2d, nn.ConvTranspose2d)) and leaf.padding_mode != "zeros":
         raise ValueError(f"FeedbackRing: expected {name} to pad with zeros, got padding_mode={leaf.padding_mode!r} in {leaf}.")
     if isinstance(leaf, nn.Conv2d):
@@ -143,6 +174,8 @@ def _weight(leaf: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 def _stage(leaf: nn.Module, weight=None, bias=None):
     """The leaf with the given weights, as a stage of an operator; None for the identity."""
+    if not _is_known(leaf):
+        return ops.Opaque(leaf)
     if isinstance(leaf, nn.Conv2d):
         return ops.Convolution(weight, bias, leaf.stride, _padding(leaf), leaf.dilation, leaf.groups)
     if isinstance(leaf, nn.ConvTranspose2d):
@@ -154,7 +187,7 @@ def _stage(leaf: nn.Module, weight=None, bias=None):
                                leaf.count_include_pad, leaf.divisor_override)  # fmt: skip
     if isinstance(leaf, nn.Flatten):
         return ops.Reshape((-1,))
-    return None if isinstance(leaf, nn.Identity) else ops.Opaque(leaf)
+    return None  # nn.Identity
 
 
 def _padding(leaf: nn.Conv2d) -> ops.Pair:

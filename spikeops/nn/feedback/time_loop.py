@@ -83,20 +83,29 @@ class TimeLoop:
     steps: int
     count: bool
 
-    def run(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Decay-weighted sum of the spikes and their number, per population.
+    def run(self, trains: list[torch.Tensor] | None = None) -> Outcome:
+        """Tensors with 4 dimensions are channels-last.
 
-        Tensors with 4 dimensions are channels-last.
+        Args:
+            trains: where to keep the spikes, an :func:`empty_sequence` of all steps per population; None: they are not kept.
         """
         states = [State.zeros(shape, self.current, self.count) for shape in self.shapes]
         if self.feedback is None:
-            self._run_in_chunks(states)
+            self._run_in_chunks(states, trains)
         else:
-            self._run_in_steps(states)
-        return [(state.rate, state.rate if state.count is None else state.count) for state in states]
+            self._run_in_steps(states, trains)
+        return Outcome(
+            sums=tuple(state.rate for state in states),
+            counts=tuple(state.rate if state.count is None else state.count for state in states),
+            # A membrane potential that once was not finite stays so.
+            finite=torch.stack([state.membrane.isfinite().all() for state in states]).all(),
+        )
 
-    def _run_in_steps(self, states: list[State]) -> None:
-        spikes = [torch.empty_like(state.membrane) for state in states]
+    def _run_in_steps(self, states: list[State], trains: list[torch.Tensor] | None) -> None:
+        # A row per step, or one for all.
+        rows = [(torch.empty_like(state.membrane),) for state in states] if trains is None else [t.unbind() for t in trains]
+        length = len(rows[0])
+        spikes = [row[-1] for row in rows]
         flags = [_flags(self.current, 1) for _ in states]
         # What drives each population, the one before it; the first one, the last one a step before.
         incoming = [self._incoming(index, operator) for index, operator in enumerate((self.feedback, *self.operators))]
@@ -104,21 +113,24 @@ class TimeLoop:
             current = self.current[t] if self.per_step else self.current
             for index, state in enumerate(states):
                 drive = incoming[index].drive(spikes[index - 1], flags[index - 1]) if index or t else None
+                spikes[index] = rows[index][t % length]
                 self.neurons.step(index, state, spikes[index], drive, None if index else current, flags[index])
 
-    def _run_in_chunks(self, states: list[State]) -> None:
+    def _run_in_chunks(self, states: list[State], trains: list[torch.Tensor] | None) -> None:
         chunk = self._chunk_length(states)
-        spikes = [empty_sequence(chunk, state.membrane) for state in states]
+        room = [empty_sequence(chunk, state.membrane) for state in states] if trains is None else trains
         flags = [_flags(self.current, chunk) for _ in states]
         incoming = [None, *(self._incoming(index, operator) for index, operator in enumerate(self.operators, 1))]
         for start in range(0, self.steps, chunk):
             length = min(chunk, self.steps - start)
             current = self.current[start : start + length] if self.per_step else self.current
+            first = 0 if trains is None else start
+            spikes = [sequence[first : first + length] for sequence in room]
             now = [None if flag is None else flag[:length] for flag in flags]
             for index, state in enumerate(states):
-                drive = incoming[index] and incoming[index].drive(spikes[index - 1][:length].flatten(0, 1), now[index - 1])
+                drive = incoming[index] and incoming[index].drive(spikes[index - 1].flatten(0, 1), now[index - 1])
                 drive = None if drive is None else drive.unflatten(0, (length, -1))
-                self.neurons.step(index, state, spikes[index][:length], drive, None if index else current, now[index])
+                self.neurons.step(index, state, spikes[index], drive, None if index else current, now[index])
 
     def _incoming(self, index: int, operator: Operator) -> Incoming:
         before = index - 1 if index else len(self.shapes) - 1
@@ -128,6 +140,21 @@ class TimeLoop:
         largest = max(state.membrane.numel() * state.membrane.element_size() for state in states)
         budget = CHUNK_BYTES["cuda" if self.current.is_cuda else "cpu"]
         return max(1, min(self.steps, budget // max(1, largest)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a time loop comes to.
+
+    Attributes:
+        sums: decay-weighted sum of the spikes of each population, (B, ...).
+        counts: their number; the same tensors where nothing decays.
+        finite: whether all membrane potentials were finite at all steps, 0-d bool.
+    """
+
+    sums: tuple[torch.Tensor, ...]
+    counts: tuple[torch.Tensor, ...]
+    finite: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def ring(**options):
     ({"method": "spide", "u_rest": 1.0}, "expected threshold - u_rest to be above 0, got 0.0"),
     ({"backward_threshold": 0}, "expected backward_threshold to be above 0, got 0"),
     ({"backward_u_rest": 0.5}, "expected backward_threshold - backward_u_rest to be above 0, got 0.0"),
+    ({"threshold": float("inf")}, "expected threshold to be above 0, got inf"),
     ({"dropout": 1.0}, "expected dropout rates of at least 0 and below 1, got 1.0"),
     ({"dropout": [0.1, 0.2]}, "expected one dropout rate or 3, for [input_layer, *layers, feedback], got 2"),
 ])  # fmt: skip
@@ -39,7 +40,16 @@ def test_options(options, message):
         ring(**options)
 
 
+@pytest.mark.parametrize("name", ["leak", "threshold", "dropout", "backward_threshold", "u_rest", "backward_u_rest"])
+@pytest.mark.parametrize("value", ["0.5", True, torch.tensor(0.5)], ids=str)
+def test_options_that_are_no_numbers(name, value):
+    with pytest.raises(TypeError, match=f"FeedbackRing: expected {name} to be a number, got "):
+        ring(method="spide", **{name: value})
+
+
 @pytest.mark.parametrize("module, message", [
+    (nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.2)), "expected no dropout module in feedback, got Dropout(p=0.2, inplace=False)"),
+    (nn.LazyLinear(2), "expected feedback with its weights, got LazyLinear(in_features=0, out_features=2, bias=True). Run it on a batch"),
     (nn.Conv2d(2, 2, 3, padding_mode="circular"), "expected feedback to pad with zeros, got padding_mode='circular'"),
     (nn.Sequential(nn.Conv2d(2, 2, 2, padding="same")), "expected padding='same' with an odd kernel"),
     (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False)), "feedback has a batch-norm without running statistics"),
@@ -83,6 +93,13 @@ def test_inputs(x, error, message):
         ring()(x)
 
 
+def test_samples_come_in_batches():
+    """PyTorch's convolutions take a single image as well."""
+    module = snn.FeedbackRing([], nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(1, 4, 3, padding=1))
+    with pytest.raises(ValueError, match=re.escape("input_layer does not take x of shape (1, 8, 8): it makes (4, 8, 8) of it.")):
+        module(torch.rand(1, 8, 8))
+
+
 def test_spike_input_needs_all_time_steps():
     with pytest.raises(ValueError, match=re.escape("with T = time_steps = 4 for input='spikes', got (3, 2, 6)")):
         ring(input="spikes", time_steps=4)(torch.zeros(3, 2, 6))
@@ -104,8 +121,40 @@ def test_neurons_without_gradient_are_named(method, message):
 @pytest.mark.parametrize("method", ["ide", "spide"])
 def test_an_input_that_is_nan_is_reported(method):
     module = ring(method=method, threshold=0.5)
-    with pytest.warns(RuntimeWarning, match="a drive or gradient is NaN or infinite"):
+    with pytest.warns(RuntimeWarning, match="a membrane potential or gradient is NaN or infinite"):
         module(torch.full((2, 6), float("nan"))).sum().backward()
+
+
+@pytest.mark.parametrize("feedback", [True, False])
+@pytest.mark.parametrize("where", ["input", "infinite input", "weight"])
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_what_is_not_finite_is_reported_where_neurons_would_hide_it(method, where, feedback):
+    """A neuron whose potential is NaN is silent: rates stay finite, in evaluation too."""
+    module = snn.FeedbackRing([nn.Linear(7, 5)], nn.Linear(5, 7) if feedback else None, nn.Linear(6, 7), method=method)
+    x = torch.rand(2, 6)
+    if where == "weight":
+        with torch.no_grad():
+            module.layers[0].weight[2, 3] = float("nan")
+    else:
+        x[1, 2] = float("inf" if where == "infinite input" else "nan")
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="a membrane potential or gradient is NaN or infinite"):
+        assert module.eval()(x).isfinite().all()
+    module._warnings.clear()
+    with pytest.warns(RuntimeWarning, match="a membrane potential or gradient is NaN or infinite"):
+        module.train()(x)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver_steps": 0}], ids=["no feedback", "no solver"])
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_a_gradient_that_is_nan_is_reported_where_nothing_is_solved(method, options):
+    feedback = nn.Linear(7, 7) if options else None
+    module = snn.FeedbackRing([], feedback, nn.Linear(6, 7), method=method, threshold=0.5, **options)
+    with pytest.warns(RuntimeWarning, match="a membrane potential or gradient is NaN or infinite"):
+        module(torch.rand(2, 6)).backward(torch.full((2, 7), float("nan")))
+    with torch.no_grad():
+        module.input_layer.bias.fill_(-100)
+    with pytest.warns(RuntimeWarning, match="no neuron of layer 0 takes part in the gradient"):
+        module(torch.rand(2, 6)).sum().backward()
 
 
 def test_an_ordinary_step_warns_of_nothing():
