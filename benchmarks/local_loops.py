@@ -1,6 +1,6 @@
 """ELL, FELL and BELL in plain PyTorch, one time step after the other with autograd, as their paper describes them.
 
-They borrow the weights and the pooling of our blocks, and nothing else. FELL for fully connected layers only: its graph reaches back
+They borrow the weights of our blocks and the sizes of their pooling windows, and nothing else. FELL for fully connected layers only: its graph reaches back
 over weight updates, which PyTorch's convolutions do not allow.
 """
 
@@ -29,6 +29,12 @@ class Spike(torch.autograd.Function):
         return grad * torch.exp(-(u - ctx.threshold).abs()), None
 
 
+def classify(classifier: nn.Module, spikes: Tensor) -> Tensor:
+    if spikes.dim() == 4:
+        spikes = F.avg_pool2d(spikes, classifier.pool_kernel, padding=classifier.pool_padding)
+    return F.linear(spikes.flatten(1), classifier.weight)
+
+
 class LocalLoop:
     """A training step of a network of local blocks, layer by layer.
 
@@ -40,7 +46,7 @@ class LocalLoop:
     """
 
     def __init__(self, network: nn.Module, rule: str, time_steps: int, tau: float, threshold: float, lr: float):
-        self.network = copy.deepcopy(network).train()
+        self.network = copy.deepcopy(network).to(memory_format=torch.contiguous_format).train()
         self.rule, self.time_steps, self.threshold, self.decay = rule, time_steps, threshold, math.exp(-1 / tau)
         self.optimizers = {name: torch.optim.Adam(block.parameters(), lr) for name, block in self.network.blocks().items()}
 
@@ -63,7 +69,7 @@ class LocalLoop:
         v, class_v, loss, spikes = 0.0, 0.0, 0.0, []
         for now in x:
             s, v = self.step(block.encoder(now), v)
-            fired, class_v = self.step(block.classifier(s), class_v)
+            fired, class_v = self.step(classify(block.classifier, s), class_v)
             loss = loss + F.mse_loss(fired, target)
             spikes.append(s.detach())
         optimizer.zero_grad()
@@ -76,9 +82,9 @@ class LocalLoop:
         v, class_v, total, spikes = 0.0, 0.0, 0.0, []
         for now in x:
             s, after = self.step(block.encoder(now), v)
-            fired, class_after = self.step(block.classifier(s), class_v)
+            fired, class_after = self.step(classify(block.classifier, s), class_v)
             if in_time:  # what is carried on knows nothing of the layer's spikes
-                _, class_after = self.step(block.classifier(s.detach()), class_v)
+                _, class_after = self.step(classify(block.classifier, s.detach()), class_v)
             loss = F.mse_loss(fired, target)
             optimizer.zero_grad()
             loss.backward(retain_graph=in_time)

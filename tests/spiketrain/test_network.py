@@ -62,6 +62,17 @@ def test_sum_pooling(sides, size, layout):
     assert torch.autograd.gradcheck(pool, x)
 
 
+@pytest.mark.parametrize("channels, size", [(1, 2), (12, 2), (15, 3), (16, 2)])
+def test_sum_pooling_of_many_maps_is_that_of_few(channels, size):
+    """Many maps are summed by another algorithm: bit for bit the same, in the same layout."""
+    draw = torch.Generator().manual_seed(3)
+    many = torch.randn(400, channels, 21, 21, generator=draw).contiguous(memory_format=torch.channels_last)
+    pooled = SumPool2d(size)(many)
+    few = torch.cat([SumPool2d(size)(maps) for maps in many.split(1)])
+    assert torch.equal(pooled, few)
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_dropout_keeps_the_same_units_at_all_steps():
     torch.manual_seed(0)
     dropout = TimeSharedDropout(0.25)

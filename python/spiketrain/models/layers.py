@@ -30,15 +30,25 @@ class SumPool2d(nn.Module):
         return f"size={self.size}, gain={self.gain}"
 
 
+def _window_sum(x: Tensor, size: int) -> Tensor:
+    """PyTorch's pooling, or a depthwise convolution with the same results where it is 2 to 6 times as fast: on the CPU, for
+    channels that do not fill vectors."""
+    channels = x.shape[1]
+    is_vectorised = channels % 16 == 0 or not x.is_contiguous(memory_format=torch.channels_last)
+    if is_vectorised or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() < 2**17:
+        return F.avg_pool2d(x, size, divisor_override=1)
+    return F.conv2d(x, x.new_ones(channels, 1, size, size), stride=size, groups=channels)
+
+
 class _WindowSum(torch.autograd.Function):
-    """PyTorch's pooling forward; backward a plain enlargement, on the CPU 3 times as fast as PyTorch's avg_pool2d."""
+    """Backward a plain enlargement, on the CPU 3 times as fast as that of PyTorch's avg_pool2d."""
 
     @staticmethod
     def forward(ctx, x: Tensor, size: int, gain: float) -> Tensor:
         ctx.size, ctx.gain, ctx.sides = size, gain, x.shape[2:]
         is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
         ctx.layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        return F.avg_pool2d(x, size, divisor_override=1).mul_(gain)
+        return _window_sum(x, size).mul_(gain)
 
     @staticmethod
     @once_differentiable

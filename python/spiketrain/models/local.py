@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
+from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import output_shape
 from spiketrain.models.notation import Conv, Pool, parse
 
@@ -45,7 +46,7 @@ class LocalNetwork(nn.Module):
         for layer in parse(config.layers, config.padding, has_outputs=False):
             after = output_shape(layer, shape, config.layers)
             if isinstance(layer, Pool):
-                kind, stage = "pool", snn.TimeDistributed(nn.AvgPool2d(layer.size))
+                kind, stage = "pool", snn.TimeDistributed(SumPool2d(layer.size, 1 / layer.size**2))
             elif isinstance(layer, Conv):
                 kind = "conv"
                 encoder = nn.Conv2d(shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
