@@ -55,8 +55,8 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
         " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"
         " -> (Tensor spikes, Tensor readout, Tensor feedforward_learned, Tensor thresholds_learned)");
 
-  m.def("event_conv(Tensor x, Tensor weight, Tensor? bias, int out_channels, int[] stride, int[] padding, int[] dilation,"
-        " int[] output_size, bool transposed) -> Tensor");
+  m.def("event_conv_(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation,"
+        " bool transposed) -> ()");
 
   m.def("row_sum(Tensor x) -> Tensor");
 }

@@ -66,7 +66,7 @@ class Cpu {
 
 STABLE_TORCH_LIBRARY_IMPL(spikeops, CPU, m) {
   spikeops::register_bindings<spikeops::Cpu>(m);
-  m.impl("event_conv", TORCH_BOX(&spikeops::event_conv<spikeops::Cpu>));
+  m.impl("event_conv_", TORCH_BOX(&spikeops::event_conv<spikeops::Cpu>));
 }
 
 // JSON, read by spikeops/_library.py.

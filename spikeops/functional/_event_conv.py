@@ -64,12 +64,13 @@ class EventConv2d:
         dense = channels * padded / _DENSE_MACS_PER_CYCLE * (self.weight.element_size() // 4)
         return events < dense
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """x (B, C, H, W) float32 or float64 -> (B, O, H', W') in channels-last order."""
-        return torch.ops.spikeops.event_conv(
-            x, self.weight, self.bias, self.out_channels, self.stride, self.padding, self.dilation,
-            self.output_size(*x.shape[2:]), self.transposed,
-        )  # fmt: skip
+    def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """x (B, C, H, W) float32 or float64 -> (B, O, H', W') in channels-last order; ``out``: where to write it."""
+        if out is None:
+            shape = (x.shape[0], self.out_channels, *self.output_size(*x.shape[2:]))
+            out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        torch.ops.spikeops.event_conv_(out, x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.transposed)
+        return out
 
 
 def is_available(x: torch.Tensor) -> bool:
@@ -77,7 +78,6 @@ def is_available(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and not _backend.is_reference()
 
 
-@torch.library.register_fake("spikeops::event_conv")
-def _fake(x, weight, bias, out_channels, stride, padding, dilation, output_size, transposed):
-    shape = (x.shape[0], out_channels, *output_size)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+@torch.library.register_fake("spikeops::event_conv_")
+def _fake(out, x, weight, bias, stride, padding, dilation, transposed):
+    return None

@@ -91,18 +91,27 @@ def test_pays_only_while_few_fire():
 
 @pytest.mark.parametrize("change, message", [(dict(x=torch.zeros(1, 4, 3, 3)), "weight"), (dict(x=torch.zeros(3, 3)), "weight"),
                                              (dict(x=torch.zeros(1, 3, 3, 3, dtype=torch.bfloat16)), "float32 or float64"),
-                                             (dict(bias=torch.zeros(8)), "bias"), (dict(out_channels=17), "out_channels"),
-                                             (dict(stride=[1]), "pairs")])  # fmt: skip
+                                             (dict(bias=torch.zeros(8)), "bias"), (dict(out=torch.zeros(1, 17, 1, 1)), "channels of out"),
+                                             (dict(out=torch.zeros(2, 7, 3, 3)), "batch size"), (dict(out=torch.zeros(1, 7, 3, 3)), "order"),
+                                             (dict(out=torch.zeros(1, 7, 3, 3).double()), "dtype"), (dict(stride=[1]), "pairs")])  # fmt: skip
 def test_bad_input(change, message):
-    good = dict(x=torch.zeros(1, 3, 3, 3), weight=torch.zeros(1, 1, 3, 16), bias=None, out_channels=7, stride=[1, 1],
-                padding=[0, 0], dilation=[1, 1], output_size=[3, 3], transposed=False)  # fmt: skip
-    torch.ops.spikeops.event_conv(**good)
+    good = dict(out=torch.zeros(1, 3, 3, 7).permute(0, 3, 1, 2), x=torch.zeros(1, 3, 3, 3), weight=torch.zeros(1, 1, 3, 16), bias=None,
+                stride=[1, 1], padding=[0, 0], dilation=[1, 1], transposed=False)  # fmt: skip
+    torch.ops.spikeops.event_conv_(**good)
     with pytest.raises(RuntimeError, match=message):
-        torch.ops.spikeops.event_conv(**{**good, **change})
+        torch.ops.spikeops.event_conv_(**{**good, **change})
 
 
 def test_opcheck():
     x = spikes(2, 5, 6, 7, 0.2, torch.float32)
     weight = EventConv2d.pack(torch.ones(7, 5, 3, 3)).weight
-    arguments = (x, weight, None, 7, [1, 1], [1, 1], [1, 1], [6, 7], False)
-    torch.library.opcheck(torch.ops.spikeops.event_conv.default, arguments)
+    out = torch.empty(2, 7, 6, 7).contiguous(memory_format=torch.channels_last)
+    arguments = (out, x, weight, None, [1, 1], [1, 1], [1, 1], False)
+    torch.library.opcheck(torch.ops.spikeops.event_conv_.default, arguments)
+
+
+def test_output_into_given_memory():
+    x = spikes(2, 5, 6, 7, 0.2, torch.float32)
+    conv = EventConv2d.pack(torch.ones(7, 5, 3, 3), padding=(1, 1))
+    out = torch.full((2, 7, 6, 7), float("nan")).contiguous(memory_format=torch.channels_last)
+    assert conv(x, out) is out and torch.equal(out, conv(x))

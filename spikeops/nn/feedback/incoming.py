@@ -6,7 +6,7 @@ import torch
 
 from spikeops.functional import _event_conv
 from spikeops.functional._event_conv import EventConv2d
-from spikeops.nn.feedback.operators import ChannelsLastRows, Convolution, Linear, Operator, Reshape, TransposedConvolution
+from spikeops.nn.feedback.operators import ChannelsLastRows, Convolution, Linear, Memory, Operator, Reshape, TransposedConvolution
 
 
 class Incoming:
@@ -22,6 +22,8 @@ class Incoming:
         self._operator, self._size = operator, size
         self._on_events = None
         self._silent: dict[int, torch.Tensor | None] = {}
+        # Drives are gone when the next ones come: each overwrites the one before.
+        self._memory: Memory = {}
 
     def drive(self, spikes: torch.Tensor, fired: torch.Tensor | None) -> torch.Tensor | None:
         """The drive (N, ...) by spikes (N, ...) of one or several time steps; None where it is 0.
@@ -30,14 +32,15 @@ class Incoming:
             fired: whether any neuron fired, per time step; None on a GPU.
         """
         if fired is None:
-            return self._operator.apply(spikes)
-        if not fired.any():
+            return self._operator.apply_with(self._memory, spikes)
+        if not (fired.item() if len(fired) == 1 else fired.any()):
             return self._of_silence(spikes)
         if self._on_events is None:
             self._on_events = OnEvents.of(self._operator, spikes) or False
-        if self._on_events and self._on_events.pays(_density(spikes, self._size)):
+            self._square = spikes.new_empty(())
+        if self._on_events and self._on_events.pays(_density(spikes, self._size, self._square)):
             return self._on_events.apply(spikes)
-        return self._operator.apply(spikes)
+        return self._operator.apply_with(self._memory, spikes)
 
     def _of_silence(self, spikes: torch.Tensor) -> torch.Tensor | None:
         samples = len(spikes)
@@ -50,10 +53,10 @@ class Incoming:
         return self._silent[samples]
 
 
-def _density(spikes: torch.Tensor, size: float) -> float:
+def _density(spikes: torch.Tensor, size: float, square: torch.Tensor) -> float:
     """The share of neurons that fired: the fastest way to count numbers that are 0 or of one magnitude."""
     flat = spikes.as_strided((spikes.numel(),), (1,))
-    return torch.dot(flat, flat).item() / (size * size * spikes.numel())
+    return torch.dot(flat, flat, out=square).item() / (size * size * spikes.numel())
 
 
 class OnEvents:
@@ -61,6 +64,7 @@ class OnEvents:
 
     def __init__(self, convolution: EventConv2d, rows: bool, rest: Operator):
         self._convolution, self._rows, self._rest = convolution, rows, rest
+        self._memory: Memory = {}
 
     @classmethod
     def of(cls, operator: Operator, spikes: torch.Tensor) -> OnEvents | None:
@@ -86,7 +90,10 @@ class OnEvents:
         return self._convolution.pays(density)
 
     def apply(self, spikes: torch.Tensor) -> torch.Tensor:
-        if not self._rows:
-            return self._rest.apply(self._convolution(spikes))
-        rows = spikes.permute(0, 2, 3, 1) if spikes.dim() == 4 else spikes
-        return self._rest.apply(self._convolution(rows.flatten(1)[:, :, None, None])[:, :, 0, 0])
+        images = spikes
+        if self._rows:
+            rows = spikes.permute(0, 2, 3, 1) if spikes.dim() == 4 else spikes
+            images = rows.flatten(1)[:, :, None, None]
+        key = -1, images.shape
+        out = self._memory[key] = self._convolution(images, self._memory.get(key))
+        return self._rest.apply_with(self._memory, out[:, :, 0, 0] if self._rows else out)

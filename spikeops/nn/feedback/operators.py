@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 Pair = tuple[int, int]
+# Outputs of an operator's stages, by stage and shape of its input, to be used again.
+Memory = dict[tuple[int, torch.Size], torch.Tensor]
 
 
 def per_channel(values: torch.Tensor, dim: int) -> torch.Tensor:
@@ -82,6 +84,14 @@ class Linear:
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight, self.bias)
 
+    def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        rows, out_rows = (value.flatten(0, -2) for value in (x, out))
+        if self.bias is None:
+            torch.mm(rows, self.weight.t(), out=out_rows)
+        else:
+            torch.addmm(self.bias, rows, self.weight.t(), out=out_rows)
+        return out
+
     def scaled(self, scale: torch.Tensor) -> Linear:
         return replace(self, weight=self.weight * scale[:, None])
 
@@ -119,10 +129,14 @@ class AveragePool:
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
-    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Enlargement:
+    def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        options = self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor
+        return torch.ops.aten.avg_pool2d.out(x, *options, out=out)
+
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Operator:
         tiles = self.kernel == self.stride and self.padding == (0, 0)
         if tiles and all(n == m * k for n, m, k in zip(input_shape[2:], output_shape[2:], self.kernel)):
-            return Enlargement(self.kernel, 1 / (self.divisor or self.kernel[0] * self.kernel[1]))
+            return Operator((Factor(1 / (self.divisor or self.kernel[0] * self.kernel[1])), Enlargement(self.kernel)))
         return AveragePoolTransposed(self, tuple(input_shape[1:]))
 
 
@@ -139,15 +153,30 @@ class AveragePoolTransposed:
 
 
 @dataclass(frozen=True)
-class Enlargement:
-    """The transpose of average pooling whose windows tile the image: each value, scaled, at every place of its window."""
-
-    kernel: Pair
+class Factor:
     scale: float
 
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+    def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.mul(x, self.scale, out=out)
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """Each value at every place of its window. Scaled, the transpose of average pooling whose windows tile the image."""
+
+    kernel: Pair
+
     def apply(self, y: torch.Tensor) -> torch.Tensor:
-        size = [n * k for n, k in zip(y.shape[2:], self.kernel)]
-        return F.interpolate(y * self.scale, size, mode="nearest")
+        return F.interpolate(y, self._size(y), mode="nearest")
+
+    def apply_to(self, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.upsample_nearest2d.out(y, self._size(y), out=out)
+
+    def _size(self, y: torch.Tensor) -> list[int]:
+        return [n * k for n, k in zip(y.shape[2:], self.kernel)]
 
 
 @dataclass(frozen=True)
@@ -214,6 +243,18 @@ class Operator:
             x = stage.apply(x)
         return x
 
+    def apply_with(self, memory: Memory, x: torch.Tensor) -> torch.Tensor:
+        """``apply``, writing over the results of earlier calls where stages can."""
+        for index, stage in enumerate(self.stages):
+            if not hasattr(stage, "apply_to"):
+                x = stage.apply(x)
+            elif (out := memory.get((index, x.shape))) is not None:
+                x = stage.apply_to(out, x)
+            else:
+                key = index, x.shape
+                x = memory[key] = stage.apply(x)
+        return x
+
     def for_channels_last(self, input_shape: torch.Size) -> Operator:
         """The same operator, faster for images in channels-last order of that shape: a Linear that takes them flattened gets its
         weights in their order."""
@@ -227,12 +268,13 @@ class Operator:
     def transposed(self, x: torch.Tensor) -> Operator:
         """The transpose of the linear part, for inputs like x (their number does not matter)."""
         x = torch.zeros_like(x[:1])
-        stages = []
+        stages = ()
         for stage in self.stages:
             y = stage.apply(x)
-            stages.append(stage.transposed(x.shape, y.shape))
+            transposed = stage.transposed(x.shape, y.shape)
+            stages = (*(transposed.stages if isinstance(transposed, Operator) else (transposed,)), *stages)
             x = y
-        return Operator(tuple(reversed(stages)))
+        return Operator(stages)
 
     def silent(self, x: torch.Tensor) -> torch.Tensor | None:
         """What comes out (1, ...) when no neuron of an input like x fires; None where that is zero."""

@@ -156,7 +156,7 @@ def test_the_share_of_neurons_that_fire_is_known(monkeypatch):
     """Also of signed spikes behind dropout masks, whose size is that of the gate."""
     asked, counted = [], []
     density = incoming._density
-    monkeypatch.setattr(incoming, "_density", lambda spikes, size: asked.append(density(spikes, size)) or counted.append(
+    monkeypatch.setattr(incoming, "_density", lambda spikes, *rest: asked.append(density(spikes, *rest)) or counted.append(
         (spikes != 0).double().mean().item()) or asked[-1])  # fmt: skip
     torch.manual_seed(5)
     alexnet("spide", dropout=0.3)(image()).sum().backward()
