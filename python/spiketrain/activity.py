@@ -119,6 +119,7 @@ def table(activity: Activity) -> list[str]:
     if activity.is_counted:
         header += ["SynOps/sample", *(["backward SynOps"] if has_backward else []), "non-spiking MACs"]
     rows = [_row(activity, layer, has_backward) for layer in activity.layers]
+    rows.append(_averages(activity, has_backward) + [""] * (len(header) - 3 - has_backward))
     if not activity.is_counted:
         return _aligned([header, *rows])
 
@@ -157,7 +158,16 @@ def _row(activity: Activity, layer: LayerActivity, has_backward: bool) -> list[s
     return row
 
 
+def _averages(activity: Activity, has_backward: bool) -> list[str]:
+    """Over all neurons of the network, as the papers report them."""
+    neurons = sum(layer.neurons for layer in activity.layers)
+    kinds = ["forward_rate", *(["backward_rate"] if has_backward else [])]
+    sums = (sum(getattr(layer, kind) * layer.neurons for layer in activity.layers) for kind in kinds)
+    return ["all", f"{neurons:,}", *(f"{total / neurons:.4f}" for total in sums)]
+
+
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Cells in columns: names to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows]
+    lines = ("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows)
+    return [line.rstrip() for line in lines]

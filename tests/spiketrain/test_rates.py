@@ -96,13 +96,15 @@ def test_table_adds_up():
     assert " ".join(lines[0].split()) == header
     assert lines[2].split() == ["conv_1", "100", "0.1000", "0.0200", "2,000", "500", "2,000"]
     assert lines[3].split() == ["conv_2", "50", "0.2000", "0.0400", "1,000", "4,000", "500"]
+    assert lines[4].split() == ["all", "150", f"{0.4 / 3:.4f}", f"{0.08 / 3:.4f}"]  # averages over the neurons
     assert "3,000 SynOps and 370 MACs" in lines[-2] and "2,870 MACs" in lines[-2]
     assert "4,500 SynOps" in lines[-1] and "2,500 MACs" in lines[-1]
 
 
 def test_table_without_known_synapses_has_the_rates():
-    lines = activity.table(Activity([LayerActivity("conv_1", 100, 0.1)], 10))
-    assert [line.split() for line in lines] == [["layer", "neurons", "forward", "rate"], ["conv_1", "100", "0.1000"]]
+    lines = activity.table(Activity([LayerActivity("conv_1", 100, 0.1), LayerActivity("conv_2", 300, 0.3)], 10))
+    assert [line.split() for line in lines] == [["layer", "neurons", "forward", "rate"], ["conv_1", "100", "0.1000"],
+                                                ["conv_2", "300", "0.3000"], ["all", "400", "0.2500"]]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
