@@ -183,6 +183,21 @@ def test_empty_share_of_a_batch_moves_nothing_but_momentum(small, name):
         assert torch.equal(value, before[key]), key
 
 
+def test_solver_that_fails_is_counted(small, recwarn):
+    """Warnings thin out; the epoch's figures tell the share of the steps."""
+    method = build(small("ide", solver="fixed_point", solver_steps=1))
+    method.start_epoch(1)
+    residuals = []
+    for step in range(4):
+        method.network.ring.solver_steps = 1 if step % 2 else 60
+        method.training_step(*batch(step), 12)
+        residuals.append(method.network.ring.last_residual)
+    assert [residual > 0.1 for residual in residuals] == [False, True, False, True]
+    measured = method.finish_epoch()
+    assert measured["solver_failures"] == pytest.approx(0.5)
+    assert measured["solver_residual"] == pytest.approx(sum(residuals) / 4)
+
+
 def test_solver_that_fails_stops_the_run_if_asked(small, tmp_path, assert_error):
     config = small("ide", solver="fixed_point", solver_steps=1, on_solver_failure="raise", trainer={"out": str(tmp_path / "run")})
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(config.to_dict()))

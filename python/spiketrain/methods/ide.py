@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeops import nn as snn
-from spikeops.nn.feedback.ide import SolverError
+from spikeops.nn.feedback.ide import FAILED_RESIDUAL, SolverError
 from spiketrain.config import Config
 from spiketrain.errors import UserError
 from spiketrain.method import StepResult
@@ -72,8 +72,9 @@ class IDE(FeedbackMethod):
             raise UserError(f"training step {self.steps + 1}: {error} The checkpoints are intact") from None
 
     def step_measures(self) -> dict[str, Tensor]:
-        ring = self.network.ring
-        return {**super().step_measures(), "solver_residual": torch.tensor(ring.last_residual, device=self.device)}
+        residual = torch.tensor(self.network.ring.last_residual, device=self.device)
+        failed = (~(residual <= FAILED_RESIDUAL)).float()  # NaN is a failure
+        return {**super().step_measures(), "solver_residual": residual, "solver_failures": failed}
 
 
 METHOD = IDE

@@ -76,6 +76,7 @@ class ImplicitSolve:
 
     def __call__(self, grad: torch.Tensor) -> torch.Tensor:
         ring = self.forward.ring
+        ring.backward_passes += 1
         if self.forward.networks[0] is None or ring.solver_steps == 0:
             finite, *passes = torch.stack([self.forward.finite(grad.isfinite().all()), *self._passes]).tolist()
             ring.report(finite, passes, NO_SLOPE)
@@ -104,7 +105,7 @@ class ImplicitSolve:
             return
         message = (
             f"the {ring.solver} solver of the implicit gradient failed: residual {solution.residual:.3g} after {solution.steps} "
-            f"steps, of a right-hand side of norm {scale:.3g}{' (diverged)' if solution.diverged else ''}."
+            f"steps, of a right-hand side of norm {scale:.3g}{' (diverged)' if solution.diverged else ''}, in backward pass {ring.backward_passes}."
         )
         if ring.on_solver_failure == "raise":
             raise SolverError(f"FeedbackRing: {message}")

@@ -97,6 +97,7 @@ class FeedbackRing(nn.Module):
         last_forward_rates: (layers,) spikes per neuron and time step in the latest forward pass, averaged over the batch.
         last_backward_rates: (layers,) the same for the ternary neurons of SPIDE's latest backward pass.
         last_residual: IDE: residual norm of the latest implicit solution, relative to dL/da; 0.0 where none was needed.
+        backward_passes: IDE: how many there were, by which warnings name them.
 
     Raises:
         ValueError: an option or shape that does not fit, or sub-networks whose shapes do not close the ring.
@@ -141,7 +142,7 @@ class FeedbackRing(nn.Module):
         self.amplitude = _positive("backward_threshold - backward_u_rest", self.backward_threshold - rest)
         self.dropout = _dropout(dropout, len(self.layers) + 1 + (feedback is not None))
         self.last_forward_rates = self.last_backward_rates = None
-        self.last_residual = 0.0
+        self.last_residual, self.backward_passes = 0.0, 0
         self._warnings: dict[str, int] = {}
         self.graphs = GraphCache(cuda_graph)
         self.known_shapes: dict[tuple, list[torch.Size]] = {}

@@ -223,8 +223,10 @@ def test_a_solver_that_fails(solver):
         ring.input_layer.weight.zero_()
         ring.input_layer.bias.fill_(0.9 * ring.threshold)
     rate = ring(x)
-    with pytest.warns(RuntimeWarning, match=f"{solver} solver of the implicit gradient failed: residual .* after .* steps"):
+    message = f"{solver} solver of the implicit gradient failed: residual .* after .* steps, .* in backward pass 1"
+    with pytest.warns(RuntimeWarning, match=message):
         rate.sum().backward(retain_graph=True)
+    assert ring.last_residual > ide.FAILED_RESIDUAL
     assert all(p.grad.isfinite().all() for p in ring.parameters())
     ring.on_solver_failure = "raise"
     with pytest.raises(RuntimeError, match=f"FeedbackRing: the {solver} solver"):
@@ -235,6 +237,7 @@ def test_a_gradient_that_is_nan_is_reported():
     ring, x = make_ring(ONE_LAYER)
     with pytest.warns(RuntimeWarning, match="solver of the implicit gradient failed: residual inf"):
         ring(x).backward(torch.full((3, 7), float("nan"), dtype=torch.float64))
+    assert not ring.last_residual <= ide.FAILED_RESIDUAL
 
 
 def test_warnings_do_not_flood():
