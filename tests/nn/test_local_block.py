@@ -250,6 +250,8 @@ TEN = torch.zeros(2, dtype=torch.int64)
     (ValueError, r"expected x to have shape \(N, features\)", lambda: learn(x=torch.zeros(12))),
     (ValueError, r"expected x to have at least one time step, got shape \(0, 2, 12\)", lambda: learn(x=torch.zeros(0, 2, 12))),
     (TypeError, "expected x to be float32", lambda: learn(x=torch.zeros(2, 12, dtype=torch.int64))),
+    (TypeError, "expected x to be torch.float32 like the encoder's weight, got torch.float64",
+     lambda: learn(x=torch.zeros(2, 12, dtype=torch.float64))),
 ])  # fmt: skip
 def test_errors_name_the_argument(error, words, call):
     with pytest.raises(error, match=words):

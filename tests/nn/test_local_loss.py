@@ -165,10 +165,12 @@ def test_each_loss_separates_three_classes(loss):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"loss": "mse"}, "expected loss to be one of pred, sim, predsim, got 'mse'"),
+        ({"loss": "mse"}, "expected loss to be one of 'pred', 'sim', 'predsim', got 'mse'"),
         ({"beta": 1.5}, r"expected beta in \[0, 1\], got 1.5"),
-        ({"shape": (3, 4)}, r"expected shape \(units,\) or \(C, H, W\) without zeros, got \(3, 4\)"),
+        ({"beta": float("nan")}, "expected beta to be finite, got nan"),
+        ({"shape": (3, 4)}, r"expected shape to be \(units,\) or \(C, H, W\), whole numbers without zeros, got \(3, 4\)"),
         ({"shape": (0,)}, r"without zeros, got \(0,\)"),
+        ({"shape": 30}, "without zeros, got 30"),
         ({"classes": 1}, "expected classes to be 2 or more, got 1"),
         ({"time_steps": 0}, "expected time_steps to be 1 or more, got 0"),
         ({"shape": (30, 4, 4), "decoder_size": 20}, "expected decoder_size to be at least the number of channels, 30, got 20"),
@@ -179,15 +181,64 @@ def test_wrong_options_are_refused(options, message):
         snn.LocalLossBlock(nn.Linear(12, 30), **{"shape": (30,), "classes": 3, **options})
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"encoder": F.relu}, "expected encoder to be a torch.nn.Module, got function"),
+        ({"classes": 3.0}, "expected classes to be an int, got float"),
+        ({"time_steps": 2.5}, "expected time_steps to be an int, got float"),
+        ({"decoder_size": None}, "expected decoder_size to be an int, got NoneType"),
+        ({"beta": "high"}, "expected beta to be a number, got str"),
+    ],
+)
+def test_options_of_wrong_types_are_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        snn.LocalLossBlock(**{"encoder": nn.Linear(12, 30), "shape": (30,), "classes": 3, **options})
+
+
+@pytest.mark.parametrize("loss", ["pred", "sim", "predsim"])
+def test_single_sample_is_normalised_as_in_evaluation(loss):
+    """Where a batch leaves one value per unit: the last one of an epoch may have one sample. Batch norm alone would refuse it."""
+    block, learning = make_block(loss=loss), make_block(loss=loss)
+    for other in (block, learning):
+        other(X[0])  # running statistics that are not those of the start
+    statistics = {name: buffer.clone() for name, buffer in learning.named_buffers()}
+    spikes = learning(X[1, :1])
+    assert torch.equal(spikes, block.eval()(X[1, :1])) and spikes.sum() > 0
+    assert all(torch.equal(buffer, statistics[name]) for name, buffer in learning.named_buffers())
+    losses = learning.local_losses(spikes, LABELS[:1])
+    losses.total.backward()
+    assert losses.total.isfinite() and all(p.grad.isfinite().all() for p in learning.parameters() if p.grad is not None)
+    assert learning.norm.weight.grad is not None
+
+
+@pytest.mark.parametrize("loss", ["pred", "sim", "predsim"])
+def test_batch_without_samples(loss):
+    """Its mean loss is NaN, as elsewhere in PyTorch, and no weight gets a gradient of it."""
+    block = make_block(loss=loss)
+    for x in (X[:, :0], X[0, :0]):
+        losses = block.local_losses(block(x), LABELS[:0])
+        losses.total.backward()
+        assert losses.total.isnan() and (block.encoder.weight.grad == 0).all()
+
+
 def test_wrong_input_is_refused():
     block = make_block()
     with pytest.raises(ValueError, match=r"expected x to have shape \(N, features\) or \(T, N, features\), got shape \(12,\)"):
         block(X[0, 0])
+    with pytest.raises(TypeError, match="expected x to be float32, float64, float16 or bfloat16, got int64"):
+        block(X.long())
+    with pytest.raises(ValueError, match=r"expected x to have at least one time step, got shape \(0, 8, 12\)"):
+        block(X[:0])
+    with pytest.raises(ValueError, match=r"expected encoder to map x to shape \(N, 30\), as shape says, got shape \(32, 29\)"):
+        snn.LocalLossBlock(nn.Linear(12, 29), (30,), classes=3)(X)
     spikes = block(X)
     with pytest.raises(ValueError, match=r"expected spikes to have shape \(T, N, 30\), got shape \(4, 8, 12\)"):
         block.local_losses(X, LABELS)
-    with pytest.raises(ValueError, match=r"expected labels to have shape \(8,\), one for each sample, got shape \(7,\)"):
+    with pytest.raises(ValueError, match=r"expected labels to be int64 of shape \(8,\), .* of shape \(7,\)"):
         block.local_losses(spikes, LABELS[:7])
+    with pytest.raises(ValueError, match="expected labels to be int64 .* got torch.int32"):
+        block.local_losses(spikes, LABELS.int())
     with pytest.raises(ValueError, match="expected labels from 0 to 2, got labels from 0 to 3"):
         block.local_losses(spikes, LABELS + torch.tensor([0] * 7 + [2]))
     with pytest.raises(ValueError, match="expected labels from 0 to 2, got labels from -1 to 2"):

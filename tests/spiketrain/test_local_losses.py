@@ -167,6 +167,14 @@ def test_networks_that_cannot_be(changes, message):
         make(**changes)
 
 
+def test_last_batch_may_be_one_sample(tiny, tmp_path):
+    """Batch norm has one value per unit of the linear layer then."""
+    limits = {"limit_train": 65, "batch_size": 32, "out": str(tmp_path / "run")}
+    trainer = Trainer(tiny(method={"name": "local_ce"}, network={"layers": "12-10", "dropout": 0.0}, trainer=limits))
+    trainer.fit(RunDirectory.create(trainer.config))
+    assert len(trainer.history) == 2
+
+
 def test_bad_options_end_in_one_line(assert_error):
     assert_error(["decoder_size", "number of channels, 16, got 8"], "train", "localce-digits", "--method.decoder_size", 8)
     assert_error(["beta in [0, 1], got 2"], "train", "localcecorr-digits", "--method.beta", 2)

@@ -191,6 +191,9 @@ class LocalBlock(nn.Module):
     def _check_labels(self, x: Tensor, labels: Tensor) -> None:
         _checks.floating(_OP, "x", x)
         _checks.tensor(_OP, "labels", labels)
+        dtype = self.encoder.weight.dtype
+        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"{_OP}: expected x to be {dtype} like the encoder's weight, got {x.dtype}. Call x.to({dtype}) first.")
         samples = x.shape[0 if self.is_static(x) else 1]
         if labels.dtype != torch.int64 or labels.shape != (samples,):
             raise ValueError(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spikeops.functional import _checks
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
 from spikeops.nn.neurons import LIF
 from spikeops.nn.time import AtAllSteps
 
+_OP = "LocalLossBlock"
 LOSSES = ("pred", "sim", "predsim")
 
 
@@ -61,7 +62,8 @@ class LocalLossBlock(nn.Module):
         loss: "pred", "sim" or "predsim".
         beta: share of sim in predsim, in [0, 1].
         neuron: maps currents (T, N, *shape) to spikes of the same shape; ``LIF()`` by default.
-        batch_norm: normalise the current of each unit or channel over the batch and all time steps.
+        batch_norm: normalise the current of each unit or channel over the batch and all time steps. One value alone (a batch of one
+            sample that does not change in time, for a linear layer) has no spread: it is normalised as in evaluation.
         decoder_size: most features that the classifier of maps sees (:class:`ClassifierPool2d`).
         time_steps: the time window T, for inputs that do not change in time.
 
@@ -70,6 +72,7 @@ class LocalLossBlock(nn.Module):
         x has three axes, else one.
 
     Raises:
+        TypeError: an argument of a wrong type.
         ValueError: an unknown loss, beta outside [0, 1], a shape that is neither, fewer than 2 classes, T < 1, or
             decoder_size below C.
 
@@ -95,7 +98,7 @@ class LocalLossBlock(nn.Module):
         time_steps: int = 10,
     ):
         super().__init__()
-        self._check(shape, classes, loss, beta, decoder_size, time_steps)
+        self._check(encoder, shape, classes, loss, beta, decoder_size, time_steps)
         is_map = len(shape) == 3
         self.shape, self.classes, self.loss, self.beta, self.time_steps = tuple(shape), classes, loss, beta, time_steps
         self.encoder = encoder
@@ -114,13 +117,27 @@ class LocalLossBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _checks.floating(_OP, "x", x)
         sample = len(self.shape)
         if x.dim() == 1 + sample:
-            return self.neuron(AtAllSteps.apply(self.norm(self.encoder(x)), self.time_steps))
+            return self.neuron(AtAllSteps.apply(self._currents(x), self.time_steps))
         if x.dim() == 2 + sample:
-            return self.neuron(self.norm(self.encoder(x.flatten(0, 1))).unflatten(0, x.shape[:2]))
+            _checks.time_steps(_OP, "x", x)
+            return self.neuron(self._currents(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
         axes = "features" if sample == 1 else "C, H, W"
-        raise ValueError(f"LocalLossBlock: expected x to have shape (N, {axes}) or (T, N, {axes}), got shape {tuple(x.shape)}.")
+        raise ValueError(f"{_OP}: expected x to have shape (N, {axes}) or (T, N, {axes}), got shape {tuple(x.shape)}.")
+
+    def _currents(self, x: torch.Tensor) -> torch.Tensor:
+        currents = self.encoder(x)
+        if currents.shape[1:] != self.shape:
+            raise ValueError(
+                f"{_OP}: expected encoder to map x to shape (N, {', '.join(map(str, self.shape))}), as shape says, "
+                f"got shape {tuple(currents.shape)}."
+            )
+        norm = self.norm
+        if self.training and not isinstance(norm, nn.Identity) and currents.numel() == currents.shape[1]:
+            return F.batch_norm(currents, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        return norm(currents)
 
     def local_losses(self, spikes: torch.Tensor, labels: torch.Tensor) -> LocalLosses:
         """The loss of the block and its parts.
@@ -130,14 +147,16 @@ class LocalLossBlock(nn.Module):
             labels: class of each sample, (N,), int64, from 0 to classes - 1 (checked on the CPU only).
 
         Raises:
-            ValueError: spikes or labels of another shape, a label outside the classes.
+            TypeError: spikes or labels that are no tensors.
+            ValueError: spikes or labels of another shape, labels that are not int64, a label outside the classes.
         """
+        _checks.floating(_OP, "spikes", spikes)
         if spikes.shape[2:] != self.shape or spikes.dim() < 2:
             raise ValueError(
-                f"LocalLossBlock: expected spikes to have shape (T, N, {', '.join(map(str, self.shape))}), "
+                f"{_OP}: expected spikes to have shape (T, N, {', '.join(map(str, self.shape))}), "
                 f"got shape {tuple(spikes.shape)}."
             )
-        check_labels("LocalLossBlock", labels, spikes.shape[1], self.classes)
+        _check_labels(labels, spikes.shape[1], self.classes)
         rate = spikes.mean(0)
         pred = sim = logits = None
         if self.classifier is not None:
@@ -152,28 +171,37 @@ class LocalLossBlock(nn.Module):
         return f"shape={self.shape}, classes={self.classes}, loss={self.loss!r}{weight}, time_steps={self.time_steps}"
 
     @staticmethod
-    def _check(shape, classes, loss, beta, decoder_size, time_steps):
-        if len(shape) not in (1, 3) or math.prod(shape) < 1:
-            raise ValueError(f"LocalLossBlock: expected shape (units,) or (C, H, W) without zeros, got {tuple(shape)}.")
-        if classes < 2:
-            raise ValueError(f"LocalLossBlock: expected classes to be 2 or more, got {classes}.")
-        if loss not in LOSSES:
-            raise ValueError(f"LocalLossBlock: expected loss to be one of {', '.join(LOSSES)}, got {loss!r}.")
+    def _check(encoder, shape, classes, loss, beta, decoder_size, time_steps):
+        if not isinstance(encoder, nn.Module):
+            raise TypeError(f"{_OP}: expected encoder to be a torch.nn.Module, got {type(encoder).__name__}.")
+        if not isinstance(shape, (tuple, list)) or len(shape) not in (1, 3) or any(not _is_int(n) or n < 1 for n in shape):
+            raise ValueError(f"{_OP}: expected shape to be (units,) or (C, H, W), whole numbers without zeros, got {shape}.")
+        for name, value, least in (("classes", classes, 2), ("decoder_size", decoder_size, 1), ("time_steps", time_steps, 1)):
+            if not _is_int(value):
+                raise TypeError(f"{_OP}: expected {name} to be an int, got {type(value).__name__}.")
+            if value < least:
+                raise ValueError(f"{_OP}: expected {name} to be {least} or more, got {value}.")
+        _checks.choice(_OP, "loss", loss, LOSSES)
+        _checks.number(_OP, "beta", beta)
         if not 0 <= beta <= 1:
-            raise ValueError(f"LocalLossBlock: expected beta in [0, 1], got {beta}.")
+            raise ValueError(f"{_OP}: expected beta in [0, 1], got {beta}.")
         if len(shape) == 3 and loss != "sim" and decoder_size < shape[0]:
-            raise ValueError(
-                f"LocalLossBlock: expected decoder_size to be at least the number of channels, {shape[0]}, got {decoder_size}."
-            )
-        if time_steps < 1:
-            raise ValueError(f"LocalLossBlock: expected time_steps to be 1 or more, got {time_steps}.")
+            raise ValueError(f"{_OP}: expected decoder_size to be at least the number of channels, {shape[0]}, got {decoder_size}.")
 
 
-def check_labels(op: str, labels: torch.Tensor, samples: int, classes: int) -> None:
+def _is_int(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_labels(labels: torch.Tensor, samples: int, classes: int) -> None:
     """One label for each sample, and, where looking does not wait for a GPU, from 0 to classes - 1."""
-    if labels.shape != (samples,):
-        raise ValueError(f"{op}: expected labels to have shape ({samples},), one for each sample, got shape {tuple(labels.shape)}.")
+    _checks.tensor(_OP, "labels", labels)
+    if labels.dtype != torch.int64 or labels.shape != (samples,):
+        raise ValueError(
+            f"{_OP}: expected labels to be int64 of shape ({samples},), one for each sample, got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
     if labels.device.type == "cpu" and samples and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
-            f"{op}: expected labels from 0 to {classes - 1}, got labels from {labels.min().item()} to {labels.max().item()}."
+            f"{_OP}: expected labels from 0 to {classes - 1}, got labels from {labels.min().item()} to {labels.max().item()}."
         )

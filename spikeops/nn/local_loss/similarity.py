@@ -99,7 +99,7 @@ class _MatchingLoss(torch.autograd.Function):
         loss = difference.square().mean()
         if ctx.needs_input_grad[0]:
             # Both the matrix and its gradient are symmetric: a factor 2 stands for the second half of the product rule.
-            slope = difference.mul_(4 / difference.numel()).masked_fill_(similarity.abs() > 1, 0)
+            slope = difference.mul_(4 / max(difference.numel(), 1)).masked_fill_(similarity.abs() > 1, 0)
             with torch.autocast(features.device.type, enabled=False):
                 grad = slope @ normalised
             along = (grad * normalised).sum(1, keepdim=True)
