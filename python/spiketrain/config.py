@@ -27,6 +27,8 @@ class DataConfig:
         download: fetch a missing data set into the root (where its makers offer a download)
         augment: random crop out of a 4-pixel zero border, and random horizontal flip of training images (not of events)
         normalize: shift and scale images to mean 0 and standard deviation 1 per channel, over the training set; false leaves pixels in 0..1
+        mean: what normalize subtracts from pixels in 0..1, one number per channel, together with std; default the data set's
+        std: what normalize divides by then
         image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
         bin_ms: width of a time step of nmnist, in milliseconds
     """
@@ -36,6 +38,8 @@ class DataConfig:
     download: bool = False
     augment: bool = False
     normalize: bool = True
+    mean: list[float] | None = None
+    std: list[float] | None = None
     image_size: int = 32
     bin_ms: float = 3.0
 

@@ -45,6 +45,23 @@ def test_mnist(tiny, tmp_path, name, folder, compress):
     assert sorted(os.walk(tmp_path)) == before  # the folder may be read-only: nothing is unpacked into it
 
 
+def test_other_numbers_to_normalise_by(tiny, assert_error):
+    """In the scale of pixels from 0 to 1, whatever the data set's own white is."""
+
+    def pixels(**options):
+        dataset = data.load(tiny(data={"name": "digits", "augment": False, **options}))
+        return [split.batch(torch.arange(20)) for split in (dataset.train, dataset.test)]
+
+    for plain, changed in zip(pixels(normalize=False), pixels(mean=[0.25], std=[0.5])):
+        torch.testing.assert_close(changed, (plain - 0.25) / 0.5)
+    mean, std = ("--data.mean", "[0.25]"), ("--data.std", "[0.5]")
+    assert_error("expected both or none of them", "train", "tsslbp-digits", *mean)
+    assert_error("data.normalize true", "train", "tsslbp-digits", *mean, *std, "--data.normalize", "false")
+    assert_error("expected 1 numbers each", "train", "tsslbp-digits", *mean, "--data.std", "[1, 1]")
+    assert_error("above 0, got [0.25] and [0.0]", "train", "tsslbp-digits", *mean, "--data.std", "[0]")
+    assert_error("surfaces holds none", "train", "convex-surface-1layer", *mean, *std)
+
+
 def test_data_root_comes_from_the_environment(tiny, tmp_path, monkeypatch):
     write_mnist(tmp_path)
     monkeypatch.setenv("SPIKEOPS_DATA", str(tmp_path))
@@ -102,7 +119,9 @@ def test_label_outside_the_classes(tiny, tmp_path, part, words):
     labels = np.arange(30 if part == "train" else 10, dtype=np.uint8) % 10
     labels[3] = 12
     write_idx(tmp_path / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", labels, compress=True)
-    with pytest.raises(UserError, match=f"data set mnist in {tmp_path}: expected labels from 0 to 9, the {words} samples have .* to 12"):
+    with pytest.raises(
+        UserError, match=f"data set mnist in {tmp_path}: expected labels from 0 to 9, the {words} samples have .* to 12"
+    ):
         data.load(tiny(data={"name": "mnist", "root": str(tmp_path)}, trainer={"limit_train": 0, "limit_test": 0}))
 
 

@@ -37,6 +37,11 @@ def test_published_experiment(rule, network):
     layers, padding, plain, of_bell, of_others = PUBLISHED[network]
     optimizer = config.optimizer
     assert (config.network.layers, config.network.padding, not config.data.normalize) == (layers, padding, plain)
+    normalization = {
+        "cifar10-cnn": ([0.424, 0.415, 0.384], [0.283, 0.278, 0.284]),
+        "svhn-cnn": ([0.431, 0.43, 0.446], [0.197, 0.198, 0.199]),
+    }
+    assert (config.data.mean, config.data.std) == normalization.get(network, (None, None))
     shown = (config.trainer.epochs, optimizer.lr, optimizer.gamma, optimizer.milestones)
     assert shown == (of_bell if rule == "bell" else of_others)
     assert (optimizer.name, optimizer.weight_decay, optimizer.schedule) == ("adam", 0, "multistep")

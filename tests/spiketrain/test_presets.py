@@ -5,7 +5,6 @@ import torch
 
 from spiketrain import methods, presets
 from spiketrain.config import load_config
-from spiketrain.methods._local_classifiers import LocalClassifierMethod
 
 # Network, time steps, epochs, batch, published mean and best, as in the README of the published code.
 PUBLISHED = {
@@ -49,10 +48,31 @@ def test_bptt_twin_trains_the_same_network_on_the_same_data(name):
 def test_network_can_be_built(name):
     config = load_config(presets.load(name))
     method = methods.get(config.method.name)
-    classes = (10,) if issubclass(method, LocalClassifierMethod) else ()  # networks without a layer of outputs
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
-        network = method.build(method, config, INPUT_SHAPES[config.data.name], *classes)
+        network = method.build(method, config, INPUT_SHAPES[config.data.name])
     assert list(network.parameters())[-1].shape[0] == 10
+
+
+LAYERWISE = ("ell-", "fell-", "bell-", "localce-", "localcorr-", "localcecorr-", "convex-")
+
+
+@pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(LAYERWISE)])
+def test_layers_that_learn_alone_take_a_step(name):
+    """On two random samples, and for two time steps: the largest networks have 21 million weights."""
+    config = load_config(presets.load(name))
+    if config.method.name != "convex":
+        config.network.time_steps = 2
+    torch.manual_seed(0)
+    is_surface = config.data.name == "surfaces"
+    shape, outputs = ((2,), 2) if is_surface else (INPUT_SHAPES[config.data.name], 10)
+    method = methods.get(config.method.name)(config, shape, outputs, torch.device("cpu"))
+    inputs, labels = torch.randn(2, *shape), torch.rand(2, 2) if is_surface else torch.tensor([3, 1])
+    before = [parameter.detach().clone() for parameter in method.network.parameters()]
+    assert method.start_epoch(1) > 0
+    assert method.training_step(inputs, labels, 2).loss.isfinite()
+    assert any(not torch.equal(parameter, old) for parameter, old in zip(method.network.parameters(), before))
+    scores = method.scores(inputs)
+    assert scores.shape == (2, outputs) and scores.isfinite().all()
 
 
 def test_nmnist_network_has_the_published_shapes():

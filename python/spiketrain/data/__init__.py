@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from spiketrain.config import Config
-from spiketrain.data.base import Dataset, ImageSplit
+from spiketrain.data.base import Dataset, ImageSplit, Split
 from spiketrain.errors import UserError, unknown_name
 from spiketrain.tasks import CLASSIFICATION
 
@@ -42,10 +42,7 @@ def load(config: Config) -> Dataset:
         dataset = reader.load(name, root, config)
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
-    if not config.data.normalize:
-        if not isinstance(dataset.train, ImageSplit):
-            raise UserError(f"data.normalize: only images are normalised, {name} holds none")
-        dataset.train, dataset.test = dataset.train.in_unit_range(), dataset.test.in_unit_range()
+    dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     for part, split in (("training", dataset.train), ("test", dataset.test)):
@@ -56,6 +53,25 @@ def load(config: Config) -> Dataset:
                     f"data set {name} in {root}: expected labels from 0 to {dataset.classes - 1}, the {part} samples have labels from {lowest} to {highest}"
                 )
     return dataset
+
+
+def _normalized(split: Split, config: Config) -> Split:
+    """The split with the normalisation that the options ask for."""
+    mean, std = config.data.mean, config.data.std
+    if config.data.normalize and mean is None and std is None:
+        return split
+    if not isinstance(split, ImageSplit):
+        raise UserError(f"data.normalize, data.mean, data.std: only images are normalised, {config.data.name} holds none")
+    if mean is None and std is None:
+        return split.in_unit_range()
+    if not config.data.normalize or mean is None or std is None:
+        raise UserError("data.mean, data.std: expected both or none of them, and data.normalize true")
+    channels = split.images.shape[1]
+    if len(mean) != channels or len(std) != channels or not all(s > 0 for s in std):
+        raise UserError(
+            f"data.mean, data.std: expected {channels} numbers each, one per channel, those of data.std above 0, got {mean} and {std}"
+        )
+    return split.normalized(mean, std)
 
 
 def data_root(root: str | None) -> Path:

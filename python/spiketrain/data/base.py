@@ -76,6 +76,13 @@ class ImageSplit(Split):
             images = crop_and_flip(images, generator)
         return torch.addcmul(self.shift, images.float(), self.scale)
 
+    def normalized(self, mean: list[float], std: list[float]) -> ImageSplit:
+        """The same images, normalised by other numbers: one per channel, for pixels from 0 to 1."""
+        other = copy.copy(self)
+        other.scale = torch.tensor([1 / (self.white * s) for s in std]).view(-1, 1, 1)
+        other.shift = torch.tensor([-m / s for m, s in zip(mean, std)]).view(-1, 1, 1)
+        return other
+
     def in_unit_range(self) -> ImageSplit:
         """The same images with pixels from 0 to 1 instead of normalised ones."""
         plain = copy.copy(self)
