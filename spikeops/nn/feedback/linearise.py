@@ -14,7 +14,7 @@ from spikeops.nn.feedback.subnetworks import BATCH_NORMS
 Transposed = Callable[[torch.Tensor], torch.Tensor]
 
 
-def linearise(parts: Iterable[Operator | nn.Module], x: torch.Tensor) -> tuple[torch.Tensor, Transposed]:
+def linearise(parts: Iterable[Operator | nn.Module | Callable], x: torch.Tensor) -> tuple[torch.Tensor, Transposed]:
     """The output for the input x, and the function v -> D^T v with D the derivative there.
 
     Args:
@@ -27,7 +27,7 @@ def linearise(parts: Iterable[Operator | nn.Module], x: torch.Tensor) -> tuple[t
             transposes.append(part.transposed(x).apply)
             x = part.apply(x)
         else:
-            x, transpose = _batch_norm(part, x) if isinstance(part, BATCH_NORMS) else _unknown(part, x)
+            x, transpose = _batch_norm(part, x) if isinstance(part, BATCH_NORMS) else _by_autograd(part, x)
             transposes.append(transpose)
     return x, partial(_one_after_the_other, transposes[::-1])
 
@@ -50,8 +50,8 @@ def _batch_norm(leaf, x):
     return y, transpose
 
 
-def _unknown(module, x):
+def _by_autograd(function, x):
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        y = module(x)
+        y = function(x.clone())  # it may work in place
     return y.detach(), lambda v: torch.autograd.grad(y, x, v, retain_graph=True)[0]

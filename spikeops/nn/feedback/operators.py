@@ -7,6 +7,8 @@ which the backward passes step through, is an operator again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -209,27 +211,42 @@ class ChannelsLastRows:
 
 @dataclass(frozen=True)
 class Opaque:
-    """Any other module, called as it is."""
+    """Any other module, called as it is, but with the running statistics of the batch-norms inside."""
 
     module: nn.Module
+    batch_norms: tuple[nn.Module, ...]
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        return self.module(x)
+        with switched(self.batch_norms, training=False):
+            return self.module(x.clone())  # it may work in place
 
     def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> OpaqueTransposed:
-        return OpaqueTransposed(self.module, tuple(input_shape[1:]))
+        return OpaqueTransposed(self, tuple(input_shape[1:]))
 
 
 @dataclass(frozen=True)
 class OpaqueTransposed:
-    module: nn.Module
+    opaque: Opaque
     shape: tuple[int, ...]
 
     def apply(self, y: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():
             x = torch.zeros(y.shape[0], *self.shape, dtype=y.dtype, device=y.device, requires_grad=True)
-            (x_grad,) = torch.autograd.grad(self.module(x), x, y)
+            (x_grad,) = torch.autograd.grad(self.opaque.apply(x), x, y)
         return x_grad
+
+
+@contextmanager
+def switched(modules: tuple[nn.Module, ...], **flags: bool) -> Iterator[None]:
+    """With other values of these attributes for a while."""
+    before = [{name: getattr(module, name) for name in flags} for module in modules]
+    try:
+        for module in modules:
+            vars(module).update(flags)
+        yield
+    finally:
+        for module, values in zip(modules, before):
+            vars(module).update(values)
 
 
 @dataclass(frozen=True)

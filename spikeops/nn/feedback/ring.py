@@ -69,8 +69,8 @@ class FeedbackRing(nn.Module):
     Args:
         layers: the sub-networks from each spiking layer to the next; empty for a ring of one layer. Each a chain of Conv2d,
             ConvTranspose2d, Linear, AvgPool2d, Flatten, batch-norm (IDE only), or Sequential of these. Other modules, and those
-            with hooks, such as pruned ones, are called as they are at every step: for IDE any differentiable one, for SPIDE
-            affine ones.
+            with hooks, such as pruned ones, are called as they are at every step, batch-norms inside as if outside: for IDE any
+            differentiable one, for SPIDE affine ones.
         feedback: the sub-network from the last spiking layer back to the first one; None: no feedback.
         input_layer: the sub-network from the input to the first spiking layer.
         method: "ide" or "spide".
@@ -124,15 +124,16 @@ class FeedbackRing(nn.Module):
         _check_choice("solver", solver, tuple(ide.SOLVERS))
         _check_choice("on_solver_failure", on_solver_failure, ("warn", "raise"))
         _check_choice("cuda_graph", cuda_graph, ("auto", True, False))
-        _check_count("time_steps", time_steps, 1)
-        _check_count("backward_time_steps", backward_time_steps, 1)
-        _check_count("solver_steps", solver_steps, 0)
-        if not 0 < _number("leak", leak) <= 1:
-            raise ValueError(f"FeedbackRing: expected leak above 0 and at most 1, got {leak}.")
+        if not isinstance(feedback, nn.Module | None):
+            raise TypeError(f"FeedbackRing: expected feedback to be a module or None, got {type(feedback).__name__}.")
+        if not isinstance(input_layer, nn.Module):
+            name = type(input_layer).__name__
+            raise TypeError(f"FeedbackRing: expected input_layer to be a module, got {name}. nn.Identity() for none.")
         self.layers, self.feedback, self.input_layer = nn.ModuleList(layers), feedback, input_layer
-        self.method, self.time_steps, self.leak, self.input = method, time_steps, float(leak), input
+        self.method, self.time_steps, self.leak, self.input = method, time_steps, leak, input
         self.solver, self.solver_steps, self.on_solver_failure = solver, solver_steps, on_solver_failure
         self.backward_time_steps = backward_time_steps
+        self._check_numbers()
         self.threshold = _positive("threshold", DEFAULT_THRESHOLD[method] if threshold is None else threshold)
         self.reset_amount = self.threshold
         if method == "spide":
@@ -226,7 +227,17 @@ class FeedbackRing(nn.Module):
         solver = f", solver={self.solver!r}" if self.method == "ide" else f", backward_time_steps={self.backward_time_steps}"
         return f"method={self.method!r}, time_steps={self.time_steps}, leak={self.leak}, threshold={self.threshold}{solver}"
 
+    def _check_numbers(self) -> None:
+        """Of what may also be changed later, between training and tests."""
+        _check_count("time_steps", self.time_steps, 1)
+        _check_count("backward_time_steps", self.backward_time_steps, 1)
+        _check_count("solver_steps", self.solver_steps, 0)
+        if not 0 < _number("leak", self.leak) <= 1:
+            raise ValueError(f"FeedbackRing: expected leak above 0 and at most 1, got {self.leak}.")
+        self.leak = float(self.leak)
+
     def _check_input(self, x: torch.Tensor) -> None:
+        self._check_numbers()
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"FeedbackRing: expected x to be a tensor, got {type(x).__name__}.")
         if x.dtype not in (torch.float32, torch.float64):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -35,10 +37,11 @@ class SubNetwork:
         self.unknown = [leaf for leaf in self.leaves if not _is_known(leaf)]
         # Modes as they are now: a backward pass may come after a switch.
         self.batch_statistics = [_is_a(leaf, BATCH_NORMS) and leaf.training for leaf in self.leaves]
+        self.inner_batch_statistics = {norm for leaf in self.unknown for norm in batch_norms_in(leaf) if norm.training}
 
     @property
     def has_batch_norm(self) -> bool:
-        return any(_is_a(leaf, BATCH_NORMS) for leaf in self.leaves)
+        return any(batch_norms_in(leaf) for leaf in self.leaves)
 
     @property
     def affine(self) -> bool:
@@ -74,7 +77,7 @@ class SubNetwork:
             elif weight is not None:
                 x = _stage(leaf, *weight).apply(x)
             else:
-                x = leaf(x)
+                x = leaf(x if _is_known(leaf) else x.clone())  # others may work in place
         return x
 
     def freeze(self, weights: Weights, mean_input: torch.Tensor | None = None) -> ops.Operator:
@@ -98,20 +101,27 @@ class SubNetwork:
                 x = None if x is None else stage.apply(x)
         return ops.Operator(tuple(stages))
 
-    def parts(self, weights: Weights) -> Iterator[ops.Operator | nn.Module]:
-        """The sub-network as affine operators and, between them, the modules that are not: batch-norms that use the statistics of
-        the batch, and modules that are not known."""
+    def parts(self, weights: Weights) -> Iterator[ops.Operator | nn.Module | Callable]:
+        """The sub-network as affine operators and, between them, what is not: batch-norms that use the statistics of the batch, and
+        the functions of modules that are not known."""
         stages = []
         for leaf, weight, batch_statistics in zip(self.leaves, weights, self.batch_statistics):
             if batch_statistics or not _is_known(leaf):
                 yield ops.Operator(tuple(stages))
-                yield leaf
+                yield leaf if batch_statistics else partial(self._with_batch_statistics, leaf)
                 stages = []
             elif _is_a(leaf, BATCH_NORMS):
                 _fold(stages, *_fixed_batch_norm(leaf, None))
             elif (stage := _stage(leaf, *_frozen(weight))) is not None:
                 stages.append(stage)
         yield ops.Operator(tuple(stages))
+
+    def _with_batch_statistics(self, leaf: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """A module that is not known, its batch-norms in the modes that they had, their running statistics kept."""
+        norms = batch_norms_in(leaf)
+        by_batch = tuple(norm for norm in norms if norm in self.inner_batch_statistics)
+        with ops.switched(norms, training=False), ops.switched(by_batch, training=True, track_running_stats=False):
+            return leaf(x)
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
@@ -124,6 +134,10 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
 
 _KNOWN = (*WEIGHTED, WSConv2d, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
 _FORWARDS = {kind.forward for kind in _KNOWN}
+
+
+def batch_norms_in(leaf: nn.Module) -> tuple[nn.Module, ...]:
+    return tuple(part for part in leaf.modules() if isinstance(part, _BatchNorm))
 
 
 def _is_a(leaf: nn.Module, kinds: tuple[type, ...]) -> bool:
@@ -153,17 +167,17 @@ def _check_leaf(name: str, leaf: nn.Module) -> None:
             )
         if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
             raise ValueError(f"FeedbackRing: expected {name} with its weights, got {part}. Run it on a batch first.")
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise ValueError(
+                f"FeedbackRing: {name} has a batch-norm without running statistics, which the simulation needs: {part}. "
+                "Build it with track_running_stats=True."
+            )
     if not _is_known(leaf):
         return
     if isinstance(leaf, (nn.Conv2d, nn.ConvTranspose2d)) and leaf.padding_mode != "zeros":
         raise ValueError(f"FeedbackRing: expected {name} to pad with zeros, got padding_mode={leaf.padding_mode!r} in {leaf}.")
     if isinstance(leaf, nn.Conv2d):
         _padding(leaf)
-    if isinstance(leaf, BATCH_NORMS) and leaf.running_mean is None:
-        raise ValueError(
-            f"FeedbackRing: {name} has a batch-norm without running statistics, which the simulation needs: {leaf}. "
-            "Build it with track_running_stats=True."
-        )
     if isinstance(leaf, nn.Flatten) and (leaf.start_dim, leaf.end_dim) != (1, -1):
         raise ValueError(f"FeedbackRing: expected Flatten(1, -1) in {name}, got {leaf}.")
 
@@ -175,7 +189,7 @@ def _weight(leaf: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]:
 def _stage(leaf: nn.Module, weight=None, bias=None):
     """The leaf with the given weights, as a stage of an operator; None for the identity."""
     if not _is_known(leaf):
-        return ops.Opaque(leaf)
+        return ops.Opaque(leaf, batch_norms_in(leaf))
     if isinstance(leaf, nn.Conv2d):
         return ops.Convolution(weight, bias, leaf.stride, _padding(leaf), leaf.dilation, leaf.groups)
     if isinstance(leaf, nn.ConvTranspose2d):

@@ -60,9 +60,27 @@ def test_sub_networks(module, message):
         snn.FeedbackRing([], module, nn.Linear(2, 2))
 
 
+def test_parts_that_are_no_modules():
+    with pytest.raises(TypeError, match="expected feedback to be a module or None, got function"):
+        snn.FeedbackRing([], lambda x: x, nn.Linear(2, 2))
+    with pytest.raises(TypeError, match=re.escape("expected input_layer to be a module, got NoneType. nn.Identity() for none.")):
+        snn.FeedbackRing([], None, None)
+
+
+@pytest.mark.parametrize("name, value", [("time_steps", 0), ("backward_time_steps", 0), ("solver_steps", -1), ("leak", 0)])
+def test_options_that_are_changed_later(name, value):
+    module = ring(method="spide")
+    setattr(module, name, value)
+    with pytest.raises(ValueError, match=f"FeedbackRing: expected {name}"):
+        module(torch.rand(2, 6))
+
+
 def test_spide_needs_affine_sub_networks():
     with pytest.raises(ValueError, match=r"expected affine sub-networks for method='spide', got a batch-norm in layers\[0\]"):
         snn.FeedbackRing([nn.BatchNorm1d(7)], nn.Linear(7, 7), nn.Linear(6, 7), method="spide")
+    inside = nn.ModuleDict({"norm": nn.BatchNorm1d(7)})
+    with pytest.raises(ValueError, match=r"got a batch-norm in layers\[0\]"):
+        snn.FeedbackRing([inside], nn.Linear(7, 7), nn.Linear(6, 7), method="spide")
     bent = snn.FeedbackRing([nn.Sequential(nn.Linear(7, 7), nn.ReLU())], nn.Linear(7, 7), nn.Linear(6, 7), method="spide")
     with pytest.raises(ValueError, match=r"expected affine sub-networks for method='spide', but layers\[0\] is not"):
         bent(torch.rand(2, 6))

@@ -189,6 +189,81 @@ def test_pruned_layers_stay_pruned_and_learn(make):
             layer.weight_orig.add_(0.1)
 
 
+class Residual(nn.Module):
+    """The same network as nn.Sequential(linear, norm), where linear has the identity added to its weight."""
+
+    def __init__(self, linear, norm):
+        super().__init__()
+        self.linear, self.norm = linear, norm
+
+    def forward(self, x):
+        return self.norm(x + self.linear(x))
+
+
+def batch_normed(block):
+    torch.manual_seed(3)
+    linear, norm = nn.Linear(7, 7), nn.BatchNorm1d(7)
+    nn.init.uniform_(norm.weight, 0.3, 0.6)
+    nn.init.uniform_(norm.bias, 0.1, 0.5)
+    nn.init.uniform_(norm.running_mean, -0.2, 0.2)
+    layer = Residual(linear, norm)
+    if not block:
+        with torch.no_grad():
+            linear.weight += torch.eye(7)
+        layer = nn.Sequential(linear, norm)
+    ring = snn.FeedbackRing([layer], nn.Linear(7, 7, bias=False), nn.Linear(6, 7), time_steps=12, threshold=0.6, solver_steps=60)
+    with torch.no_grad():
+        ring.input_layer.bias.add_(0.3)
+        ring.feedback.weight.mul_(0.05)
+    ring.double()
+    return ring, linear, norm
+
+
+@pytest.mark.parametrize("switch", [False, True])
+def test_batch_norm_inside_a_module_of_its_own(switch):
+    """Simulates with its running statistics and updates them once, as one that the ring finds itself does; J takes the batch's. A
+    switch to evaluation before the backward pass changes nothing."""
+    results = []
+    for block in (True, False):
+        ring, linear, norm = batch_normed(block)
+        rate = ring(batch().double())
+        assert 0.1 < rate.mean() < 0.9
+        ring.train(not switch)
+        rate.square().sum().backward()
+        assert ring.last_residual < 1e-9
+        assert norm.num_batches_tracked == 1 and norm.training != switch and norm.track_running_stats
+        results.append([rate, norm.running_mean, norm.running_var, *(p.grad for p in ring.parameters())])
+        results[-1].append(ring.eval()(batch().double()))
+    for a, b in zip(*results, strict=True):  # I - J^T of batch-norms is ill-conditioned: residuals of 1e-10 are errors of 1e-7
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+class Negated(nn.Module):
+    def __init__(self, inplace):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x):
+        return x.neg_() if self.inplace else -x
+
+
+def test_modules_that_work_in_place(make):
+    """Neither the spikes nor the input are lost."""
+    results = []
+    for inplace in (True, False):
+        torch.manual_seed(2)
+        ring = make(nn.Sequential(Negated(inplace), nn.Linear(7, 5)))
+        with torch.no_grad():
+            ring.layers[0][1].bias.fill_(0.5)
+        ring.input_layer = nn.Sequential(Negated(inplace), ring.input_layer)
+        x = -batch()
+        rate = ring(x)
+        assert rate.any() and torch.equal(x, -batch())
+        rate.square().sum().backward()
+        results.append([rate, *gradients(ring)])
+    assert_same(*results)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("convolution", [
     nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Conv2d(4, 6, 3, 1, 2, dilation=2), nn.Conv2d(4, 6, (3, 5), (1, 2), (0, 2)),
