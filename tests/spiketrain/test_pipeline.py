@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,20 +171,42 @@ def test_stage_that_fails_is_named_with_its_reason(running):
     assert checkpoint.load(run.last)["epoch"] == 0
 
 
-def test_other_stages_stop_with_the_first_one(tiny, tmp_path):
-    """Its process is killed without a word: the others say whom they lost, and are gone soon."""
+@pytest.fixture
+def trained(tiny, tmp_path):
+    """The process of a run with two stages that would go on for long, after its first epoch."""
     config = tiny(method={"name": "local_ce"}, network=NETWORK | {"dropout": 0.0}, trainer={"pipeline": 2, "epochs": 100_000})
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     command = [sys.executable, "-m", "spiketrain", "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / "run"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.csv"
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "metrics.csv").exists() or len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) < 2:
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)  # to the end of standard error, which the other stage holds open too
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_other_stages_stop_with_the_first_one(trained, tmp_path):
+    """Its process is killed without a word: the others say whom they lost, and are gone soon."""
+    os.kill(trained.pid, signal.SIGKILL)
+    _, errors = trained.communicate(timeout=60)  # to the end of standard error, which the other stage holds open too
     assert "pipeline stage 1 of 2 (conv_1" in errors and "the main process, is gone; pipeline stage 2 of 2" in errors
     assert "Traceback" not in errors
+    assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the other stage in /proc")
+def test_second_interrupt_ends_the_wait_for_a_stage_that_hangs(trained, tmp_path):
+    (other,) = Path(f"/proc/{trained.pid}/task/{trained.pid}/children").read_text().split()
+    os.kill(int(other), signal.SIGSTOP)
+    time.sleep(1)  # the first stage now waits for the other one
+    for _ in range(2):
+        trained.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, errors = trained.communicate(timeout=30)
+    assert trained.returncode == 130 and "spiketrain: interrupted" in errors and "Traceback" not in errors
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
 
 

@@ -10,7 +10,8 @@ import contextlib
 import datetime
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ _HEADER = 5 + 2 * _AXES
 _BATCH, _END = 1, 2
 # Stages wait for the first one while that tests the network, however long. A stage that dies is noticed at once all the same.
 _PATIENCE = datetime.timedelta(days=7)
+# Waits in the place of the main thread, which could not answer a signal while gloo holds it.
+_WAITING_ROOM = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -72,8 +75,7 @@ class Sender:
     def wait(self) -> None:
         """Until all has been sent."""
         with _talking_to(self.stage):
-            for work, _ in self._under_way:
-                work.wait(_PATIENCE)
+            _finish(work for work, _ in self._under_way)
 
 
 def receive(stage: int, device: torch.device) -> Batch | None:
@@ -96,7 +98,7 @@ def send_object(value: Any, stage: int) -> None:
     content = torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
     with _talking_to(stage):
         for tensor in (torch.tensor([len(content)]), content):
-            dist.isend(tensor, stage).wait(_PATIENCE)
+            _finish([dist.isend(tensor, stage)])
 
 
 def receive_object(stage: int) -> Any:
@@ -109,8 +111,18 @@ def receive_object(stage: int) -> Any:
 def _receive(stage: int, length: int, dtype: torch.dtype) -> Tensor:
     tensor = torch.empty(length, dtype=dtype)
     with _talking_to(stage):
-        dist.irecv(tensor, stage).wait(_PATIENCE)
+        _finish([dist.irecv(tensor, stage)])
     return tensor
+
+
+def _finish(works: Iterable[dist.Work]) -> None:
+    """Wait until all is done; signal handlers run meanwhile, and may raise."""
+
+    def wait() -> None:
+        for work in works:
+            work.wait(_PATIENCE)
+
+    _WAITING_ROOM.submit(wait).result()
 
 
 @contextlib.contextmanager
