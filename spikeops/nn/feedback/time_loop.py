@@ -186,7 +186,7 @@ def empty_sequence(steps: int, like: torch.Tensor) -> torch.Tensor:
 
 def mean_weight(leak: float, steps: int, dtype: torch.dtype) -> torch.Tensor:
     """What the decay-weighted sum of the spikes is divided by: the sum of leak^t over the steps, in the data's precision."""
-    if leak == 1:
-        return torch.tensor(steps, dtype=dtype)
     leak = torch.tensor(leak, dtype=dtype)
+    if leak == 1:  # in that precision
+        return torch.tensor(steps, dtype=dtype)
     return (1 - leak**steps) / (1 - leak)

@@ -87,6 +87,20 @@ def test_simulation(make, leak):
         torch.testing.assert_close(ring.last_forward_rates, averages)
 
 
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_a_leak_that_is_1_in_float32(method):
+    """The rate is the plain average, not 0 / 0."""
+    results = []
+    for leak in (1 - 1e-9, 1.0):
+        torch.manual_seed(5)
+        ring = alexnet(method, leak=leak, threshold=0.5)
+        rate = ring(image())
+        rate.sum().backward()
+        results.append([rate, ring.last_forward_rates, *(p.grad for p in ring.parameters())])
+    assert results[0][0].any()
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
 @torch.no_grad()
 def test_spike_input():
     """Time first; each step has its own input."""
