@@ -57,6 +57,8 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
 
   m.def("event_conv_(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation,"
         " bool transposed) -> ()");
+  m.def("event_conv_weight(Tensor x, Tensor grad_out, int[] kernel_size, int[] stride, int[] padding, int[] dilation, int parts)"
+        " -> Tensor");
 
   m.def("row_sum(Tensor x) -> Tensor");
 }

@@ -195,6 +195,14 @@ struct EventConv {
   void* out;                // (batch, out_h, out_w, out_channels)
 };
 
+// The gradient of its weights, in parts that are to be added up: part i is that of the samples [batch i / count, batch (i + 1) / count).
+struct EventConvWeight {
+  EventConv conv;           // without weight, bias and out
+  int64_t count;
+  const void* grad_out;     // (batch, out_h, out_w, out_channels)
+  void* parts;              // (count, kernel_h, kernel_w, in_channels, out_channels padded)
+};
+
 // Sums of rows in a fixed order, whatever the number of threads: see kernels/math/row_sum.h.
 struct RowSum {
   bool is_double;

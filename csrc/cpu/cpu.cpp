@@ -51,6 +51,9 @@ class Cpu {
   void run(const EventConv& a) {
     torch::stable::parallel_for(0, a.batch, 1, [&](int64_t begin, int64_t end) { k_.event_conv(a, begin, end); });
   }
+  void run(const EventConvWeight& a) {
+    torch::stable::parallel_for(0, a.count, 1, [&](int64_t begin, int64_t end) { k_.event_conv_weight(a, begin, end); });
+  }
   void run(const RowSum& a) {
     const int64_t blocks = a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock);
     torch::stable::parallel_for(0, blocks, 16, [&](int64_t begin, int64_t end) { k_.row_sum_blocks(a, begin, end); });
@@ -67,6 +70,7 @@ class Cpu {
 STABLE_TORCH_LIBRARY_IMPL(spikeops, CPU, m) {
   spikeops::register_bindings<spikeops::Cpu>(m);
   m.impl("event_conv_", TORCH_BOX(&spikeops::event_conv<spikeops::Cpu>));
+  m.impl("event_conv_weight", TORCH_BOX(&spikeops::event_conv_weight<spikeops::Cpu>));
 }
 
 // JSON, read by spikeops/_library.py.

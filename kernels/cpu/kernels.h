@@ -28,6 +28,7 @@ struct Kernels {
   void (*latency_encode)(const LatencyEncode&, int64_t begin, int64_t end);
   void (*convex_trials)(const ConvexTrials&, int64_t begin, int64_t end);  // a range of trials; all of them when learning
   void (*event_conv)(const EventConv&, int64_t begin, int64_t end);  // a range of samples
+  void (*event_conv_weight)(const EventConvWeight&, int64_t begin, int64_t end);  // a range of parts
   void (*row_sum_blocks)(const RowSum&, int64_t begin, int64_t end);  // a range of rows * blocks
   void (*row_sum_rows)(const RowSum&, int64_t begin, int64_t end);    // a range of rows, after all blocks
 };

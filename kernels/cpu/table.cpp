@@ -28,6 +28,7 @@ void poisson_encode(const PoissonEncode&, int64_t, int64_t);
 void latency_encode(const LatencyEncode&, int64_t, int64_t);
 void convex_trials(const ConvexTrials&, int64_t, int64_t);
 void event_conv(const EventConv&, int64_t, int64_t);
+void event_conv_weight(const EventConvWeight&, int64_t, int64_t);
 void row_sum_blocks(const RowSum&, int64_t, int64_t);
 void row_sum_rows(const RowSum&, int64_t, int64_t);
 }  // namespace SPIKEOPS_ISA
@@ -55,6 +56,7 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::latency_encode,
     SPIKEOPS_ISA::convex_trials,
     SPIKEOPS_ISA::event_conv,
+    SPIKEOPS_ISA::event_conv_weight,
     SPIKEOPS_ISA::row_sum_blocks,
     SPIKEOPS_ISA::row_sum_rows,
 };

@@ -3,7 +3,7 @@
 T time steps first, then any shape of neurons. float32, float64, float16 and bfloat16 data; the state of 16-bit data is float32.
 """
 
-from spikeops.functional import _event_conv  # noqa: F401  registers its fake kernel
+from spikeops.functional.conv import spike_conv2d
 from spikeops.functional.convex import convex_snn_trial
 from spikeops.functional.count import spike_count
 from spikeops.functional.encode import latency_encode, poisson_encode
@@ -17,6 +17,6 @@ from spikeops.functional.tssl_bp import tssl_bp
 __all__ = [
     "convex_snn_trial",
     "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-    "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "ternary_step_",
-    "tssl_bp", "unpack_spikes",
+    "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
+    "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

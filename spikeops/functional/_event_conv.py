@@ -1,7 +1,7 @@
 """Convolutions and linear layers on mostly silent spikes: the weights of the neurons that fired are added up.
 
-For the CPU: below some tenth of neurons firing it beats the dense convolution. GPUs are faster with that. Not differentiable;
-the time loops of :class:`spikeops.nn.FeedbackRing` run on it.
+For the CPU: while less than a tenth or a quarter of the neurons fire it beats the dense convolution. GPUs are faster with that.
+:func:`spikeops.functional.spike_conv2d` and the time loops of :class:`spikeops.nn.FeedbackRing` run on it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from spikeops import _backend
 
 VECTOR_BYTES = 64
 
-# A model of the costs, in rough CPU cycles per input pixel and tap. It decides by the share of neurons that fire alone, so that the
+# A model of the costs, in rough CPU cycles per output pixel and tap. It decides by the share of neurons that fire alone, so that the
 # same data takes the same path, and rounds the same way, on every run.
-_CYCLES_PER_VISIT = 25  # of a pixel where any neuron fired, per group of output channels
+_CYCLES_PER_VISIT = 25  # of a run of pixels where any neuron fired, per group of output channels
+_CYCLES_PER_INPUT = 3  # to look whether it fired
+_CYCLES_PER_EVENT = 1.6  # and vector of output channels
+_CYCLES_PER_GRADIENT = 2, 4  # the same for the gradient of the weights: those of a row of taps fit the L1 cache, or do not
+_CYCLES_DENSE = 0.58  # per input and vector of output channels
+_L1_BYTES = 48 << 10
 _GROUP = 4  # vectors of output channels that are summed up at a time
-_DENSE_MACS_PER_CYCLE = 32
+_PARTS = 16  # of the samples, for the gradient of the weights: the same for any number of threads
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,23 @@ class EventConv2d:
 
     def pays(self, density: float) -> bool:
         """Whether it is likely to beat the dense convolution if that share of the inputs is not 0."""
+        return self._pays(density, _CYCLES_PER_EVENT)
+
+    def gradient_pays(self, density: float) -> bool:
+        """The same for :meth:`weight_gradient`."""
+        row_of_taps = self.weight[0, :, :, : _GROUP * VECTOR_BYTES // self.weight.element_size()].numel()
+        return self._pays(density, _CYCLES_PER_GRADIENT[row_of_taps * self.weight.element_size() > _L1_BYTES])
+
+    def _pays(self, density: float, cycles_per_event: float) -> bool:
         kernel_h, kernel_w, channels, padded = self.weight.shape
         vectors = padded * self.weight.element_size() // VECTOR_BYTES
         groups = -(-vectors // _GROUP)
-        active_pixels = 1 - (1 - density) ** channels
-        events = _CYCLES_PER_VISIT * groups * active_pixels + density * channels * vectors
-        dense = channels * padded / _DENSE_MACS_PER_CYCLE * (self.weight.element_size() // 4)
-        return events < dense
+        # Taps whose pixels are looked at together.
+        run = 1 if self.transposed or self.dilation[1] != 1 else kernel_w
+        any_fired = 1 - (1 - density) ** (channels * run)
+        find = _CYCLES_PER_INPUT * channels * self.stride[0] * self.stride[1] / (kernel_h * kernel_w)
+        visit = _CYCLES_PER_VISIT * groups * any_fired / run
+        return find + visit + cycles_per_event * density * channels * vectors < _CYCLES_DENSE * channels * vectors
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """x (B, C, H, W) float32 or float64 -> (B, O, H', W') in channels-last order; ``out``: where to write it."""
@@ -73,9 +88,24 @@ class EventConv2d:
         return out
 
 
+    def weight_gradient(self, x: torch.Tensor, grad_out: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Gradient of the weight (O, C, KH, KW) from that of the output (B, O, H', W'), in the memory order of `weight`, which fused
+        optimizers rely on. Not for transposed convolutions."""
+        geometry = self.weight.shape[:2], self.stride, self.padding, self.dilation
+        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
+        parts = torch.ops.spikeops.event_conv_weight(x, grad_out, *geometry, _PARTS)
+        return torch.empty_like(weight).copy_(parts.sum(0)[..., : self.out_channels].permute(3, 2, 0, 1))
+
+
 def is_available(x: torch.Tensor) -> bool:
     """Whether events may be added up where x is, by the chosen backend."""
     return x.device.type == "cpu" and not _backend.is_reference()
+
+
+@torch.library.register_fake("spikeops::event_conv_weight")
+def _fake_weight(x, grad_out, kernel_size, stride, padding, dilation, parts):
+    padded = -(-grad_out.shape[1] * x.element_size() // VECTOR_BYTES) * VECTOR_BYTES // x.element_size()
+    return x.new_empty(parts, *kernel_size, x.shape[1], padded)
 
 
 @torch.library.register_fake("spikeops::event_conv_")

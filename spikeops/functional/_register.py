@@ -49,7 +49,7 @@ def op(name: str, fake, backward=None, setup_context=None):
             functions[ops] = _function(getattr(ops, name).default, formula, setup_context)
 
     def call(ops, *args):
-        if functions and _is_plain_eager(args[0]):
+        if functions and is_plain_eager(args[0]):
             return functions[ops].apply(*args)
         return getattr(ops, name)(*args)
 
@@ -73,6 +73,6 @@ def _function(kernel, formula, setup_context) -> type[torch.autograd.Function]:
     return Formula
 
 
-def _is_plain_eager(x) -> bool:
+def is_plain_eager(x) -> bool:
     """Whether nobody looks on: neither a compiler, nor a dispatch mode, nor a tensor that is not what it seems."""
     return type(x) in _PLAIN and not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0

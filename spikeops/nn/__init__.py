@@ -2,6 +2,7 @@
 in and out as an argument."""
 
 from spikeops.nn.classifier_pool import ClassifierPool2d
+from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.convex import ConvexSNN
 from spikeops.nn.feedback import FeedbackRing, WSConv2d, init_unit_norm_, restrict_frobenius_norm, restrict_spectral_norm
 from spikeops.nn.local import LocalBlock, LocalClassifier
@@ -11,6 +12,6 @@ from spikeops.nn.time import TimeDistributed
 
 __all__ = [
     "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "ParametricLIF",
-    "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
+    "SpikeConv2d", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
     "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 Same signatures as :mod:`spikeops.functional`, no argument checks, slow. ``spikeops.set_backend("reference")`` runs it.
 """
 
+from spikeops.reference.conv import spike_conv2d
 from spikeops.reference.convex import convex_noise, convex_snn_trial
 from spikeops.reference.count import pack_spikes, spike_count, unpack_spikes
 from spikeops.reference.encode import latency_encode, poisson_encode, poisson_encode_from_seed
@@ -15,6 +16,6 @@ from spikeops.reference.tssl_bp import tssl_bp
 __all__ = [
     "convex_noise", "convex_snn_trial",
     "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-    "local_gradient_in_time", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_count",
-    "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
+    "local_gradient_in_time", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_conv2d",
+    "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

@@ -66,6 +66,41 @@ def test_any_number_of_events(density):
     assert_close(*both(spikes(4, 20, 6, 6, density, torch.float32), 33, GEOMETRY[1], False))
 
 
+def both_gradients(x, out_channels, geometry):
+    """(gradient of the weights from events, the dense one)."""
+    kernel, stride, padding, dilation, _ = geometry
+    weight = torch.zeros(out_channels, x.shape[1], *kernel, dtype=x.dtype)
+    out = F.conv2d(x, weight, None, stride, padding, dilation)
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64).to(x.dtype)
+    dense = torch.nn.grad.conv2d_weight(x, weight.shape, upstream, stride, padding, dilation)
+    return EventConv2d.pack(weight, None, stride, padding, dilation=dilation).weight_gradient(x, upstream, weight), dense
+
+
+def assert_same_gradient(actual, dense):
+    assert actual.shape == dense.shape and actual.dtype == dense.dtype
+    # Sums over all samples and pixels.
+    error = ((actual - dense).abs().max() / dense.abs().max().clamp_min(1)).item()
+    assert error <= TOLERANCE[dense.dtype], f"off by {error:.1e}"
+
+
+@pytest.mark.parametrize("geometry", GEOMETRY, ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_weight_gradient_for_every_geometry(dtype, geometry):
+    assert_same_gradient(*both_gradients(spikes(3, 5, 9, 11, 0.2, dtype), 7, geometry))
+
+
+@pytest.mark.parametrize("channels, out_channels", list(itertools.product([1, 17, 40], [1, 16, 17, 47, 64, 65, 112, 150])))
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_weight_gradient_for_every_number_of_channels(dtype, channels, out_channels):
+    assert_same_gradient(*both_gradients(spikes(2, channels, 5, 4, 0.1, dtype), out_channels, GEOMETRY[1]))
+
+
+@pytest.mark.parametrize("samples", [1, 15, 16, 17, 40])
+@pytest.mark.parametrize("density", [0.0, 0.01, 1.0])
+def test_weight_gradient_of_any_number_of_samples_and_events(samples, density):
+    assert_same_gradient(*both_gradients(spikes(samples, 4, 6, 6, density, torch.float32), 33, GEOMETRY[1]))
+
+
 def test_contiguous_and_empty_input():
     whole = spikes(3, 5, 6, 7, 0.2, torch.float32)
     for x in (whole.contiguous(), whole[:0], whole[:, :, ::2]):
@@ -78,15 +113,16 @@ def test_same_for_any_number_of_threads():
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(both(x, 40, GEOMETRY[1], False)[0])
+            results.append((both(x, 40, GEOMETRY[1], False)[0], both_gradients(x, 40, GEOMETRY[1])[0]))
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(*results)
+    assert all(torch.equal(one, two) for one, two in zip(*results))
 
 
 def test_pays_only_while_few_fire():
     conv = EventConv2d.pack(torch.zeros(64, 64, 5, 5))
     assert [conv.pays(density) for density in (0.0, 0.05, 0.2, 0.9)] == [True, True, True, False]
+    assert [conv.gradient_pays(density) for density in (0.0, 0.05, 0.2, 0.9)] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("change, message", [(dict(x=torch.zeros(1, 4, 3, 3)), "weight"), (dict(x=torch.zeros(3, 3)), "weight"),
@@ -102,12 +138,22 @@ def test_bad_input(change, message):
         torch.ops.spikeops.event_conv_(**{**good, **change})
 
 
+def test_bad_input_for_the_weight_gradient():
+    x, upstream = torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4).contiguous(memory_format=torch.channels_last)
+    good = [x, upstream, [1, 1], [1, 1], [0, 0], [1, 1], 2]
+    torch.ops.spikeops.event_conv_weight(*good)
+    for place, value, message in ((1, upstream[:1], "batch size"), (1, upstream.double(), "dtype"), (2, [1], "pairs"), (6, 0, "part")):
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.spikeops.event_conv_weight(*good[:place], value, *good[place + 1 :])
+
+
 def test_opcheck():
     x = spikes(2, 5, 6, 7, 0.2, torch.float32)
     weight = EventConv2d.pack(torch.ones(7, 5, 3, 3)).weight
     out = torch.empty(2, 7, 6, 7).contiguous(memory_format=torch.channels_last)
     arguments = (out, x, weight, None, [1, 1], [1, 1], [1, 1], False)
     torch.library.opcheck(torch.ops.spikeops.event_conv_.default, arguments)
+    torch.library.opcheck(torch.ops.spikeops.event_conv_weight.default, (x, out.zero_(), [3, 3], [1, 1], [1, 1], [1, 1], 3))
 
 
 def test_output_into_given_memory():

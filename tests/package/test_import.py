@@ -25,12 +25,12 @@ def python(code, cwd=Path(__file__).parent, **environment):
 def test_public_names():
     assert set(SF.__all__) == {
         "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-        "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
+        "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip
     assert set(snn.__all__) == {
         "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock",
-        "ParametricLIF", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm",
+        "ParametricLIF", "SpikeConv2d", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm",
         "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
     }  # fmt: skip
     for module in (spikeops, SF, snn, spikeops.surrogate):

@@ -186,7 +186,7 @@ def _weights(layer: Conv | Linear, below: tuple[int, ...], config: Config) -> nn
     """The weights of a layer, with PyTorch's initial values times the scale of the options."""
     bias = not config.method.batch_norm
     if isinstance(layer, Conv):
-        module = nn.Conv2d(below[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
+        module = snn.SpikeConv2d(below[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
         scale = config.network.conv_weight_scale
     else:
         module = nn.Linear(math.prod(below), layer.units, bias=bias)

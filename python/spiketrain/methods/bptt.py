@@ -56,6 +56,7 @@ class BPTT(GradientMethod):
             neurons_at_output=False,
             input_filter=nn.Identity(),
             static_gain=torch.ones(config.network.time_steps, dtype=torch.float64),
+            conv=snn.SpikeConv2d,
         )
 
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:

@@ -49,7 +49,7 @@ class LocalNetwork(nn.Module):
                 kind, stage = "pool", snn.TimeDistributed(SumPool2d(layer.size, 1 / layer.size**2))
             elif isinstance(layer, Conv):
                 kind = "conv"
-                encoder = nn.Conv2d(shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
+                encoder = snn.SpikeConv2d(shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
                 stage = block(_scaled(encoder, config.conv_weight_scale), after)
             else:
                 kind = "linear"

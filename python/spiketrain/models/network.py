@@ -47,6 +47,7 @@ class SpikingNetwork(nn.Module):
         neurons_at_output: bool,
         input_filter: nn.Module,
         static_gain: Tensor,
+        conv: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
         if config.feedback:
@@ -69,7 +70,7 @@ class SpikingNetwork(nn.Module):
             if isinstance(layer, Pool):
                 add("pool", pool(layer.size))
             else:
-                add("conv" if isinstance(layer, Conv) else "linear", _weights(layer, shape, config))
+                add("conv" if isinstance(layer, Conv) else "linear", _weights(layer, shape, config, conv))
                 if following is not None or neurons_at_output:
                     add("neuron", neuron(names["neuron"]))
             if config.dropout and following is not None and not isinstance(following, Pool):
@@ -108,10 +109,10 @@ class SpikingNetwork(nn.Module):
         return [*counts, count_synapses(chain, shape) if chain else 0]
 
 
-def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig) -> nn.Module:
+def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d]) -> nn.Module:
     """A layer without bias: PyTorch's initial weights for convolutions, He's for fully connected layers, both scaled."""
     if isinstance(layer, Conv):
-        module = nn.Conv2d(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
+        module = conv(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
         scale = config.conv_weight_scale
     else:
         module = FullyConnected(math.prod(input_shape), layer.units, bias=False)

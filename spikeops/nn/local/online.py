@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _layout
+from spikeops.functional.conv import spike_conv2d_weight
+from spikeops.nn.conv import SpikeConv2d
 
 
 def learn_online(block, x: Tensor, labels: Tensor, optimizer, scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +117,8 @@ def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor
     """Gradient of the weights from that of their outputs, over all samples and time steps."""
     if isinstance(encoder, nn.Linear):
         return gradient.flatten(0, -2).t() @ x.flatten(0, -2).to(gradient.dtype)
-    return nn.grad.conv2d_weight(
-        x.flatten(0, -4).to(gradient.dtype), encoder.weight.shape, gradient.flatten(0, -4), encoder.stride, encoder.padding,
-        encoder.dilation, encoder.groups,
-    )  # fmt: skip
+    x, gradient = x.flatten(0, -4).to(gradient.dtype), gradient.flatten(0, -4)
+    geometry = encoder.stride, encoder.padding, encoder.dilation, encoder.groups
+    if isinstance(encoder, SpikeConv2d):
+        return spike_conv2d_weight(x, encoder.weight, gradient, *geometry)
+    return nn.grad.conv2d_weight(x, encoder.weight.shape, gradient, *geometry)

@@ -1,0 +1,158 @@
+"""spike_conv2d and SpikeConv2d against PyTorch's conv2d."""
+
+import pickle
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import spikeops
+import spikeops.functional as SF
+from spikeops import nn as snn
+from spikeops.functional._event_conv import EventConv2d
+
+# Sums of up to 40 samples of 9 x 9 pixels in another order.
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-14}
+
+
+def spikes(samples=40, channels=12, side=9, density=0.05, dtype=torch.float32, layout=torch.channels_last):
+    draw = torch.Generator().manual_seed(3)
+    return (torch.rand(samples, channels, side, side, generator=draw) < density).to(dtype).contiguous(memory_format=layout)
+
+
+def weights(channels=12, out_channels=33, kernel=3, groups=1, dtype=torch.float32):
+    draw = torch.Generator().manual_seed(4)
+    shape = out_channels, channels // groups, kernel, kernel
+    return torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype), torch.randn(out_channels, generator=draw).to(dtype)
+
+
+def evaluate(function, x, weight, bias, *geometry):
+    """Output and the gradients of all inputs."""
+    leaves = [t.detach().requires_grad_() for t in (x, weight, bias)]
+    out = function(*leaves, *geometry)
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(x.dtype)
+    return out.detach(), *torch.autograd.grad(out, leaves, upstream)
+
+
+def assert_close(actual, expected):
+    for name, a, e in zip(("output", "spikes", "weight", "bias"), actual, expected):
+        assert a.shape == e.shape and a.dtype == e.dtype, name
+        error = ((a - e).abs().max() / e.abs().max()).item()
+        assert error <= TOLERANCE[e.dtype], f"{name}: off by {error:.1e}"
+
+
+@pytest.fixture
+def calls():
+    """How often events were added up: forward and for the gradient of the weights."""
+    counts = {"forward": 0, "gradient": 0}
+    forward, gradient = EventConv2d.__call__, EventConv2d.weight_gradient
+
+    def count(name, function):
+        def counted(*args):
+            counts[name] += 1
+            return function(*args)
+
+        return counted
+
+    with (
+        mock.patch.object(EventConv2d, "__call__", count("forward", forward)),
+        mock.patch.object(EventConv2d, "weight_gradient", count("gradient", gradient)),
+    ):
+        yield counts
+
+
+# The share of neurons that fire -> where events are added up.
+@pytest.mark.parametrize("density, expected", [(0.0, (1, 1)), (0.05, (1, 1)), (0.3, (0, 0)), (0.9, (0, 0))])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_is_conv2d(calls, dtype, layout, density, expected):
+    x, (weight, bias) = spikes(density=max(density, 0.001), dtype=dtype, layout=layout), weights(out_channels=64, dtype=dtype)
+    actual = evaluate(SF.spike_conv2d, x, weight, bias)
+    assert (calls["forward"], calls["gradient"]) == expected
+    assert_close(actual, evaluate(F.conv2d, x, weight, bias))
+
+
+@pytest.mark.parametrize("geometry", [(2,), (1, 1), ((2, 1), (0, 2), (1, 2)), (1, "same"), (1, [1, 1])], ids=str)
+def test_geometry(geometry):
+    x, (weight, bias) = spikes(), weights()
+    assert_close(evaluate(SF.spike_conv2d, x, weight, bias, *geometry), evaluate(F.conv2d, x, weight, bias, *geometry))
+
+
+def test_groups(calls):
+    x, (weight, bias) = spikes(), weights(groups=3)
+    geometry = 1, 0, 1, 3
+    assert_close(evaluate(SF.spike_conv2d, x, weight, bias, *geometry), evaluate(F.conv2d, x, weight, bias, *geometry))
+    assert calls == {"forward": 0, "gradient": 0}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradient_in_the_memory_order_of_the_weight(calls, layout):
+    """Fused optimizers walk both as they lie in memory."""
+    x, (weight, bias) = spikes(), weights(out_channels=64)
+    weight = weight.contiguous(memory_format=layout)
+    _, _, gradient, _ = evaluate(SF.spike_conv2d, x, weight, bias)
+    assert gradient.stride() == weight.stride() and calls["gradient"] == 1
+
+
+def test_only_the_gradients_that_are_needed(calls):
+    x, (weight, bias) = spikes(), weights(out_channels=64)
+    out = SF.spike_conv2d(x, weight, bias.requires_grad_())
+    out.sum().backward()
+    torch.testing.assert_close(bias.grad, torch.full((64,), 40 * 49.0))
+    assert weight.grad is None and calls == {"forward": 1, "gradient": 0}
+
+
+def test_where_there_is_no_kernel(calls):
+    x, (weight, bias) = spikes(), weights(out_channels=64)
+    with spikeops.backend("reference"):
+        torch.testing.assert_close(SF.spike_conv2d(x, weight), F.conv2d(x, weight), rtol=0, atol=0)
+    assert SF.spike_conv2d(x.bfloat16(), weight.bfloat16()).dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SF.spike_conv2d(x, weight).dtype == torch.bfloat16
+    assert SF.spike_conv2d(x.to("meta"), weight.to("meta")).shape == (40, 64, 7, 7)
+    assert SF.spike_conv2d(x[:0], weight).shape == (0, 64, 7, 7)
+    assert SF.spike_conv2d(x[0], weight).shape == (64, 7, 7)
+    torch.compile(SF.spike_conv2d, backend="eager", fullgraph=True)(x, weight)
+    assert calls == {"forward": 0, "gradient": 0}
+
+
+@pytest.mark.parametrize("change", [
+    {"weight": torch.zeros(5, 11, 3, 3)}, {"weight": torch.zeros(5, 12, 10, 3)}, {"bias": torch.zeros(4)}, {"stride": 0},
+    {"padding": -1}, {"stride": (1, 1, 1)}, {"weight": torch.zeros(5, 12, 3, 3).double()}, {"groups": 5},
+], ids=str)  # fmt: skip
+def test_errors_are_those_of_conv2d(change):
+    arguments = {"weight": torch.zeros(5, 12, 3, 3), "bias": torch.zeros(5), **change}
+    with pytest.raises(RuntimeError) as expected:
+        F.conv2d(spikes(), **arguments)
+    with pytest.raises(RuntimeError) as actual:
+        SF.spike_conv2d(spikes(), **arguments)
+    assert str(actual.value).splitlines()[0] == str(expected.value).splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["spikes", "weight"])
+def test_what_is_no_tensor(name):
+    arguments = {"spikes": spikes(), "weight": weights()[0], name: [1.0]}
+    with pytest.raises(TypeError, match=f"spike_conv2d: expected {name} to be a tensor, got list"):
+        SF.spike_conv2d(**arguments)
+
+
+def test_module_is_a_conv2d(calls):
+    torch.manual_seed(0)
+    ours, dense = snn.SpikeConv2d(12, 64, 3, padding=1), torch.nn.Conv2d(12, 64, 3, padding=1)
+    ours.load_state_dict(dense.state_dict())
+    ours = pickle.loads(pickle.dumps(ours))
+    x = spikes()
+    torch.testing.assert_close(ours(x), dense(x), rtol=1e-5, atol=1e-5)
+    assert calls["forward"] == 1
+    reflecting = snn.SpikeConv2d(12, 5, 3, padding=1, padding_mode="reflect")
+    assert reflecting(x).shape == (40, 5, 9, 9) and calls["forward"] == 1
+
+
+def test_in_time(calls):
+    layer = snn.TimeDistributed(snn.SpikeConv2d(12, 64, 3, bias=False))
+    x = torch.stack([spikes()] * 2)
+    fired, _ = SF.lif(layer(x))
+    fired.sum().backward()
+    assert layer.module.weight.grad.shape == (64, 12, 3, 3)
+    assert fired.shape == (*x.shape[:2], 64, 7, 7) and calls == {"forward": 1, "gradient": 1}
