@@ -136,6 +136,8 @@ class FeedbackRing(nn.Module):
         self._check_numbers()
         self.threshold = _positive("threshold", DEFAULT_THRESHOLD[method] if threshold is None else threshold)
         self.reset_amount = self.threshold
+        if method == "ide" and u_rest is not None:
+            raise ValueError(f"FeedbackRing: expected no u_rest for method='ide', whose reset takes the threshold, got {u_rest}.")
         if method == "spide":
             rest = -self.threshold if u_rest is None else _number("u_rest", u_rest)
             self.reset_amount = _positive("threshold - u_rest", self.threshold - rest)

@@ -29,6 +29,7 @@ def ring(**options):
     ({"on_solver_failure": "stop"}, "expected on_solver_failure to be one of 'warn', 'raise', got 'stop'"),
     ({"cuda_graph": "yes"}, "expected cuda_graph to be one of 'auto', True, False, got 'yes'"),
     ({"method": "spide", "u_rest": 1.0}, "expected threshold - u_rest to be above 0, got 0.0"),
+    ({"u_rest": -1.0}, "expected no u_rest for method='ide', whose reset takes the threshold, got -1.0"),
     ({"backward_threshold": 0}, "expected backward_threshold to be above 0, got 0"),
     ({"backward_u_rest": 0.5}, "expected backward_threshold - backward_u_rest to be above 0, got 0.0"),
     ({"threshold": float("inf")}, "expected threshold to be above 0, got inf"),

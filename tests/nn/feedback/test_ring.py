@@ -166,6 +166,23 @@ def test_convolutions_on_events_give_the_same(make, monkeypatch, leak):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("leak", [1.0, 0.9])
+def test_loops_that_ask_nothing_give_the_same(make, monkeypatch, leak):
+    """As on a GPU, where every operator is applied to all spikes of every step, and writes over its last result."""
+    from spikeops.nn.feedback import time_loop
+
+    monkeypatch.setattr(EventConv2d, "pays", lambda self, density: False)
+    results = []
+    for flags in (time_loop._flags, lambda *args: None):
+        monkeypatch.setattr(time_loop, "_flags", flags)
+        ring = make(leak=leak, dropout=0.2).double()
+        rate = ring(image(dtype=torch.float64))
+        rate.sum().backward()
+        results.append([rate.detach(), ring.last_forward_rates, *(p.grad for p in ring.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_the_share_of_neurons_that_fire_is_known(monkeypatch):
     """Also of signed spikes behind dropout masks, whose size is that of the gate."""
     asked, counted = [], []
