@@ -46,6 +46,33 @@ def test_a_copy_that_is_fed_the_tensors_of_another_loop_computes_what_that_compu
                 assert torch.equal(x, y)
 
 
+class Replay:
+    """Stands in for a CUDA graph: computes again, into the same memory."""
+
+    def __init__(self, captured):
+        self._captured = captured
+
+    def replay(self):
+        now = cuda_graph.tensors_of(self._captured._loop.run())
+        for kept, value in zip(cuda_graph.tensors_of(self._captured._outcome), now, strict=True):
+            kept.copy_(value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("leak", [1.0, 0.9])
+def test_what_a_replay_has_given_is_not_touched_by_the_next(leak, monkeypatch):
+    with torch.enable_grad():
+        loops = [recorded_loops(ring(seed, leak=leak), torch.rand(3, 1, 8, 8), monkeypatch)[0] for seed in (1, 2)]
+    captured = object.__new__(cuda_graph.CapturedLoop)
+    captured._loop = cuda_graph.map_tensors(loops[0], torch.clone)
+    captured._outcome, captured._graph = captured._loop.run(), Replay(captured)
+    outcomes = [captured.run(loop) for loop in loops]
+    for outcome, loop in zip(outcomes, loops):
+        for actual, expected in zip(cuda_graph.tensors_of(outcome), cuda_graph.tensors_of(loop.run()), strict=True):
+            assert torch.equal(actual, expected)
+        assert (outcome.counts[0] is outcome.sums[0]) == (leak == 1)
+
+
 def test_loops_that_differ_do_not_share_a_graph(monkeypatch):
     x = torch.rand(3, 1, 8, 8)
     loop = recorded_loops(ring(1), x, monkeypatch)[0]
