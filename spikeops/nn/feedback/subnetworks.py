@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.feedback import operators as ops
 from spikeops.nn.feedback.restrictions import WSConv2d
 
@@ -132,8 +133,8 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-_KNOWN = (*WEIGHTED, WSConv2d, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
-_FORWARDS = {kind.forward for kind in _KNOWN}
+_KNOWN = (*WEIGHTED, WSConv2d, SpikeConv2d, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
+_FORWARDS = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in _KNOWN}
 
 
 def batch_norms_in(leaf: nn.Module) -> tuple[nn.Module, ...]:
@@ -147,7 +148,8 @@ def _is_a(leaf: nn.Module, kinds: tuple[type, ...]) -> bool:
 def _is_known(leaf: nn.Module) -> bool:
     """Whether it computes what its class of PyTorch's does: no forward function of its own, nor hooks that may change something.
     Those of a batch-norm, which is not called at each step, do not count."""
-    return _own_forward(leaf) in _FORWARDS and (isinstance(leaf, BATCH_NORMS) or not _has_hooks(leaf))
+    forwards = _own_forward(leaf), getattr(type(leaf), "_conv_forward", None)
+    return forwards in _FORWARDS and (isinstance(leaf, BATCH_NORMS) or not _has_hooks(leaf))
 
 
 def _own_forward(module: nn.Module):

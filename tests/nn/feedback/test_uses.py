@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import spikeops.nn as snn
+from spikeops.nn.feedback.subnetworks import SubNetwork
 
 METHODS = ["ide", "spide"]
 
@@ -148,6 +149,11 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class DoubledConvolution(nn.Conv2d):
+    def _conv_forward(self, *args):
+        return 2 * super()._conv_forward(*args)
+
+
 def with_weight(weight, kind=nn.Linear):
     layer = kind(*weight.shape[::-1], bias=False)
     with torch.no_grad():
@@ -171,6 +177,7 @@ def test_classes_of_its_own_and_hooks_are_respected(make):
         again.square().sum().backward()
         torch.testing.assert_close(ring.feedback.weight.grad, plain.feedback.weight.grad)
         torch.testing.assert_close(layer.weight.grad, 2 * plain.layers[0].weight.grad)
+    assert SubNetwork("layer", nn.Conv2d(1, 1, 1)).affine and not SubNetwork("layer", DoubledConvolution(1, 1, 1)).affine
 
 
 def test_pruned_layers_stay_pruned_and_learn(make):
@@ -268,7 +275,7 @@ def test_modules_that_work_in_place(make):
 @pytest.mark.parametrize("convolution", [
     nn.Conv2d(4, 6, 3, 2, 1, groups=2), nn.Conv2d(4, 6, 3, 1, 2, dilation=2), nn.Conv2d(4, 6, (3, 5), (1, 2), (0, 2)),
     nn.Conv2d(4, 6, 3, padding="same", groups=2), nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=2), nn.ConvTranspose2d(4, 6, 3, dilation=2),
-    nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(2, divisor_override=3),
+    nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(2, divisor_override=3), snn.SpikeConv2d(4, 6, 3), snn.WSConv2d(4, 6, 3),
 ], ids=str)  # fmt: skip
 def test_every_kind_of_layer(method, convolution):
     """Known layers are taken apart; wrapped as something unknown they are called, and transposed by autograd."""
@@ -281,6 +288,7 @@ def test_every_kind_of_layer(method, convolution):
         def forward(self, x):
             return self.module(x)
 
+    assert SubNetwork("layer", convolution).affine and not SubNetwork("layer", Wrapped(convolution)).affine
     results = []
     for wrap in (nn.Identity, Wrapped):
         torch.manual_seed(3)
