@@ -23,7 +23,7 @@ _CYCLES_PER_EVENT = 1.6  # and vector of output channels
 _CYCLES_PER_GRADIENT = 2, 4  # the same for the gradient of the weights: those of a row of taps fit the L1 cache, or do not
 _CYCLES_DENSE = 0.58  # per input and vector of output channels
 _L1_BYTES = 48 << 10
-_GROUP = 4  # vectors of output channels that are summed up at a time
+_GROUP = 4  # vectors of output channels that are summed up at a time, at most
 _PARTS = 16  # of the samples, for the gradient of the weights: the same for any number of threads
 
 
@@ -71,7 +71,8 @@ class EventConv2d:
     def _pays(self, density: float, cycles_per_event: float) -> bool:
         kernel_h, kernel_w, channels, padded = self.weight.shape
         vectors = padded * self.weight.element_size() // VECTOR_BYTES
-        groups = -(-vectors // _GROUP)
+        # Of 4, 2 and 1 vectors; a vector that is not full is copied in and out.
+        groups = vectors // _GROUP + (0, 1, 1, 2)[vectors % _GROUP] + (padded != self.out_channels)
         # Taps whose pixels are looked at together.
         run = 1 if self.transposed or self.dilation[1] != 1 else kernel_w
         any_fired = 1 - (1 - density) ** (channels * run)

@@ -12,8 +12,8 @@ from spikeops.functional._event_conv import EventConv2d
 from spikeops.functional._register import is_plain_eager
 
 _OP = "spike_conv2d"
-# One sample of so many is looked through for the share of neurons that fire.
-_SAMPLED = 8
+# About so many samples are looked through for the share of neurons that fire.
+_SAMPLED = 16
 
 
 def spike_conv2d(
@@ -136,5 +136,5 @@ def _has_kernel(spikes, weight, bias, geometry, groups) -> bool:
 
 def _density(spikes: torch.Tensor) -> float:
     """The share of neurons that fire, in some samples."""
-    sample = spikes.detach()[:: _SAMPLED if len(spikes) >= 4 * _SAMPLED else 1]
+    sample = spikes.detach()[:: max(1, len(spikes) // _SAMPLED)]
     return sample.count_nonzero().item() / sample.numel()

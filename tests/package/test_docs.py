@@ -27,6 +27,7 @@ def test_examples(name):
     finder = doctest.DocTestFinder(exclude_empty=True)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     with torch.random.fork_rng():
+        torch.manual_seed(0)
         for test in finder.find(module, name, globs=names):
             runner.run(test)
     assert runner.summarize(verbose=False).failed == 0

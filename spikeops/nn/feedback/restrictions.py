@@ -196,8 +196,8 @@ def init_unit_norm_(module: nn.Module, gain: float = 1.0) -> nn.Module:
 
     Example:
         >>> layer = snn.init_unit_norm_(torch.nn.Linear(5, 3))
-        >>> layer.weight.norm(dim=1).detach()
-        tensor([1.0000, 1.0000, 1.0000])
+        >>> layer.weight.norm(dim=1).detach().round(decimals=4)
+        tensor([1., 1., 1.])
     """
     for layer in module.modules():
         if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
