@@ -24,8 +24,8 @@ class _Neurons(nn.Module):
         self.options = dict(input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
                             strict=strict, detach_reset=detach_reset, surrogate=surrogate)  # fmt: skip
 
-    def forward(self, x: torch.Tensor, v_init: torch.Tensor | None = None):
-        spikes, v_last = SF.lif(x, self.decay, self.threshold, v_init=v_init, **self.options)
+    def forward(self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None):
+        spikes, v_last = SF.lif(x, self.decay, self.threshold, v_init=v_init, time_steps=time_steps, **self.options)
         return (spikes, v_last) if self.return_state else spikes
 
     def extra_repr(self) -> str:
@@ -40,10 +40,12 @@ class LIF(_Neurons):
         return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence.
 
     Shapes:
-        x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...).
+        x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...). With ``time_steps=T``, x (...) is the same in all of them.
 
     Example:
         >>> spikes = snn.LIF(decay=0.9)(torch.rand(8, 32, 100))
+        >>> snn.LIF(decay=0.9)(torch.rand(32, 100), time_steps=8).shape
+        torch.Size([8, 32, 100])
     """
 
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, **options):

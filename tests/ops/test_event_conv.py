@@ -142,7 +142,12 @@ def test_bad_input_for_the_weight_gradient():
     x, upstream = torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4).contiguous(memory_format=torch.channels_last)
     good = [x, upstream, [1, 1], [1, 1], [0, 0], [1, 1], 2]
     torch.ops.spikeops.event_conv_weight(*good)
-    for place, value, message in ((1, upstream[:1], "batch size"), (1, upstream.double(), "dtype"), (2, [1], "pairs"), (6, 0, "part")):
+    for place, value, message in (
+        (1, upstream[:1], "batch size"),
+        (1, upstream.double(), "dtype"),
+        (2, [1], "pairs"),
+        (6, 0, "part"),
+    ):
         with pytest.raises(RuntimeError, match=message):
             torch.ops.spikeops.event_conv_weight(*good[:place], value, *good[place + 1 :])
 

@@ -104,7 +104,7 @@ def test_only_the_gradients_that_are_needed(calls):
 
 
 def test_where_there_is_no_kernel(calls):
-    x, (weight, bias) = spikes(), weights(out_channels=64)
+    x, (weight, _) = spikes(), weights(out_channels=64)
     with spikeops.backend("reference"):
         torch.testing.assert_close(SF.spike_conv2d(x, weight), F.conv2d(x, weight), rtol=0, atol=0)
     assert SF.spike_conv2d(x.bfloat16(), weight.bfloat16()).dtype == torch.bfloat16

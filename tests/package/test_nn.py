@@ -44,6 +44,11 @@ def test_state_goes_in_and_out(module):
     assert not torch.equal(module(X, V)[0], spikes)
 
 
+@pytest.mark.parametrize("module", [snn.LIF(0.9), snn.IF(), snn.ParametricLIF(0.9)], ids=str)
+def test_a_current_that_is_the_same_in_all_time_steps(module):
+    assert torch.equal(module(X[0], time_steps=5), module(X[:1].expand(5, -1, -1)))
+
+
 @pytest.mark.parametrize("module", [snn.LIF(), snn.IF(), snn.ParametricLIF(), snn.TSSLBP(), snn.SynapticFilter()], ids=str)
 def test_no_hidden_state(module):
     assert torch.equal(module(X), module(X))
