@@ -17,7 +17,7 @@ BLOCK = 256
 _NUM_WARPS = 2
 
 # Sizes never enter a compiled kernel, not even as "is 1" or "is divisible by 16".
-sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns"])
+sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns", "outputs", "width", "buffer_steps"])
 
 
 def triton_state(data: torch.dtype) -> tl.dtype:

@@ -33,6 +33,12 @@ def scalar(x, STATE: tl.constexpr):
 
 
 @triton.jit
+def low_word(x):
+    """The low 32 bits of int64."""
+    return (x & 0xFFFFFFFF).to(tl.uint32)
+
+
+@triton.jit
 def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):
     """(N, positions of this program's neurons in memory order, which of them exist)."""
     if ALIGNED:

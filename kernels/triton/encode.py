@@ -5,14 +5,9 @@ import triton.language as tl
 
 from spikeops.functional._layout import dense, empty_sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import block_of_neurons
+from spikeops.triton._math import block_of_neurons, low_word
 
 STEPS_PER_DRAW = tl.constexpr(4)
-
-
-@triton.jit
-def _low(x):
-    return (x & 0xFFFFFFFF).to(tl.uint32)
 
 
 @triton.jit
@@ -30,7 +25,7 @@ def poisson_encode_kernel(
     seed = tl.load(seed)
     for group in range((T + STEPS_PER_DRAW - 1) // STEPS_PER_DRAW):
         counter = tl.full((BLOCK,), group, tl.int64)
-        w0, w1, w2, w3 = tl.philox(seed, _low(n), _low(n >> 32), _low(counter), _low(counter >> 32))
+        w0, w1, w2, w3 = tl.philox(seed, low_word(n), low_word(n >> 32), low_word(counter), low_word(counter >> 32))
         t = group * STEPS_PER_DRAW
         _store_draw(spikes, w0, p, t, T, N, n, mask, STATE)
         _store_draw(spikes, w1, p, t + 1, T, N, n, mask, STATE)

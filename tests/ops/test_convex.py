@@ -204,14 +204,6 @@ def test_no_gradient(draw):
     assert not trial.readout.requires_grad
 
 
-def test_triton_says_that_it_has_no_kernel():
-    pytest.importorskip("triton")
-    from spikeops.triton import IMPLEMENTATIONS
-
-    with pytest.raises(RuntimeError, match="convex_snn_trial: there is no Triton kernel.*SPIKEOPS_CUDA=on.*set_backend"):
-        IMPLEMENTATIONS["convex_snn_trial"](torch.zeros(2, 1, 1))
-
-
 X, F, W, H, D = torch.zeros(3, 4, 2), torch.zeros(5, 2), torch.zeros(5, 5), torch.zeros(5), torch.zeros(1, 5)
 FITTING = dict(x=X, feedforward=F, recurrent=W, thresholds=H, decoder=D, dt=0.1, leak=1.0)
 

@@ -90,6 +90,16 @@ def classifier_neurons(x, with_derivative):
     return state, state, state[:, 0].contiguous(), current, current if with_derivative else None, current, labels
 
 
+def trials(x, with_options):
+    """Of 20 neurons, whatever x holds: kernels are compiled for each power of two of neurons and of readouts."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    sizes = (3, 2, 4), (20, 4), (20, 20), (20,), (7, 20)
+    *weights, decoder = (torch.empty(size, dtype=dtype) for size in sizes)
+    options = (decoder, None, torch.tensor([1])) if with_options else (None, torch.empty(2, 2, 20, dtype=dtype), None)
+    learning = (torch.empty(2, 3, dtype=dtype), torch.empty(20, 3, dtype=dtype)) if with_options else (None, None)
+    return *weights, *options, *learning, (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0), 0
+
+
 def call_every_op(x, decay_shape=()):
     """Calls every op once, at least; what comes back was never computed."""
     ops = IMPLEMENTATIONS
@@ -114,19 +124,20 @@ def call_every_op(x, decay_shape=()):
         "local_gradient_in_time": (x[0], x, 0.5, 1.0),
         "poisson_encode": (x[0], len(x), torch.tensor([1])),
         "latency_encode": (x[0], len(x)),
+        "convex_snn_trial": trials(x, need),
         "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
     }
     for name, arguments in calls.items():
         ops[name](*arguments)
     ops["spike_count"](x)
-    assert {*calls, "pack_spikes", "convex_snn_trial"} == set(ops)  # the last has no kernel, and says so
+    assert {*calls, "pack_spikes"} == set(ops)
 
 
 KERNELS = {
     "lif_forward_kernel", "lif_rate_forward_kernel", "lif_backward_kernel", "tssl_bp_forward_kernel", "tssl_bp_backward_kernel",
     "synaptic_filter_kernel", "spike_count_kernel", "pack_spikes_kernel", "unpack_spikes_kernel", "poisson_encode_kernel",
     "feedback_step_kernel", "local_encoder_step_kernel", "local_classifier_step_kernel", "local_gradient_in_time_kernel",
-    "latency_encode_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
+    "latency_encode_kernel", "convex_trials_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
 }  # fmt: skip
 
 
@@ -209,6 +220,17 @@ def test_nothing_is_compiled_for_another_size(compiled):
         call_every_op(torch.empty(4, N))
     grown = [name for name, _ in variants[before:]]
     assert not grown
+
+
+def test_trials_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
+    variants = compiled()
+    op, numbers = IMPLEMENTATIONS["convex_snn_trial"], (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0)
+    for bins, trials, inputs, neurons in ((2, 1, 1, 17), (3, 1, 1, 32), (50, 16, 16, 20), (17, 5, 784, 31)):
+        x, feedforward, thresholds = torch.empty(bins, trials, inputs), torch.empty(neurons, inputs), torch.empty(neurons)
+        op(x, feedforward, torch.empty(neurons, neurons), thresholds, None, None, None, None, None, numbers, 0)
+    assert [name for name, _ in variants] == ["convex_trials_kernel"]
+    op(x, torch.empty(33, inputs), torch.empty(33, 33), torch.empty(33), None, None, None, None, None, numbers, 0)
+    assert len(variants) == 2
 
 
 def test_neither_is_anything_for_other_parameters(compiled):

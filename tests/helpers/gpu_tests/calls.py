@@ -16,7 +16,6 @@ class Call:
     name: str
     inputs: Callable  # (generator, T, N, dtype) -> tensors on the CPU
     run: Callable  # (*tensors) -> tensors
-    has_triton: bool = True
 
     def __str__(self):
         return self.name
@@ -155,7 +154,7 @@ CALLS = (
     Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
     Call("feedback_step_", _step_inputs, _step(SF.feedback_step_, "mask")),
     Call("ternary_step_", _step_inputs, _step(SF.ternary_step_, "gate")),
-    Call("convex_snn_trial", _trials, _convex, has_triton=False),
+    Call("convex_snn_trial", _trials, _convex),
     Call("local", _local_inputs, _local_steps),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),
     Call("pack_spikes", _spikes, _pack),
