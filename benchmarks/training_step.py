@@ -54,7 +54,9 @@ class TrainingStep(ABC):
     when_compared: ClassVar[dict] = {}
     tolerance: ClassVar[float] = 1e-9
 
-    def __init__(self, name: str, device: str, batch: int | None = None, dtype: torch.dtype = torch.float32, compared: bool = False):
+    def __init__(
+        self, name: str, device: str, batch: int | None = None, dtype: torch.dtype = torch.float32, compared: bool = False
+    ):
         from spiketrain import methods, presets
         from spiketrain.config import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
 

@@ -97,7 +97,9 @@ class Trainer:
                         run.save(self._content(), is_best)
                         self.console.row(metrics, is_best)
                         for name in metrics.keys() - {"epoch"}:
-                            events.add_scalar(name.replace("_", "/", 1), metrics[name], self.epoch)
+                            # train_loss is shown as loss in the group train.
+                            tag = name if name == "learning_rate" else name.replace("_", "/", 1)
+                            events.add_scalar(tag, metrics[name], self.epoch)
                         events.flush()
         finally:
             if is_main:

@@ -292,3 +292,21 @@ def test_pooling_window(shape, size, kernel, padding, features):
 
 def test_surrogate_default_is_the_published_one():
     assert block_with().surrogate == Exponential(1.0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_block_with_nothing_to_learn(draw, rule):
+    block = make_block("linear", rule, frozen=True)
+    block.encoder.requires_grad_(False)
+    x, labels = batch(draw, "linear", True)
+    step = block.learn(x, labels, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0))
+    assert torch.equal(step.spikes, block(x)) and all(p.grad is None for p in block.parameters())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_loss_and_count_of_16_bit_blocks_are_float32(draw, rule):
+    block = make_block("linear", rule).bfloat16()
+    x, labels = batch(draw, "linear", True)
+    step = block.learn(x.bfloat16(), labels, torch.optim.SGD(block.parameters(), lr=0.1))
+    assert step.spikes.dtype == torch.bfloat16
+    assert step.loss.dtype == step.count.dtype == torch.float32

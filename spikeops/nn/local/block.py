@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikeops import functional as SF
+from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.online import learn_online
@@ -174,10 +175,12 @@ class LocalBlock(nn.Module):
         with torch.enable_grad():
             spikes = self.forward(x.detach())
             fired = self._classifier_spikes(spikes)
+            fired = fired.to(state_dtype(fired.dtype))
             target = F.one_hot(labels, self.classifier.classes).to(fired.dtype)
             loss = (fired - target).square().sum() * scale
         parameters = self.trainable()
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+        gradients = torch.autograd.grad(loss, parameters) if parameters else ()
+        for parameter, gradient in zip(parameters, gradients):
             parameter.grad = gradient
         optimizer.step()
         return LocalStep(spikes.detach(), loss.detach(), fired.detach().sum(0))

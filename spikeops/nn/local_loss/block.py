@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from spikeops.functional import _checks
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
-from spikeops.nn.neurons import LIF
+from spikeops.nn.neurons import LIF, ParametricLIF
 from spikeops.nn.time import AtAllSteps
 
 _OP = "LocalLossBlock"
@@ -120,7 +120,10 @@ class LocalLossBlock(nn.Module):
         _checks.floating(_OP, "x", x)
         sample = len(self.shape)
         if x.dim() == 1 + sample:
-            return self.neuron(AtAllSteps.apply(self._currents(x), self.time_steps))
+            current = self._currents(x)
+            if isinstance(self.neuron, (LIF, ParametricLIF)):
+                return self.neuron(current, time_steps=self.time_steps)
+            return self.neuron(AtAllSteps.apply(current, self.time_steps))
         if x.dim() == 2 + sample:
             _checks.time_steps(_OP, "x", x)
             return self.neuron(self._currents(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
@@ -153,8 +156,7 @@ class LocalLossBlock(nn.Module):
         _checks.floating(_OP, "spikes", spikes)
         if spikes.shape[2:] != self.shape or spikes.dim() < 2:
             raise ValueError(
-                f"{_OP}: expected spikes to have shape (T, N, {', '.join(map(str, self.shape))}), "
-                f"got shape {tuple(spikes.shape)}."
+                f"{_OP}: expected spikes to have shape (T, N, {', '.join(map(str, self.shape))}), got shape {tuple(spikes.shape)}."
             )
         _check_labels(labels, spikes.shape[1], self.classes)
         rate = spikes.mean(0)
