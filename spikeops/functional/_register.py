@@ -74,5 +74,11 @@ def _function(kernel, formula, setup_context) -> type[torch.autograd.Function]:
 
 
 def is_plain_eager(x) -> bool:
-    """Whether nobody looks on: neither a compiler, nor a dispatch mode, nor a tensor that is not what it seems."""
-    return type(x) in _PLAIN and not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0
+    """Whether nobody looks on: neither a compiler, nor a dispatch mode, nor a transform of `torch.func`, nor a tensor that is not
+    what it seems."""
+    return (
+        type(x) in _PLAIN
+        and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch._C._are_functorch_transforms_active()
+    )

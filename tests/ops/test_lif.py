@@ -117,6 +117,13 @@ def test_without_gradients(device, draw, mode):
         assert torch.equal(output, e) and not output.requires_grad and e.requires_grad
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_vmap(draw):
+    x = currents(draw, 6, (3, 5), torch.float32)
+    mapped = torch.func.vmap(lambda one: SF.lif(one, 0.8)[0], in_dims=1, out_dims=1)(x)
+    assert torch.equal(mapped, SF.lif(x, 0.8)[0])
+
+
 def test_gradient_of_one_output_alone(device, draw):
     """An output without an upstream gradient counts as zero."""
     x = currents(draw, 9, (130,), torch.float32, device=device).requires_grad_()

@@ -117,6 +117,15 @@ def test_where_there_is_no_kernel(calls):
     assert calls == {"forward": 0, "gradient": 0}
 
 
+def test_transforms_of_functions(calls):
+    x, (weight, _) = spikes(), weights(out_channels=64)
+    mapped = torch.func.vmap(lambda one: SF.spike_conv2d(one, weight))(x[None])
+    torch.testing.assert_close(mapped[0], F.conv2d(x, weight))
+    gradient = torch.func.grad(lambda w: SF.spike_conv2d(x, w).square().sum())(weight)
+    torch.testing.assert_close(gradient, torch.func.grad(lambda w: F.conv2d(x, w).square().sum())(weight))
+    assert calls == {"forward": 0, "gradient": 0}
+
+
 @pytest.mark.parametrize("change", [
     {"weight": torch.zeros(5, 11, 3, 3)}, {"weight": torch.zeros(5, 12, 10, 3)}, {"bias": torch.zeros(4)}, {"stride": 0},
     {"padding": -1}, {"stride": (1, 1, 1)}, {"weight": torch.zeros(5, 12, 3, 3).double()}, {"groups": 5},
