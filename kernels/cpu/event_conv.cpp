@@ -52,15 +52,16 @@ struct Events {
   Scratch<S> value;
 };
 
-// Events of a run of pixels. The row of the weights for an event is the one at its place, counted from `weight`.
+// Events of a run of pixels, and the row of the weights that belongs to place 0.
 template <class S>
 struct Run {
   const int32_t* place;
   const S* value;
   int64_t events;
+  int64_t first_row;
 };
 
-// out[0..width) += sum over events of value * weight[place, 0..width).
+// out[0..width) += sum over events of value * weight[first_row + place, 0..width).
 template <int vectors, class S>
 inline void add_weights(const Run<S>& run, const S* weight, int64_t stride, S* __restrict out) {
   using V = Vector<S>;
@@ -68,13 +69,13 @@ inline void add_weights(const Run<S>& run, const S* weight, int64_t stride, S* _
   for (int i = 0; i < vectors; ++i) sum[i] = *reinterpret_cast<const typename V::Unaligned*>(out + i * V::kWidth);
   for (int64_t e = 0; e < run.events; ++e) {
     const S v = run.value[e];
-    const S* row = weight + run.place[e] * stride;
+    const S* row = weight + (run.first_row + run.place[e]) * stride;
     for (int i = 0; i < vectors; ++i) sum[i] += v * *reinterpret_cast<const typename V::Unaligned*>(row + i * V::kWidth);
   }
   for (int i = 0; i < vectors; ++i) *reinterpret_cast<typename V::Unaligned*>(out + i * V::kWidth) = sum[i];
 }
 
-// gradient[place, 0..width) += value * out[0..width) for each event.
+// gradient[first_row + place, 0..width) += value * out[0..width) for each event.
 template <int vectors, class S>
 inline void add_gradients(const Run<S>& run, S* gradient, int64_t stride, const S* __restrict out) {
   using V = Vector<S>;
@@ -82,7 +83,7 @@ inline void add_gradients(const Run<S>& run, S* gradient, int64_t stride, const 
   for (int i = 0; i < vectors; ++i) upstream[i] = *reinterpret_cast<const typename V::Unaligned*>(out + i * V::kWidth);
   for (int64_t e = 0; e < run.events; ++e) {
     const S v = run.value[e];
-    S* row = gradient + run.place[e] * stride;
+    S* row = gradient + (run.first_row + run.place[e]) * stride;
     for (int i = 0; i < vectors; ++i) *reinterpret_cast<typename V::Unaligned*>(row + i * V::kWidth) += v * upstream[i];
   }
 }
@@ -112,15 +113,14 @@ struct Geometry {
         columns{a.in_w, a.out_w, a.stride_w, a.padding_w, a.dilation_w, a.transposed},
         kernel_h(a.kernel_h), kernel_w(a.kernel_w), channels(a.in_channels) {}
 
-  // Calls body(run, row of the weights that belongs to place 0, pixel of the output) for everything that meets in the pixels of
-  // the output, in the order of the taps. Neighbouring taps of a row of the kernel see neighbouring pixels, whose events lie one
-  // after the other: one run for all of them.
+  // Calls body(run, pixel of the output) for everything that meets in the pixels of the output, in the order of the taps.
+  // Neighbouring taps of a row of the kernel see neighbouring pixels, whose events lie one after the other: one run for all of them.
   template <class S, class Body>
   void for_each_run(const Events<S>& events, Body body) const {
     const bool whole_rows = !columns.transposed && columns.dilation == 1;
     const auto visit = [&](int64_t y, int64_t first, int64_t last, int64_t weight_row, int64_t out_pixel) {
       const int64_t begin = events.start.data[y * columns.in + first], end = events.start.data[y * columns.in + last];
-      if (begin != end) body(Run<S>{events.place.data + begin, events.value.data + begin, end - begin}, weight_row, out_pixel);
+      if (begin != end) body(Run<S>{events.place.data + begin, events.value.data + begin, end - begin, weight_row}, out_pixel);
     };
     for (int64_t tap_h = 0; tap_h < kernel_h; ++tap_h) {
       if (whole_rows) {
@@ -180,8 +180,8 @@ void convolve(const EventConv& a, int64_t begin, int64_t end) {
       for (int64_t o = 0; o < O; ++o) out[p * O + o] = bias ? bias[o] : S(0);
     if (events.start.data[pixels] == 0) continue;
     for_each_group<S>(O, [&]<int vectors>(int64_t o0, int64_t width) {
-      geometry.for_each_run(events, [&](const Run<S>& run, int64_t weight_row, int64_t pixel) {
-        const S* const rows = weight + weight_row * stride + o0;
+      geometry.for_each_run(events, [&](const Run<S>& run, int64_t pixel) {
+        const S* const rows = weight + o0;
         S* const sums = out + pixel * O + o0;
         if (width >= vector) return add_weights<vectors>(run, rows, stride, sums);
         // The last channels, fewer than a vector. The weights are padded, the output is not.
@@ -210,8 +210,8 @@ void weight_gradient(const EventConvWeight& g, int64_t part) {
     if (events.start.data[pixels] == 0) continue;
     const S* const upstream = static_cast<const S*>(g.grad_out) + b * out_pixels * O;
     for_each_group<S>(O, [&]<int vectors>(int64_t o0, int64_t width) {
-      geometry.for_each_run(events, [&](const Run<S>& run, int64_t weight_row, int64_t pixel) {
-        S* const rows = gradient + weight_row * stride + o0;
+      geometry.for_each_run(events, [&](const Run<S>& run, int64_t pixel) {
+        S* const rows = gradient + o0;
         const S* const row = upstream + pixel * O + o0;
         if (width >= vector) return add_gradients<vectors>(run, rows, stride, row);
         alignas(64) S rest[vector] = {};
