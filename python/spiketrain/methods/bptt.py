@@ -55,7 +55,7 @@ class BPTT(GradientMethod):
             pool=lambda size: SumPool2d(size, 1 / size**2),
             neurons_at_output=False,
             input_filter=nn.Identity(),
-            static_gain=torch.ones(config.network.time_steps, dtype=torch.float64),
+            static_gain=None,
             conv=snn.SpikeConv2d,
         )
 

@@ -33,7 +33,8 @@ class SpikingNetwork(nn.Module):
         pool: makes a pooling layer from the side of its window
         neurons_at_output: whether the last layer spikes too, or is read out as it is
         input_filter: acts on events (T, N, C, H, W) before the first layer
-        static_gain: (T,), the answer of `input_filter` to a constant input of 1
+        static_gain: (T,), the answer of `input_filter` to a constant input of 1; None where that is 1 at all steps, and neurons take
+            `time_steps`
 
     The layers are in `stages`, in the order of the forward pass, named conv_1, neuron_1, pool_1, ...
     """
@@ -46,7 +47,7 @@ class SpikingNetwork(nn.Module):
         pool: Callable[[int], nn.Module],
         neurons_at_output: bool,
         input_filter: nn.Module,
-        static_gain: Tensor,
+        static_gain: Tensor | None,
         conv: type[nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
@@ -56,6 +57,7 @@ class SpikingNetwork(nn.Module):
             raise UserError(f"network.dropout: expected one number, got {config.dropout}; a list is for ide and spide")
         self.input_filter = input_filter
         self.register_buffer("static_gain", static_gain, persistent=False)
+        self.time_steps = config.time_steps
         self.stages = nn.ModuleDict()
         names = Counter()
 
@@ -87,10 +89,20 @@ class SpikingNetwork(nn.Module):
             if is_static and isinstance(stage, snn.TimeDistributed):
                 x = stage.module(x)
                 continue
-            if is_static:
-                x, is_static = RepeatInTime.apply(x, self.static_gain.to(x.dtype)), False
-            x = stage(x)
-        return RepeatInTime.apply(x, self.static_gain.to(x.dtype)) if is_static else x
+            if not is_static:
+                x = stage(x)
+            elif self.static_gain is None:
+                x = stage(x, time_steps=self.time_steps)
+            else:
+                x = stage(self._in_time(x))
+            is_static = False
+        return self._in_time(x) if is_static else x
+
+    def _in_time(self, x: Tensor) -> Tensor:
+        """A static input as it is at all time steps."""
+        if self.static_gain is None:
+            return x.expand(self.time_steps, *x.shape)
+        return RepeatInTime.apply(x, self.static_gain.to(x.dtype))
 
     def neurons(self) -> dict[str, nn.Module]:
         """The layers of neurons in the order of the forward pass, by the name of the weights before them."""
