@@ -65,26 +65,21 @@ def ternary_steps(drive, membrane, rate, spikes):
     return spikes
 
 
-def local_encoder_steps(currents, membrane, derivative, spikes):
-    """Neurons of a layer that learns by ELL, in place: the input (T, ...), the state and the spikes' derivative (...), the spikes."""
-    for x, spike in zip(currents, spikes):
+def local_learning_steps(currents, weight, labels, membrane, class_membrane, count, squared_error, spikes, gradients):
+    """A layer that learns by ELL, in place: the input (T, N, U), the classifier (K, U), labels (N,), the state, spikes, gradients."""
+    target = torch.nn.functional.one_hot(labels, len(weight)).to(currents.dtype)
+    for x, gradient in zip(currents, gradients):
         membrane.sub_((membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(x)
-        spike.copy_(membrane >= THRESHOLD)
-        torch.exp(-(membrane - THRESHOLD).abs(), out=derivative)
-    return spikes
-
-
-def local_classifier_steps(currents, labels, membrane, count, squared_error, errors):
-    """A local classifier's neurons, in place: the input (T, N, K), labels (N,), the state (N, K), error signals (T, N, K)."""
-    target = torch.nn.functional.one_hot(labels, currents.shape[2]).to(currents.dtype)
-    for x, error in zip(currents, errors):
-        membrane.sub_((membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(x)
-        spike = (membrane >= THRESHOLD).to(x.dtype)
-        difference = spike - target
-        count.add_(spike)
+        torch.ge(membrane, THRESHOLD, out=spikes)
+        derivative = torch.exp(-(membrane - THRESHOLD).abs())
+        class_membrane.sub_((class_membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(spikes @ weight.t())
+        class_spikes = (class_membrane >= THRESHOLD).to(x.dtype)
+        difference = class_spikes - target
+        count.add_(class_spikes)
         squared_error.add_(difference.square().sum(1))
-        torch.mul(difference, torch.exp(-(membrane - THRESHOLD).abs()), out=error)
-    return errors
+        error = difference * torch.exp(-(class_membrane - THRESHOLD).abs())
+        torch.mul(error.to(x.dtype) @ weight, derivative, out=gradient)
+    return gradients
 
 
 def local_gradient_in_time(gradient, derivatives):

@@ -11,7 +11,7 @@ class LocalStep(TrainingStep):
         name: Setting(name, 100)
         for name in ("ell-mnist-dnn", "fell-mnist-dnn", "bell-mnist-dnn", "ell-mnist-cnn", "bell-mnist-cnn")
     }
-    proven_by = ("lif", "local_encoder_step_", "local_classifier_step_", "local_gradient_in_time")
+    proven_by = ("lif", "local_learning_step_", "local_gradient_in_time")
     about = "forward, local gradients, one Adam per layer"
 
     def opponent(self) -> LocalLoop:

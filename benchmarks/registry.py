@@ -13,6 +13,7 @@ from torch import Tensor
 
 import spikeops.functional as SF
 from spikeops import reference
+from spikeops._dtypes import state_dtype
 
 FORWARD, FORWARD_GRAD, BACKWARD, FULL = "forward", "forward_grad", "backward", "full"
 MODES = (FORWARD, FORWARD_GRAD, BACKWARD, FULL)
@@ -141,33 +142,33 @@ def _trial_readout(function):
     return lambda x, T: function(x, *_trial_network(x.device), dt=1e-3, leak=2.0)[1]
 
 
-def _local_step_state(x):
-    """Membrane potentials, room for the derivatives and for the spikes."""
-    return torch.zeros_like(x[0]), torch.empty_like(x[0]), torch.empty_like(x)
+LAYER_UNITS, CLASSES = (800, 512, 1), 10
 
 
-def _local_encoder_steps(x, membrane, derivative, spikes):
-    for current, now in zip(x, spikes):
-        SF.local_encoder_step_(membrane, now, derivative, current, baselines.DECAY, baselines.THRESHOLD)
-    return spikes
+def _samples(x):
+    """(T, N) as (T, samples, units): the first number of units that divides N."""
+    return x.unflatten(1, (-1, next(units for units in LAYER_UNITS if x.shape[1] % units == 0)))
 
 
-def _classifier_state(x):
-    """Labels, membrane potentials, counts and squared errors of samples with ten classes, room for the error signals."""
-    x = _classes(x)
-    labels = torch.arange(x.shape[1], device=x.device) % x.shape[2]
-    return labels, torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.zeros_like(x[0, :, 0]), torch.empty_like(x)
+def _layer_state(x):
+    """A classifier, labels, the state of layer and classifier, room for the spikes and for the gradients."""
+    x = _samples(x)
+    samples, units = x.shape[1:]
+    draw = torch.Generator().manual_seed(0)
+    weight = (torch.randn(CLASSES, units, generator=draw) / units**0.5).to(x.device, x.dtype)
+    labels = torch.arange(samples, device=x.device) % CLASSES
+    state = state_dtype(x.dtype)
+    membrane, squared_error = torch.zeros_like(x[0], dtype=state), x.new_zeros(samples, dtype=state)
+    class_membrane, count = x.new_zeros((2, samples, CLASSES), dtype=state)
+    return weight, labels, membrane, class_membrane, count, squared_error, torch.empty_like(x[0]), torch.empty_like(x)
 
 
-def _classes(x):
-    """(T, N) as (T, samples, classes)."""
-    return x.unflatten(1, (-1, 10 if x.shape[1] % 10 == 0 else 1))
-
-
-def _local_classifier_steps(x, labels, membrane, count, squared_error, errors):
-    for current, error in zip(_classes(x), errors):
-        SF.local_classifier_step_(membrane, count, squared_error, error, current, labels, baselines.DECAY, baselines.THRESHOLD)
-    return errors
+def _local_learning_steps(x, weight, labels, membrane, class_membrane, count, squared_error, spikes, gradients):
+    error = x.new_empty(class_membrane.shape)
+    for current, gradient in zip(_samples(x), gradients):
+        SF.local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared_error, error, labels,
+                                baselines.DECAY, baselines.THRESHOLD)  # fmt: skip
+    return gradients
 
 
 def _published_tssl_bp(x):
@@ -231,21 +232,12 @@ OPS = {
             is_trial=True,
         ),
         Op(
-            "local_encoder_step_",
-            fused=lambda x, T, *state: _local_encoder_steps(x, *state),
-            eager=lambda x, T, *state: baselines.local_encoder_steps(x, *state),
+            "local_learning_step_",
+            fused=lambda x, T, *state: _local_learning_steps(x, *state),
+            eager=lambda x, T, *state: baselines.local_learning_steps(_samples(x), *state),
             make_input=_currents,
             tests=("test_local.py", "test_local_bad_input.py"),
-            make_state=_local_step_state,
-            is_stepwise=True,
-        ),
-        Op(
-            "local_classifier_step_",
-            fused=lambda x, T, *state: _local_classifier_steps(x, *state),
-            eager=lambda x, T, *state: baselines.local_classifier_steps(_classes(x), *state),
-            make_input=_currents,
-            tests=("test_local.py", "test_local_bad_input.py"),
-            make_state=_classifier_state,
+            make_state=_layer_state,
             is_stepwise=True,
         ),
         Op(

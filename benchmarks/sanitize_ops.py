@@ -47,19 +47,19 @@ def run_steps(drive: torch.Tensor) -> None:
 
 
 def run_local_steps(x: torch.Tensor) -> None:
-    """A step of a layer and of its classifier, with everything that is optional and with nothing; the way back in time."""
-    for trace in (None, on_device(torch.zeros(x.shape[1]))):
-        SF.local_encoder_step_(
-            on_device(torch.rand(x.shape[1])), torch.empty_like(x[0]), torch.empty_like(x[0]), x[0], 0.7, trace=trace
-        )
-    classes = x.t().contiguous()
-    state, labels = (
-        [on_device(torch.zeros(classes.shape)) for _ in range(2)],
-        on_device(torch.zeros(len(classes), dtype=torch.int64)),
-    )
-    for derivative in (None, torch.empty_like(classes)):
-        SF.local_classifier_step_(*state, on_device(torch.zeros(len(classes))), torch.empty_like(classes), classes, labels, 0.7,
-                                  derivative=derivative)  # fmt: skip
+    """A step of a layer with a classifier, with everything that is optional and with nothing; the way back in time."""
+    samples, classes = len(x), 11
+    labels = on_device(torch.zeros(samples, dtype=torch.int64))
+    weight = on_device(torch.rand(classes, x.shape[1]).to(x.dtype))
+    for is_given in (False, True):
+        membrane, trace = (on_device(torch.rand(x.shape)) for _ in range(2))
+        class_membrane, count = (on_device(torch.zeros(samples, classes)) for _ in range(2))
+        error = on_device(torch.zeros(samples, classes).to(x.dtype))
+        options = dict(feedback=weight, derivative=torch.empty_like(x), trace=trace, class_derivative=torch.empty_like(error))
+        SF.local_learning_step_(
+            membrane, torch.empty_like(x), torch.empty_like(x), x, weight, class_membrane, count, on_device(torch.zeros(samples)),
+            error, labels, 0.7, **options if is_given else {},
+        )  # fmt: skip
     SF.local_gradient_in_time(x[0], x, 0.7)
 
 

@@ -23,8 +23,7 @@ void register_bindings(torch::stable::detail::StableLibrary& m) {
   m.impl("tssl_bp_backward", TORCH_BOX(&tssl_bp_backward<Backend>));
   m.impl("feedback_step_", TORCH_BOX(&feedback_step<Backend>));
   m.impl("ternary_step_", TORCH_BOX(&ternary_step<Backend>));
-  m.impl("local_encoder_step_", TORCH_BOX(&local_encoder_step<Backend>));
-  m.impl("local_classifier_step_", TORCH_BOX(&local_classifier_step<Backend>));
+  m.impl("local_learning_step_", TORCH_BOX(&local_learning_step<Backend>));
   m.impl("local_gradient_in_time", TORCH_BOX(&local_gradient_in_time<Backend>));
   m.impl("synaptic_filter_forward", TORCH_BOX(&synaptic_filter_forward<Backend>));
   m.impl("synaptic_filter_backward", TORCH_BOX(&synaptic_filter_backward<Backend>));

@@ -5,62 +5,92 @@
 
 namespace spikeops {
 
-// The neurons of a call, and the currents, which must live as long as it.
+// Tensors beside the membrane potentials of a layer (N, ...), or of its classifier (N, K). Copies live as long as the call.
 class LocalCall : public InPlaceCall {
  public:
-  LocalCall(const char* op, const Tensor& membrane, const Tensor& current)
-      : InPlaceCall(op, membrane, current.scalar_type(), 1), dtype_(dtype_of(op, current)) {
-    require(membrane.scalar_type() == state_type(current), "membrane");
-    current_ = input(current, false, copy_, "current");
+  LocalCall(const char* op, const Tensor& membrane, ScalarType data, ScalarType state, const char* name)
+      : InPlaceCall(op, membrane, data, 1), state_(state), units_(product(sizes_of(membrane), 1)) {
+    require(membrane.scalar_type() == state, name);
+    // Each sample is one run of memory.
+    require(membrane.numel() == 0 || membrane.size(0) == 1 || membrane.stride(0) == units_, name);
   }
 
-  LocalNeuron neuron(const Numbers& numbers, int64_t surrogate) const {
-    STD_TORCH_CHECK(numbers.size() == 4 && std::isfinite(numbers[0]) && std::isfinite(numbers[1]) && numbers[1] > 0, op_,
-                    ": expected finite numbers, and threshold above 0");
-    return {dtype_, numbers[0], numbers[1], int(surrogate), numbers[2], numbers[3]};
-  }
-
-  const void* current() const { return current_; }
+  int64_t samples() const { return membrane_.size(0); }
+  int64_t units() const { return units_; }
 
   // Tensors that are written: of the shape and memory order of the membrane potentials.
   void* data(const Tensor& x, const char* name) const { return written(x, data_, name); }
-  void* state(const Tensor& x, const char* name) const { return written(x, membrane_.scalar_type(), name); }
+  void* state(const Tensor& x, const char* name) const { return written(x, state_, name); }
+  void* data(const OptionalTensor& x, const char* name) const { return x ? data(*x, name) : nullptr; }
+  void* state(const OptionalTensor& x, const char* name) const { return x ? state(*x, name) : nullptr; }
+
+  const void* current(const Tensor& x) { return input(x, false, current_, "current"); }
+
+  // A matrix (classes, ...) of numbers per unit.
+  const void* matrix(const Tensor& x, int64_t classes, OptionalTensor& keep, const char* name) const {
+    Dims sizes = sizes_of(membrane_), strides = strides_of(membrane_);
+    sizes[0] = classes, strides[0] = units_;
+    require(x.scalar_type() == data_ && same_device(x) && sizes_of(x) == sizes, name);
+    if (N_ == 0) return read(x);
+    for (size_t d = 0; d < sizes.size(); ++d)
+      if (sizes[d] == 1) strides[d] = x.stride(int64_t(d));
+    keep = as_layout(x, sizes, strides, data_);
+    return read(*keep);
+  }
+
+  // One number per sample, one after the other.
+  const Tensor& per_sample(const Tensor& x, ScalarType dtype, const char* name) const {
+    require(x.scalar_type() == dtype && x.dim() == 1 && x.size(0) == samples() && (samples() <= 1 || x.stride(0) == 1) &&
+                same_device(x),
+            name);
+    return x;
+  }
 
  private:
-  const DType dtype_;
-  const void* current_;
-  OptionalTensor copy_;
+  const ScalarType state_;
+  const int64_t units_;
+  OptionalTensor current_;
 };
 
-// numbers: decay, threshold, surrogate_scale, surrogate_peak
+// numbers: decay, threshold, surrogate_scale, surrogate_peak, error_scale
 template <class Backend>
-void local_encoder_step(const Tensor& membrane, const Tensor& spikes, const Tensor& derivative, const OptionalTensor& trace,
-                        const Tensor& current, const Numbers& numbers, int64_t surrogate) {
+void local_learning_step(const Tensor& membrane, const Tensor& spikes, const Tensor& gradient, const OptionalTensor& derivative,
+                         const OptionalTensor& trace, const Tensor& class_membrane, const Tensor& count,
+                         const Tensor& squared_error, const Tensor& error, const OptionalTensor& class_derivative,
+                         const Tensor& current, const Tensor& weight, const OptionalTensor& feedback, const Tensor& labels,
+                         const Numbers& numbers, int64_t surrogate) {
   Backend backend(membrane);
-  const LocalCall call("local_encoder_step_", membrane, current);
-  backend.run(LocalEncoderStep{call.neuron(numbers, surrogate), membrane.numel(), call.current(), call.state(membrane, "membrane"),
-                               call.data(spikes, "spikes"), call.data(derivative, "derivative"),
-                               trace ? call.state(*trace, "trace") : nullptr});
-}
-
-template <class Backend>
-void local_classifier_step(const Tensor& membrane, const Tensor& count, const Tensor& squared_error, const Tensor& error,
-                           const OptionalTensor& derivative, const Tensor& current, const Tensor& labels, double error_scale,
-                           const Numbers& numbers, int64_t surrogate) {
-  Backend backend(membrane);
-  const LocalCall call("local_classifier_step_", membrane, current);
-  STD_TORCH_CHECK(std::isfinite(error_scale), "local_classifier_step_: expected finite numbers");
-  call.require(membrane.dim() == 2 && membrane.is_contiguous(), "membrane");
-  const int64_t samples = membrane.size(0);
-  const auto per_sample = [&](const Tensor& x) {
-    return x.dim() == 1 && x.size(0) == samples && (samples <= 1 || x.stride(0) == 1) && call.same_device(x);
-  };
-  call.require(squared_error.scalar_type() == membrane.scalar_type() && per_sample(squared_error), "squared_error");
-  call.require(labels.scalar_type() == ScalarType::Long && per_sample(labels), "labels");
-  backend.run(LocalClassifierStep{call.neuron(numbers, surrogate), samples, membrane.size(1), call.current(),
-                                  static_cast<const int64_t*>(read(labels)), error_scale, call.state(membrane, "membrane"),
-                                  call.state(count, "count"), write(squared_error), call.data(error, "error"),
-                                  derivative ? call.data(*derivative, "derivative") : nullptr});
+  constexpr const char* op = "local_learning_step_";
+  STD_TORCH_CHECK(numbers.size() == 5 && std::isfinite(numbers[0]) && std::isfinite(numbers[1]) && numbers[1] > 0 &&
+                      std::isfinite(numbers[4]),
+                  op, ": expected finite numbers, and threshold above 0");
+  STD_TORCH_CHECK(membrane.dim() >= 2 && class_membrane.dim() == 2 && class_membrane.is_contiguous(), op,
+                  ": expected membrane (N, ...) and contiguous class_membrane (N, K)");
+  LocalLearningStep a{};
+  a.dtype = dtype_of(op, current);
+  const ScalarType data = current.scalar_type(), state = state_type(current);
+  LocalCall layer(op, membrane, data, state, "membrane");
+  const LocalCall classes(op, class_membrane, data, state, "class_membrane");
+  layer.require(classes.samples() == layer.samples() && layer.same_device(class_membrane), "class_membrane");
+  OptionalTensor kept_weight, kept_feedback;
+  a.N = layer.samples(), a.U = layer.units(), a.K = class_membrane.size(1);
+  a.decay = numbers[0], a.threshold = numbers[1], a.surrogate = int(surrogate);
+  a.surrogate_scale = numbers[2], a.surrogate_peak = numbers[3], a.error_scale = numbers[4];
+  a.current = layer.current(current);
+  a.weight = layer.matrix(weight, a.K, kept_weight, "weight");
+  a.feedback = feedback ? layer.matrix(*feedback, a.K, kept_feedback, "feedback") : a.weight;
+  a.labels = static_cast<const int64_t*>(read(layer.per_sample(labels, ScalarType::Long, "labels")));
+  a.membrane = layer.state(membrane, "membrane");
+  a.spikes = layer.data(spikes, "spikes");
+  a.gradient = layer.data(gradient, "gradient");
+  a.derivative = derivative ? layer.data(derivative, "derivative") : a.gradient;
+  a.trace = layer.state(trace, "trace");
+  a.class_membrane = classes.state(class_membrane, "class_membrane");
+  a.count = classes.state(count, "count");
+  a.squared_error = write(layer.per_sample(squared_error, state, "squared_error"));
+  a.error = classes.data(error, "error");
+  a.class_derivative = classes.data(class_derivative, "class_derivative");
+  backend.run(a);
 }
 
 template <class Backend>

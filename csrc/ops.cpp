@@ -32,11 +32,11 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("feedback_step_(" FEEDBACK_NEURON ", float leak, float threshold, float reset_amount) -> ()");
   m.def("ternary_step_(" FEEDBACK_NEURON ", float drive_scale, float leak, float threshold, float amplitude) -> ()");
 
-  // numbers: decay, threshold, surrogate_scale, surrogate_peak
-  m.def("local_encoder_step_(Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) derivative, Tensor(d!)? trace, Tensor current,"
-        " float[] numbers, int surrogate) -> ()");
-  m.def("local_classifier_step_(Tensor(a!) membrane, Tensor(b!) count, Tensor(c!) squared_error, Tensor(d!) error,"
-        " Tensor(e!)? derivative, Tensor current, Tensor labels, float error_scale, float[] numbers, int surrogate) -> ()");
+  // numbers: decay, threshold, surrogate_scale, surrogate_peak, error_scale
+  m.def("local_learning_step_(Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) gradient, Tensor(d!)? derivative,"
+        " Tensor(e!)? trace, Tensor(f!) class_membrane, Tensor(g!) count, Tensor(h!) squared_error, Tensor(i!) error,"
+        " Tensor(j!)? class_derivative, Tensor current, Tensor weight, Tensor? feedback, Tensor labels, float[] numbers,"
+        " int surrogate) -> ()");
   m.def("local_gradient_in_time(Tensor gradient, Tensor derivatives, float decay, float threshold) -> Tensor");
 
   m.def("synaptic_filter_forward(Tensor x, float tau_s) -> Tensor");

@@ -105,35 +105,28 @@ struct TernaryStep {
   double drive_scale, leak, threshold, amplitude;
 };
 
-// Neurons of a layer, or of its classifier, that learns by ELL or FELL. All arrays lie in the order of the membrane potentials.
-struct LocalNeuron {
+// A layer that learns by ELL or FELL and its classifier. Units lie in the order of the membrane potentials, samples outermost.
+struct LocalLearningStep {
   DType dtype;
+  int64_t N, U, K;          // samples, units, classes
   double decay, threshold;
   int surrogate;            // Surrogate
   double surrogate_scale, surrogate_peak;
-};
-
-struct LocalEncoderStep {
-  LocalNeuron neuron;
-  int64_t N;
-  const void* current;      // (N) data
-  void* membrane;           // (N) state, before its reset
-  void* spikes;             // (N) data
-  void* derivative;         // (N) data
-  void* trace;              // (N) state, or null
-};
-
-struct LocalClassifierStep {
-  LocalNeuron neuron;
-  int64_t N, K;             // samples, classes
-  const void* current;      // (N, K) data
-  const int64_t* labels;    // (N)
   double error_scale;
-  void* membrane;           // (N, K) state
+  const void* current;      // (N, U) data
+  const void* weight;       // (K, U) data
+  const void* feedback;     // (K, U) data: the matrix through which errors come back, `weight` itself or another
+  const int64_t* labels;    // (N)
+  void* membrane;           // (N, U) state, before its reset
+  void* spikes;             // (N, U) data
+  void* derivative;         // (N, U) data; may be `gradient`, where nobody wants to see it
+  void* gradient;           // (N, U) data
+  void* trace;              // (N, U) state, or null
+  void* class_membrane;     // (N, K) state
   void* count;              // (N, K) state
   void* squared_error;      // (N) state
   void* error;              // (N, K) data
-  void* derivative;         // (N, K) data, or null
+  void* class_derivative;   // (N, K) data, or null
 };
 
 struct LocalGradientInTime {
@@ -276,8 +269,8 @@ static inline TernaryParams<S> feedback_params(const TernaryStep& a) {
 }
 
 template <class S>
-static inline LocalParams<S> local_params(const LocalNeuron& n) {
-  return {S(n.decay), S(n.threshold), S(n.surrogate_scale), S(n.surrogate_peak)};
+static inline LocalParams<S> local_params(const LocalLearningStep& a) {
+  return {S(a.decay), S(a.threshold), S(a.surrogate_scale), S(a.surrogate_peak), S(a.error_scale)};
 }
 
 }  // namespace spikeops

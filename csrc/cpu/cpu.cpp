@@ -31,8 +31,15 @@ class Cpu {
   void run(const TsslBpBackward& a) { over_neurons(k_.tssl_bp_backward, a, a.neuron.T, a.neuron.N); }
   void run(const FeedbackStep& a) { cpu::start(a.neuron), over_neurons(k_.feedback_step, a, a.neuron.T, a.neuron.N); }
   void run(const TernaryStep& a) { cpu::start(a.neuron), over_neurons(k_.ternary_step, a, a.neuron.T, a.neuron.N); }
-  void run(const LocalEncoderStep& a) { over_neurons(k_.local_encoder_step, a, 1, a.N); }
-  void run(const LocalClassifierStep& a) { over_neurons(k_.local_classifier_step, a, a.K, a.N); }
+  void run(const LocalLearningStep& a) {
+    // Handed out in pairs: the kernel takes two at once.
+    constexpr int64_t kSamples = 2;
+    const int64_t groups = (a.N + kSamples - 1) / kSamples;
+    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kSamples * std::max<int64_t>(1, a.U)));
+    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+      k_.local_learning_step(a, begin * kSamples, std::min(a.N, end * kSamples));
+    });
+  }
   void run(const LocalGradientInTime& a) { over_neurons(k_.local_gradient_in_time, a, a.T, a.N); }
   void run_forward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_forward, a, a.T, a.N); }
   void run_backward(const SynapticFilter& a) { over_neurons(k_.synaptic_filter_backward, a, a.T, a.N); }

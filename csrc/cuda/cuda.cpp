@@ -28,8 +28,7 @@ class Cuda {
   }
   void run(const FeedbackStep& a) { check("feedback_step_", cuda::feedback_step(a, stream_)); }
   void run(const TernaryStep& a) { check("ternary_step_", cuda::ternary_step(a, stream_)); }
-  void run(const LocalEncoderStep& a) { check("local_encoder_step_", cuda::local_encoder_step(a, stream_)); }
-  void run(const LocalClassifierStep& a) { check("local_classifier_step_", cuda::local_classifier_step(a, stream_)); }
+  void run(const LocalLearningStep& a) { check("local_learning_step_", cuda::local_learning_step(a, stream_)); }
   void run(const LocalGradientInTime& a) { check("local_gradient_in_time", cuda::local_gradient_in_time(a, stream_)); }
   void run_forward(const SynapticFilter& a) { check("synaptic_filter_forward", cuda::synaptic_filter_forward(a, stream_)); }
   void run_backward(const SynapticFilter& a) { check("synaptic_filter_backward", cuda::synaptic_filter_backward(a, stream_)); }

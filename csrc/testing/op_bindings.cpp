@@ -1,6 +1,7 @@
 // The raw kernels in Python, the same functions for both backends: spikeops_testing.cpu and spikeops_testing.cuda (on the
 // host).
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "../../kernels/cpu/kernels.h"
@@ -21,8 +22,7 @@ struct Cpu {
   void run(const TsslBpBackward& a) const { k.tssl_bp_backward(a, 0, a.neuron.N); }
   void run(const FeedbackStep& a) const { cpu::start(a.neuron), k.feedback_step(a, 0, a.neuron.N); }
   void run(const TernaryStep& a) const { cpu::start(a.neuron), k.ternary_step(a, 0, a.neuron.N); }
-  void run(const LocalEncoderStep& a) const { k.local_encoder_step(a, 0, a.N); }
-  void run(const LocalClassifierStep& a) const { k.local_classifier_step(a, 0, a.N); }
+  void run(const LocalLearningStep& a) const { k.local_learning_step(a, 0, a.N); }
   void run(const LocalGradientInTime& a) const { k.local_gradient_in_time(a, 0, a.N); }
   void run_forward(const SynapticFilter& a) const { k.synaptic_filter_forward(a, 0, a.N); }
   void run_backward(const SynapticFilter& a) const { k.synaptic_filter_backward(a, 0, a.N); }
@@ -54,8 +54,7 @@ struct CudaHost {
   }
   void run(const FeedbackStep& a) const { cuda::feedback_step(a, nullptr); }
   void run(const TernaryStep& a) const { cuda::ternary_step(a, nullptr); }
-  void run(const LocalEncoderStep& a) const { cuda::local_encoder_step(a, nullptr); }
-  void run(const LocalClassifierStep& a) const { cuda::local_classifier_step(a, nullptr); }
+  void run(const LocalLearningStep& a) const { cuda::local_learning_step(a, nullptr); }
   void run(const LocalGradientInTime& a) const { cuda::local_gradient_in_time(a, nullptr); }
   void run_forward(const SynapticFilter& a) const { cuda::synaptic_filter_forward(a, nullptr); }
   void run_backward(const SynapticFilter& a) const { cuda::synaptic_filter_backward(a, nullptr); }
@@ -138,24 +137,26 @@ void bind_feedback(py::module_& m) {
 template <class Backend>
 void bind_local(py::module_& m) {
   using Neuron = std::tuple<double, double, std::tuple<int, double, double>>;  // decay, threshold, surrogate
-  const auto neuron = [](const std::string& dtype, const Neuron& numbers) {
-    const auto& [decay, threshold, surrogate] = numbers;
-    return LocalNeuron{dtype_of(dtype), decay, threshold, std::get<0>(surrogate), std::get<1>(surrogate), std::get<2>(surrogate)};
-  };
-  const auto array = [](const py::dict& arrays, const char* name) {
-    return arrays.contains(name) ? OptionalArray(arrays[name].cast<py::array>()) : std::nullopt;
-  };
-  m.def("local_encoder_step", [=](const std::string& dtype, py::dict arrays, Neuron numbers) {
-    const auto membrane = *array(arrays, "membrane");
-    Backend().run(LocalEncoderStep{neuron(dtype, numbers), membrane.shape(0), read(array(arrays, "current")), write(membrane),
-                                   write(array(arrays, "spikes")), write(array(arrays, "derivative")), write(array(arrays, "trace"))});
-  });
-  m.def("local_classifier_step", [=](const std::string& dtype, py::dict arrays, Neuron numbers, double error_scale) {
-    const auto membrane = *array(arrays, "membrane");
-    Backend().run(LocalClassifierStep{neuron(dtype, numbers), rows(membrane), columns(membrane), read(array(arrays, "current")),
-                                      static_cast<const int64_t*>(read(array(arrays, "labels"))), error_scale, write(membrane),
-                                      write(array(arrays, "count")), write(array(arrays, "squared_error")),
-                                      write(array(arrays, "error")), write(array(arrays, "derivative"))});
+  m.def("local_learning_step", [](const std::string& dtype, py::dict arrays, Neuron numbers, double error_scale) {
+    const auto array = [&](const char* name) {
+      return arrays.contains(name) ? OptionalArray(arrays[name].cast<py::array>()) : std::nullopt;
+    };
+    const py::array membrane = *array("membrane"), weight = *array("weight");
+    LocalLearningStep a{};
+    a.dtype = dtype_of(dtype), a.N = rows(membrane), a.U = columns(membrane), a.K = rows(weight);
+    a.decay = std::get<0>(numbers), a.threshold = std::get<1>(numbers);
+    std::tie(a.surrogate, a.surrogate_scale, a.surrogate_peak) = std::get<2>(numbers);
+    a.error_scale = error_scale;
+    a.current = read(array("current")), a.weight = read(weight);
+    a.feedback = arrays.contains("feedback") ? read(array("feedback")) : a.weight;
+    a.labels = static_cast<const int64_t*>(read(array("labels")));
+    a.membrane = write(membrane), a.spikes = write(array("spikes")), a.gradient = write(array("gradient"));
+    a.derivative = arrays.contains("derivative") ? write(array("derivative")) : a.gradient;
+    a.trace = write(array("trace"));
+    a.class_membrane = write(array("class_membrane")), a.count = write(array("count"));
+    a.squared_error = write(array("squared_error")), a.error = write(array("error"));
+    a.class_derivative = write(array("class_derivative"));
+    Backend().run(a);
   });
   m.def("local_gradient_in_time", [](const std::string& dtype, py::array gradient, py::array derivatives, double decay,
                                      double threshold, py::array gradients) {

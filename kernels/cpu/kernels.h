@@ -15,8 +15,7 @@ struct Kernels {
   void (*tssl_bp_backward)(const TsslBpBackward&, int64_t begin, int64_t end);
   void (*feedback_step)(const FeedbackStep&, int64_t begin, int64_t end);  // after start()
   void (*ternary_step)(const TernaryStep&, int64_t begin, int64_t end);
-  void (*local_encoder_step)(const LocalEncoderStep&, int64_t begin, int64_t end);
-  void (*local_classifier_step)(const LocalClassifierStep&, int64_t begin, int64_t end);  // a range of samples
+  void (*local_learning_step)(const LocalLearningStep&, int64_t begin, int64_t end);  // a range of samples
   void (*local_gradient_in_time)(const LocalGradientInTime&, int64_t begin, int64_t end);
   void (*synaptic_filter_forward)(const SynapticFilter&, int64_t begin, int64_t end);
   void (*synaptic_filter_backward)(const SynapticFilter&, int64_t begin, int64_t end);

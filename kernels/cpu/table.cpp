@@ -15,8 +15,7 @@ void tssl_bp_forward(const TsslBpForward&, int64_t, int64_t);
 void tssl_bp_backward(const TsslBpBackward&, int64_t, int64_t);
 void feedback_step(const FeedbackStep&, int64_t, int64_t);
 void ternary_step(const TernaryStep&, int64_t, int64_t);
-void local_encoder_step(const LocalEncoderStep&, int64_t, int64_t);
-void local_classifier_step(const LocalClassifierStep&, int64_t, int64_t);
+void local_learning_step(const LocalLearningStep&, int64_t, int64_t);
 void local_gradient_in_time(const LocalGradientInTime&, int64_t, int64_t);
 void synaptic_filter_forward(const SynapticFilter&, int64_t, int64_t);
 void synaptic_filter_backward(const SynapticFilter&, int64_t, int64_t);
@@ -43,8 +42,7 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::tssl_bp_backward,
     SPIKEOPS_ISA::feedback_step,
     SPIKEOPS_ISA::ternary_step,
-    SPIKEOPS_ISA::local_encoder_step,
-    SPIKEOPS_ISA::local_classifier_step,
+    SPIKEOPS_ISA::local_learning_step,
     SPIKEOPS_ISA::local_gradient_in_time,
     SPIKEOPS_ISA::synaptic_filter_forward,
     SPIKEOPS_ISA::synaptic_filter_backward,

@@ -22,8 +22,7 @@ int tssl_bp_backward(const TsslBpBackward& args, void* scratch, void* stream);
 int feedback_step(const FeedbackStep& args, void* stream);
 int ternary_step(const TernaryStep& args, void* stream);
 
-int local_encoder_step(const LocalEncoderStep& args, void* stream);
-int local_classifier_step(const LocalClassifierStep& args, void* stream);
+int local_learning_step(const LocalLearningStep& args, void* stream);
 int local_gradient_in_time(const LocalGradientInTime& args, void* stream);
 
 int synaptic_filter_forward(const SynapticFilter& args, void* stream);

@@ -8,54 +8,80 @@
 namespace spikeops::cuda {
 namespace {
 
-template <class Data, int width>
-__global__ void __launch_bounds__(kThreads) local_encoder_step_kernel(LocalEncoderStep a, LocalParams<State<Data>> p) {
-  using S = State<Data>;
-  for_each_group<width>(a.N, [&](int64_t i) {
-    auto membrane = load<width>(static_cast<const S*>(a.membrane) + i);
-    const auto current = load<width>(static_cast<const Data*>(a.current) + i);
-    auto trace = load_or<width>(a.trace, i, S(1));
-    Lanes<Data, width> spikes, derivative;
-    const auto slope = [&](S u) {
-      return surrogate_derivative(a.neuron.surrogate, u - p.threshold, p.surrogate_scale, p.surrogate_peak);
-    };
-    for (int l = 0; l < width; ++l) {
-      if (a.trace != nullptr) trace[l] = local_trace(trace[l], slope(membrane[l]), p.decay, p.threshold);
-      membrane[l] = local_membrane(membrane[l], to_state(current[l]), p.decay, p.threshold);
-      spikes[l] = spike_value<Data>(membrane[l] >= p.threshold);
-      // Without a trace the factor is 1, which changes no bit.
-      derivative[l] = from_state<Data>(slope(membrane[l]) * trace[l]);
-    }
-    store(static_cast<S*>(a.membrane) + i, membrane);
-    store(static_cast<Data*>(a.spikes) + i, spikes);
-    store(static_cast<Data*>(a.derivative) + i, derivative);
-    if (a.trace != nullptr) store(static_cast<S*>(a.trace) + i, trace);
-  });
-}
+constexpr int kSampleThreads = 256;
+constexpr int kWarps = kSampleThreads / kLocalLanes;
 
-// One thread per sample: a classifier has few neurons, and their squared errors are to be added up.
+static_assert(kLocalLanes == 32, "a lane of a classifier's sum is a lane of a warp");
+
+// A block per sample: all threads take a step with its units, then each warp with some of its classes, then all threads bring the
+// errors back.
 template <class Data>
-__global__ void __launch_bounds__(kThreads)
-    local_classifier_step_kernel(LocalClassifierStep a, LocalParams<State<Data>> p, State<Data> error_scale) {
+__global__ void __launch_bounds__(kSampleThreads) local_learning_step_kernel(LocalLearningStep a, LocalParams<State<Data>> p) {
   using S = State<Data>;
-  for_each_group<1>(a.N, [&](int64_t sample) {
+  __shared__ S squared_errors[kWarps];
+  const int lane = threadIdx.x % kLocalLanes, warp = threadIdx.x / kLocalLanes;
+  const auto slope = [&](S u) {
+    return surrogate_derivative(a.surrogate, u - p.threshold, p.surrogate_scale, p.surrogate_peak);
+  };
+  for (int64_t sample = blockIdx.x; sample < a.N; sample += gridDim.x) {
+    const int64_t first = sample * a.U;
+    Data* const spikes = static_cast<Data*>(a.spikes) + first;
+    Data* const derivative = static_cast<Data*>(a.derivative) + first;
+    for (int64_t u = threadIdx.x; u < a.U; u += kSampleThreads) {
+      S* const kept = static_cast<S*>(a.membrane) + first + u;
+      const S before = *kept;
+      const S membrane = local_membrane(before, to_state(static_cast<const Data*>(a.current)[first + u]), p.decay, p.threshold);
+      S effect = slope(membrane);
+      if (a.trace != nullptr) {
+        S* const trace = static_cast<S*>(a.trace) + first + u;
+        *trace = local_trace(*trace, slope(before), p.decay, p.threshold);
+        effect = effect * *trace;
+      }
+      *kept = membrane;
+      spikes[u] = spike_value<Data>(membrane >= p.threshold);
+      derivative[u] = from_state<Data>(effect);
+    }
+    __syncthreads();
+
     const int64_t label = a.labels[sample];
     S squared = S(0);
-    for (int64_t k = 0; k < a.K; ++k) {
-      const int64_t i = sample * a.K + k;
-      S* const membrane = static_cast<S*>(a.membrane) + i;
-      const S u = local_membrane(*membrane, to_state(static_cast<const Data*>(a.current)[i]), p.decay, p.threshold);
-      const S slope = surrogate_derivative(a.neuron.surrogate, u - p.threshold, p.surrogate_scale, p.surrogate_peak);
-      const bool spike = u >= p.threshold;
-      const S difference = local_difference<S>(spike, k == label);
-      *membrane = u;
-      static_cast<S*>(a.count)[i] += spike ? S(1) : S(0);
-      squared += difference * difference;
-      static_cast<Data*>(a.error)[i] = from_state<Data>(local_error(difference, slope, error_scale));
-      if (a.derivative != nullptr) static_cast<Data*>(a.derivative)[i] = from_state<Data>(slope);
+    for (int64_t k = warp; k < a.K; k += kWarps) {
+      const Data* const weight = static_cast<const Data*>(a.weight) + k * a.U;
+      S current = S(0);
+#pragma unroll 8
+      for (int64_t u = lane; u < a.U; u += kLocalLanes) current += to_state(weight[u]) * to_state(spikes[u]);
+      for (int distance = kLocalLanes / 2; distance > 0; distance /= 2) current += __shfl_xor_sync(0xffffffffu, current, distance);
+      if (lane == 0) {
+        const int64_t i = sample * a.K + k;
+        S* const kept = static_cast<S*>(a.class_membrane) + i;
+        const S membrane = local_membrane(*kept, current, p.decay, p.threshold);
+        const bool spike = membrane >= p.threshold;
+        const S effect = slope(membrane), difference = local_difference<S>(spike, k == label);
+        *kept = membrane;
+        static_cast<S*>(a.count)[i] += spike ? S(1) : S(0);
+        squared += difference * difference;
+        static_cast<Data*>(a.error)[i] = from_state<Data>(local_error(difference, effect, p.error_scale));
+        if (a.class_derivative != nullptr) static_cast<Data*>(a.class_derivative)[i] = from_state<Data>(effect);
+      }
     }
-    static_cast<S*>(a.squared_error)[sample] += squared;
-  });
+    if (lane == 0) squared_errors[warp] = squared;
+    __syncthreads();
+
+    if (threadIdx.x == 0) {
+      // Whole numbers, exact in any order of addition.
+      squared = squared_errors[0];
+      for (int w = 1; w < kWarps; ++w) squared += squared_errors[w];
+      static_cast<S*>(a.squared_error)[sample] += squared;
+    }
+    const Data* const error = static_cast<const Data*>(a.error) + sample * a.K;
+    for (int64_t u = threadIdx.x; u < a.U; u += kSampleThreads) {
+      S sum = S(0);
+      const Data* const feedback = static_cast<const Data*>(a.feedback) + u;
+#pragma unroll 4
+      for (int64_t k = 0; k < a.K; ++k) sum += to_state(error[k]) * to_state(feedback[k * a.U]);
+      static_cast<Data*>(a.gradient)[first + u] = from_state<Data>(sum * to_state(derivative[u]));
+    }
+  }
 }
 
 template <class Data, int width>
@@ -83,22 +109,12 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int local_encoder_step(const LocalEncoderStep& a, void* stream) {
-  return dispatch(a.neuron.dtype, [&](auto zero) {
+int local_learning_step(const LocalLearningStep& a, void* stream) {
+  if (a.N == 0) return cudaSuccess;
+  return dispatch(a.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    constexpr int width = 16 / sizeof(Data);
-    return Work(a.N, width, {a.membrane, a.spikes, a.derivative, a.current, a.trace})
-        .launch(stream, local_encoder_step_kernel<Data, width>, local_encoder_step_kernel<Data, 1>, a,
-                local_params<State<Data>>(a.neuron));
-  });
-}
-
-int local_classifier_step(const LocalClassifierStep& a, void* stream) {
-  return dispatch(a.neuron.dtype, [&](auto zero) {
-    using Data = decltype(zero);
-    using S = State<Data>;
-    return Work(a.N, 1, {}).launch(stream, local_classifier_step_kernel<Data>, local_classifier_step_kernel<Data>, a,
-                                   local_params<S>(a.neuron), S(a.error_scale));
+    return gpu::launch(local_learning_step_kernel<Data>, dim3(unsigned(a.N < kMaxBlocks ? a.N : kMaxBlocks)), dim3(kSampleThreads),
+                       0, static_cast<cudaStream_t>(stream), a, local_params<State<Data>>(a));
   });
 }
 

@@ -11,7 +11,13 @@ template <class S>
 struct LocalParams {
   S decay, threshold;
   S surrogate_scale, surrogate_peak;
+  S error_scale;
 };
+
+// The order in which a classifier's neuron adds up its input, sum over u of weight[u] * spikes[u]: lane l adds the products with
+// u = l, l + kLocalLanes, ... one after the other, then lane l adds lane l + distance to itself, for distance 16, 8, 4, 2, 1 and
+// l < distance. Lane 0 holds the sum. A lane is one of a CPU's vectors, or of a warp.
+constexpr int kLocalLanes = 32;
 
 // The membrane potential of this step from that of the last one: the arithmetic of lif_membrane with reset by subtraction.
 template <class S>

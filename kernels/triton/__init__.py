@@ -9,7 +9,7 @@ from spikeops.triton.count import spike_count
 from spikeops.triton.encode import latency_encode, poisson_encode
 from spikeops.triton.feedback import feedback_step_, ternary_step_
 from spikeops.triton.lif import lif_backward, lif_forward, lif_rate_backward, lif_rate_forward
-from spikeops.triton.local import local_classifier_step_, local_encoder_step_, local_gradient_in_time
+from spikeops.triton.local import local_gradient_in_time, local_learning_step_
 from spikeops.triton.pack import pack_spikes, unpack_spikes
 from spikeops.triton.reduce import row_sum
 from spikeops.triton.synapse import synaptic_filter_backward, synaptic_filter_forward
@@ -17,7 +17,7 @@ from spikeops.triton.tssl_bp import tssl_bp_backward, tssl_bp_forward
 
 _OPS = (
     convex_snn_trial, feedback_step_, latency_encode, lif_backward, lif_forward, lif_rate_backward, lif_rate_forward,
-    local_classifier_step_, local_encoder_step_, local_gradient_in_time, pack_spikes,
+    local_gradient_in_time, local_learning_step_, pack_spikes,
     poisson_encode, row_sum, spike_count, synaptic_filter_backward, synaptic_filter_forward, ternary_step_, tssl_bp_backward,
     tssl_bp_forward, unpack_spikes,
 )  # fmt: skip

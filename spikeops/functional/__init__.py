@@ -9,14 +9,14 @@ from spikeops.functional.count import spike_count
 from spikeops.functional.encode import latency_encode, poisson_encode
 from spikeops.functional.feedback import feedback_step_, ternary_step_
 from spikeops.functional.lif import lif, lif_rate
-from spikeops.functional.local import local_classifier_step_, local_encoder_step_, local_gradient_in_time
+from spikeops.functional.local import local_gradient_in_time, local_learning_step_
 from spikeops.functional.pack import pack_spikes, unpack_spikes
 from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
     "convex_snn_trial",
-    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-    "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
+    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
+    "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
     "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

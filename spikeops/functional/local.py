@@ -11,23 +11,35 @@ from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _layout, _register
 from spikeops.surrogate import Exponential, Surrogate
 
+_STEP = "local_learning_step_"
 _DEFAULT_SURROGATE = Exponential(1.0)
 
 
-def local_encoder_step_(
+def local_learning_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
-    derivative: torch.Tensor,
+    gradient: torch.Tensor,
     current: torch.Tensor,
+    weight: torch.Tensor,
+    class_membrane: torch.Tensor,
+    count: torch.Tensor,
+    squared_error: torch.Tensor,
+    error: torch.Tensor,
+    labels: torch.Tensor,
     decay: float,
     threshold: float = 1.0,
     *,
+    feedback: torch.Tensor | None = None,
+    error_scale: float = 1.0,
+    derivative: torch.Tensor | None = None,
     trace: torch.Tensor | None = None,
+    class_derivative: torch.Tensor | None = None,
     surrogate: Surrogate = _DEFAULT_SURROGATE,
 ) -> torch.Tensor:
-    """One time step of the neurons of a layer that learns by ELL or FELL, with the derivative of their spikes, in one pass and in place.
+    """One time step of a layer that learns by ELL or FELL: its neurons, its classifier, the error, and the error's way back, in place.
 
-    Ma, Yan, Yu & Yu, "Deep Spike Learning With Local Classifiers", IEEE Transactions on Cybernetics 2022. For each neuron::
+    Ma, Yan, Yu & Yu, "Deep Spike Learning With Local Classifiers", IEEE Transactions on Cybernetics 2022. For each sample n and each
+    unit u of the layer, and then each class k::
 
         v = membrane - threshold * (membrane >= threshold)       reset of the last step's spike
         trace = decay * (1 - threshold * surrogate(membrane - threshold)) * trace + 1
@@ -35,124 +47,82 @@ def local_encoder_step_(
         spikes = 1 if membrane >= threshold else 0
         derivative = surrogate(membrane - threshold)             times trace, where one is given
 
-    ``membrane`` is kept before its reset, and starts from 0. The spikes are those of :func:`lif` with reset by subtraction.
-    ``derivative`` is d spikes / d current: of this step alone (ELL), or with a trace, of an input current that is the same in all
-    steps, through the membrane potentials of all of them (FELL of a layer with a static input).
+        class_current = sum over u of weight[k, u] * spikes[n, u]
+        class_membrane, class_spike, class_derivative            from class_current, as those of a unit
+        difference = class_spike - (1 if labels[n] == k else 0)
+        count += class_spike
+        squared_error[n] += difference^2                         summed over the classes
+        error = error_scale * difference * class_derivative
+
+        gradient = derivative * sum over k of error[n, k] * feedback[k, u]
+
+    Membrane potentials are kept before their reset, and start from 0. The layer's spikes are those of :func:`lif` with reset by
+    subtraction, bit for bit. ``error`` and ``gradient`` are gradients of this step's loss with respect to the input currents of
+    classifier and layer: of the mean squared error, with ``error_scale = 2 / (N * K)``. ``derivative`` is d spikes / d current: of
+    this step alone (ELL), or with a trace, of an input current that is the same in all steps, through the membrane potentials of all
+    of them (FELL of a layer with a static input). Sums are taken in the precision of the state, in an order that depends on neither
+    the number of threads nor the number of samples; the native backends share it, Triton and the reference have their own, so that a
+    class current may differ by rounding between them. The native backends leave out units that did not fire and classes without an
+    error, so that numbers there that are not finite do not spread.
 
     Args:
-        membrane: membrane potentials (...), dense in memory in any order of the dimensions. float64 where current is float64, else
-            float32. Updated.
-        spikes: (...), dtype of current. Written: 0 or 1.
-        derivative: (...), dtype of current. Written.
-        current: input current (...), float32, float64, float16 or bfloat16. In another memory order than membrane, it is copied.
-        decay: factor by which the membrane potential decays in one time step.
+        membrane: membrane potentials (N, ...), dense in memory with the samples outermost, in any order of the other dimensions.
+            float64 where current is float64, else float32. Updated.
+        spikes: (N, ...), dtype of current. Written: 0 or 1.
+        gradient: (N, ...), dtype of current. Written.
+        current: input current (N, ...), float32, float64, float16 or bfloat16. In another memory order than membrane, it is copied.
+        weight: of the classifier (K, ...), one number per class and unit, dtype of current. In another memory order than membrane, it
+            is copied.
+        class_membrane: membrane potentials of the classifier (N, K), contiguous, dtype of membrane. Updated.
+        count: number of the classifier's spikes (N, K), dtype of membrane. Updated.
+        squared_error: (N,), dtype of membrane. Updated.
+        error: (N, K), dtype of current. Written.
+        labels: classes of the samples (N,), int64. A label outside 0 .. K-1 stands for no class: all differences are spikes.
+        decay: factor by which membrane potentials decay in one time step.
         threshold: membrane potential at which a neuron fires, above 0.
-        trace: sum of the effects of this and all past currents on the membrane potential (...), dtype of membrane. Starts from 0.
+        feedback: the matrix (K, ...) through which errors come back, like weight; weight itself by default.
+        error_scale: factor on the error.
+        derivative: (N, ...), dtype of current, for :func:`local_gradient_in_time`. Written.
+        trace: sum of the effects of this and all past currents on the membrane potential (N, ...), dtype of membrane. Starts from 0.
             Updated.
+        class_derivative: d class_spike / d class_membrane (N, K), dtype of current, for :func:`local_gradient_in_time`. Written.
         surrogate: one of :mod:`spikeops.surrogate`.
 
     Returns:
-        ``spikes``.
+        ``gradient``.
 
     Raises:
         TypeError: a wrong type or dtype. ValueError: a wrong shape, device, memory order or value, or a tensor that requires a
         gradient outside ``torch.no_grad()``. RuntimeError: no kernel for the device.
 
     Example:
-        >>> membrane, spikes, derivative = torch.zeros(3), torch.empty(3), torch.empty(3)
-        >>> SF.local_encoder_step_(membrane, spikes, derivative, torch.tensor([0.5, 1.0, 1.5]), decay=0.5)
-        tensor([0., 1., 1.])
-        >>> derivative
-        tensor([0.6065, 1.0000, 0.6065])
-    """
-    explain = partial(_explain_encoder, membrane, spikes, derivative, trace, current, decay, threshold, surrogate)
-    if _backend.is_reference():
-        explain()
-        return reference.local_encoder_step_(
-            membrane, spikes, derivative, current, decay, threshold, trace=trace, surrogate=surrogate
-        )
-    kind, scale, peak = _coefficients("local_encoder_step_", surrogate)
-    tensors = membrane, spikes, derivative, trace, current
-    written = (membrane, spikes, derivative) if trace is None else (membrane, spikes, derivative, trace)
-    arguments = (*tensors, (decay, threshold, scale, peak), kind)
-    _in_place.run("local_encoder_step_", arguments, tensors, (decay, threshold), written, explain)
-    return spikes
-
-
-def local_classifier_step_(
-    membrane: torch.Tensor,
-    count: torch.Tensor,
-    squared_error: torch.Tensor,
-    error: torch.Tensor,
-    current: torch.Tensor,
-    labels: torch.Tensor,
-    decay: float,
-    threshold: float = 1.0,
-    *,
-    error_scale: float = 1.0,
-    derivative: torch.Tensor | None = None,
-    surrogate: Surrogate = _DEFAULT_SURROGATE,
-) -> torch.Tensor:
-    """One time step of a local classifier's neurons, one per class, with their error signal, in one pass and in place.
-
-    For each sample n and class k, with membrane, reset and spikes as in :func:`local_encoder_step_`::
-
-        difference = spike - (1 if labels[n] == k else 0)
-        count += spike
-        squared_error[n] += difference^2                         summed over the classes
-        error = error_scale * difference * surrogate(membrane - threshold)
-
-    With ``error_scale = 2 / (N * K)``, ``error`` is the gradient of this step's mean squared error with respect to the membrane
-    potential.
-
-    Args:
-        membrane: membrane potentials (N, K), contiguous. float64 where current is float64, else float32. Updated.
-        count: number of spikes (N, K), dtype of membrane. Updated.
-        squared_error: (N,), dtype of membrane. Updated.
-        error: (N, K), dtype of current. Written.
-        current: input current (N, K), float32, float64, float16 or bfloat16.
-        labels: classes of the samples (N,), int64. A label outside 0 .. K-1 stands for no class: all differences are spikes.
-        decay, threshold, surrogate: as in :func:`local_encoder_step_`.
-        error_scale: factor on the error.
-        derivative: d spike / d membrane (N, K), dtype of current, for :func:`local_gradient_in_time`. Written.
-
-    Returns:
-        ``error``.
-
-    Raises:
-        As :func:`local_encoder_step_`.
-
-    Example:
-        >>> membrane, count, squared_error, error = torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1), torch.empty(1, 3)
-        >>> SF.local_classifier_step_(membrane, count, squared_error, error, torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([0]), 0.5)
-        tensor([[0., 1., 0.]])
-        >>> squared_error
-        tensor([1.])
+        >>> units = {name: torch.zeros(1, 3) for name in ("membrane", "spikes", "gradient")}
+        >>> classes = {name: torch.zeros(1, 2) for name in ("class_membrane", "count", "error")}
+        >>> current, weight = torch.tensor([[0.5, 1.0, 1.5]]), torch.tensor([[0.5, 0.5, 0.5], [0.0, 1.0, -1.0]])
+        >>> SF.local_learning_step_(**units, **classes, current=current, weight=weight, squared_error=torch.zeros(1),
+        ...                         labels=torch.tensor([1]), decay=0.5)
+        tensor([[0.3033, 0.1321, 0.5264]])
+        >>> units["spikes"], classes["error"]
+        (tensor([[0., 1., 1.]]), tensor([[ 1.0000, -0.3679]]))
     """
     explain = partial(
-        _explain_classifier,
-        membrane,
-        count,
-        squared_error,
-        error,
-        derivative,
-        current,
-        labels,
-        decay,
-        threshold,
-        error_scale,
-        surrogate,
-    )
+        _explain_step, membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative,
+        current, weight, feedback, labels, decay, threshold, error_scale, surrogate,
+    )  # fmt: skip
     if _backend.is_reference():
         explain()
-        return reference.local_classifier_step_(membrane, count, squared_error, error, current, labels, decay, threshold,
-                                                error_scale=error_scale, derivative=derivative, surrogate=surrogate)  # fmt: skip
-    kind, scale, peak = _coefficients("local_classifier_step_", surrogate)
-    tensors = membrane, count, squared_error, error, derivative, current, labels
-    written = (membrane, count, squared_error, error) if derivative is None else tensors[:5]
-    arguments = (*tensors, error_scale, (decay, threshold, scale, peak), kind)
-    _in_place.run("local_classifier_step_", arguments, tensors, (decay, threshold, error_scale), written, explain)
-    return error
+        return reference.local_learning_step_(
+            membrane, spikes, gradient, current, weight, class_membrane, count, squared_error, error, labels, decay, threshold,
+            feedback=feedback, error_scale=error_scale, derivative=derivative, trace=trace, class_derivative=class_derivative,
+            surrogate=surrogate,
+        )  # fmt: skip
+    kind, scale, peak = _coefficients(surrogate)
+    written = membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative
+    tensors = *written, current, weight, feedback, labels
+    arguments = *tensors, (decay, threshold, scale, peak, error_scale), kind
+    given = [tensor for tensor in written if tensor is not None]
+    _in_place.run(_STEP, arguments, tensors, (decay, threshold, error_scale), given, explain)
+    return gradient
 
 
 def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, decay: float, threshold: float = 1.0) -> torch.Tensor:
@@ -166,13 +136,13 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
     Args:
         gradient: with respect to the membrane potential of step S (...), float32, float64, float16 or bfloat16.
         derivatives: d spike / d membrane of steps 0 .. S-1 (S, ...) with S >= 1, dtype of gradient.
-        decay, threshold: as in :func:`local_encoder_step_`.
+        decay, threshold: as in :func:`local_learning_step_`.
 
     Returns:
         Gradients (S + 1, ...), in the dtype of gradient and the layout of derivatives.
 
     Raises:
-        As :func:`local_encoder_step_`.
+        As :func:`local_learning_step_`.
 
     Example:
         >>> SF.local_gradient_in_time(torch.tensor([1.0]), torch.tensor([[1.0], [0.5]]), decay=0.5)
@@ -191,53 +161,60 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
 # --- errors: what did not fit, in words -------------------------------------------------------------------------------------
 
 
-def _coefficients(op, surrogate):
+def _coefficients(surrogate):
     if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}.")
+        raise TypeError(
+            f"{_STEP}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}."
+        )
     return surrogate.coefficients
 
 
-def _explain_encoder(membrane, spikes, derivative, trace, current, decay, threshold, surrogate):
-    op = "local_encoder_step_"
-    _coefficients(op, surrogate)
-    where, data, state = _membrane(op, membrane, current, decay, threshold)
-    # name -> (tensor, dtype, whether it is written)
-    expected = {
-        "current": (current, data, False),
-        "spikes": (spikes, data, True),
-        "derivative": (derivative, data, True),
-        "trace": (trace, state, True),
-    }
-    for name, (value, dtype, is_written) in expected.items():
-        if value is not None or name != "trace":
-            _beside_membrane(op, name, value, dtype, where, membrane, is_written)
+def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative,
+                  current, weight, feedback, labels, decay, threshold, error_scale, surrogate):  # fmt: skip
+    _coefficients(surrogate)
+    _numbers(_STEP, decay, threshold)
+    _checks.number(_STEP, "error_scale", error_scale)
+    _checks.floating(_STEP, "current", current)
+    data, state = current.dtype, state_dtype(current.dtype)
+    where = f"current is {str(data).removeprefix('torch.')}"
 
+    _in_place.check_dtype(_STEP, "membrane", membrane, state, where)
+    if membrane.dim() < 2:
+        raise ValueError(f"{_STEP}: expected membrane to have shape (N, ...), samples and units, got {tuple(membrane.shape)}.")
+    _in_place.check_dense(_STEP, membrane)
+    if membrane.numel() and len(membrane) > 1 and membrane.stride(0) != membrane.shape[1:].numel():
+        raise ValueError(
+            f"{_STEP}: expected membrane, which is written in place, to have the samples outermost in memory, got strides "
+            f"{membrane.stride()} for shape {tuple(membrane.shape)}. Call membrane.contiguous() first."
+        )
+    _in_place.check_device_and_gradient(_STEP, "membrane", membrane, membrane)
+    _beside_membrane("current", current, data, where, membrane, is_written=False)
+    for name, value, dtype in (
+        ("spikes", spikes, data), ("gradient", gradient, data), ("derivative", derivative, data), ("trace", trace, state),
+    ):  # fmt: skip
+        if value is not None or name in ("spikes", "gradient"):
+            _beside_membrane(name, value, dtype, where, membrane)
 
-def _explain_classifier(
-    membrane, count, squared_error, error, derivative, current, labels, decay, threshold, error_scale, surrogate
-):
-    op = "local_classifier_step_"
-    _coefficients(op, surrogate)
-    _checks.number(op, "error_scale", error_scale)
-    where, data, state = _membrane(op, membrane, current, decay, threshold)
-    if membrane.dim() != 2:
-        raise ValueError(f"{op}: expected membrane to have shape (N, K), samples and classes, got {tuple(membrane.shape)}.")
-    _in_place.check_contiguous(op, "membrane", membrane)
-    expected = {
-        "current": (current, data, False),
-        "count": (count, state, True),
-        "error": (error, data, True),
-        "derivative": (derivative, data, True),
-    }
-    for name, (value, dtype, is_written) in expected.items():
-        if value is not None or name != "derivative":
-            _beside_membrane(op, name, value, dtype, where, membrane, is_written)
+    samples = membrane.shape[0]
+    _in_place.check_dtype(_STEP, "class_membrane", class_membrane, state, where)
+    if class_membrane.dim() != 2 or len(class_membrane) != samples:
+        raise ValueError(
+            f"{_STEP}: expected class_membrane to have shape ({samples}, K), samples and classes, got {tuple(class_membrane.shape)}."
+        )
+    for name, value, dtype in (
+        ("class_membrane", class_membrane, state), ("count", count, state), ("error", error, data),
+        ("class_derivative", class_derivative, data),
+    ):  # fmt: skip
+        if value is not None or name != "class_derivative":
+            _alike(name, value, dtype, where, class_membrane.shape, membrane)
+            _in_place.check_contiguous(_STEP, name, value)
+    for name, value in (("weight", weight), ("feedback", feedback)):
+        if value is not None or name == "weight":
+            _alike(name, value, data, where, (class_membrane.shape[1], *membrane.shape[1:]), membrane)
     for name, value, dtype in (("squared_error", squared_error, state), ("labels", labels, torch.int64)):
-        _in_place.check_dtype(op, name, value, dtype, where)
-        _in_place.check_shape(op, name, value, [membrane.shape[:1]])
-        _in_place.check_device_and_gradient(op, name, value, membrane)
+        _alike(name, value, dtype, where, (samples,), membrane)
         if not value.is_contiguous():
-            raise ValueError(f"{op}: expected {name} to be contiguous, got strides {value.stride()}.")
+            raise ValueError(f"{_STEP}: expected {name} to be contiguous, got strides {value.stride()}.")
 
 
 def _explain_gradient(gradient, derivatives, decay, threshold):
@@ -259,36 +236,24 @@ def _numbers(op, decay, threshold):
     _checks.positive(op, "threshold", threshold)
 
 
-def _membrane(op, membrane, current, decay, threshold):
-    """Checks what both steps have; returns (words on what the dtypes depend on, that of the data, that of the state)."""
-    _numbers(op, decay, threshold)
-    _checks.floating(op, "current", current)
-    where = f"current is {str(current.dtype).removeprefix('torch.')}"
-    state = state_dtype(current.dtype)
-    _in_place.check_dtype(op, "membrane", membrane, state, where)
-    _in_place.check_dense(op, membrane)
-    _in_place.check_device_and_gradient(op, "membrane", membrane, membrane)
-    return where, current.dtype, state
+def _alike(name, value, dtype, where, shape, membrane):
+    _in_place.check_dtype(_STEP, name, value, dtype, where)
+    _in_place.check_shape(_STEP, name, value, [shape])
+    _in_place.check_device_and_gradient(_STEP, name, value, membrane)
 
 
-def _beside_membrane(op, name, value, dtype, where, membrane, is_written):
-    _in_place.check_dtype(op, name, value, dtype, where)
-    _in_place.check_shape(op, name, value, [membrane.shape])
+def _beside_membrane(name, value, dtype, where, membrane, is_written=True):
+    _alike(name, value, dtype, where, membrane.shape, membrane)
     if is_written:
-        _in_place.check_order(op, name, value, membrane)
-    _in_place.check_device_and_gradient(op, name, value, membrane)
+        _in_place.check_order(_STEP, name, value, membrane)
 
 
 # --- fake kernels -----------------------------------------------------------------------------------------------------------
 
 
-def _encoder_fake(membrane, spikes, derivative, trace, current, numbers, surrogate):
-    _explain_encoder(membrane, spikes, derivative, trace, current, *numbers[:2], _DEFAULT_SURROGATE)
-
-
-def _classifier_fake(membrane, count, squared_error, error, derivative, current, labels, error_scale, numbers, surrogate):
-    _explain_classifier(membrane, count, squared_error, error, derivative, current, labels, *numbers[:2], error_scale,
-                        _DEFAULT_SURROGATE)  # fmt: skip
+def _step_fake(*arguments):
+    *tensors, (decay, threshold, _, _, error_scale), _ = arguments
+    _explain_step(*tensors, decay, threshold, error_scale, _DEFAULT_SURROGATE)
 
 
 def _gradient_fake(gradient, derivatives, decay, threshold):
@@ -296,6 +261,5 @@ def _gradient_fake(gradient, derivatives, decay, threshold):
     return _layout.empty_sequence(derivatives, derivatives.shape[0] + 1)
 
 
-_register.op("local_encoder_step_", _encoder_fake)
-_register.op("local_classifier_step_", _classifier_fake)
+_register.op(_STEP, _step_fake)
 _register.op("local_gradient_in_time", _gradient_fake)

@@ -9,13 +9,13 @@ from spikeops.reference.count import pack_spikes, spike_count, unpack_spikes
 from spikeops.reference.encode import latency_encode, poisson_encode, poisson_encode_from_seed
 from spikeops.reference.feedback import feedback_step_, ternary_step_
 from spikeops.reference.lif import lif, lif_rate
-from spikeops.reference.local import local_classifier_step_, local_encoder_step_, local_gradient_in_time
+from spikeops.reference.local import local_gradient_in_time, local_learning_step_
 from spikeops.reference.synapse import synaptic_filter
 from spikeops.reference.tssl_bp import tssl_bp
 
 __all__ = [
     "convex_noise", "convex_snn_trial",
-    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-    "local_gradient_in_time", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_conv2d",
+    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
+    "local_learning_step_", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_conv2d",
     "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

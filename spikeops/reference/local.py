@@ -1,36 +1,44 @@
-"""Time steps of a layer that learns with a local classifier (ELL, FELL): in place on their state."""
+"""Time steps of a layer that learns with a local classifier (ELL, FELL), in place on their state."""
 
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import Exponential
 
 
-def local_encoder_step_(membrane, spikes, derivative, current, decay, threshold=1.0, *, trace=None, surrogate=Exponential(1.0)):
-    """See :func:`spikeops.functional.local_encoder_step_`."""
-    fired = (membrane >= threshold).to(membrane.dtype)
+def local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared_error, error, labels, decay,
+                         threshold=1.0, *, feedback=None, error_scale=1.0, derivative=None, trace=None, class_derivative=None,
+                         surrogate=Exponential(1.0)):  # fmt: skip
+    """See :func:`spikeops.functional.local_learning_step_`."""
+    state = membrane.dtype
     if trace is not None:
         trace.copy_(decay * (1 - threshold * surrogate.derivative(membrane - threshold)) * trace + 1)
-    membrane.copy_(decay * (membrane - threshold * fired) + current.to(membrane.dtype))
+    _step(membrane, current.to(state), decay, threshold)
     spikes.copy_(membrane >= threshold)
     slope = surrogate.derivative(membrane - threshold)
-    derivative.copy_(slope if trace is None else slope * trace)
-    return spikes
-
-
-def local_classifier_step_(membrane, count, squared_error, error, current, labels, decay, threshold=1.0, *, error_scale=1.0,
-                           derivative=None, surrogate=Exponential(1.0)):  # fmt: skip
-    """See :func:`spikeops.functional.local_classifier_step_`."""
-    fired = (membrane >= threshold).to(membrane.dtype)
-    membrane.copy_(decay * (membrane - threshold * fired) + current.to(membrane.dtype))
-    spikes = (membrane >= threshold).to(membrane.dtype)
-    slope = surrogate.derivative(membrane - threshold)
-    classes = labels.new_tensor(range(membrane.shape[1]))
-    difference = spikes - (labels[:, None] == classes).to(membrane.dtype)
-    count.add_(spikes)
-    squared_error.add_(difference.square().sum(1))
-    error.copy_(error_scale * difference * slope)
+    slope = (slope if trace is None else slope * trace).to(current.dtype)
     if derivative is not None:
         derivative.copy_(slope)
-    return error
+
+    _step(class_membrane, spikes.flatten(1).to(state) @ weight.flatten(1).to(state).t(), decay, threshold)
+    class_spikes = (class_membrane >= threshold).to(state)
+    class_slope = surrogate.derivative(class_membrane - threshold)
+    classes = labels.new_tensor(range(class_membrane.shape[1]))
+    difference = class_spikes - (labels[:, None] == classes).to(state)
+    count.add_(class_spikes)
+    squared_error.add_(difference.square().sum(1))
+    error.copy_(error_scale * difference * class_slope)
+    if class_derivative is not None:
+        class_derivative.copy_(class_slope)
+
+    matrix = weight if feedback is None else feedback
+    brought_back = error.to(state) @ matrix.flatten(1).to(state)
+    gradient.copy_(slope.to(state) * brought_back.view(gradient.shape))
+    return gradient
+
+
+def _step(membrane, current, decay, threshold):
+    """Membrane potentials of this step from those of the last one, both before their reset."""
+    fired = (membrane >= threshold).to(membrane.dtype)
+    membrane.copy_(decay * (membrane - threshold * fired) + current)
 
 
 def local_gradient_in_time(gradient, derivatives, decay, threshold=1.0):

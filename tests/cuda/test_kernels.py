@@ -113,12 +113,17 @@ def test_flags_of_firing_steps(host_kernels, thread_order):
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
-def test_local_steps_with_every_surrogate(host_kernels, surrogate):
-    for case in cases(FLOATING, (10,), (129, 1288)):
+def test_local_learning_with_every_surrogate(host_kernels, surrogate):
+    for case in cases(FLOATING, (10,), (129, 288)):
         for wanted in (True, False):
             options = {"decay": 0.83, "threshold": 0.7, "surrogate": SURROGATES[surrogate]}
-            assert_same(host_kernels, ops.local_encoder_step, case, **options, trace=wanted)
-            assert_same(host_kernels, ops.local_classifier_step, case, **options, derivative=wanted)
+            assert_same(host_kernels, ops.local_learning_step, case, **options, optional=wanted)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 5])
+def test_local_learning_of_samples(host_kernels, thread_order, samples):
+    for case in cases(FLOATING, (1, 13), (0, 31, 33, 600)):
+        assert_same(host_kernels, ops.local_learning_step, case, samples=samples)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

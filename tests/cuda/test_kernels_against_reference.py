@@ -144,16 +144,17 @@ def state_and_outputs(inputs, outputs, case):
 
 @pytest.mark.parametrize("chosen", SURROGATES, ids=lambda s: s.name)
 @pytest.mark.parametrize("case", [Case(dtype, 10, 129) for dtype in FLOATING], ids=str)
-def test_local_steps(host_kernels, case, chosen):
-    exact = ("membrane", "spikes", "count", "squared_error")
-    for op in (ops.local_encoder_step, ops.local_classifier_step):
-        scale = {"error_scale": 0.3} if op is ops.local_classifier_step else {}
-        inputs, actual = op(host_kernels.cuda, case, 0.83, 0.75, surrogate=chosen.coefficients, **scale)
-        expected = state_and_outputs(inputs, actual, case)
-        getattr(reference, f"{op.__name__}_")(**expected, **scale, decay=0.83, threshold=0.75, surrogate=chosen)
-        for name, array in actual.items():
-            check = assert_identical if name in exact else assert_close
-            check(tensor(array, case), expected[name], f"{op.__name__} {name}")
+@pytest.mark.parametrize("optional", [True, False])
+def test_local_learning_step(host_kernels, case, chosen, optional):
+    exact = ("membrane", "spikes", "class_membrane", "count", "squared_error")
+    inputs, actual = ops.local_learning_step(
+        host_kernels.cuda, case, 0.83, 0.75, 0.3, chosen.coefficients, optional, samples=4, exact=True
+    )
+    expected = state_and_outputs(inputs, actual, case)
+    reference.local_learning_step_(**expected, error_scale=0.3, decay=0.83, threshold=0.75, surrogate=chosen)
+    for name, array in actual.items():
+        check = assert_identical if name in exact else assert_close
+        check(tensor(array, case), expected[name], name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -205,7 +205,7 @@ def test_linear_classifier_is_shared():
     linear = torch.nn.Linear(9, CLASSES, bias=False)
     block = snn.LocalBlock(torch.nn.Linear(12, 9, bias=False), linear)
     assert block.classifier.weight is linear.weight
-    assert block.classifier.feedback is linear.weight
+    assert block.classifier.feedback_weight is None
 
 
 def test_leaves_nothing_that_needs_a_gradient(draw):

@@ -23,15 +23,20 @@ def _feedback_steps(x, decay):
 
 
 def _local_steps(x, decay):
-    """One step of a layer and of its classifier on state of their own, and the way back in time."""
+    """One step of a layer with a classifier on state of their own, and the way back in time."""
     x = x.detach()
-    membrane, slope, trace = torch.zeros_like(x[0]), torch.empty_like(x[0]), torch.zeros_like(x[0])
-    spikes = SF.local_encoder_step_(membrane, torch.empty_like(x[0]), slope, x[0], 0.7, trace=trace)
-    flat = x[1].flatten(0, -2) if x.dim() > 2 else x[1][None]
-    state, labels = [torch.zeros_like(flat) for _ in range(3)], torch.ones(flat.shape[0], dtype=torch.int64, device=x.device)
-    squared = torch.zeros_like(flat[:, 0])
-    error = SF.local_classifier_step_(state[0], state[1], squared, state[2], flat, labels, 0.7, error_scale=0.1)
-    return spikes, membrane, slope, trace, error, squared, state[1], SF.local_gradient_in_time(x[0], x, 0.7)
+    current = x[0] if x.dim() > 2 else x
+    weight = torch.ones_like(current[:1]).expand(4, *current.shape[1:])
+    membrane, trace, slope = torch.zeros_like(current), torch.zeros_like(current), torch.empty_like(current)
+    spikes, gradient = torch.empty_like(current), torch.empty_like(current)
+    samples = current.shape[0]
+    class_membrane, count = (torch.zeros(samples, 4, device=x.device) for _ in range(2))
+    squared, error = torch.zeros(samples, device=x.device), torch.empty(samples, 4, device=x.device)
+    SF.local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared, error,
+                            torch.ones(samples, dtype=torch.int64, device=x.device), 0.7, error_scale=0.1, derivative=slope,
+                            trace=trace)  # fmt: skip
+    written = membrane, trace, slope, spikes, gradient, class_membrane, count, squared, error
+    return *written, SF.local_gradient_in_time(x[0], x, 0.7)
 
 
 FUNCTIONS = {

@@ -24,8 +24,8 @@ def python(code, cwd=Path(__file__).parent, **environment):
 
 def test_public_names():
     assert set(SF.__all__) == {
-        "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_classifier_step_", "local_encoder_step_",
-        "local_gradient_in_time", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
+        "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
+        "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip
     assert set(snn.__all__) == {

@@ -76,18 +76,17 @@ def steps(x, with_options):
     return state, torch.empty_like(x), state, x, *options
 
 
-def beside_membrane(x, with_trace):
-    """Membrane, spikes, derivative, trace or None, current."""
-    state = torch.empty_like(x, dtype=state_dtype(x.dtype))
-    return state, torch.empty_like(x), torch.empty_like(x), state if with_trace else None, x
-
-
-def classifier_neurons(x, with_derivative):
-    """Membrane, count, squared error, error, derivative or None, current, labels."""
-    state = torch.empty_like(x.t(), dtype=state_dtype(x.dtype)).contiguous()
-    current = x.t().contiguous()
-    labels = torch.zeros(len(state), dtype=torch.int64)
-    return state, state, state[:, 0].contiguous(), current, current if with_derivative else None, current, labels
+def learning_layer(x, with_options):
+    """The arguments of a local learning step: one sample per row of x, seven classes."""
+    state, classes = state_dtype(x.dtype), (len(x), 7)
+    membrane, class_membrane = torch.empty_like(x, dtype=state), torch.empty(classes, dtype=state)
+    weight, error = torch.empty(7, x.shape[1], dtype=x.dtype), torch.empty(classes, dtype=x.dtype)
+    options = (x, membrane, error, weight) if with_options else (None,) * 4
+    derivative, trace, class_derivative, feedback = options
+    return (
+        membrane, x, x, derivative, trace, class_membrane, class_membrane, class_membrane[:, 0].contiguous(), error, class_derivative,
+        x, weight, feedback, torch.zeros(len(x), dtype=torch.int64), (0.5, 1.0, 1.0, 1.0, 0.1), 2,
+    )  # fmt: skip
 
 
 def trials(x, with_options):
@@ -119,8 +118,7 @@ def call_every_op(x, decay_shape=()):
         "unpack_spikes": (packed, len(x), x.dtype),
         "feedback_step_": (*steps(x, need), 0.9, 1.0, 1.0),
         "ternary_step_": (*steps(x, need), 0.5, 0.9, 0.5, 1.0),
-        "local_encoder_step_": (*beside_membrane(x[0], need), (0.5, 1.0, 1.0, 1.0), 2),
-        "local_classifier_step_": (*classifier_neurons(x, need), 0.1, (0.5, 1.0, 1.0, 1.0), 2),
+        "local_learning_step_": learning_layer(x, need),
         "local_gradient_in_time": (x[0], x, 0.5, 1.0),
         "poisson_encode": (x[0], len(x), torch.tensor([1])),
         "latency_encode": (x[0], len(x)),
@@ -136,8 +134,9 @@ def call_every_op(x, decay_shape=()):
 KERNELS = {
     "lif_forward_kernel", "lif_rate_forward_kernel", "lif_backward_kernel", "tssl_bp_forward_kernel", "tssl_bp_backward_kernel",
     "synaptic_filter_kernel", "spike_count_kernel", "pack_spikes_kernel", "unpack_spikes_kernel", "poisson_encode_kernel",
-    "feedback_step_kernel", "local_encoder_step_kernel", "local_classifier_step_kernel", "local_gradient_in_time_kernel",
-    "latency_encode_kernel", "convex_trials_kernel", "row_sum_blocks_kernel", "row_sum_rows_kernel",
+    "feedback_step_kernel", "local_units_kernel", "local_classes_kernel", "local_feedback_kernel",
+    "local_gradient_in_time_kernel", "latency_encode_kernel", "convex_trials_kernel", "row_sum_blocks_kernel",
+    "row_sum_rows_kernel",
 }  # fmt: skip
 
 

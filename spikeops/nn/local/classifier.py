@@ -131,11 +131,6 @@ class LocalClassifier(nn.Module):
         channels, height, width = self.shape
         return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
-    @property
-    def feedback(self) -> Tensor:
-        """(classes, features): the matrix through which the error comes back."""
-        return self.weight if self.feedback_weight is None else self.feedback_weight
-
     def _random_matrix(self) -> nn.Parameter:
         """Drawn like the weight of `torch.nn.Linear`."""
         matrix = torch.empty(self.classes, math.prod(self._pooled))

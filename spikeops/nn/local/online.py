@@ -1,7 +1,7 @@
 """ELL and FELL: learning forwards in time, with gradients worked out by hand, so that no graph is built.
 
-Per time step: two matrix products (or a convolution) forward, the fused passes over the neurons of the layer and of the classifier,
-and the products of the weights' gradients.
+Per time step: the layer's matrix product or convolution, one fused op from its currents to their gradients, and the products of the
+weights' gradients.
 """
 
 from __future__ import annotations
@@ -54,25 +54,19 @@ class _Learner:
             self.current = self.encoder(self.x if self.is_static else self.x[t])
         if t == 0:
             self._start(self.current)
-        keeps_history = self.forward_in_time and not self.is_static
-        derivative = self.derivatives[t if keeps_history else 0]
-        SF.local_encoder_step_(
-            self.membrane, self.spikes[t], derivative, self.current, **self.dynamics, trace=self.trace,
-            surrogate=self.block.surrogate,
+        spikes, gradient, error = self.spikes[t], self.gradient, self.error
+        flat = self.classifier.flat(spikes)
+        SF.local_learning_step_(
+            self.membrane, spikes, gradient, self.current, self._matrix(self.classifier.weight), self.class_membrane, self.count,
+            self.squared_error, error, self.labels, **self.dynamics, feedback=self._matrix(self.classifier.feedback_weight),
+            error_scale=self.error_scale, derivative=None if self.derivatives is None else self.derivatives[t], trace=self.trace,
+            class_derivative=None if self.class_derivatives is None else self.class_derivatives[t], surrogate=self.block.surrogate,
         )  # fmt: skip
-        flat = self.classifier.flat(self.spikes[t])
-        current = flat @ self._matrix(self.classifier.weight).t()
-        class_derivative = self.class_derivatives[t] if self.forward_in_time else None
-        error = SF.local_classifier_step_(
-            self.class_membrane, self.count, self.squared_error, current.new_empty(current.shape), current, self.labels, **self.dynamics,
-            error_scale=self.error_scale, derivative=class_derivative, surrogate=self.block.surrogate,
-        )  # fmt: skip
-        gradient = self.classifier.in_maps(error @ self._matrix(self.classifier.feedback), derivative) * derivative
         x = self.x if self.is_static else self.x[t]
-        if keeps_history:
+        if self.derivatives is not None:
             x, gradient = self.x[: t + 1], self._in_time(gradient, self.derivatives[:t])
         self._set_gradient(self.encoder.weight, t, lambda: _weight_gradient(self.encoder, x, gradient))
-        if self.forward_in_time:
+        if self.class_derivatives is not None:
             flat = self.classifier.flat(self.spikes[: t + 1].flatten(0, 1))
             error = self._in_time(error, self.class_derivatives[:t]).flatten(0, -2)
         for matrix in (self.classifier.weight, self.classifier.feedback_weight):
@@ -87,17 +81,25 @@ class _Learner:
         state = state_dtype(current.dtype)
         self.membrane = torch.zeros_like(current, dtype=state)
         self.spikes = sequence(self.steps)
-        self.trace = torch.zeros_like(self.membrane) if self.forward_in_time and self.is_static else None
-        self.derivatives = sequence(self.steps if self.forward_in_time and not self.is_static else 1)
+        self.gradient = sequence(1)[0]
         samples, classes = len(self.labels), self.classifier.classes
         self.class_membrane, self.count = current.new_zeros((2, samples, classes), dtype=state)
         self.squared_error = current.new_zeros(samples, dtype=state)
+        self.error = current.new_empty(samples, classes)
+        self.trace, self.derivatives, self.class_derivatives = None, None, None
         if self.forward_in_time:
             self.class_derivatives = current.new_empty(self.steps, samples, classes)
+            if self.is_static:
+                self.trace = torch.zeros_like(self.membrane)
+            else:
+                self.derivatives = sequence(self.steps)
 
-    def _matrix(self, matrix: Tensor) -> Tensor:
-        """A matrix of the classifier as it acts on the layer's spikes."""
-        return self.classifier.unpooled(matrix.to(self.spikes.dtype), self.spikes[0])
+    def _matrix(self, matrix: Tensor | None) -> Tensor | None:
+        """A matrix of the classifier as it acts on the layer's spikes (classes, ...)."""
+        if matrix is None:
+            return None
+        spikes = self.spikes[0]
+        return self.classifier.in_maps(self.classifier.unpooled(matrix.to(spikes.dtype), spikes), spikes)
 
     def _in_time(self, gradient: Tensor, derivatives: Tensor) -> Tensor:
         """The gradients of all steps so far from that of the present membrane potential."""

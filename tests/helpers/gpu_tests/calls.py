@@ -98,23 +98,26 @@ def _step(op, factor):
 
 
 def _local_inputs(draw, T, N, dtype):
-    labels = torch.randint(0, 7, (N // 7,), generator=draw)
-    return _currents(draw, T, N, dtype), labels
+    """Currents (T, N) of units that are taken for samples of at most 64 units, and a classifier with seven classes of them."""
+    units = min(N, 64)
+    labels = torch.randint(0, 7, (N // units,), generator=draw)
+    # Multiples of 1/8: all backends get the same sums.
+    return _currents(draw, T, N, dtype), (torch.randint(-8, 9, (7, units), generator=draw) / 8).to(dtype), labels
 
 
-def _local_steps(x, labels):
-    """All time steps of a layer and of a classifier with seven classes, and the way back in time."""
-    state = _state(x.dtype)
+def _local_steps(x, weight, labels):
+    """All time steps of a layer with a local classifier, and the way back in time."""
+    x = x[:, : weight.shape[1] * len(labels)].unflatten(1, (-1, weight.shape[1])).contiguous()
+    state, samples = _state(x.dtype), len(labels)
     membrane, trace = torch.zeros_like(x[0], dtype=state), torch.zeros_like(x[0], dtype=state)
-    spikes, slopes = torch.empty_like(x), torch.empty_like(x)
-    classes = x[:, : len(labels) * 7].unflatten(1, (-1, 7))
-    class_membrane, count = torch.zeros_like(classes[0], dtype=state), torch.zeros_like(classes[0], dtype=state)
-    squared, error = torch.zeros_like(class_membrane[:, 0]), torch.empty_like(classes[0], memory_format=torch.contiguous_format)
-    for x_t, class_t, s_t, slope_t in zip(x, classes, spikes, slopes):
-        SF.local_encoder_step_(membrane, s_t, slope_t, x_t, 0.7, trace=trace)
-        SF.local_classifier_step_(class_membrane, count, squared, error, class_t, labels, 0.7, error_scale=0.1)
+    spikes, slopes, gradient = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x[0])
+    class_membrane, count = (torch.zeros(samples, 7, dtype=state, device=x.device) for _ in range(2))
+    squared, error = torch.zeros(samples, dtype=state, device=x.device), x.new_empty(samples, 7)
+    for x_t, s_t, slope_t in zip(x, spikes, slopes):
+        SF.local_learning_step_(membrane, s_t, gradient, x_t, weight, class_membrane, count, squared, error, labels, 0.7,
+                                error_scale=0.1, derivative=slope_t, trace=trace)  # fmt: skip
     gradients = SF.local_gradient_in_time(slopes[0], slopes, 0.7)
-    return [membrane, trace, spikes, slopes, class_membrane, count, squared, error, gradients]
+    return [membrane, trace, spikes, slopes, gradient, class_membrane, count, squared, error, gradients]
 
 
 def _spikes(draw, T, N, dtype):

@@ -121,31 +121,31 @@ def ternary_step(
 EXPONENTIAL = (2, 1.0, 1.0)
 
 
-def local_encoder_step(backend, case, decay=0.5, threshold=1.0, surrogate=EXPONENTIAL, trace=True):
-    draw = case.draw
-    inputs = {"current": case.data(draw.integers(-6, 15, case.N) / 8)}
-    state = {"membrane": case.state(draw.integers(-4, 15, case.N) / 8)}
-    if trace:
-        state["trace"] = case.state(draw.uniform(0, 3, case.N))
-    before = {f"{name}_before": array.copy() for name, array in state.items()}
-    written = state | {"spikes": case.data_out(case.N), "derivative": case.data_out(case.N)}
-    backend.local_encoder_step(case.dtype, inputs | written, (decay, threshold, surrogate))
-    return inputs | before, written
-
-
-def local_classifier_step(backend, case, decay=0.5, threshold=1.0, error_scale=0.3, surrogate=EXPONENTIAL, derivative=True):
-    """N samples with T classes."""
-    draw, shape = case.draw, (case.N, case.T)
-    inputs = {"current": case.data(draw.integers(-6, 15, shape) / 8), "labels": draw.integers(-1, case.T + 1, case.N)}
-    state = {
-        "membrane": case.state(draw.integers(-4, 15, shape) / 8),
-        "count": case.state(draw.integers(0, 9, shape)),
-        "squared_error": case.state(draw.integers(0, 9, case.N)),
+def local_learning_step(
+    backend, case, decay=0.5, threshold=1.0, error_scale=0.3, surrogate=EXPONENTIAL, optional=True, samples=3, exact=False
+):
+    """N units and T classes. `exact` weights are multiples of 1/8, of which any order of addition gives the same sum."""
+    draw, units, classes, matrix = case.draw, (samples, case.N), (samples, case.T), (case.T, case.N)
+    weight = draw.integers(-8, 9, matrix) / 8 if exact else draw.uniform(-0.3, 0.3, matrix)
+    inputs = {
+        "current": case.data(draw.integers(-6, 15, units) / 8),
+        "weight": case.data(weight),
+        "labels": draw.integers(-1, case.T + 1, samples),
     }
+    state = {
+        "membrane": case.state(draw.integers(-4, 15, units) / 8),
+        "class_membrane": case.state(draw.integers(-4, 15, classes) / 8),
+        "count": case.state(draw.integers(0, 9, classes)),
+        "squared_error": case.state(draw.integers(0, 9, samples)),
+    }
+    written = {"spikes": case.data_out(*units), "gradient": case.data_out(*units), "error": case.data_out(*classes)}
+    if optional:
+        inputs["feedback"] = case.data(draw.uniform(-1, 1, matrix))
+        state["trace"] = case.state(draw.uniform(0, 3, units))
+        written |= {"derivative": case.data_out(*units), "class_derivative": case.data_out(*classes)}
     before = {f"{name}_before": array.copy() for name, array in state.items()}
-    written = state | {name: case.data_out(*shape) for name in ("error", *(["derivative"] if derivative else []))}
-    backend.local_classifier_step(case.dtype, inputs | written, (decay, threshold, surrogate), error_scale)
-    return inputs | before, written
+    backend.local_learning_step(case.dtype, inputs | state | written, (decay, threshold, surrogate), error_scale)
+    return inputs | before, state | written
 
 
 def local_gradient_in_time(backend, case, decay=0.5, threshold=1.0):
@@ -222,5 +222,5 @@ def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
 
 
 OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             feedback_step, ternary_step, local_encoder_step, local_classifier_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
+             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

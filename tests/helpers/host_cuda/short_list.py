@@ -25,8 +25,7 @@ def calls():
         for op in (ops.feedback_step, ops.ternary_step):
             yield op, case, {"given": ()}
             yield op, case, {"current_per_step": True}
-        yield ops.local_encoder_step, case, {"trace": False}
-        yield ops.local_classifier_step, case, {"derivative": False}
+        yield ops.local_learning_step, case, {"optional": False}
     for case in cases(FLOATING + INTEGER):
         for op in ops.OF_SPIKES:
             yield op, case, {}

@@ -69,41 +69,44 @@ class Inputs:
             torch.full((self.T,), 7, dtype=torch.int32, device=self.device) if fired else None,
         )
 
-    def local_step(self, trace=False, surrogate=ATan(2.0)):
-        """The arguments of local_encoder_step_. What is only written holds nonsense."""
-        tensors = self._beside_membrane(self.shape, trace)
-        return *tensors, *self._local_neuron(surrogate)
+    def local_step(self, optional=False, surrogate=ATan(2.0)):
+        """The arguments of local_learning_step_: at most 300 samples, 7 classes. What is only written holds nonsense."""
+        units, classes, state = self.shape or (2, 3), 7, state_dtype(self.dtype)
+        if len(units) == 1:
+            units = (*units, 3)
+        units = (min(units[0], 300), *units[1:])
+        # The layouts that ops copy are for input, and so is one that would put the samples innermost.
+        has_maps = len(units) > 2 or self.layout != "channels_last"
+        order = self.layout if self.layout in TIME_MAJOR and has_maps else "contiguous"
 
-    def local_classifier_step(self, derivative=False, surrogate=ATan(2.0)):
-        """The arguments of local_classifier_step_: at most 300 samples, of 7 classes."""
-        samples, classes = min(math.prod(self.shape), 300), 7
-        membrane, error, slope, _, current = self._beside_membrane((samples, classes), False, "contiguous")
-        labels = torch.randint(-1, classes + 1, (samples,), generator=self.draw).to(self.device)
-        count, squared = torch.full_like(membrane, 2), torch.full_like(membrane[:, 0], 3, memory_format=torch.contiguous_format)
-        slope = slope if derivative else None
-        return membrane, count, squared, error, slope, current, labels, 0.3, *self._local_neuron(surrogate)
-
-    def _beside_membrane(self, shape, trace, layout=None):
-        """membrane, two tensors to write to, trace or None, current."""
-        layout = layout or self.layout
-        order = layout if layout in TIME_MAJOR else "contiguous"  # the layouts that ops copy are for input
-        state = state_dtype(self.dtype)
-
-        def neurons(values, dtype, where=order):
+        def drawn(low, high, shape, dtype, where=order):
+            values = low + (high - low) * torch.rand(shape, generator=self.draw, dtype=torch.float64)
+            # As a sequence of one step, whose channels are the second axis.
             return lay_out(values.to(dtype)[None], where, self.device)[0]
 
-        def drawn():
-            return torch.rand(shape, generator=self.draw, dtype=torch.float64)
+        def per_class(low, high, dtype):
+            return drawn(low, high, (units[0], classes), dtype, "contiguous")
 
-        membrane, current = 2 * drawn() - 0.3, 2 * drawn() - 0.7
-        nonsense = torch.full(shape, torch.nan)
-        written = neurons(nonsense, self.dtype), neurons(nonsense, self.dtype)
-        return neurons(membrane, state), *written, neurons(3 * drawn(), state) if trace else None, neurons(current, self.dtype, layout)
+        def nonsense(shape=units, where=order):
+            return lay_out(torch.full((1, *shape), torch.nan, dtype=self.dtype), where, self.device)[0]
+
+        labels = torch.randint(-1, classes + 1, units[:1], generator=self.draw).to(self.device)
+        # Multiples of 1/8: any order of addition gives the same class currents.
+        eighths = torch.randint(-8, 9, (2, classes, *units[1:]), generator=self.draw).to(self.dtype) / 8
+        matrices = [lay_out(values[None], self.layout, self.device)[0] for values in eighths]
+        membrane, class_membrane = drawn(-0.3, 1.7, units, state), per_class(-0.3, 1.7, state)
+        return (
+            membrane, nonsense(), nonsense(), nonsense() if optional else None, drawn(0, 3, units, state) if optional else None,
+            class_membrane, torch.full_like(class_membrane, 2), torch.full_like(class_membrane[:, 0], 3, memory_format=torch.contiguous_format),
+            nonsense((units[0], classes), "contiguous"), nonsense((units[0], classes), "contiguous") if optional else None,
+            drawn(-0.7, 1.3, units, self.dtype, self.layout), matrices[0], matrices[1] if optional else None, labels,
+            *self._local_neuron(surrogate),
+        )  # fmt: skip
 
     @staticmethod
     def _local_neuron(surrogate):
         kind, scale, peak = surrogate.coefficients
-        return (0.6, 0.9, scale, peak), kind
+        return (0.6, 0.9, scale, peak, 0.3), kind
 
     def spikes(self, dtype=None):
         return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
@@ -172,10 +175,8 @@ IN_PLACE = {
     "feedback_step_": lambda i: ("feedback_step_", (*i.step(), 0.9, 1.0, 1.5)),
     "feedback_step_/drive": lambda i: ("feedback_step_", (*i.step(True, None, False, False, False), 1.0, 1.0, 1.0)),
     "feedback_step_/current": lambda i: ("feedback_step_", (*i.step(False, "per_step", True, False), 0.9, 0.5, 0.5)),
-    "local_encoder_step_": lambda i: ("local_encoder_step_", i.local_step()),
-    "local_encoder_step_/trace": lambda i: ("local_encoder_step_", i.local_step(True, Exponential(1.0))),
-    "local_classifier_step_": lambda i: ("local_classifier_step_", i.local_classifier_step()),
-    "local_classifier_step_/derivative": lambda i: ("local_classifier_step_", i.local_classifier_step(True, Exponential(1.0))),
+    "local_learning_step_": lambda i: ("local_learning_step_", i.local_step()),
+    "local_learning_step_/optional": lambda i: ("local_learning_step_", i.local_step(True, Exponential(1.0))),
     "ternary_step_": lambda i: ("ternary_step_", (*i.step(), 0.7, 0.9, 0.5, 1.0)),
     "ternary_step_/drive": lambda i: ("ternary_step_", (*i.step(True, None, False, False, False), 0.7, 1.0, 0.3, 0.5)),
     "ternary_step_/current": lambda i: ("ternary_step_", (*i.step(False, "per_step", True, False), 1.0, 0.9, 0.5, 1.1)),
