@@ -1,6 +1,7 @@
 """What is measured, and the bytes it is said to move."""
 
 import pytest
+import spike_conv
 import torch
 from providers import PUBLISHED, Bench, saved_bytes
 from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases
@@ -14,7 +15,14 @@ WORDS = 2 * 2 * N  # two words of 16 spikes for each neuron
 
 
 def test_every_op_is_measured():
-    assert {op.function for op in OPS.values()} == set(SF.__all__)
+    # Convolutions have sizes of their own: spike_conv.py.
+    assert {op.function for op in OPS.values()} | {"spike_conv2d"} == set(SF.__all__)
+
+
+def test_spike_conv_is_measured():
+    cells = spike_conv.row("small", 20, 5, 8, 7, 3, 1, 0.1, rounds=2).strip("| ").split(" | ")
+    assert cells[:4] == ["small", "20 x 5 x 8 x 8", "7 x 5 x 3 x 3", "10 %"]
+    assert len(cells) == 10 and all(float(cell) >= 0 for cell in cells[4:])
 
 
 @pytest.mark.parametrize(
