@@ -22,6 +22,7 @@ _CYCLES_PER_INPUT = 3  # to look whether it fired
 _CYCLES_PER_EVENT = 1.6  # and vector of output channels
 _CYCLES_PER_GRADIENT = 2, 4  # the same for the gradient of the weights: those of a row of taps fit the L1 cache, or do not
 _CYCLES_DENSE = 0.58  # per input and vector of output channels
+_MARGIN = 0.85  # what is uncertain of all this
 _L1_BYTES = 48 << 10
 _GROUP = 4  # vectors of output channels that are summed up at a time, at most
 _PARTS = 16  # of the samples, for the gradient of the weights: the same for any number of threads
@@ -78,7 +79,8 @@ class EventConv2d:
         any_fired = 1 - (1 - density) ** (channels * run)
         find = _CYCLES_PER_INPUT * channels * self.stride[0] * self.stride[1] / (kernel_h * kernel_w)
         visit = _CYCLES_PER_VISIT * groups * any_fired / run
-        return find + visit + cycles_per_event * density * channels * vectors < _CYCLES_DENSE * channels * vectors
+        events = find + visit + cycles_per_event * density * channels * vectors
+        return events < _MARGIN * _CYCLES_DENSE * channels * vectors
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """x (B, C, H, W) float32 or float64 -> (B, O, H', W') in channels-last order; ``out``: where to write it."""
