@@ -51,7 +51,7 @@ class EventConv2d:
         """From a weight (O, C, KH, KW), or (C, O, KH, KW) of a transposed convolution."""
         out_channels = weight.shape[1 if transposed else 0]
         order = (2, 3, 0, 1) if transposed else (2, 3, 1, 0)
-        padded = F.pad(weight.permute(order), (0, -out_channels % (VECTOR_BYTES // weight.element_size())))
+        padded = F.pad(weight.permute(order), (0, _padded(out_channels, weight) - out_channels))
         return cls(padded.contiguous(), bias, out_channels, stride, padding, output_padding, dilation, transposed)
 
     def output_size(self, height: int, width: int) -> list[int]:
@@ -90,7 +90,6 @@ class EventConv2d:
         torch.ops.spikeops.event_conv_(out, x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.transposed)
         return out
 
-
     def weight_gradient(self, x: torch.Tensor, grad_out: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Gradient of the weight (O, C, KH, KW) from that of the output (B, O, H', W'), in the memory order of `weight`, which fused
         optimizers rely on. Not for transposed convolutions."""
@@ -100,6 +99,12 @@ class EventConv2d:
         return torch.empty_like(weight).copy_(parts.sum(0)[..., : self.out_channels].permute(3, 2, 0, 1))
 
 
+def _padded(channels: int, like: torch.Tensor) -> int:
+    """Channels rounded up to whole vectors."""
+    vector = VECTOR_BYTES // like.element_size()
+    return -(-channels // vector) * vector
+
+
 def is_available(x: torch.Tensor) -> bool:
     """Whether events may be added up where x is, by the chosen backend."""
     return x.device.type == "cpu" and not _backend.is_reference()
@@ -107,8 +112,7 @@ def is_available(x: torch.Tensor) -> bool:
 
 @torch.library.register_fake("spikeops::event_conv_weight")
 def _fake_weight(x, grad_out, kernel_size, stride, padding, dilation, parts):
-    padded = -(-grad_out.shape[1] * x.element_size() // VECTOR_BYTES) * VECTOR_BYTES // x.element_size()
-    return x.new_empty(parts, *kernel_size, x.shape[1], padded)
+    return x.new_empty(parts, *kernel_size, x.shape[1], _padded(grad_out.shape[1], x))
 
 
 @torch.library.register_fake("spikeops::event_conv_")
