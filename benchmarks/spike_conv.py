@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from results import device_name
+from results import commit, device_name
 
 import spikeops
 import spikeops.functional as SF
@@ -43,7 +43,7 @@ def main() -> None:
     lines = [
         f"# `spike_conv2d` on {device_name('cpu')}, {options.threads} threads",
         "",
-        f"torch {torch.__version__}, spikeops {spikeops.__version__}. Milliseconds; x: the dense convolution's time over ours.",
+        f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}. Milliseconds; x: the dense convolution's time over ours.",
         "",
         "| layer | x (N, C, H, W) | weight | firing | forward | dense | x | with weight gradient | dense | x |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
