@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from outcomes import PYTEST_OPTIONS, Outcome, read_junit
+from outcomes import PYTEST_OPTIONS, Outcome, read_outcomes
 from providers import BACKENDS, CEILINGS, EAGER, FUSED, PUBLISHED, TRITON, Bench, time_last
 from registry import OPS, Case, Op
 
@@ -27,20 +27,22 @@ SHARED = ("test_gradcheck.py", "test_opcheck.py", "test_poisoned_memory.py", "te
 def run_tests(files: Iterable[str], options: Iterable[str] = ()) -> dict[str, Outcome]:
     """Runs files of tests/ops and returns their outcomes."""
     with tempfile.TemporaryDirectory() as folder:
-        junit = Path(folder) / "junit.xml"
+        log = Path(folder) / "outcomes.jsonl"
         paths = [TESTS / file for file in sorted(set(files)) if (TESTS / file).exists()]
         if not paths:
             return {}
         # Started from this folder, lest the source folder `spikeops` hide the installed package.
-        command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, f"--junitxml={junit}", *options, *map(str, paths)]
+        command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, "--outcomes", log, *options, *paths]
         try:
-            done = subprocess.run(command, cwd=Path(__file__).parent, timeout=SECONDS, capture_output=True, text=True, check=False)
-            last_words = (done.stdout + done.stderr).strip().splitlines()[-1:]
+            done = subprocess.run(
+                list(map(str, command)), cwd=Path(__file__).parent, timeout=SECONDS, capture_output=True, text=True, check=False
+            )
+            words = (done.stdout + done.stderr).strip().splitlines()[-1:] if done.returncode not in (0, 1, 2, 5) else []
         except subprocess.TimeoutExpired:
-            last_words = [f"no end within {SECONDS} s"]
-        if not junit.exists():
-            return {file: Outcome(failed=[f"pytest did not end: {' '.join(last_words)}"]) for file in files}
-        return read_junit(junit)
+            words = [f"no end within {SECONDS} s"]
+        if words:
+            return {file: Outcome(failed=[f"pytest did not end: {' '.join(words)}"]) for file in files}
+        return read_outcomes(log)
 
 
 class Gate:

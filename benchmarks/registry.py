@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import ceil
 
 import baselines
@@ -26,21 +27,21 @@ OVERHEAD_SIZE = (1, 4)  # so small that a call costs Python and dispatch only
 
 SIZES = {
     "cpu": (OVERHEAD_SIZE, (5, 40_000), (10, 100_000), (30, 200_000)),
-    # From calls that cost a launch only to tensors many times larger than any cache.
-    "cuda": (OVERHEAD_SIZE, (4, 4_096), (32, 131_072), (4, 16_777_216), (8, 8_388_608), (32, 4_194_304), (128, 1_048_576)),
+    # The most telling one first: many times larger than any cache. Down to calls that cost a launch only.
+    "cuda": ((32, 4_194_304), (4, 16_777_216), (128, 1_048_576), (32, 131_072), (8, 8_388_608), (4, 4_096), OVERHEAD_SIZE),
 }
 CUDA_HALF_SIZES = ((32, 4_194_304),)
 LONG = {"cpu": {"tssl_bp": ((100, 20_000),)}, "cuda": {}}  # sizes of single ops: the O(T^2) formulation suffers from long T
 # Steps of feedback networks are taken one at a time in a ring of layers, and several at once where nothing feeds back.
 STEP_SIZES = {
     "cpu": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (10, 1_000_000)),
-    "cuda": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (1, 16_777_216), (10, 1_000_000), (10, 4_194_304)),
+    "cuda": ((1, 16_777_216), (10, 4_194_304), (1, 1_000_000), (10, 1_000_000), (1, 40_000), OVERHEAD_SIZE),
 }
 # Trials of the convex-optimisation network are long, and N is the number of neurons of all trials together.
 TRIAL_NEURONS = 200
 TRIAL_SIZES = {
     "cpu": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000)),
-    "cuda": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000), (400, 4_000_000)),
+    "cuda": ((400, 200_000), (100, 40_000), (400, 4_000_000), OVERHEAD_SIZE),
 }
 
 
@@ -323,16 +324,18 @@ class Case:
 
 
 def cases(device: str) -> list[Case]:
-    """All that is measured on a kind of device (cpu or cuda)."""
+    """All that is measured on a kind of device (cpu or cuda): by op on the CPU, on a GPU, where time is short, by size."""
     listed = []
     for op in OPS.values():
         sizes = TRIAL_SIZES if op.is_trial else STEP_SIZES if op.is_stepwise else SIZES
-        for T, N in (*sizes[device], *LONG[device].get(op.name, ())):
-            listed.append(Case(op, T, N))
+        of_op = [Case(op, T, N) for T, N in (*sizes[device], *LONG[device].get(op.name, ()))]
         # Packed words are the same for all dtypes.
         if device == "cuda" and op.make_input is not _packed and not op.is_trial:
-            listed += [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.float16, torch.bfloat16)]
-    return listed
+            of_op[1:1] = [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.bfloat16, torch.float16)]
+        listed.append(of_op)
+    if device == "cpu":
+        return [case for of_op in listed for case in of_op]
+    return [case for rank in zip_longest(*listed) for case in rank if case is not None]
 
 
 def compile_is_worth_it(case: Case, device: str) -> bool:
