@@ -1,4 +1,4 @@
-"""L_proj: spiking networks that solve convex optimisation problems (Mancoo, Keemink & Machens, NeurIPS 2020), learning by the
+"""Spiking networks that solve convex optimisation problems (Mancoo, Keemink & Machens, NeurIPS 2020), learning by the
 projection loss.
 
 Each neuron learns by itself, in the moment in which it fires, from the distance of its own boundary to the wanted output; trials
@@ -35,7 +35,7 @@ from spiketrain.models.notation import Linear, parse
 
 @dataclass
 class Options:
-    """Options of L_proj.
+    """Options of the convex-optimisation network.
 
     Args:
         name: convex
