@@ -3,7 +3,8 @@
 ROOT/N-MNIST/Train/3/00012.bin and so on (ROOT itself may also hold Train and Test). An event is 5 bytes: x, y, then a
 big-endian word of 24 bits whose top bit is the polarity (1: brighter) and whose other 23 bits are the time in
 microseconds. The events are binned into time steps: a spike where at least one event fell, in 2 polarities x 34 x 34
-pixels. As in the published TSSL-BP experiments, the drift of the three camera movements is first taken out.
+pixels. As in the published TSSL-BP experiments, the drift of the three camera movements is first taken out. Unlike there, the last
+time step has its events: the published reader leaves it empty.
 """
 
 from __future__ import annotations
