@@ -62,7 +62,7 @@ class Run:
         self._disagreements: dict[tuple, str] = {}
 
     def measure(self, case: Case, compiled: bool = False) -> None:
-        """All modes of one case, by all providers but torch.compile, or by that one, with our kernels beside it."""
+        """All modes of one case, by all providers but torch.compile, or by that one alone."""
         need = TENSORS_AT_ONCE * case.T * case.N * case.dtype.itemsize
         if need > torch.cuda.get_device_properties(DEVICE).total_memory:
             return self.leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")

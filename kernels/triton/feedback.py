@@ -7,7 +7,7 @@ from spikeops.triton._math import block_of_neurons, load_step, scalar
 
 
 @sized_kernel
-def feedback_step_kernel(
+def spikeops_feedback_step_kernel(
     membrane, spikes, rate, drive, current, factor, count, fired, T: tl.int64, N: tl.int64,
     drive_scale: tl.float64, leak: tl.float64, threshold: tl.float64, amplitude: tl.float64,
     TERNARY: tl.constexpr, CURRENT_PER_STEP: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
@@ -53,7 +53,7 @@ def _step(membrane, spikes, rate, drive, current, factor, count, fired, **option
     if fired is not None:
         fired.zero_()
     launch_neurons(
-        feedback_step_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, rate=rate,
+        spikeops_feedback_step_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, rate=rate,
         drive=_in_order(drive, membrane), current=_in_order(current, membrane), factor=_in_order(factor, membrane),
         count=count, fired=fired, T=spikes.shape[0] if spikes.dim() > membrane.dim() else 1,
         CURRENT_PER_STEP=current is not None and current.dim() > membrane.dim(), STATE=triton_state(spikes.dtype), **options,
