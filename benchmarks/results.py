@@ -139,7 +139,8 @@ def driver_version() -> str:
 
 
 def commit() -> str:
-    """The commit that is measured, with "+changes" if the files differ from it."""
+    """The commit that is measured, with "+changes" if the files differ from it. A copy without its repository is told it by the
+    environment variable SPIKEOPS_COMMIT."""
 
     def git(*words):
         return subprocess.run(["git", *words], cwd=FOLDER.parent, capture_output=True, text=True, check=True).stdout.strip()
@@ -148,7 +149,7 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results")
         return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SPIKEOPS_COMMIT", "unknown")
 
 
 def _short(value):
