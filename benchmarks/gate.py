@@ -64,12 +64,16 @@ class Gate:
             options = ["--backend", BACKENDS[proven_by], "-m", "gpu" if self.device == "cuda" else "not gpu"]
             self.outcomes[proven_by] = run_tests([*SHARED, *(file for each in ops for file in each.tests)], options)
         outcomes = self.outcomes[proven_by]
+        silent = []
         for file in op.tests:
             outcome = outcomes.get(file, Outcome())
             if outcome.failed:
                 return f"its tests are red: tests/ops/{file}: {outcome}"
             if not outcome.passed:
-                return f"its tests did not run: tests/ops/{file}"
+                silent.append(f"tests/ops/{file}")
+        # What holds on any device (that bad input is refused, say) is tested on the CPU alone.
+        if silent and (self.device == "cpu" or len(silent) == len(op.tests)):
+            return f"its tests did not run: {', '.join(silent)}"
         for file in SHARED:
             for test in outcomes.get(file, Outcome()).failed:
                 if op.function in (named := _functions_in(test)) or not named:

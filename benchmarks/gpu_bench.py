@@ -63,7 +63,8 @@ class Run:
 
     def measure(self, case: Case, compiled: bool = False) -> None:
         """All modes of one case, by all providers but torch.compile, or by that one alone."""
-        need = TENSORS_AT_ONCE * case.T * case.N * case.dtype.itemsize
+        # Trials keep no trace of their neurons but one step's spikes.
+        need = TENSORS_AT_ONCE * (1 if case.op.is_trial else case.T) * case.N * case.dtype.itemsize
         if need > torch.cuda.get_device_properties(DEVICE).total_memory:
             return self.leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")
         listed = [provider for provider in providers_of(case, DEVICE) if (provider == COMPILED) == compiled]

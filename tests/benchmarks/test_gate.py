@@ -31,6 +31,14 @@ def test_red_in_what_ops_share(op, is_red):
     assert ("test_all_checks[cpu-lif]" in reason(op, test_opcheck=Outcome(9, ["test_all_checks[cpu-lif]"]))) == is_red
 
 
+def test_on_a_gpu_some_files_have_no_tests():
+    few = {**GREEN, "test_feedback_bad_input.py": Outcome()}
+    assert gate.Gate("cuda", {"spikeops": few, "spikeops_triton": few}).reason(OPS["feedback_step_"], "spikeops", OPS.values()) == ""
+    none = {**few, "test_feedback.py": Outcome()}
+    outcomes = {"spikeops": none, "spikeops_triton": none}
+    assert "did not run" in gate.Gate("cuda", outcomes).reason(OPS["feedback_step_"], "spikeops", OPS.values())
+
+
 def test_red_in_what_ops_share_without_a_name():
     assert "test_everything" in reason("pack_spikes", test_opcheck=Outcome(9, ["test_everything"]))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import spikeops
 import spikeops.nn as snn
 from spikeops.nn.feedback import cuda_graph
 
@@ -103,5 +104,6 @@ def test_same_spikes_as_on_the_cpu(method, feedback):
         on_gpu = ring(x)
         rates = ring.last_forward_rates
         on_cpu = ring.cpu()
-        assert torch.equal(on_gpu.cpu(), on_cpu(x.cpu()))
+        with spikeops.backend("native"):
+            assert torch.equal(on_gpu.cpu(), on_cpu(x.cpu()))
         torch.testing.assert_close(rates.cpu(), on_cpu.last_forward_rates)
