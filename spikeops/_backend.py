@@ -44,6 +44,11 @@ class backend:
         set_backend(self._before)
 
 
+def chosen() -> str:
+    """The name of the implementation that :func:`set_backend` or :class:`backend` chose."""
+    return _choice
+
+
 def is_reference() -> bool:
     return _choice == "reference"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spikeops.nn.feedback.cuda_graph import describe, map_tensors, tensors_of
+from spikeops.nn.feedback.nested import describe, map_tensors, tensors_of
 from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, empty_sequence, mean_weight
 

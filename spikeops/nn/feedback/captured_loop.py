@@ -1,0 +1,170 @@
+"""A time loop as a CUDA graph, and the place that the graphs of a ring share on a device.
+
+All of them are captured on one stream and work in one pool of memory, which therefore has the size that the largest needs and not
+that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
+what another left behind. Here none does, so any order will do:
+
+- What a graph reads from outside is made before its capture, and so outside the pool.
+- Inside the pool it reads nothing that it has not written in the same replay. Between replays the pool holds nothing of value.
+- What comes out is copied at once, before the next replay may begin; :meth:`Site.turn` sees to that across threads and streams.
+
+The stream is the ring's own since PyTorch keeps a work space for matrix products per stream, which graphs write to: made during
+the first capture it lies in the pool, and is there for as long as any of the graphs. Nothing else may run on that stream.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+
+from spikeops.nn.feedback.nested import copy_tensors, map_tensors, tensors_of
+from spikeops.nn.feedback.time_loop import Outcome, TimeLoop
+
+WARM_UP_RUNS = 2
+# PyTorch hands out 32 streams per device again and again. Those of other rings' graphs are left out.
+STREAMS = 32
+# PyTorch can capture one graph at a time.
+_capturing = threading.Lock()
+_sites: weakref.WeakValueDictionary[tuple[int, int], Site] = weakref.WeakValueDictionary()
+# Graphs whose capture PyTorch could not end. Its allocator of pinned memory may ask them later, so that they have to stay.
+_broken: list[torch.cuda.CUDAGraph] = []
+
+
+class CaptureError(RuntimeError):
+    """A time loop could not be captured; the reason is its ``__cause__``."""
+
+    @property
+    def reason(self) -> str:
+        text = str(self.__cause__).strip().splitlines()
+        return f"{type(self.__cause__).__name__}: {text[0].rstrip('.')}" if text else type(self.__cause__).__name__
+
+    @property
+    def out_of_memory(self) -> bool:
+        return isinstance(self.__cause__, torch.OutOfMemoryError)
+
+
+class Site:
+    """Stream, memory and order of the graphs of one ring on one device. To be used by one thread at a time.
+
+    Attributes:
+        broken: PyTorch could not end a capture. The graphs that are here work, but no further one may join them.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device, self.broken = device, False
+        self.stream = self._own_stream()
+        self._graphs: weakref.WeakSet[CapturedLoop] = weakref.WeakSet()
+        self._pool = None
+        self._last_use = torch.cuda.Event()
+
+    def _own_stream(self) -> torch.cuda.Stream:
+        with _capturing:
+            for _ in range(STREAMS):
+                stream = torch.cuda.Stream(self.device)
+                place = self.device.index, stream.cuda_stream
+                if place not in _sites:
+                    _sites[place] = self
+                    return stream
+        raise CaptureError from RuntimeError(f"the graphs of {STREAMS} other rings have taken all streams of {self.device}")
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Around all use of the graphs' tensors: the device does it after everything that it was given before, on any stream."""
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(self._last_use)
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # where the device is lost, the first error says so
+                self._last_use.record(stream)
+            raise
+        self._last_use.record(stream)
+
+    def own(self, loop: TimeLoop) -> TimeLoop:
+        """A copy of the loop's tensors, to be written before each replay. Allocated on the stream of the captures, where only other
+        such copies can get their memory once they are gone, and those wait for the last use."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            copy = map_tensors(loop, torch.clone)
+        current.wait_stream(self.stream)
+        return copy
+
+    def capture(self, run: Callable[[], Outcome], owner: CapturedLoop) -> tuple[torch.cuda.CUDAGraph, Outcome]:
+        """The graph of ``run``, which belongs to ``owner``, and the tensors that it leaves its outcome in.
+
+        Raises:
+            CaptureError: it failed. Streams and allocator are as they were.
+        """
+        others = list(self._graphs)  # they stay until this one is here, too: a pool that all graphs have left cannot be used again
+        if not others:
+            self._pool = torch.cuda.graph_pool_handle()
+        graph, before, first = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device), None
+        with _capturing:
+            try:
+                # Other threads, such as data loaders', may go on using the device.
+                with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
+                    try:
+                        outcome = run()
+                    except BaseException as error:
+                        first = error
+                        raise
+            except BaseException as error:  # perhaps of the end of the capture, which the first one made impossible
+                self._repair(graph, before)
+                first = first or error
+                try:
+                    if isinstance(first, Exception):
+                        raise CaptureError from first
+                    raise first
+                finally:
+                    first = None  # a cycle of error and frame would keep the capture's memory
+        self._graphs.add(owner)
+        return graph, outcome
+
+    def _repair(self, graph: torch.cuda.CUDAGraph, before: torch.cuda.Stream) -> None:
+        """Undo a capture that failed, where PyTorch does not: some versions leave the capture's stream the current one, and the
+        allocator in the belief that a capture is under way, in which it frees no memory."""
+        torch.cuda.set_stream(before)
+        with suppress(RuntimeError):
+            graph.reset()
+        with suppress(RuntimeError):  # it did end
+            torch._C._cuda_endAllocateToPool(self.device.index, self._pool)
+            self.broken = True
+            _broken.append(graph)
+            torch._C._cuda_releasePool(self.device.index, self._pool)
+        with suppress(RuntimeError):  # takes an error that a library left behind; one that stays is met by the next call
+            torch.ones((), device=self.device)
+
+
+class CapturedLoop:
+    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied.
+
+    Raises:
+        CaptureError: it could not be captured.
+    """
+
+    def __init__(self, loop: TimeLoop, site: Site):
+        self._site = site
+        # Tensors made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(site.device), site.turn():
+            try:
+                self._loop = site.own(loop)
+                # Outside the capture: libraries choose their algorithms and load their kernels.
+                for _ in range(WARM_UP_RUNS):
+                    self._loop.run()
+            except Exception as error:
+                raise CaptureError from error
+            self._graph, self._outcome = site.capture(self._loop.run, self)
+
+    def run(self, loop: TimeLoop) -> Outcome:
+        with self._site.turn():
+            copy_tensors(self._loop, loop)
+            self._graph.replay()
+            # The graph writes to the same memory each time; the caller keeps what it gets. A tensor may be there twice.
+            originals = {id(tensor): tensor for tensor in tensors_of(self._outcome)}
+            copies = {key: tensor.clone() for key, tensor in originals.items()}
+        return map_tensors(self._outcome, lambda tensor: copies[id(tensor)])
