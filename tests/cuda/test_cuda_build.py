@@ -58,7 +58,7 @@ def test_the_library_says_what_it_was_built_for():
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_documents_name_the_default_architectures(document):
-    assert set(re.findall(r'SPIKEOPS_CUDA_ARCHS="([\d;]+;[\d;]+)"', (REPOSITORY / document).read_text())) == {DEFAULT}
+    assert f'`SPIKEOPS_CUDA_ARCHS="{DEFAULT}"`' in (REPOSITORY / document).read_text()
 
 
 def test_depends_on_nothing_but_torch_and_the_system():
