@@ -72,17 +72,22 @@ def _triton_on_cpu(op: str):
         return torch.ops.spikeops_triton
     raise RuntimeError(
         f"{op}: the triton backend serves GPUs, got a tensor on the CPU: move it to a GPU, choose spikeops.set_backend('auto'), or "
-        "run Triton's interpreter by TRITON_INTERPRET=1."
+        "start Python with TRITON_INTERPRET=1 for Triton's interpreter."
     )
 
 
 def _triton_on_gpu(op: str, device: torch.device):
     """Triton's namespace for a GPU where it was chosen, or, under "auto", where the native kernels cannot serve the GPU."""
-    native, triton = ("" if _choice == "triton" else _devices.cuda_reason(device.index)), _devices.triton_reason(device.index)
+    triton = _devices.triton_reason(device.index)
     if _choice != "native" and not triton:
         return torch.ops.spikeops_triton
-    reasons = {"native": native, "triton": triton, "auto": f"native: {native}; triton: {triton}"}
+    native = _devices.cuda_reason(device.index)
+    what, reason = {
+        "auto": ("kernels", f"native: {native}; triton: {triton}"),
+        "native": ("native kernels", native),
+        "triton": ("triton kernels", triton),
+    }[_choice]
     others = "the slow reference by spikeops.set_backend('reference')"
     if _choice == "native" and not triton:
         others = f"Triton's kernels by spikeops.set_backend('triton'), or {others}"
-    raise RuntimeError(f"{op}: no {_choice} kernels for CUDA tensors on {device}: {reasons[_choice]}; or run {others}.")
+    raise RuntimeError(f"{op}: no {what} for CUDA tensors on {device}: {reason}; or run {others}.")

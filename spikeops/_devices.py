@@ -100,6 +100,8 @@ def _find_cuda_reason(index: int) -> str:
 
 
 def _find_triton_reason(index: int) -> str:
+    if _library.triton_interpreted():
+        return ""
     # ROCm's devices are called cuda too, and their numbers mean something else.
     if torch.version.hip is None and torch.cuda.get_device_capability(index) < _OLDEST_FOR_TRITON:
         oldest = ".".join(map(str, _OLDEST_FOR_TRITON))
@@ -107,9 +109,14 @@ def _find_triton_reason(index: int) -> str:
     return ""
 
 
+def _count() -> int:
+    """Number of devices. ``device_count`` alone also counts those whose driver is too old for torch."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _of_device(find, known: dict[int, str], index: int | None) -> str:
     # Without devices there are no CUDA tensors but fake ones, which hold shapes only.
-    if not torch.cuda.is_available():
+    if _count() == 0:
         return ""
     if index is None:
         index = torch.cuda.current_device()
@@ -129,12 +136,8 @@ def cuda_reason(index: int | None) -> str:
 
 def triton_reason(index: int | None) -> str:
     """Why Triton's kernels cannot serve a CUDA device (None: the current one); empty where they can."""
-    if reason := _triton_missing():
-        return reason
-    if _library.triton_interpreted():
-        return ""
     reason = _triton_reasons.get(index)
-    return _of_device(_find_triton_reason, _triton_reasons, index) if reason is None else reason
+    return (_triton_missing() or _of_device(_find_triton_reason, _triton_reasons, index)) if reason is None else reason
 
 
 # As torch.compiler.assume_constant_result does, which would import the whole compiler: what is asked here is no part of a graph.
@@ -151,29 +154,28 @@ def _everywhere(reasons: list[str]) -> str:
     return "" if "" in reasons else "; ".join(dict.fromkeys(reasons))
 
 
-def triton_reasons() -> list[str]:
-    """Of every CUDA device."""
-    return [triton_reason(index) for index in range(torch.cuda.device_count())]
-
-
 def no_triton() -> str:
     """Why Triton's kernels can be used nowhere; empty where they can serve one device at least."""
     if (reason := _triton_missing()) or _library.triton_interpreted():
         return reason
-    if not torch.cuda.is_available():
+    if _count() == 0:
         return "no GPU was found, and TRITON_INTERPRET=1 is not set"
-    return _everywhere(triton_reasons())
+    return _everywhere([triton_reason(index) for index in range(_count())])
 
 
 def _no_device() -> str:
     """Why torch finds no CUDA device, where the reason is known; empty if it finds one."""
-    if torch.cuda.is_available():
+    if _count():
         return ""
     reason = "torch finds no CUDA device"
     if _library._cuda_library is None:
         return reason
     driver, _ = _library.cuda_versions()
-    return f"{reason}: {f'the NVIDIA driver supports CUDA {_version(driver)}' if driver else 'there is no NVIDIA driver'}"
+    if driver == 0:
+        return f"{reason}: there is no NVIDIA driver"
+    if driver // 1000 < int(torch.version.cuda.split(".")[0]):
+        return f"{reason}: the driver supports CUDA {_version(driver)}, torch was built with CUDA {torch.version.cuda}: update the driver"
+    return f"{reason}, though there is an NVIDIA driver, for CUDA {_version(driver)}: look at nvidia-smi and CUDA_VISIBLE_DEVICES"
 
 
 def _ask(question, index: int):
@@ -209,21 +211,21 @@ def backends() -> dict[str, dict]:
     from spikeops import __version__
 
     cpu = {"available": True, "reason": "", "version": __version__, **_library._cpu, "threads": torch.get_num_threads()}
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    names = [_ask(torch.cuda.get_device_name, index) for index in range(count)]
+    devices = range(_count())
+    names = [_ask(torch.cuda.get_device_name, index) for index in devices]
 
-    reasons = [cuda_reason(index) for index in range(count)]
+    reasons = [cuda_reason(index) for index in devices]
     reason = _library._cuda_reason or _no_device() or _everywhere(reasons)
     cuda = {"available": not reason, "reason": reason, "version": __version__, **_library._cuda, "devices": names, "reasons": reasons}
     if _library._cuda_library is not None:
         driver, runtime = _library.cuda_versions()
         cuda["runtime"], cuda["driver"] = _version(runtime), _version(driver) if driver else ""
-        cuda["capabilities"] = [".".join(map(str, _ask(torch.cuda.get_device_capability, index))) for index in range(count)]
-        cuda["code"] = [_ask(_code, index) for index in range(count)]
+        cuda["capabilities"] = [".".join(map(str, _ask(torch.cuda.get_device_capability, index))) for index in devices]
+        cuda["code"] = [_ask(_code, index) for index in devices]
 
     reason = no_triton()
     triton = {"available": not reason, "reason": reason, "interpreted": _library.triton_interpreted(), "devices": names,
-              "reasons": triton_reasons()[:count]}  # fmt: skip
+              "reasons": [triton_reason(index) for index in devices]}  # fmt: skip
     if not _triton_missing():
         from importlib.metadata import PackageNotFoundError, version
 

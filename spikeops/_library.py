@@ -55,9 +55,13 @@ def _load_cuda() -> tuple[ctypes.CDLL | None, dict, str]:
         return None, {}, f"libspikeops_cuda could not be loaded into torch {torch.__version__}: {error}"
 
 
+# Kernels are registered and Triton's own are made accordingly, once: a later change of the variable has no effect.
+_triton_interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+
 def triton_interpreted() -> bool:
     """True if Triton kernels run in its interpreter, on CPU tensors."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
+    return _triton_interpreted
 
 
 _cpu = _load_cpu()

@@ -31,7 +31,7 @@ def test_what_is_not_available_has_a_reason():
     assert set(spikeops.backends()) == {"cpu", "cuda", "triton"}
     for name in ("cuda", "triton"):
         entry = spikeops.backends()[name]
-        assert len(entry["devices"]) == len(entry["reasons"]) == torch.cuda.device_count()
+        assert len(entry["devices"]) == len(entry["reasons"])
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_cuda_tensor_without_cuda_kernels(name, monkeypatch):
     with spikeops.backend(name), pytest.raises(RuntimeError) as caught:
         _backend.namespace("lif", torch.device("cuda:0"))
     message = str(caught.value)
-    assert message.startswith(f"lif: no {name} kernels for CUDA tensors on cuda:0: ")
+    assert message.startswith(f"lif: no {'' if name == 'auto' else 'native '}kernels for CUDA tensors on cuda:0: ")
     assert "this spikeops was built without CUDA: build it with CUDA" in message
     assert message.endswith("; or run the slow reference by spikeops.set_backend('reference').")
 

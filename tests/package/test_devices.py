@@ -126,9 +126,13 @@ def test_no_device_can_be_served(machine):
         assert all(reason in entry["reason"] for reason in entry["reasons"])
 
 
-def test_no_device(machine):
+def test_no_device(machine, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    machine(driver=13020)
+    assert "no CUDA device, though there is an NVIDIA driver, for CUDA 13.2" in spikeops.backends()["cuda"]["reason"]
     machine(driver=12040)
-    assert spikeops.backends()["cuda"]["reason"] == "torch finds no CUDA device: the NVIDIA driver supports CUDA 12.4"
+    expected = "torch finds no CUDA device: the driver supports CUDA 12.4, torch was built with CUDA 13.0: update the driver"
+    assert spikeops.backends()["cuda"]["reason"] == expected
     machine(driver=0)
     assert spikeops.backends()["cuda"]["reason"] == "torch finds no CUDA device: there is no NVIDIA driver"
     assert spikeops.backends()["cuda"]["devices"] == spikeops.backends()["cuda"]["reasons"] == []
@@ -170,7 +174,7 @@ def test_auto_without_either(machine):
     machine(HOPPER, PASCAL, triton_missing="the package triton is not installed: pip install triton")
     assert serve(0) is NATIVE
     message = refusal(1)
-    assert "no auto kernels for CUDA tensors on cuda:1: native: GPU-1 (compute capability 6.1)" in message
+    assert "lif: no kernels for CUDA tensors on cuda:1: native: GPU-1 (compute capability 6.1)" in message
     assert "triton: the package triton is not installed" in message
 
 
@@ -226,6 +230,8 @@ def test_a_device_is_asked_once(machine):
         assert serve(0) is NATIVE
         with spikeops.backend("native"):
             refusal(1)
+        with spikeops.backend("triton"):
+            assert serve(0) is TRITON
     assert made.questions == 2
 
 
@@ -249,6 +255,15 @@ def test_fake_cuda_tensors_need_no_gpu(machine):
     """Shapes can be worked out for a GPU on a machine without one."""
     machine()
     assert serve() is NATIVE
+
+
+def test_devices_that_only_the_driver_counts(machine, monkeypatch):
+    """torch.cuda.device_count asks the driver, also where it is too old for torch to use any device."""
+    machine(driver=12040)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cuda, triton = (spikeops.backends()[part] for part in ("cuda", "triton"))
+    assert cuda["devices"] == cuda["reasons"] == triton["reasons"] == []
+    assert "no CUDA device" in cuda["reason"] and "no GPU" in triton["reason"]
 
 
 def test_current_device(machine):
