@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _seed
 
 _OP = "convex_snn_trial"
 
@@ -76,7 +76,8 @@ def convex_snn_trial(
         spike_cost: mu, what a spike takes from its own membrane besides W.
         sigma_v: standard deviation of the membranes due to noise; 0 for none.
         noise: standard normal numbers (T, trials, N). By default drawn by Philox4x32-10, counted by neuron, trial and step.
-        generator: draws the seed of the noise; the default generator of x's device by default.
+        generator: draws the seed of the noise; the default generator of x's device by default. While a CUDA graph is captured,
+            one on x's device, registered with the graph as the default one always is, draws a new seed in each replay.
         targets: wanted readouts (trials, Y). None: no learning.
         encoder: G (N, Y), for learning only.
         feedforward_rate: learning rate of F.
@@ -90,7 +91,7 @@ def convex_snn_trial(
 
     Raises:
         TypeError: a wrong type or dtype. ValueError: shapes that do not fit, numbers out of range, only one of targets and
-        encoder. RuntimeError: no kernel for the device.
+        encoder. RuntimeError: no kernel for the device, or a generator of another device while a CUDA graph is captured.
 
     Example:
         >>> x = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(4, 1, 1)
@@ -112,8 +113,7 @@ def convex_snn_trial(
     ops = _backend.namespace(_OP, x.device)
     seed = None
     if sigma_v and noise is None:
-        device = x.device if generator is None else generator.device
-        seed = torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(x.device)
+        seed = _seed.draw(_OP, generator, x.device)
     tensors = [None if t is None else t.detach() for t in (*weights.values(), decoder, noise, seed, targets, encoder)]
     numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift)
     outputs = ops.convex_snn_trial(*tensors, numbers, buffer_steps)

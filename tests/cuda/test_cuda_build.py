@@ -11,7 +11,11 @@ import pytest
 import spikeops
 
 LIBRARY = Path(spikeops.__file__).parent / "lib" / "libspikeops_cuda.so"
-ARCHITECTURES = os.environ.get("SPIKEOPS_CUDA_ARCHS", "80;90").replace(",", ";").replace(".", "").split(";")
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT = re.search(r'SPIKEOPS_CUDA_ARCHS "([\d;]+)"', (REPOSITORY / "CMakeLists.txt").read_text())[1]
+ARCHITECTURES = sorted(
+    os.environ.get("SPIKEOPS_CUDA_ARCHS", DEFAULT).replace(",", ";").replace(".", "").split(";"), key=lambda name: int(name.rstrip("af"))
+)
 MAY_DEPEND_ON = r"libtorch_(cpu|cuda)\.so|lib(stdc\+\+|m|gcc_s|c|dl|pthread|rt)\.so\.\d+|ld-linux-.*"
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="spikeops was built without CUDA")
@@ -41,6 +45,20 @@ def test_machine_code_for_every_architecture():
 
 def test_ptx_of_the_newest_architecture():
     assert set(re.findall(r"\.sm_(\d+)a?\.ptx", output("cuobjdump", "--list-ptx"))) == {ARCHITECTURES[-1]}
+
+
+def test_the_library_says_what_it_was_built_for():
+    """What is promised for a GPU follows from this."""
+    cuda = spikeops.backends()["cuda"]
+    if "architectures" not in cuda:
+        pytest.skip(cuda["reason"])
+    assert cuda["architectures"].split() == ARCHITECTURES
+    assert cuda["ptx"] == ARCHITECTURES[-1]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documents_name_the_default_architectures(document):
+    assert f'`SPIKEOPS_CUDA_ARCHS="{DEFAULT}"`' in (REPOSITORY / document).read_text()
 
 
 def test_depends_on_nothing_but_torch_and_the_system():

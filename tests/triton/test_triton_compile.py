@@ -17,6 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from spikeops import _devices
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 from spikeops.triton import IMPLEMENTATIONS
@@ -157,6 +158,15 @@ def test_every_kernel_compiles_for_rocm(compiled, dtype):
     call_every_op(torch.empty(5, 512, dtype=dtype))
     assert {name for name, _ in variants} == KERNELS
     assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compiled, dtype):
+    major, minor = _devices._OLDEST_FOR_TRITON
+    variants = compiled(GPUTarget("cuda", 10 * major + minor, 32))
+    call_every_op(torch.empty(5, 512, dtype=dtype))
+    assert {name for name, _ in variants} == KERNELS
+    assert all(f".target sm_{major}{minor}" in kernel.asm["ptx"] for _, kernel in variants)
 
 
 def test_every_mode_compiles_without_fused_multiply_add(compiled):
