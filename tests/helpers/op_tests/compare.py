@@ -71,12 +71,19 @@ def run_both(op, tensors, options=None, upstream="contiguous"):
 
 
 def assert_identical(actual, expected, what):
-    """Equal in dtype, shape and every bit pattern's value."""
+    """Equal in dtype, shape and every bit, the sign of a zero too; a NaN equals any other."""
     actual = dense_copy(actual)
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
-    differing = (actual != expected).sum().item()
-    assert differing == 0, f"{what}: {differing} of {expected.numel()} elements differ"
+    differing = actual != expected
+    if expected.is_floating_point():
+        differing |= (expected == 0) & (actual.signbit() != expected.signbit())
+        differing &= ~(actual.isnan() & expected.isnan())
+    if differing.any():
+        first = tuple(differing.nonzero()[0].tolist())
+        raise AssertionError(
+            f"{what}: {differing.sum()} of {expected.numel()} elements differ, the first at {first}: {actual[first]}, expected {expected[first]}"
+        )
 
 
 def assert_close(actual, expected, what, rounding=None, scale=None):
