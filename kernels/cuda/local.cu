@@ -49,7 +49,8 @@ __global__ void __launch_bounds__(kSampleThreads) local_learning_step_kernel(Loc
       const Data* const weight = static_cast<const Data*>(a.weight) + k * a.U;
       S current = S(0);
 #pragma unroll 8
-      for (int64_t u = lane; u < a.U; u += kLocalLanes) current += to_state(weight[u]) * to_state(spikes[u]);
+      for (int64_t u = lane; u < a.U; u += kLocalLanes)
+        current = local_add_weight(current, to_state(spikes[u]), to_state(weight[u]));
       for (int distance = kLocalLanes / 2; distance > 0; distance /= 2) current += __shfl_xor_sync(0xffffffffu, current, distance);
       if (lane == 0) {
         const int64_t i = sample * a.K + k;
@@ -78,7 +79,7 @@ __global__ void __launch_bounds__(kSampleThreads) local_learning_step_kernel(Loc
       S sum = S(0);
       const Data* const feedback = static_cast<const Data*>(a.feedback) + u;
 #pragma unroll 4
-      for (int64_t k = 0; k < a.K; ++k) sum += to_state(error[k]) * to_state(feedback[k * a.U]);
+      for (int64_t k = 0; k < a.K; ++k) sum = local_add_error(sum, to_state(error[k]), to_state(feedback[k * a.U]));
       static_cast<Data*>(a.gradient)[first + u] = from_state<Data>(sum * to_state(derivative[u]));
     }
   }

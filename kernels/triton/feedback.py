@@ -21,10 +21,12 @@ def spikeops_feedback_step_kernel(
     c = load_step(count, n, mask, BLOCK, STATE)
     f = load_step(factor, n, mask, BLOCK, STATE).to(STATE)
     for t in range(T):
-        x = load_step(drive, t * N + n, mask, BLOCK, STATE).to(STATE)
-        i = load_step(current, (t * N if CURRENT_PER_STEP else 0) + n, mask, BLOCK, STATE).to(STATE)
         if TERNARY:
-            u = (v + i) + drive_scale * x
+            u = v
+            if current is not None:
+                u = u + tl.load(current + (t * N if CURRENT_PER_STEP else 0) + n, mask).to(STATE)
+            if drive is not None:
+                u = u + drive_scale * tl.load(drive + t * N + n, mask).to(STATE)
             sign = (u >= threshold).to(STATE) - (u <= -threshold).to(STATE)
             spike = amplitude * sign
             emitted = spike if factor is None else sign * f
@@ -32,7 +34,12 @@ def spikeops_feedback_step_kernel(
             r = leak * r + spike
             v = leak * (u - spike)
         else:
-            u = (v + (x if factor is None else f * x)) + i
+            u = v
+            if drive is not None:
+                x = tl.load(drive + t * N + n, mask).to(STATE)
+                u = u + (x if factor is None else f * x)
+            if current is not None:
+                u = u + tl.load(current + (t * N if CURRENT_PER_STEP else 0) + n, mask).to(STATE)
             fires = u >= threshold
             emitted = fires.to(STATE)
             c += emitted

@@ -73,7 +73,8 @@ def spikeops_local_classes_kernel(
             n = start + tl.arange(0, UNITS).to(tl.int64)
             fired = tl.load(spikes + sample * N + n, n < N, other=0.0).to(STATE)
             w = tl.load(weight + k[:, None] * N + n[None, :], is_class[:, None] & (n < N)[None, :], other=0.0).to(STATE)
-            sums += w * fired[None, :]
+            # Chosen, not multiplied: weights of silent units may be anything.
+            sums += tl.where(fired[None, :] != 0.0, w, 0.0)
         i = sample * columns + k
         u = _membrane(tl.load(membrane + i, is_class, other=0.0), tl.sum(sums, 1), decay, threshold)
         slope = surrogate_derivative(u - threshold, scale, peak, SURROGATE)
@@ -102,7 +103,10 @@ def spikeops_local_feedback_kernel(
     mask = n < N
     sums = tl.zeros((BLOCK,), STATE)
     for k in range(columns):
-        sums += tl.load(error + sample * columns + k).to(STATE) * tl.load(feedback + k * N + n, mask, other=0.0).to(STATE)
+        e = tl.load(error + sample * columns + k).to(STATE)
+        # A class without an error is left out: what it would be brought back through may be anything.
+        if e != 0.0:
+            sums += e * tl.load(feedback + k * N + n, mask, other=0.0).to(STATE)
     i = sample * N + n
     tl.store(gradient + i, sums * tl.load(derivative + i, mask, other=0.0).to(STATE), mask)
 
