@@ -59,11 +59,14 @@ def namespace(op: str, device: torch.device):
     """The ``torch.ops`` namespace that serves this device, or an error that says how to get one."""
     kind = device.type
     if kind == "cpu":
-        return torch.ops.spikeops if _choice != "triton" else _triton_on_cpu(op)
+        return torch.ops.spikeops if _choice != "triton" else _interpreter(op)
     if kind == "cuda":
-        if _choice != "triton" and not _devices.cuda_reason(device.index):
-            return torch.ops.spikeops
-        return _triton_on_gpu(op, device)
+        if _choice != "triton":
+            if not _devices.cuda_reason(device.index):
+                return torch.ops.spikeops
+        elif not _devices.triton_reason(device.index):
+            return torch.ops.spikeops_triton
+        return _in_place_of_native(op, device)
     if kind == "meta":
         return torch.ops.spikeops
     raise RuntimeError(
@@ -72,7 +75,7 @@ def namespace(op: str, device: torch.device):
     )
 
 
-def _triton_on_cpu(op: str):
+def _interpreter(op: str):
     if _library.triton_interpreted():
         return torch.ops.spikeops_triton
     raise RuntimeError(
@@ -81,12 +84,11 @@ def _triton_on_cpu(op: str):
     )
 
 
-def _triton_on_gpu(op: str, device: torch.device):
-    """Triton's namespace for a GPU where it was chosen, or, under "auto", where the native kernels cannot serve the GPU."""
-    triton = _devices.triton_reason(device.index)
-    if _choice != "native" and not triton:
+def _in_place_of_native(op: str, device: torch.device):
+    """Triton's namespace for a GPU that the chosen kernels cannot serve, under "auto"; else an error that says what to do."""
+    native, triton = _devices.cuda_reason(device.index), _devices.triton_reason(device.index)
+    if _choice == "auto" and not triton:
         return torch.ops.spikeops_triton
-    native = _devices.cuda_reason(device.index)
     what, reason = {
         "auto": ("kernels", f"native: {native}; triton: {triton}"),
         "native": ("native kernels", native),

@@ -17,7 +17,7 @@ _OLDEST_FOR_TRITON = (7, 0)
 # What torch raises of a device that is lost, or in a process that was forked from one that used it.
 _UNREACHABLE = (RuntimeError, AssertionError)
 
-# Asked once for each device, since every call of an op wants to know.
+# The reasons that were found, by device.
 _cuda_reasons: dict[int, str] = {}
 _triton_reasons: dict[int, str] = {}
 
@@ -130,14 +130,18 @@ def _of_device(find, known: dict[int, str], index: int | None) -> str:
 
 def cuda_reason(index: int | None) -> str:
     """Why the native kernels cannot serve a CUDA device (None: the current one); empty where they can."""
-    reason = _library._cuda_reason or _cuda_reasons.get(index)
-    return _of_device(_find_cuda_reason, _cuda_reasons, index) if reason is None else reason
+    try:  # first what costs least, since every call of an op comes here
+        return _library._cuda_reason or _cuda_reasons[index]
+    except KeyError:
+        return _of_device(_find_cuda_reason, _cuda_reasons, index)
 
 
 def triton_reason(index: int | None) -> str:
     """Why Triton's kernels cannot serve a CUDA device (None: the current one); empty where they can."""
-    reason = _triton_reasons.get(index)
-    return (_triton_missing() or _of_device(_find_triton_reason, _triton_reasons, index)) if reason is None else reason
+    try:
+        return _triton_reasons[index]
+    except KeyError:
+        return _triton_missing() or _of_device(_find_triton_reason, _triton_reasons, index)
 
 
 # As torch.compiler.assume_constant_result does, which would import the whole compiler: what is asked here is no part of a graph.
