@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import spikeops.functional as SF
-from spikeops import reference
+from spikeops import reference, surrogate
 from spikeops._dtypes import state_dtype
 
 FORWARD, FORWARD_GRAD, BACKWARD, FULL = "forward", "forward_grad", "backward", "full"
@@ -43,6 +43,9 @@ TRIAL_SIZES = {
     "cpu": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000)),
     "cuda": ((400, 200_000), (100, 40_000), (400, 4_000_000), OVERHEAD_SIZE),
 }
+# Each surrogate with each reset is a code path of its own.
+VARIANT = "lif "  # how their names begin
+VARIANT_SIZES = {"cpu": ((10, 100_000),), "cuda": ((32, 1_048_576),)}
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,22 @@ class Op:
         return self.of or self.name
 
     @property
+    def is_variant(self) -> bool:
+        """Whether it is an op that is measured by itself already, with other options."""
+        return self.name.startswith(VARIANT)
+
+    @property
     def modes(self) -> tuple[str, ...]:
+        if self.is_variant:
+            return (FULL,)
         return MODES if self.has_gradient else (FORWARD,)
+
+    @property
+    def sizes(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """(T, N) by the kind of device."""
+        if self.is_variant:
+            return VARIANT_SIZES
+        return TRIAL_SIZES if self.is_trial else STEP_SIZES if self.is_stepwise else SIZES
 
     def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int) -> int:
         """Bytes that `mode` moves at least: every input is read once per pass, every output written once. State is both.
@@ -176,6 +193,29 @@ def _published_tssl_bp(x):
     import published_tssl_bp
 
     return published_tssl_bp.tssl_bp(x)
+
+
+def _lif_variants():
+    """Every surrogate with every reset, but for the pair that `lif` is measured with."""
+    kinds = [kind for kind in vars(surrogate).values() if isinstance(kind, type) and kind.__base__ is surrogate.Surrogate]
+    for kind in kinds:
+        for reset in ("subtract", "to", "none"):
+            options = {"reset": reset, "surrogate": kind()}
+            if (options["reset"], kind) == ("subtract", type(baselines.SURROGATE)):
+                continue
+            yield Op(
+                f"{VARIANT}{kind.__name__} {reset}",
+                fused=functools.partial(_lif_with, SF.lif, options),
+                eager=functools.partial(_lif_with, reference.lif, options),
+                make_input=_currents,
+                tests=("test_lif.py", "test_lif_options.py", "test_surrogates.py"),
+                has_gradient=True,
+                of="lif",
+            )
+
+
+def _lif_with(function, options, x, T):
+    return function(x, baselines.DECAY, baselines.THRESHOLD, **options)[0]
 
 
 OPS = {
@@ -301,6 +341,7 @@ OPS = {
             make_input=_probabilities,
             tests=("test_encode.py",),
         ),
+        *_lif_variants(),
     )
 }
 
@@ -327,10 +368,9 @@ def cases(device: str) -> list[Case]:
     """All that is measured on a kind of device (cpu or cuda): by op on the CPU, on a GPU, where time is short, by size."""
     listed = []
     for op in OPS.values():
-        sizes = TRIAL_SIZES if op.is_trial else STEP_SIZES if op.is_stepwise else SIZES
-        of_op = [Case(op, T, N) for T, N in (*sizes[device], *LONG[device].get(op.name, ()))]
+        of_op = [Case(op, T, N) for T, N in (*op.sizes[device], *LONG[device].get(op.name, ()))]
         # Packed words are the same for all dtypes.
-        if device == "cuda" and op.make_input is not _packed and not op.is_trial:
+        if device == "cuda" and op.make_input is not _packed and not op.is_trial and not op.is_variant:
             of_op[1:1] = [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.bfloat16, torch.float16)]
         listed.append(of_op)
     if device == "cpu":
@@ -340,7 +380,7 @@ def cases(device: str) -> list[Case]:
 
 def compile_is_worth_it(case: Case, device: str) -> bool:
     """torch.compile unrolls the loop and takes up to minutes for long T, so that only some sizes are compiled."""
-    if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE:
+    if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE or case.op.is_variant:
         return False
     if device == "cpu":
         return case.T <= 5 or (case.T <= 10 and (case.op.is_stepwise or case.op.name in ("lif", "tssl_bp")))
