@@ -5,6 +5,7 @@ Nothing of a library is imported before it is asked for something.
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import torch
@@ -84,7 +85,10 @@ class Norse(Library):
 
 
 class Sinabs(Library):
-    """LIF with at most one spike a step (its default fires several) and the surrogate's height halved, which spikeops has not."""
+    """LIF with at most one spike a step (its default fires several) and the surrogate's height halved, which spikeops has not.
+
+    On a GPU also EXODUS, its own kernels, which are a package of their own.
+    """
 
     name = "sinabs"
     modules = ("sinabs.layers", "sinabs.activation")
@@ -98,9 +102,13 @@ class Sinabs(Library):
     def _tau():
         return -1 / math.log(0.9)
 
-    def _lif(self, **options):
-        from sinabs import activation, layers
+    def variants(self, device):
+        return [self.name, "sinabs-exodus"] if device == "cuda" else [self.name]
 
+    def _lif(self, variant, **options):
+        from sinabs import activation
+
+        layers = importlib.import_module("sinabs.exodus.layers" if variant == "sinabs-exodus" else "sinabs.layers")
         make = layers.LIFSqueeze if options else layers.LIF
         surrogate = activation.SingleExponential(grad_scale=0.5)
         lif = make(
@@ -110,7 +118,7 @@ class Sinabs(Library):
         return lif
 
     def layer(self, variant, device, dtype, compile):
-        lif = self._lif().to(device)
+        lif = self._lif(variant).to(device)
 
         def run(x):  # (T, N) is (batch 1, T, N) without a copy
             lif.reset_states()
@@ -119,7 +127,7 @@ class Sinabs(Library):
         return run
 
     def net(self, variant, size, compile):
-        neuron = lambda: self._lif(batch_size=size.batch)  # noqa: E731
+        neuron = lambda: self._lif(variant, batch_size=size.batch)  # noqa: E731
         net = nn.Sequential(*size.parts(nn.Conv2d, neuron, nn.Flatten, nn.Linear))
 
         class BatchFirst(nn.Module):

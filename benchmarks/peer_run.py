@@ -6,11 +6,12 @@ import contextlib
 import gc
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from peer_libraries import LIBRARIES
-from peer_library import CLASSES, Library, NetSize, Spikeops
+from peer_library import CLASSES, OURS, Library, NetSize, Spikeops
 from peer_timer import make_timer
 from results import LEFT_OUT, Table
 from torch import Tensor, nn
@@ -28,6 +29,14 @@ NET_GAIN = 3.0  # on the weights as PyTorch draws them, so that both layers fire
 
 class TimeUp(BaseException):
     """Something took too long. No Exception, so that no library catches it."""
+
+
+class DeviceLost(Exception):
+    """A provider's kernel has made the device unusable for this process: an access outside of its memory, say."""
+
+    def __init__(self, provider: str):
+        super().__init__(provider)
+        self.provider = provider
 
 
 @contextlib.contextmanager
@@ -65,11 +74,16 @@ class Run:
 
     Args:
         limit, compile_limit: seconds that one implementation may take before it is measured, plain and compiled
+        without: implementations that must not take part, as they have made the device fail
+
+    Raises:
+        DeviceLost: of the methods that measure
     """
 
-    def __init__(self, device: str, path: Path, seconds: float, limit: float, compile_limit: float):
+    def __init__(self, device: str, path: Path, seconds: float, limit: float, compile_limit: float, without: tuple[str, ...] = ()):
         self.device, self.path = device, path
         self.limit, self.compile_limit = limit, compile_limit
+        self.without = without
         self.end = time.monotonic() + seconds
         self.table = Table(device)
         self.timer = make_timer(device)
@@ -120,12 +134,12 @@ class Run:
         contestants = self._contestants(name, op, where, compile)
         if not contestants:
             return
-        ours = contestants[0].library
+        ours = Spikeops(contestants[0].library.neuron())
         draw = torch.Generator(self.device).manual_seed(2)
         x = torch.rand(size.T, size.batch, 3, size.side, size.side, generator=draw, device=self.device)
         labels = torch.randint(CLASSES, (size.batch,), generator=draw, device=self.device)
         torch.manual_seed(3)
-        source = ours.net(contestants[0].variant, size, False).to(self.device)
+        source = ours.net(OURS[0], size, False).to(self.device)
         with torch.no_grad():
             for weight in _weights(source):
                 weight.mul_(NET_GAIN / ours.neuron().get("input_scale", 1.0))
@@ -175,7 +189,11 @@ class Run:
             return []
         print(f"{op} {where}, {self.end - time.monotonic():.0f} s left", flush=True)
         ours = Spikeops(theirs[0].library.neuron())
-        return [Contestant(ours, variant, False) for variant in ours.variants(self.device)] + theirs
+        contestants = [Contestant(ours, variant, False) for variant in ours.variants(self.device)] + theirs
+        for contestant in contestants:
+            if contestant.variant in self.without:
+                self.leave_out(op, contestant.provider, where, "it has made the device fail")
+        return [contestant for contestant in contestants if contestant.variant not in self.without]
 
     def _start_compiler(self):
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""
@@ -206,6 +224,7 @@ class Run:
                 ready.append(contestant)
             except (Exception, TimeUp) as error:
                 self.leave_out(op, contestant.provider, where, _reason(error))
+                self._check_device(contestant)
             self._clean()
         for mode in (FULL, FORWARD):
             self._take_turns(op, where, [contestant for contestant in ready if mode in contestant.run], mode)
@@ -246,6 +265,7 @@ class Run:
                             timed = self.timer.time(f"{op} {where} {mode} {contestant.provider}", contestant.run[mode])
                 except (Exception, TimeUp) as error:
                     self.leave_out(op, contestant.provider, where, _reason(error), mode)
+                    self._check_device(contestant)
                     del seconds[contestant]
                     continue
                 seconds[contestant].append(timed.seconds)
@@ -279,6 +299,24 @@ class Run:
 
     def _add(self, op, provider, mode, where, metric, value, unit):
         self.table.add(op, provider, mode, *where, metric, value, unit)
+
+    def attempt(self, job: partial) -> None:
+        """A call of `layer` or `net`. What fails in it, other than a contestant, is noted too."""
+        try:
+            job()
+        except DeviceLost:
+            raise
+        except (Exception, TimeUp) as error:
+            op = f"{job.func.__name__}:{job.args[0]}"
+            self.leave_out(op, "all", (0, 0, "float32"), _reason(error))
+            self._check_device(Contestant(Spikeops({}), OURS[0], False))
+
+    def _check_device(self, contestant):
+        """After a failure."""
+        try:
+            self.timer.synchronize()
+        except Exception:
+            raise DeviceLost(contestant.variant) from None
 
     def _clean(self):
         gc.collect()

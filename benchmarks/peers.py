@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ import peer_report
 import torch
 from peer_libraries import LIBRARIES
 from peer_library import NetSize
-from peer_run import Run
+from peer_run import DeviceLost, Run
 from results import FOLDER, Table
 
 import spikeops
@@ -64,6 +65,7 @@ def _parse(arguments):
     parser.add_argument("--limit", type=float, default=10, help="seconds that one implementation may take to get ready")
     parser.add_argument("--compile-limit", type=float, default=20, help="the same for a compiled one")
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile of the others")
+    parser.add_argument("--without", default="", help="leave out these implementations, such as spikingjelly-cupy,sinabs-exodus")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the table and the report")
     return parser.parse_args(arguments)
@@ -83,24 +85,38 @@ def main(arguments=None) -> int:
         return 2
     layers = [tuple(map(int, size.split("x"))) for size in options.layers or ()] or LAYERS[options.device]
     compiled = [] if options.no_compile else layers[:1] if options.layers else COMPILED_LAYERS[options.device]
+    without = tuple(filter(None, options.without.split(",")))
     net = NetSize(*map(int, options.net.split("x")))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         # A compilation that finds its result of another day would not show what it costs.
         for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUPY_CACHE_DIR"):
             os.environ[variable] = os.path.join(cache, variable)
-        name = Table(options.device).path.name.replace(".csv", "-peers.csv")
-        run = Run(options.device, options.out / name, options.seconds, options.limit, options.compile_limit)
+        name = Table(options.device).path.name.replace(".csv", "-peers" + "".join(f"-without-{name}" for name in without) + ".csv")
+        run = Run(options.device, options.out / name, options.seconds, options.limit, options.compile_limit, without)
         watchdog = threading.Timer(options.seconds + GRACE, _give_up, [run])
         watchdog.daemon = True
         watchdog.start()
-        for job in jobs(run, libraries, layers, compiled, net):
-            job()
+        lost = None
+        try:
+            for job in jobs(run, libraries, layers, compiled, net):
+                run.attempt(job)
+        except DeviceLost as error:
+            lost = error.provider
         watchdog.cancel()
-        if options.device == "cuda":
-            torch.cuda.synchronize()
     spikeops.set_backend("auto")
     _finish(run)
+    if lost:
+        _start_again(arguments, run, lost)
     return 0
+
+
+def _start_again(arguments, run, lost):
+    """In a new process, the only cure, without who did it and into a table of its own, for what is left of the time."""
+    seconds = max(run.end - time.monotonic(), 0.0)
+    print(f"peers: {lost} has made the device fail; once more without it", flush=True)
+    again = [f"--without={','.join([*run.without, lost])}", f"--seconds={seconds:.0f}"]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    os.execv(sys.executable, [sys.executable, str(Path(__file__).resolve()), *arguments, *again])
 
 
 def _finish(run):

@@ -1,6 +1,7 @@
 """The comparison with other libraries: with those that are installed, and with stand-ins that fail, hang or compute something else."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import peer_report
@@ -121,6 +122,56 @@ def test_a_call_that_fails_in_a_later_round_ends_its_turns(run, monkeypatch):
         ("forward", "RuntimeError: out of luck"),
     ]
     assert {row.provider for row in rows if row.metric == "time"} == {"spikeops"}
+
+
+def test_a_device_that_is_lost_is_taken_up_again_without_who_did_it(run, monkeypatch, tmp_path):
+    def lost():
+        raise RuntimeError("an illegal memory access was encountered")
+
+    commands = []
+    make_run = peers.Run
+    monkeypatch.setattr(peers.os, "execv", lambda program, command: commands.append(command))
+    monkeypatch.setattr(peers, "LIBRARIES", {"x": ()})
+    run("same", "fails")
+
+    def run_on_a_device(*arguments):
+        comparison = make_run(*arguments)
+        monkeypatch.setattr(comparison.timer, "synchronize", lambda: None if "fails" not in failed else lost())
+        leave_out = comparison.leave_out
+
+        def note(op, provider, *rest):
+            failed.append(provider)
+            leave_out(op, provider, *rest)
+
+        monkeypatch.setattr(comparison, "leave_out", note)
+        return comparison
+
+    failed = []
+    monkeypatch.setattr(peers, "Run", run_on_a_device)
+    arguments = ["--device", "cpu", "--layers", "3x50", "--net", "2x2x8", "--no-compile", "--out", str(tmp_path), "--without", "old"]
+    assert peers.main(arguments) == 0
+    (command,) = commands
+    assert command[1].endswith("peers.py") and command[2:-2] == arguments
+    assert command[-2] == "--without=old,fails" and 0 < float(command[-1].removeprefix("--seconds=")) <= 75
+    assert "ValueError: cannot do that" in next(tmp_path.glob("*-peers-without-old.csv")).read_text()
+
+
+def test_what_fails_before_anyone_is_built_is_noted(run, monkeypatch):
+    comparison = run("same")
+    monkeypatch.setattr(peer_run.SF, "lif", lambda *_, **__: 1 / 0)
+    comparison.attempt(partial(comparison.layer, "x", 3, 50))
+    assert [(row.op, row.provider, row.value) for row in load(comparison.path)] == [
+        ("layer:x", "all", "ZeroDivisionError: division by zero")
+    ]
+
+
+def test_who_is_left_out_by_name(run):
+    comparison = run("same", "different")
+    comparison.without = ("different",)
+    comparison.layer("x", 3, 50)
+    rows = load(comparison.path)
+    assert [(row.provider, row.value) for row in rows if row.metric == LEFT_OUT] == [("different", "it has made the device fail")]
+    assert {row.provider for row in rows if row.metric == "time"} == {"spikeops", "same"}
 
 
 def test_nets_have_the_same_weights(run):
@@ -250,6 +301,22 @@ def test_a_call_that_waits_for_the_device_is_marked(device):
     tries = len(device.sleeps)
     assert max(device.sleeps) <= peer_timer.LONGEST_SLEEP
     assert not timer.time("f", lambda: None).on_time and len(device.sleeps) == tries + 1  # and not tried again
+
+
+def test_what_is_measured_on_a_device(device, run, monkeypatch):
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 100)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 150)
+    comparison = run("same")
+    comparison.timer = DeviceTimer()
+    comparison.layer("x", 3, 50)
+    found = values(load(comparison.path))
+    for provider in ("spikeops", "same"):
+        for mode in ("full", "forward"):
+            assert found[provider, mode, "time"] == pytest.approx(3.0)
+            assert found[provider, mode, "peak_bytes"] == 50 and found[provider, mode, "host_time"] > 0
+            assert found[provider, mode, "waited_for_host"] == 0
 
 
 def test_the_report():
