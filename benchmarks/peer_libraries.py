@@ -9,7 +9,7 @@ import importlib
 import math
 
 import torch
-from peer_library import Library
+from peer_library import Library, compile_apart
 from peer_spikingjelly import SpikingJelly, SpikingJellyCuPy
 from torch import nn
 
@@ -161,7 +161,7 @@ class _Loop(nn.Module):
         super().__init__()
         self.cells = nn.ModuleList(cells)
         self._cell, self._reset = cell, reset
-        self._call = torch.compile(self._sequence, dynamic=False) if compile else self._sequence
+        self._call = compile_apart(self._sequence) if compile else self._sequence
 
     def forward(self, x):
         if self._reset is not None:

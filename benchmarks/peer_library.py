@@ -39,6 +39,21 @@ class NetSize:
         ]
 
 
+def compile_apart(function: Callable) -> Callable:
+    """torch.compile that shares no compiled code with other functions and with earlier calls.
+
+    What PyTorch has compiled for one module it takes for any other that looks the same, also from its caches on disk. To it the
+    implementations of SpikingJelly look the same, and it would time one of them under the names of all.
+    """
+
+    def backend(graph, inputs):  # compiled code is shared between calls of one backend only
+        with torch._inductor.config.patch(force_disable_caches=True):
+            return torch._inductor.compile_fx.compile_fx(graph, inputs)
+
+    importlib.import_module("torch._inductor.compile_fx")
+    return torch.compile(function, backend=backend, dynamic=False)
+
+
 class Library:
     """One library. `variants` are its implementations of one and the same neuron; each is timed."""
 

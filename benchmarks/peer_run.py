@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from peer_libraries import LIBRARIES
-from peer_library import CLASSES, OURS, Library, NetSize, Spikeops
+from peer_library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
 from peer_timer import make_timer
 from results import LEFT_OUT, Table
 from torch import Tensor, nn
@@ -199,7 +199,7 @@ class Run:
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""
         self._compiler_is_cold = False
         with contextlib.suppress(Exception, TimeUp), within(self.compile_limit):
-            torch.compile(lambda x: x + 1)(torch.zeros(8, device=self.device))
+            compile_apart(lambda x: x + 1)(torch.zeros(8, device=self.device))
 
     def _why_unusable(self, library):
         if library.name not in self._unusable:

@@ -9,7 +9,7 @@ import sys
 
 import numpy
 import torch
-from peer_library import Library
+from peer_library import Library, compile_apart
 from torch import nn
 
 from spikeops.surrogate import Sigmoid
@@ -57,7 +57,7 @@ class SpikingJelly(Library):
 
         if dtype == torch.float32:
             lif = neuron.LIFNode(step_mode="m")
-            call = torch.compile(lif, dynamic=False) if compile else lif
+            call = compile_apart(lif) if compile else lif
 
             def run(x):
                 functional.reset_net(lif)
@@ -72,7 +72,7 @@ class SpikingJelly(Library):
             state = torch.zeros(x.shape[1:], dtype=torch.float32, device=x.device)
             return functional.lif_multi_step(x, state, surrogate_function=sigmoid)[0]
 
-        return torch.compile(multi_step, dynamic=False) if compile else multi_step
+        return compile_apart(multi_step) if compile else multi_step
 
     def net(self, variant, size, compile):
         from spikingjelly.activation_based import functional, layer, neuron
@@ -153,7 +153,7 @@ class _Reset(nn.Module):
         super().__init__()
         self.net = net
         self._reset = reset
-        self._call = torch.compile(net, dynamic=False) if compile else net
+        self._call = compile_apart(net) if compile else net
 
     def forward(self, x):
         self._reset(self.net)

@@ -27,6 +27,7 @@ from peer_run import DeviceLost, Run
 from results import FOLDER, Table
 
 import spikeops
+from spiketrain.memory import keep_freed_memory
 
 LAYERS = {"cuda": [(16, 1_000_000), (4, 1_000_000), (32, 4_000_000)], "cpu": [(10, 100_000)]}
 # A compiled loop is unrolled: long ones take minutes to compile.
@@ -43,14 +44,13 @@ def jobs(run: Run, libraries: list[str], layers, compiled, net: NetSize):
     first, *others = layers
     yield from each(run.layer, *first)
     yield from each(run.net, net)
-    # Of the compiled ones, the library with kernels of its own has the shortest graphs.
-    at_once = [each(run.layer, *size, compile=True)[0] for size in compiled[:1]]
-    yield from at_once
+    for size in compiled[:1]:  # of the first library, whose graphs are the shortest as it has kernels of its own
+        yield each(run.layer, *size, compile=True)[0]
     for size in others:
         yield from each(run.layer, *size)
     yield from each(run.layer, *first, torch.float16)
     for size in sorted(compiled):
-        yield from each(run.layer, *size, compile=True)[1 if at_once and size == compiled[0] else 0 :]
+        yield from each(run.layer, *size, compile=True)[size == compiled[0] :]
     if compiled:
         yield from each(run.net, net, compile=True)
 
@@ -77,6 +77,8 @@ def main(arguments=None) -> int:
         print("peers: torch finds no CUDA device", file=sys.stderr)
         return 2
     warnings.simplefilter("ignore")  # about what the libraries call, which is theirs to mend
+    if options.device == "cpu":
+        keep_freed_memory()  # for all alike, as in the other benchmarks
     if options.threads:
         torch.set_num_threads(options.threads)
     libraries = options.libraries.split(",")

@@ -1,5 +1,6 @@
 """The comparison with other libraries: with those that are installed, and with stand-ins that fail, hang or compute something else."""
 
+import importlib
 import time
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import peers
 import pytest
 import torch
 from peer_libraries import LIBRARIES
-from peer_library import Library, NetSize, Spikeops
+from peer_library import Library, NetSize, Spikeops, compile_apart
 from peer_timer import DeviceTimer
 from results import LEFT_OUT, Table, load
 
@@ -242,6 +243,20 @@ def test_every_job_comes_once():
     for job in peers.jobs(Recorder(), ["a", "b"], [(16, 10), (4, 10)], [(16, 10), (4, 10)], NetSize()):
         job()
     assert len(seen) == len(set(seen)) == 2 * (2 + 1 + 2 + 2)
+
+
+def test_modules_that_look_alike_are_compiled_apart(monkeypatch):
+    """As SpikingJelly's implementations do: what differs is decided while compiling."""
+    importlib.import_module("torch._inductor.compile_fx")
+    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", lambda graph, inputs: compiled.append(cached()) or graph.forward)
+    cached = lambda: not torch._inductor.config.force_disable_caches  # noqa: E731
+    compiled = []
+    torch._dynamo.reset()
+    modules = [compile_apart(torch.nn.ReLU()) for _ in range(2)]
+    for _ in range(2):
+        for module in modules:
+            assert module(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+    assert compiled == [False, False]
 
 
 @pytest.fixture
