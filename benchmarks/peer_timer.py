@@ -24,6 +24,8 @@ class Timed:
 class CPUTimer:
     """Wall-clock time."""
 
+    watches_the_host = False
+
     def time(self, name: str, run: Callable[[], object]) -> Timed:
         started = time.perf_counter()
         run()
@@ -49,6 +51,8 @@ class DeviceTimer:
     call is made again. What enqueues more than a launch queue holds, or itself waits for the device, never succeeds in this; it is
     measured all the same and marked.
     """
+
+    watches_the_host = True
 
     def __init__(self):
         cache_bytes = getattr(torch.cuda.get_device_properties("cuda"), "L2_cache_size", 64 << 20)
