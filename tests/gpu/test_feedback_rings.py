@@ -131,7 +131,9 @@ def graphs_of(ring):
 
 def pool_bytes(pool):
     gc.collect()
-    return sum(segment["total_size"] for segment in torch.cuda.memory_snapshot() if tuple(segment["segment_pool_id"]) == tuple(pool))
+    return sum(
+        segment["total_size"] for segment in torch.cuda.memory_snapshot() if tuple(segment["segment_pool_id"]) == tuple(pool)
+    )
 
 
 @torch.no_grad()
@@ -247,7 +249,7 @@ def test_auto_says_why_it_does_not_capture_and_just_runs(monkeypatch, captures, 
     check_that_all_is_well()
     tries = len(captures)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", RuntimeWarning)
         for seed in range(3):
             assert torch.equal(ring(image(3, seed)), plain(image(3, seed)))
         assert len(captures) == tries
@@ -288,17 +290,15 @@ def test_a_backward_pass_that_cannot_be_captured_still_computes_its_gradients(mo
 
 def test_a_ring_that_is_gone_gives_its_memory_back():
     gc.collect()
-    torch.cuda.empty_cache()
-    before, sites = torch.cuda.memory_allocated(), len(captured_loop._sites)
+    sites = len(captured_loop._sites)
     ring = convolutional("spide", True)
     training_steps(ring, [4, 4])
     (pool,) = {graph.pool() for graph in graphs_of(ring)}
-    assert pool_bytes(pool) and len(captured_loop._sites) == sites + 1
+    assert pool_bytes(pool) > 0 and len(captured_loop._sites) == sites + 1
     del ring
     gc.collect()
-    assert len(captured_loop._sites) == sites
-    # Work spaces of matrix products stay with PyTorch.
-    assert torch.cuda.memory_allocated() - before < 100 << 20
+    torch.cuda.empty_cache()
+    assert pool_bytes(pool) == 0 and len(captured_loop._sites) == sites
 
 
 two_devices = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
