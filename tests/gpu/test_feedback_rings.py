@@ -303,7 +303,8 @@ def test_a_ring_that_is_gone_gives_its_memory_back():
 
 @pytest.mark.parametrize("solver", [solvers.broyden, solvers.damped_fixed_point])
 def test_the_solvers_do_not_wait_in_every_step(solver, monkeypatch):
-    matrix = torch.randn(256, 256, device="cuda") / 40
+    torch.manual_seed(1)
+    matrix = torch.randn(256, 256, device="cuda") / 17  # so that 24 steps do not reach the rounding errors
     right = torch.randn(8, 256, device="cuda")
     found = []
     for at_once, waits in ((1, range(25, 30)), (8, range(4, 9))):
@@ -315,7 +316,7 @@ def test_the_solvers_do_not_wait_in_every_step(solver, monkeypatch):
                 found.append(solver(lambda v: v @ matrix - v + right, torch.zeros_like(right), 24, 0.0))
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert sum("synchronizing" in str(warning.message) for warning in caught) in waits
+        assert sum("called a synchronizing" in str(warning.message) for warning in caught) in waits
     often, seldom = found
     assert often.steps == seldom.steps == 24 and often.trace == seldom.trace
     assert torch.equal(often.value, seldom.value)
