@@ -1,15 +1,15 @@
 """A time loop as a CUDA graph, and the place that the graphs of a ring share on a device.
 
-All of them are captured on one stream and work in one pool of memory, which therefore has the size that the largest needs and not
-that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
+All of them are captured on one stream and work in one pool of memory, which therefore has about the size that the largest needs and
+not that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
 what another left behind. Here none does, so any order will do:
 
-- What a graph reads from outside is made before its capture, and so outside the pool.
+- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool.
 - Inside the pool it reads nothing that it has not written in the same replay. Between replays the pool holds nothing of value.
-- What comes out is copied at once, before the next replay may begin; :meth:`Site.turn` sees to that across threads and streams.
+- A replay begins when the one before has ended: :meth:`Site.turn` sees to that across threads and streams.
 
 The stream is the ring's own since PyTorch keeps a work space for matrix products per stream, which graphs write to: made during
-the first capture it lies in the pool, and is there for as long as any of the graphs. Nothing else may run on that stream.
+the first capture it lies in the pool, and is there for as long as any of the graphs. Nothing else may multiply on that stream.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import torch
 
-from spikeops.nn.feedback.nested import copy_tensors, map_tensors, tensors_of
+from spikeops.nn.feedback.nested import clone_tensors, copy_tensors, distinct_tensors, map_tensors
 from spikeops.nn.feedback.time_loop import Outcome, TimeLoop
+
+T = TypeVar("T")
 
 WARM_UP_RUNS = 2
 # PyTorch hands out 32 streams per device again and again. Those of other rings' graphs are left out.
@@ -84,18 +87,18 @@ class Site:
             raise
         self._last_use.record(stream)
 
-    def own(self, loop: TimeLoop) -> TimeLoop:
-        """A copy of the loop's tensors, to be written before each replay. Allocated on the stream of the captures, where only other
-        such copies can get their memory once they are gone, and those wait for the last use."""
+    def own(self, make: Callable[[], T]) -> T:
+        """What ``make`` copies of tensors, for graphs to read and write. It is allocated on the stream of the captures, where only other
+        such copies can get its memory once it is gone, and those wait for the last use."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
-            copy = map_tensors(loop, torch.clone)
+            copy = make()
         current.wait_stream(self.stream)
         return copy
 
-    def capture(self, run: Callable[[], Outcome], owner: CapturedLoop) -> tuple[torch.cuda.CUDAGraph, Outcome]:
-        """The graph of ``run``, which belongs to ``owner``, and the tensors that it leaves its outcome in.
+    def capture(self, run: Callable[[], None], owner: CapturedLoop) -> torch.cuda.CUDAGraph:
+        """The graph of ``run``, which belongs to ``owner``.
 
         Raises:
             CaptureError: it failed. Streams and allocator are as they were.
@@ -109,7 +112,7 @@ class Site:
                 # Other threads, such as data loaders', may go on using the device.
                 with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
                     try:
-                        outcome = run()
+                        run()
                     except BaseException as error:
                         first = error
                         raise
@@ -123,7 +126,7 @@ class Site:
                 finally:
                     first = None  # a cycle of error and frame would keep the capture's memory
         self._graphs.add(owner)
-        return graph, outcome
+        return graph
 
     def _repair(self, graph: torch.cuda.CUDAGraph, before: torch.cuda.Stream) -> None:
         """Undo a capture that failed, where PyTorch does not: some versions leave the capture's stream the current one, and the
@@ -141,7 +144,8 @@ class Site:
 
 
 class CapturedLoop:
-    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied.
+    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied, and leaves its
+    outcome in others.
 
     Raises:
         CaptureError: it could not be captured.
@@ -152,19 +156,23 @@ class CapturedLoop:
         # Tensors made in inference mode could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(site.device), site.turn():
             try:
-                self._loop = site.own(loop)
-                # Outside the capture: libraries choose their algorithms and load their kernels.
-                for _ in range(WARM_UP_RUNS):
-                    self._loop.run()
+                self._loop = site.own(lambda: map_tensors(loop, torch.clone))
+                self._outcome = self._warm_up()
             except Exception as error:
                 raise CaptureError from error
-            self._graph, self._outcome = site.capture(self._loop.run, self)
+            self._graph = site.capture(self._run, self)
+
+    def _warm_up(self) -> Outcome:
+        """Libraries choose their algorithms and load their kernels, which a capture does not let them."""
+        for _ in range(WARM_UP_RUNS):
+            outcome = self._loop.run()
+        return self._site.own(lambda: clone_tensors(outcome))
+
+    def _run(self) -> None:
+        torch._foreach_copy_(distinct_tensors(self._outcome), distinct_tensors(self._loop.run()))
 
     def run(self, loop: TimeLoop) -> Outcome:
         with self._site.turn():
             copy_tensors(self._loop, loop)
             self._graph.replay()
-            # The graph writes to the same memory each time; the caller keeps what it gets. A tensor may be there twice.
-            originals = {id(tensor): tensor for tensor in tensors_of(self._outcome)}
-            copies = {key: tensor.clone() for key, tensor in originals.items()}
-        return map_tensors(self._outcome, lambda tensor: copies[id(tensor)])
+            return clone_tensors(self._outcome)  # the next replay writes there

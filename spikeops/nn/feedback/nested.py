@@ -24,9 +24,21 @@ def tensors_of(value) -> list[torch.Tensor]:
     return found
 
 
+def distinct_tensors(value) -> list[torch.Tensor]:
+    """The same, each once."""
+    return list({id(tensor): tensor for tensor in tensors_of(value)}.values())
+
+
 def copy_tensors(to, source) -> None:
-    """Give every tensor the values of its counterpart in a structure of the same shapes."""
+    """Give every tensor the values of its counterpart in a structure of the same shapes. In ``to`` none may be there twice, as those
+    of ``source`` may differ there."""
     torch._foreach_copy_(tensors_of(to), tensors_of(source))
+
+
+def clone_tensors(value):
+    """A copy with tensors of its own. One that is there twice is so in the copy."""
+    copies = {id(tensor): tensor.clone() for tensor in distinct_tensors(value)}
+    return map_tensors(value, lambda tensor: copies[id(tensor)])
 
 
 def describe(tensor: torch.Tensor) -> tuple:

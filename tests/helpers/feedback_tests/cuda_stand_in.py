@@ -79,6 +79,14 @@ class Machine:
                          set_stream=lambda stream: machine.current.update({stream.index: stream}))  # fmt: skip
         for name, value in stand_ins.items():
             monkeypatch.setattr(torch.cuda, name, value)
+        foreach_copy = torch._foreach_copy_
+
+        def copy(to, source):
+            if machine.capturing is not None:
+                machine.capturing.copies.append((to, source))
+            foreach_copy(to, source)
+
+        monkeypatch.setattr(torch, "_foreach_copy_", copy)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end_allocation, raising=False)
         monkeypatch.setattr(torch._C, "_cuda_releasePool", release, raising=False)
         monkeypatch.setattr(torch, "ones", lambda *_, device: None)
@@ -150,12 +158,13 @@ class Stream:
 
 
 class Graph:
-    """Replayed, it computes again what was captured, into the same memory, after it has spoilt all else in its pool."""
+    """Replayed, it computes again what was captured, into the same memory, after it has spoilt all else in its pool: its loop's outcome,
+    and what was copied from there."""
 
     def __init__(self, machine):
         self.machine, self.pool, self.ended = machine, None, False
         self.loop = self.outcome = None
-        self.replays = 0
+        self.copies, self.replays = [], 0
         machine.graphs.add(self)
         machine.captures += 1
 
@@ -167,6 +176,8 @@ class Graph:
                     kept.fill_(7)
         for kept, value in zip(tensors_of(self.outcome), tensors_of(self.loop.run()), strict=True):
             kept.copy_(value)
+        for to, source in self.copies:
+            torch._foreach_copy_(to, source)
 
     def reset(self):
         if self.ended:

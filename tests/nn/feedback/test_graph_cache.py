@@ -48,6 +48,23 @@ def test_a_copy_that_is_fed_the_tensors_of_another_loop_computes_what_that_compu
                 assert torch.equal(x, y)
 
 
+def test_loops_that_share_weights_feed_those_that_do_not():
+    """Their keys are equal: only shapes count."""
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    loops = [
+        snn.FeedbackRing([a], b, nn.Identity(), time_steps=8, threshold=0.5)
+        for a, b in ((first, first), (first, second), (second, second))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        loops = [recorded_loops(ring, torch.rand(8, 3), patch)[0] for ring in loops]
+    with torch.no_grad():
+        for a in loops:
+            own = nested.map_tensors(a, torch.clone)
+            for b in loops:
+                nested.copy_tensors(own, b)
+                assert torch.equal(own.run().sums[-1], b.run().sums[-1])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("leak", [1.0, 0.9])
 def test_what_a_replay_has_given_is_not_touched_by_the_next(leak, monkeypatch):
