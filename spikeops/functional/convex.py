@@ -53,7 +53,8 @@ def convex_snn_trial(
         of the neurons with V >= h, the one with the largest V - h fires (the first of several):
             V[s] -= spike_cost;  V += W[:, s];  r[s] += 1
 
-    Each trial begins with V = 0, r = 0. Rates are leaky spike counts, not divided by time. A NaN membrane never fires.
+    Each trial begins with V = 0, r = 0. Rates are leaky spike counts, not divided by time. A NaN membrane never fires. An input
+    whose c is 0 is left out of F c, even if its weights are not finite.
 
     With ``targets`` the network learns by the projection loss: the neuron that fires moves its boundary towards the wanted point
     of its trial, with the weights as they were when it fired, and all thresholds drift down::

@@ -7,7 +7,7 @@ from op_tests.layouts import dense_copy
 from op_tests.neurons import DTYPES, state_dtype
 from op_tests.pairwise import parametrize
 from op_tests.special_numbers import SHARES, SURROGATES, THRESHOLD, special_numbers, strew, summable_numbers
-from op_tests.steps import FACTORS, step_tensors, run_beside_reference
+from op_tests.steps import FACTORS, run_beside_reference, step_tensors
 
 import spikeops.functional as SF
 from spikeops import _backend, reference
@@ -156,3 +156,32 @@ def test_local_learning_step(draw, special, dtype, surrogate, decay, optional):
             terms = finite_magnitude(expected["error"]) @ finite_magnitude(expected.get("feedback", expected["weight"]))
             scale, rounding = terms * finite_magnitude(expected.get("derivative", 1 + scale)), LAST_PLACE.get(dtype, 0) + ROUNDING[state]
         assert_agree(tensors[name], expected[name], name, rounding, scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("share", (1e-3, *SHARES))
+def test_trials(draw, special, dtype):
+    """Of the network that solves an optimisation problem, with and without learning; one input in three asks for nothing."""
+    trials, neurons, inputs, readouts = 3, 40, 3, 2
+    x = torch.randn(T + 1, trials, inputs, generator=draw)
+    x[2:] = x[1]  # a step, then constant
+    x[..., 1] = 0
+    encoder = torch.rand(neurons, readouts, generator=draw)
+    tensors = {
+        "feedforward": torch.randn(neurons, inputs, generator=draw), "recurrent": -0.1 * encoder @ encoder.T,
+        "thresholds": torch.rand(neurons, generator=draw) / 8, "decoder": 0.1 * encoder.T,
+        "noise": torch.randn(T, trials, neurons, generator=draw),
+    }  # fmt: skip
+    numbers = dict(dt=0.1, leak=2.0, spike_cost=0.05, sigma_v=0.3)
+    learning = {"targets": torch.rand(trials, readouts, generator=draw), "encoder": encoder}
+    rates = dict(feedforward_rate=0.02, threshold_rate=0.03, threshold_drift=0.5, buffer_steps=1)
+    x, *values = (special(t.to(dtype)) for t in (x, *tensors.values(), *learning.values()))
+    x[..., 1].copy_(torch.zeros(T + 1, trials))
+    given = dict(zip((*tensors, *learning), values))
+    for wanted, options in ((tensors, {}), ((*tensors, *learning), rates)):
+        arguments = {name: given[name] for name in wanted}
+        actual = SF.convex_snn_trial(x, **arguments, **numbers, **options)
+        copies = {name: dense_copy(tensor) for name, tensor in arguments.items()}
+        expected = reference.convex_snn_trial(dense_copy(x), **copies, **numbers, **options)
+        for name, a, e in zip(("spikes", "readout", "feedforward", "thresholds"), actual, expected):
+            assert_identical(a, e, name)

@@ -37,15 +37,17 @@ SHARES = (0.01, 0.15)
 
 
 def strew(tensor: torch.Tensor, draw: torch.Generator, share: float, numbers=special_numbers) -> torch.Tensor:
-    """A copy in the same memory order with special numbers in random places: a share of them, and one at least."""
+    """A copy in the same memory order with special numbers in random places: all of them in turn, in a share of the places and one at least."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return tensor
     special = torch.tensor(numbers(tensor.dtype), dtype=torch.float64).to(tensor.dtype)
-    chosen = special[torch.randint(len(special), tensor.shape, generator=draw)]
-    places = torch.rand(tensor.shape, generator=draw) < share
-    places.view(-1)[torch.randint(places.numel(), (), generator=draw)] = True
+    count = max(1, round(share * tensor.numel()))
+    places = torch.randperm(tensor.numel(), generator=draw)[:count]
+    first = torch.randint(len(special), (), generator=draw)
+    values = tensor.detach().cpu().flatten().clone()
+    values[places] = special[(first + torch.arange(count)) % len(special)]
     mixed = torch.empty_like(tensor.detach())  # keeps the memory order of a dense tensor
-    mixed.copy_(torch.where(places.to(tensor.device), chosen.to(tensor.device), tensor.detach()))
+    mixed.copy_(values.view(tensor.shape))
     return mixed.requires_grad_(tensor.requires_grad)
 
 
