@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -19,7 +20,6 @@ from pathlib import Path
 import report
 import torch
 import training_step
-from device_timer import DeviceTimer, TookTooLong, clock, wall_clock
 from gate import Gate, disagreement
 from outcomes import Outcome, read_outcomes
 from providers import (
@@ -37,6 +37,7 @@ from providers import (
 )
 from registry import FORWARD_GRAD, OPS, Case, cases
 from results import LEFT_OUT, Table
+from timers import DeviceTimer, TimeUp, wall_clock, within
 
 import spikeops
 
@@ -58,7 +59,7 @@ class Run:
         self.gate = gate
         self.ops = [OPS[name] for name in ops]
         self.table = Table(DEVICE)
-        self.timer = DeviceTimer(DEVICE)
+        self.timer = DeviceTimer()
         self._disagreements: dict[tuple, str] = {}
 
     def measure(self, case: Case, compiled: bool = False) -> None:
@@ -90,15 +91,23 @@ class Run:
             if mode == FORWARD_GRAD and provider in (FUSED, TRITON, EAGER, PUBLISHED):
                 self.table.add(*where, "saved_bytes", saved_bytes(bench, provider), "B")
             if provider in (FUSED, TRITON, EAGER, PUBLISHED, COMPILED):
-                self.table.add(*where, "peak_bytes", self._peak_bytes(call), "B")
-        rounds = {name: min(max(int(SECONDS_PER_CALL / max(call.seconds, 1e-5)), 3), MAX_ROUNDS) for name, call in calls.items()}
-        timed = self.timer.take_turns({name: _selecting(call) for name, call in calls.items()}, rounds)
-        for provider, result in timed.items():
+                self.table.add(*where, "peak_bytes", self.timer.peak_bytes(_selecting(call)), "B")
+        for provider, rounds in self._take_turns(bench, calls).items():
             where = _where(case, provider, mode)
-            self.table.add_times(*where, seconds=result.device, minimum_bytes=calls[provider].minimum_bytes)
-            self.table.add(*where, "host_time", 1e3 * result.host_median, "ms")
-            if result.host_bound:
-                self.table.add(*where, "host_bound", 1, "1")
+            seconds = [timed.seconds for timed in rounds]
+            self.table.add_times(*where, seconds=seconds, minimum_bytes=calls[provider].minimum_bytes)
+            self.table.add(*where, "host_time", 1e3 * statistics.median(timed.host_seconds for timed in rounds), "ms")
+            self.table.add(*where, "waited_for_host", statistics.mean(not timed.on_time for timed in rounds), "1")
+
+    def _take_turns(self, bench, calls):
+        """Rounds of the calls of one mode, by provider."""
+        rounds = {provider: [] for provider in calls}
+        wanted = {provider: int(SECONDS_PER_CALL / max(call.seconds, 1e-5)) for provider, call in calls.items()}
+        for number in range(MAX_ROUNDS):
+            for provider, call in calls.items():
+                if number < min(max(wanted[provider], 3), MAX_ROUNDS):
+                    rounds[provider].append(self.timer.time(f"{bench.case.label} {call.mode} {provider}", _selecting(call)))
+        return rounds
 
     def measure_training_step(self, name: str) -> None:
         """Whole steps by every provider, by the clock on the wall: also what the host does counts."""
@@ -145,17 +154,6 @@ class Run:
     def leave_out(self, where, reason):
         print(f"  left out: {where[0]} by {where[1]}: {reason}", flush=True)
         self.table.add(*where, LEFT_OUT, reason, "")
-
-    @staticmethod
-    def _peak_bytes(call):
-        """Device memory that a call takes beyond what is there before it."""
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        with call.select():
-            call.run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
 
 
 def _everything(case: Case, provider: str = "all") -> tuple:
@@ -257,9 +255,9 @@ def follow(run: Run, listed: list, seconds: float, path: Path) -> int:
                 continue
             print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {label}", flush=True)
             try:
-                with clock(min(limit, max(seconds - elapsed, 1)), "this case"):
+                with within(min(limit, max(seconds - elapsed, 1))):
                     measure()
-            except TookTooLong as reason:
+            except TimeUp as reason:
                 run.leave_out(where, str(reason))
             except Exception as error:  # the other cases are worth having
                 failures += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import signal
+import statistics
 import time
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from peer_libraries import LIBRARIES
 from peer_library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
-from peer_timer import make_timer
 from results import LEFT_OUT, Table
+from timers import TimeUp, make_timer, within
 from torch import Tensor, nn
 
 import spikeops
@@ -27,32 +27,12 @@ FULL, FORWARD = "full", "forward"
 NET_GAIN = 3.0  # on the weights as PyTorch draws them, so that both layers fire
 
 
-class TimeUp(BaseException):
-    """Something took too long. No Exception, so that no library catches it."""
-
-
 class DeviceLost(Exception):
     """A provider's kernel has made the device unusable for this process: an access outside of its memory, say."""
 
     def __init__(self, provider: str):
         super().__init__(provider)
         self.provider = provider
-
-
-@contextlib.contextmanager
-def within(seconds: float):
-    """Raises TimeUp in this block after so many seconds, as soon as the interpreter gets to it. Main thread only."""
-
-    def stop(*_):
-        raise TimeUp(f"took longer than {seconds:.3g} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class Contestant:
@@ -249,11 +229,10 @@ class Run:
             contestant.call(mode)  # compiles, where there is a graph of its own without gradients
 
     def _take_turns(self, op, where, contestants, mode):
-        seconds = {contestant: [] for contestant in contestants}
-        late = dict.fromkeys(contestants, 0)
+        rounds = {contestant: [] for contestant in contestants}
         wanted = {}
         for number in range(ROUNDS[1]):
-            for contestant in list(seconds):
+            for contestant in list(rounds):
                 if number >= wanted.get(contestant, ROUNDS[0]):
                     continue
                 try:
@@ -266,30 +245,28 @@ class Run:
                 except (Exception, TimeUp) as error:
                     self.leave_out(op, contestant.provider, where, _reason(error), mode)
                     self._check_device(contestant)
-                    del seconds[contestant]
+                    del rounds[contestant]
                     continue
-                seconds[contestant].append(timed.seconds)
-                late[contestant] += not timed.on_time
-        for contestant, measured in seconds.items():
-            self.table.add_times(op, contestant.provider, mode, *where, seconds=measured)
+                rounds[contestant].append(timed)
+        for contestant, measured in rounds.items():
+            self.table.add_times(op, contestant.provider, mode, *where, seconds=[timed.seconds for timed in measured])
             if self.timer.watches_the_host:
-                self._add(op, contestant.provider, mode, where, "waited_for_host", late[contestant] / len(measured), "1")
+                host, late = [timed.host_seconds for timed in measured], [not timed.on_time for timed in measured]
+                self._add(op, contestant.provider, mode, where, "host_time", 1e3 * statistics.median(host), "ms")
+                self._add(op, contestant.provider, mode, where, "waited_for_host", statistics.mean(late), "1")
 
     def _weigh(self, op, where, contestant, mode) -> int:
-        """Warms up; notes memory and the host's time. Returns how many rounds there is time for."""
+        """Warms up; notes memory. Returns how many rounds there is time for."""
         contestant.library.select(contestant.variant)
         run = contestant.run[mode]
         with torch.set_grad_enabled(mode == FULL):
             peak = self.timer.peak_bytes(run)
-            host = self.timer.host_seconds(run)
             started = time.perf_counter()
             run()
             self.timer.synchronize()
             seconds = time.perf_counter() - started
         if peak is not None:
             self._add(op, contestant.provider, mode, where, "peak_bytes", peak, "B")
-        if host is not None:
-            self._add(op, contestant.provider, mode, where, "host_time", host * 1e3, "ms")
         return min(max(int(SECONDS_PER_CALL[self.device] / max(seconds, 1e-4)), ROUNDS[0]), ROUNDS[1])
 
     def leave_out(self, op, provider, where, reason, mode="all"):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import peer_report
 import peer_run
-import peer_timer
 import peers
 import pytest
+import timers
 import torch
 from peer_libraries import LIBRARIES
 from peer_library import Library, NetSize, Spikeops, compile_apart
-from peer_timer import DeviceTimer
 from results import LEFT_OUT, Table, load
+from timers import DeviceTimer
 
 import spikeops.surrogate
 
@@ -283,7 +283,7 @@ def device(monkeypatch):
         slept, needed, sleeps = 0.0, 0.0, []
 
     def sleep(cycles):
-        device.slept = cycles / peer_timer.CYCLES_PER_SECOND
+        device.slept = cycles / timers.CYCLES_PER_SECOND
         device.sleeps.append(device.slept)
         log.append("sleep")
 
@@ -304,9 +304,9 @@ def test_the_call_is_enqueued_while_the_device_sleeps(device):
 
 
 def test_a_late_host_makes_the_device_sleep_longer(device):
-    timer, device.needed = DeviceTimer(), 3 * peer_timer.FIRST_SLEEP
+    timer, device.needed = DeviceTimer(), 3 * timers.FIRST_SLEEP
     assert timer.time("f", lambda: None).on_time
-    assert device.sleeps == pytest.approx([peer_timer.FIRST_SLEEP * factor for factor in (1, 2, 4)])
+    assert device.sleeps == pytest.approx([timers.FIRST_SLEEP * factor for factor in (1, 2, 4)])
     assert timer.time("f", lambda: None).on_time and len(device.sleeps) == 4  # it has learnt
 
 
@@ -314,7 +314,7 @@ def test_a_call_that_waits_for_the_device_is_marked(device):
     timer, device.needed = DeviceTimer(), 1e9
     assert not timer.time("f", lambda: None).on_time
     tries = len(device.sleeps)
-    assert max(device.sleeps) <= peer_timer.LONGEST_SLEEP
+    assert max(device.sleeps) <= timers.LONGEST_SLEEP
     assert not timer.time("f", lambda: None).on_time and len(device.sleeps) == tries + 1  # and not tried again
 
 

@@ -1,7 +1,9 @@
-"""Times calls: on a CUDA device its own time between events, on the CPU the wall clock; the host's time per call apart from it."""
+"""How long calls take, and clocks for what might not end: on a CUDA device its own time between events, on the CPU the wall clock."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +11,42 @@ from dataclasses import dataclass
 import torch
 
 CYCLES_PER_SECOND = 2e9  # of a GPU, about: only how long the device sleeps depends on it
-FIRST_SLEEP = 2e-3  # seconds
-LONGEST_SLEEP = 0.25
+FIRST_SLEEP = 0.3e-3  # seconds
+LONGEST_SLEEP = 0.1
+
+
+class TimeUp(BaseException):
+    """Something took too long. No Exception, so that no library catches it."""
+
+
+@contextlib.contextmanager
+def within(seconds: float):
+    """Raises TimeUp in this block after so many seconds, as soon as the interpreter gets to it. Main thread only."""
+
+    def stop(*_):
+        raise TimeUp(f"took longer than {seconds:.3g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass
 class Timed:
-    """Seconds of one call. `on_time` is False where the device had to wait for the host, so that its time has gaps in it."""
+    """One call.
+
+    Attributes:
+        seconds: on a CUDA device between the first kernel's begin and the last one's end, else by the clock
+        host_seconds: how long the call kept the host, which on a CUDA device only hands work over
+        on_time: False where the device had to wait for the host, so that its time has gaps in it
+    """
 
     seconds: float
+    host_seconds: float
     on_time: bool = True
 
 
@@ -29,11 +58,8 @@ class CPUTimer:
     def time(self, name: str, run: Callable[[], object]) -> Timed:
         started = time.perf_counter()
         run()
-        return Timed(time.perf_counter() - started)
-
-    def host_seconds(self, run: Callable[[], object]) -> float | None:
-        """None: on the CPU all the time is the host's."""
-        return None
+        seconds = time.perf_counter() - started
+        return Timed(seconds, seconds)
 
     def synchronize(self) -> None:
         pass
@@ -67,30 +93,22 @@ class DeviceTimer:
             self._flush.zero_()
             torch.cuda._sleep(int(sleep * CYCLES_PER_SECOND))
             begin.record()
+            started = time.perf_counter()
             run()
+            host_seconds = time.perf_counter() - started
             end.record()
             on_time = not begin.query()
             end.synchronize()
             if on_time or name in self._hopeless:
                 break
-            if 2 * sleep > LONGEST_SLEEP:
+            longer = 2 * max(sleep, host_seconds)
+            if longer > LONGEST_SLEEP:
                 self._hopeless.add(name)
                 sleep = FIRST_SLEEP
                 break
-            sleep *= 2
+            sleep = longer
         self._sleep[name] = sleep
-        return Timed(begin.elapsed_time(end) / 1e3, on_time)
-
-    def host_seconds(self, run: Callable[[], object]) -> float:
-        """Least seconds of some calls to an idle device, as the host sees them: until all is enqueued."""
-        seconds = []
-        for _ in range(3):
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - started)
-        torch.cuda.synchronize()
-        return min(seconds)
+        return Timed(begin.elapsed_time(end) / 1e3, host_seconds, on_time)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize()
@@ -107,3 +125,12 @@ class DeviceTimer:
 
 def make_timer(device: str) -> CPUTimer | DeviceTimer:
     return DeviceTimer() if device == "cuda" else CPUTimer()
+
+
+def wall_clock(call: Callable[[], object]) -> float:
+    """Seconds from a device at rest to a device at rest: what a user waits for."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
