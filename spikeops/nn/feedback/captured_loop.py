@@ -53,15 +53,14 @@ class CaptureError(RuntimeError):
 class Site:
     """Stream, memory and order of the graphs of one ring on one device. To be used by one thread at a time.
 
-    Attributes:
-        broken: PyTorch could not end a capture. The graphs that are here work, but no further one may join them.
+    Once a capture has failed here, or all graphs are gone, further ones need another site: PyTorch takes no graph into a pool that all
+    others have left, nor one whose capture it could not end. Those that are here go on.
     """
 
     def __init__(self, device: torch.device):
-        self.device, self.broken = device, False
+        self.device = device
         self.stream = self._own_stream()
-        self._graphs: weakref.WeakSet[CapturedLoop] = weakref.WeakSet()
-        self._pool = None
+        self._pool = torch.cuda.graph_pool_handle()
         self._last_use = torch.cuda.Event()
 
     def _own_stream(self) -> torch.cuda.Stream:
@@ -97,15 +96,12 @@ class Site:
         current.wait_stream(self.stream)
         return copy
 
-    def capture(self, run: Callable[[], None], owner: CapturedLoop) -> torch.cuda.CUDAGraph:
-        """The graph of ``run``, which belongs to ``owner``.
+    def capture(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """The graph of ``run``.
 
         Raises:
             CaptureError: it failed. Streams and allocator are as they were.
         """
-        others = list(self._graphs)  # they stay until this one is here, too: a pool that all graphs have left cannot be used again
-        if not others:
-            self._pool = torch.cuda.graph_pool_handle()
         graph, before, first = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device), None
         with _capturing:
             try:
@@ -125,7 +121,6 @@ class Site:
                     raise first
                 finally:
                     first = None  # a cycle of error and frame would keep the capture's memory
-        self._graphs.add(owner)
         return graph
 
     def _repair(self, graph: torch.cuda.CUDAGraph, before: torch.cuda.Stream) -> None:
@@ -136,7 +131,6 @@ class Site:
             graph.reset()
         with suppress(RuntimeError):  # it did end
             torch._C._cuda_endAllocateToPool(self.device.index, self._pool)
-            self.broken = True
             _broken.append(graph)
             torch._C._cuda_releasePool(self.device.index, self._pool)
         with suppress(RuntimeError):  # takes an error that a library left behind; one that stays is met by the next call
@@ -160,7 +154,7 @@ class CapturedLoop:
                 self._outcome = self._warm_up()
             except Exception as error:
                 raise CaptureError from error
-            self._graph = site.capture(self._run, self)
+            self._graph = site.capture(self._run)
 
     def _warm_up(self) -> Outcome:
         """Libraries choose their algorithms and load their kernels, which a capture does not let them."""

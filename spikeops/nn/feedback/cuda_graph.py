@@ -103,9 +103,7 @@ class DeviceGraphs:
         if not allowed:
             return None
         try:
-            if self._site is None or self._site.broken:
-                self._site = Site(self._device)
-            graph = self._graphs[key] = CapturedLoop(loop, self._site)
+            graph = self._graphs[key] = self._capture(loop)
         except CaptureError as error:
             if error.out_of_memory:
                 self._graphs.clear()  # their memory may be what the loop needs to run at all
@@ -125,6 +123,12 @@ class DeviceGraphs:
             return None
         if len(self._graphs) > MAX_GRAPHS:
             self._note(self._graphs.popitem(last=False)[0], False)
+        return graph
+
+    def _capture(self, loop: TimeLoop) -> CapturedLoop:
+        site, self._site = self._site or Site(self._device), None
+        graph = CapturedLoop(loop, site)
+        self._site = site  # no more after a failure or an interrupt
         return graph
 
     def _note(self, key: Key, may_be_captured: bool) -> None:
