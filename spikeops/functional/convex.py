@@ -103,6 +103,8 @@ def convex_snn_trial(
     weights = {"x": x, "feedforward": feedforward, "recurrent": recurrent, "thresholds": thresholds}
     _check_tensors(weights | {"decoder": decoder, "noise": noise, "targets": targets, "encoder": encoder})
     _check_numbers(dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, buffer_steps)
+    _checks.fit(_OP, x.dtype, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, feedforward_rate=feedforward_rate,
+                threshold_rate=threshold_rate, threshold_drift=threshold_drift)  # fmt: skip
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{_OP}: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     if _backend.is_reference():

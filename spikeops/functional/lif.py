@@ -158,6 +158,8 @@ def _arguments(
     for name, value in (("threshold", threshold), ("input_scale", input_scale), ("reset_amount", reset_amount),
                         ("v_reset", v_reset), ("v_rest", v_rest)):  # fmt: skip
         _checks.number(op, name, value)
+    _checks.fit(op, x.dtype, decay=decay, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset,
+                v_rest=v_rest)  # fmt: skip
     _checks.choice(op, "reset", reset, RESETS)
     _checks.flag(op, "strict", strict)
     _checks.flag(op, "detach_reset", detach_reset)

@@ -175,6 +175,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
     _numbers(_STEP, decay, threshold)
     _checks.number(_STEP, "error_scale", error_scale)
     _checks.floating(_STEP, "current", current)
+    _checks.fit(_STEP, current.dtype, decay=decay, threshold=threshold, error_scale=error_scale)
     data, state = current.dtype, state_dtype(current.dtype)
     where = f"current is {str(data).removeprefix('torch.')}"
 
@@ -221,6 +222,7 @@ def _explain_gradient(gradient, derivatives, decay, threshold):
     op = "local_gradient_in_time"
     _numbers(op, decay, threshold)
     _checks.sequence(op, "derivatives", derivatives)
+    _checks.fit(op, derivatives.dtype, decay=decay, threshold=threshold)
     where = f"derivatives are {str(derivatives.dtype).removeprefix('torch.')}"
     _in_place.check_dtype(op, "gradient", gradient, derivatives.dtype, where)
     _in_place.check_shape(op, "gradient", gradient, [derivatives.shape[1:]])

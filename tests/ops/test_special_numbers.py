@@ -9,6 +9,7 @@ from op_tests.pairwise import parametrize
 from op_tests.special_numbers import SHARES, SURROGATES, THRESHOLD, special_numbers, strew, summable_numbers
 from op_tests.steps import FACTORS, run_beside_reference, step_tensors
 
+import spikeops
 import spikeops.functional as SF
 from spikeops import _backend, reference
 
@@ -80,6 +81,38 @@ def test_decay_of_0_and_1(draw, special, decay):
     x = special(normal(draw, T, NEURONS, dtype=torch.float32))
     check("lif", {"x": x}, special, decay=decay)
     check("lif_rate", {"x": x}, special, decay=decay, weighting="decay")
+
+
+BEYOND = 3.4028235677973366e38  # what float32 rounds to infinity
+
+
+@pytest.mark.parametrize("backend_name", ["native", "reference"])
+@each_dtype
+def test_numbers_that_overflow_the_state_are_refused(backend_name, dtype):
+    """An infinite threshold or reset would make NaN of every neuron. What float32 can hold is taken, and in float64 everything."""
+    data, units = torch.ones(2, 3, dtype=dtype), {name: torch.zeros(1, 3, dtype=state_dtype(dtype)) for name in ("membrane", "rate")}
+    classes = {name: torch.zeros(1, 2, dtype=state_dtype(dtype)) for name in ("class_membrane", "count")}
+    written = {"spikes": data[:1].clone(), "gradient": data[:1].clone(), "error": data[:1, :2].clone(), **classes}
+    learning = {"membrane": units["membrane"], "current": data[:1], "weight": data, "labels": torch.tensor([0]), **written}
+    learning |= {"squared_error": torch.zeros(1, dtype=state_dtype(dtype)), "decay": 0.5}
+    steps = units | {"spikes": data[:1].clone()}
+    calls = [
+        *(("lif", n, {"x": data}) for n in ("decay", "threshold", "input_scale", "reset_amount", "v_reset", "v_rest")),
+        ("lif_rate", "threshold", {"x": data}), ("tssl_bp", "threshold", {"x": data}),
+        *(("feedback_step_", n, steps) for n in ("threshold", "reset_amount")),
+        *(("ternary_step_", n, steps | {"amplitude": 1.0}) for n in ("threshold", "drive_scale", "amplitude")),
+        *(("local_learning_step_", n, learning) for n in ("decay", "threshold", "error_scale")),
+        ("local_gradient_in_time", "threshold", {"gradient": data[0], "derivatives": data, "decay": 0.5}),
+    ]  # fmt: skip
+    with spikeops.backend(backend_name):
+        for op, name, arguments in calls:
+            for number in (BEYOND, -BEYOND, 1e300)[:: 2 if name == "threshold" else 1]:
+                if dtype == torch.float64:
+                    getattr(SF, op)(**arguments | {name: number})
+                    continue
+                with pytest.raises(ValueError, match=f"{op}: expected {name} to be a float32, at most 3.4e38"):
+                    getattr(SF, op)(**arguments | {name: number})
+            getattr(SF, op)(**arguments | {name: 3.4028235e38})
 
 
 @each_dtype
