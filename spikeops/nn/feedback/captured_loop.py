@@ -70,6 +70,7 @@ class Site:
                 place = self.device.index, stream.cuda_stream
                 if place not in _sites:
                     _sites[place] = self
+                    _wait_for(self.device)  # what a ring that is gone left on this stream is no more in use
                     return stream
         raise CaptureError from RuntimeError(f"the graphs of {STREAMS} other rings have taken all streams of {self.device}")
 
@@ -135,6 +136,13 @@ class Site:
             torch._C._cuda_releasePool(self.device.index, self._pool)
         with suppress(RuntimeError):  # takes an error that a library left behind; one that stays is met by the next call
             torch.ones((), device=self.device)
+
+
+def _wait_for(device: torch.device) -> None:
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        raise CaptureError from error
 
 
 class CapturedLoop:

@@ -61,6 +61,12 @@ class Machine:
             finally:
                 machine.current[stream.index] = before
 
+        def synchronize(device):
+            streams = [machine.default[device.index], *machine.streams[device.index]]
+            done = set().union(*(stream.done for stream in streams))
+            for stream in streams:
+                stream.done |= done
+
         def handle():
             machine.handles += 1
             return (0, machine.handles)
@@ -74,7 +80,7 @@ class Machine:
             machine.pools[pool] -= 1
 
         stand_ins = dict(Event=Event, Stream=new_stream, CUDAGraph=lambda: Graph(machine), stream=on, device=nothing,
-                         graph_pool_handle=handle, graph=machine.capture, is_current_stream_capturing=lambda: False,
+                         synchronize=synchronize, graph_pool_handle=handle, graph=machine.capture, is_current_stream_capturing=lambda: False,
                          current_stream=lambda device: machine.current[device.index],
                          set_stream=lambda stream: machine.current.update({stream.index: stream}))  # fmt: skip
         for name, value in stand_ins.items():

@@ -106,6 +106,18 @@ def test_streams_are_not_shared_even_where_torch_hands_out_the_same_again(machin
 
 
 @torch.no_grad()
+def test_a_device_that_cannot_be_waited_for(machine, monkeypatch):
+    def busy(device):
+        raise RuntimeError("not permitted: another thread is capturing")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", busy)
+    cache, x = GraphCache("auto"), machine.tensor(torch.rand(2))
+    run(cache, x)
+    with pytest.warns(RuntimeWarning, match="another thread is capturing"):
+        run(cache, x)
+
+
+@torch.no_grad()
 def test_a_loop_whose_graph_gave_way_is_not_captured_again(machine):
     cache = GraphCache(True)
     for _ in range(3):
