@@ -1,5 +1,5 @@
-"""Graphs of a cache: what they share, when they are captured, what happens where that fails. The GPU is a stand-in that computes on the
-CPU and raises an error where a stream uses memory that another one may still be using. A GPU's own turn comes in tests/gpu."""
+"""Graphs of a cache: what they share, when they are captured, what happens where that fails. The GPU is a stand-in that computes on
+the CPU and raises an error where a stream uses memory that another one may still be using. A GPU's own turn comes in tests/gpu."""
 
 import copy
 import gc
