@@ -53,8 +53,8 @@ class CaptureError(RuntimeError):
 class Site:
     """Stream, memory and order of the graphs of one ring on one device. To be used by one thread at a time.
 
-    Once a capture has failed here, or all graphs are gone, further ones need another site: PyTorch takes no graph into a pool that all
-    others have left, nor one whose capture it could not end. Those that are here go on.
+    Once a capture has failed here, or all graphs are gone, further ones need another site: PyTorch takes no graph into a pool that
+    all others have left, or in which it could not end a capture. The graphs that are here go on.
     """
 
     def __init__(self, device: torch.device):
@@ -70,6 +70,7 @@ class Site:
                 place = self.device.index, stream.cuda_stream
                 if place not in _sites:
                     _sites[place] = self
+                    _wait_for(self.device)  # what a ring that is gone left on this stream is no more in use
                     return stream
         raise CaptureError from RuntimeError(f"the graphs of {STREAMS} other rings have taken all streams of {self.device}")
 
@@ -87,8 +88,8 @@ class Site:
         self._last_use.record(stream)
 
     def own(self, make: Callable[[], T]) -> T:
-        """What ``make`` copies of tensors, for graphs to read and write. It is allocated on the stream of the captures, where only other
-        such copies can get its memory once it is gone, and those wait for the last use."""
+        """What ``make`` copies of tensors, for graphs to read and write. It is allocated on the stream of the captures, where only
+        other such copies can get its memory once it is gone, and those wait for the last use."""
         current = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
@@ -137,9 +138,16 @@ class Site:
             torch.ones((), device=self.device)
 
 
+def _wait_for(device: torch.device) -> None:
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        raise CaptureError from error
+
+
 class CapturedLoop:
-    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied, and leaves its
-    outcome in others.
+    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied, and leaves
+    its outcome in others.
 
     Raises:
         CaptureError: it could not be captured.

@@ -139,8 +139,8 @@ class DeviceGraphs:
 
 
 def _can_be_captured(loop: TimeLoop) -> bool:
-    """Unknown modules may do on the host what a graph would not repeat, and a mode may watch or replace every operation, as those that
-    count them or make up tensors do; and a caller may be capturing already."""
+    """Unknown modules may do on the host what a graph would not repeat, and a mode may watch or replace every operation, as those
+    that count them or make up tensors do; and a caller may be capturing already."""
     operators = [*loop.operators, *([loop.feedback] if loop.feedback else [])]
     opaque = any(isinstance(stage, (Opaque, OpaqueTransposed)) for operator in operators for stage in operator.stages)
     return not (opaque or _get_current_dispatch_mode() is not None or torch.cuda.is_current_stream_capturing())

@@ -78,8 +78,8 @@ class ForwardPass:
         return loop_order(mean)
 
     def _layer_shapes(self, current: torch.Tensor) -> list[torch.Size]:
-        """Runs one sample of zeros around the ring for the shapes, and to see that it is affine where it has to be, unless all modules
-        were seen before."""
+        """Runs one sample of zeros around the ring for the shapes, and to see that it is affine where it has to be, unless all
+        modules were seen before."""
         first = current.shape[1:] if self.ring.input == "spikes" else current.shape
         sample = first[1:]
         known = self.ring.known_shapes

@@ -30,8 +30,8 @@ def distinct_tensors(value) -> list[torch.Tensor]:
 
 
 def copy_tensors(to, source) -> None:
-    """Give every tensor the values of its counterpart in a structure of the same shapes. In ``to`` none may be there twice, as those
-    of ``source`` may differ there."""
+    """Give every tensor the values of its counterpart in a structure of the same shapes. In ``to`` none may be there twice, as
+    those of ``source`` may differ there."""
     torch._foreach_copy_(tensors_of(to), tensors_of(source))
 
 

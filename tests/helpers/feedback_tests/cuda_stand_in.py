@@ -30,7 +30,12 @@ class Event:
 
 
 class Machine:
-    """``fails``: makes the error that every captured loop raises. ``ends_captures``: as PyTorch from 2.14 on, also where the capture has failed."""
+    """The devices 0 and 1.
+
+    Attributes:
+        fails: makes the error that every captured loop raises; None: they are captured.
+        ends_captures: captures that have failed are ended, as newer versions of PyTorch do.
+    """
 
     def __init__(self, monkeypatch):
         self.operations, self.last_uses, self.kept = 0, {}, []
@@ -61,6 +66,12 @@ class Machine:
             finally:
                 machine.current[stream.index] = before
 
+        def synchronize(device):
+            streams = [machine.default[device.index], *machine.streams[device.index]]
+            done = set().union(*(stream.done for stream in streams))
+            for stream in streams:
+                stream.done |= done
+
         def handle():
             machine.handles += 1
             return (0, machine.handles)
@@ -74,7 +85,8 @@ class Machine:
             machine.pools[pool] -= 1
 
         stand_ins = dict(Event=Event, Stream=new_stream, CUDAGraph=lambda: Graph(machine), stream=on, device=nothing,
-                         graph_pool_handle=handle, graph=machine.capture, is_current_stream_capturing=lambda: False,
+                         synchronize=synchronize, graph_pool_handle=handle, graph=machine.capture,
+                         is_current_stream_capturing=lambda: False,
                          current_stream=lambda device: machine.current[device.index],
                          set_stream=lambda stream: machine.current.update({stream.index: stream}))  # fmt: skip
         for name, value in stand_ins.items():
@@ -158,8 +170,8 @@ class Stream:
 
 
 class Graph:
-    """Replayed, it computes again what was captured, into the same memory, after it has spoilt all else in its pool: its loop's outcome,
-    and what was copied from there."""
+    """Replayed, it computes again what was captured, into the same memory, after it has spoilt all else in its pool: its loop's
+    outcome, and what was copied from there."""
 
     def __init__(self, machine):
         self.machine, self.pool, self.ended = machine, None, False

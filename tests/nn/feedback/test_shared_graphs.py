@@ -1,5 +1,5 @@
-"""Graphs of a cache: what they share, when they are captured, what happens where that fails. The GPU is a stand-in that computes on the
-CPU and raises an error where a stream uses memory that another one may still be using. A GPU's own turn comes in tests/gpu."""
+"""Graphs of a cache: what they share, when they are captured, what happens where that fails. The GPU is a stand-in that computes on
+the CPU and raises an error where a stream uses memory that another one may still be using. A GPU's own turn comes in tests/gpu."""
 
 import copy
 import gc
@@ -103,6 +103,18 @@ def test_streams_are_not_shared_even_where_torch_hands_out_the_same_again(machin
         run(GraphCache(True), machine.tensor([1.0]))
     del first
     run(GraphCache(True), machine.tensor([1.0]))
+
+
+@torch.no_grad()
+def test_a_device_that_cannot_be_waited_for(machine, monkeypatch):
+    def busy(device):
+        raise RuntimeError("not permitted: another thread is capturing")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", busy)
+    cache, x = GraphCache("auto"), machine.tensor(torch.rand(2))
+    run(cache, x)
+    with pytest.warns(RuntimeWarning, match="another thread is capturing"):
+        run(cache, x)
 
 
 @torch.no_grad()
