@@ -25,6 +25,22 @@ void bind_shim(py::module_& module) {
       },
       py::arg("order"), py::arg("seed") = 0);
 
+  module.def(
+      "set_device",
+      [](int multiprocessors, size_t shared_bytes) {
+        auto& machine = cuda_host::Machine::instance();
+        machine.multiprocessors = multiprocessors;
+        machine.shared_bytes = shared_bytes;
+      },
+      py::arg("multiprocessors") = 0, py::arg("shared_bytes") = cuda_host::Machine::most_shared_bytes,
+      "What launchers are told of the device.");
+  module.def(
+      "last_launch",
+      [] {
+        const auto& machine = cuda_host::Machine::instance();
+        return py::dict(py::arg("blocks") = machine.last_grid.x, py::arg("shared_bytes") = machine.last_shared_bytes);
+      });
+
   auto shim = module.def_submodule("shim", "Small right and wrong kernels that test the host stand-in for CUDA.");
   shim.def("indices", [](py::array out, Size3 grid, Size3 block) { indices(pointer<int>(out), grid.data(), block.data()); });
   shim.def("idle", [](Size3 grid, Size3 block, int64_t shared_bytes) { idle(grid.data(), block.data(), shared_bytes); });

@@ -3,13 +3,27 @@
 // so that the kernels' own source can be tested without a device.
 //
 // Rules that keep one source valid for both: include CUDA through this header only; launch with gpu::launch, never
-// with launch brackets; take dynamic shared memory with GPU_DYNAMIC_SHARED; no inline PTX, cooperative groups or
-// textures; no __CUDA_ARCH__ branch that changes a result.
+// with launch brackets; take dynamic shared memory with GPU_DYNAMIC_SHARED; no cooperative groups or textures; no
+// __CUDA_ARCH__ branch that changes a result, and inline PTX only in such a branch, in headers.
 #pragma once
+
+#include <cstddef>
+
+namespace gpu {
+
+// What launchers want to know of the current device.
+struct Device {
+  int multiprocessors;
+  size_t shared_bytes;  // that one block may have
+};
+
+}  // namespace gpu
 
 #if defined(__CUDACC__)
 
 #include <cuda_runtime.h>
+
+#include <atomic>
 
 #define GPU_DYNAMIC_SHARED(T, name)                             \
   extern __shared__ __align__(16) unsigned char name##_bytes[]; \
@@ -17,11 +31,34 @@
 
 namespace gpu {
 
+// More shared memory than this a kernel must ask for.
+constexpr size_t kSharedBytesForAll = 48 << 10;
+
+// Asked once for each device; a device that does not answer counts as a small one (its launch will report why).
+inline Device current_device() {
+  constexpr int most = 64;
+  static std::atomic<int> multiprocessors[most], shared_bytes[most];
+  int device = 0, count = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= most) return {0, kSharedBytesForAll};
+  if (shared_bytes[device] == 0) {
+    if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+      return {0, kSharedBytesForAll};
+    multiprocessors[device] = count;
+    shared_bytes[device] = bytes;
+  }
+  return {multiprocessors[device], size_t(shared_bytes[device])};
+}
+
 // Launches `kernel` on `stream` and returns the launch error, if any. Arguments are converted to the kernel's own
 // parameter types, so that a launcher may pass an int where the kernel wants int64_t.
 template <class... Parameters, class... Arguments>
 inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                           Arguments&&... arguments) {
+  if (shared_bytes > kSharedBytesForAll) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
   kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
   return cudaGetLastError();
 }
@@ -35,6 +72,11 @@ inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, 
 #define GPU_DYNAMIC_SHARED(T, name) T* name = cuda_host::dynamic_shared<T>()
 
 namespace gpu {
+
+inline Device current_device() {
+  const cuda_host::Machine& machine = cuda_host::Machine::instance();
+  return {machine.multiprocessors, machine.shared_bytes};
+}
 
 template <class... Parameters, class... Arguments>
 inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t,

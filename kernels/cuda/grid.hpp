@@ -53,32 +53,45 @@ int dispatch(SpikeFormat format, F f) {
 // border, so that a thread can move them as one access, else one. Absent arrays (null) do not matter.
 class Work {
  public:
-  Work(int64_t N, int width, std::initializer_list<const void*> arrays) : N_(N), width_(width), wide_(N % width == 0) {
-    for (const void* array : arrays) wide_ = wide_ && reinterpret_cast<uintptr_t>(array) % 16 == 0;
+  Work(int64_t N, int width, std::initializer_list<const void*> arrays) : N_(N), width_(width), aligned_(N % width == 0) {
+    for (const void* array : arrays) aligned_ = aligned_ && reinterpret_cast<uintptr_t>(array) % 16 == 0;
   }
   Work& rows(int64_t rows) {
     rows_ = rows;
     return *this;
   }
   Work& shared_bytes(size_t wide, size_t narrow) {
-    shared_bytes_ = wide_ ? wide : narrow;
+    wide_shared_bytes_ = wide;
+    narrow_shared_bytes_ = narrow;
+    return *this;
+  }
+  // For kernels in which a thread is busy for long: so few neurons that some multiprocessors would have next to no threads are
+  // taken one a thread.
+  Work& spread() {
+    enough_blocks_ = kEnoughBlocks * gpu::current_device().multiprocessors;
     return *this;
   }
 
   // Launches the kernel for `width` items a thread or that for one; returns the CUDA error code.
   template <class... P, class... A>
   int launch(void* stream, void (*wide)(P...), void (*narrow)(P...), const A&... arguments) const {
-    const int64_t threads = rows_ * N_ / (wide_ ? width_ : 1);
-    if (threads == 0) return cudaSuccess;
-    return gpu::launch(wide_ ? wide : narrow, dim3(unsigned(blocks_for(threads))), dim3(kThreads), shared_bytes_,
-                       static_cast<cudaStream_t>(stream), arguments...);
+    const int64_t items = rows_ * N_;
+    if (items == 0) return cudaSuccess;
+    const auto run = [&](void (*kernel)(P...), int64_t threads, size_t shared_bytes) {
+      return gpu::launch(kernel, dim3(unsigned(blocks_for(threads))), dim3(kThreads), shared_bytes,
+                         static_cast<cudaStream_t>(stream), arguments...);
+    };
+    if (aligned_ && blocks_for(items / width_) >= enough_blocks_) return run(wide, items / width_, wide_shared_bytes_);
+    return run(narrow, items, narrow_shared_bytes_);
   }
 
  private:
-  int64_t N_, rows_ = 1;
+  static constexpr int64_t kEnoughBlocks = 4;  // a multiprocessor: two warps for each of its four schedulers
+
+  int64_t N_, rows_ = 1, enough_blocks_ = 0;
   int width_;
-  bool wide_;
-  size_t shared_bytes_ = 0;
+  bool aligned_;
+  size_t wide_shared_bytes_ = 0, narrow_shared_bytes_ = 0;
 };
 
 }  // namespace spikeops::cuda

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
+#include "../math/base.h"
 #include "gpu.hpp"
 
 namespace spikeops::cuda {
@@ -19,8 +21,26 @@ __device__ __forceinline__ Lanes<T, width> load(const T* from) {
   return *reinterpret_cast<const Lanes<T, width>*>(from);
 }
 
+// To global memory. On a device through the store instructions themselves: nvcc splits the copy of a struct into its elements and
+// joins them again only where nothing stands between them.
 template <class T, int width>
 __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
+#if defined(__CUDA_ARCH__)
+  constexpr int words = sizeof(lanes) / 4;
+  if constexpr (width > 1 && words > 0) {
+    unsigned word[words];
+    memcpy(word, &lanes, sizeof lanes);
+    const size_t address = __cvta_generic_to_global(to);
+    if constexpr (words == 1) asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(word[0]) : "memory");
+    if constexpr (words == 2) asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
+    static_assert(words < 4 || words % 4 == 0, "up to 8 or a multiple of 16 bytes");
+#pragma unroll
+    for (int w = 0; w + 4 <= words; w += 4)
+      asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address + 4 * w), "r"(word[w]), "r"(word[w + 1]),
+                   "r"(word[w + 2]), "r"(word[w + 3]) : "memory");
+    return;
+  }
+#endif
   *reinterpret_cast<Lanes<T, width>*>(to) = lanes;
 }
 

@@ -1,9 +1,12 @@
 // LIF backward, for the gradient of a spike train or of a rate. Runs the neurons forward again, keeping their membrane potentials
-// on chip, then walks back: reads x and the upstream gradient once and writes the gradient of x once (x twice for T > kSegment).
+// on chip, then walks back: reads x and the upstream gradient once and writes the gradient of x once (for long T some of x
+// twice).
+#include <type_traits>
+
+#include "division.hpp"
 #include "launch.h"
 #include "lif.hpp"
-#include "segments.hpp"
-#include "walk.hpp"
+#include "walk_back.hpp"
 
 namespace spikeops::cuda {
 namespace {
@@ -42,104 +45,154 @@ struct RateGradient {
   }
 };
 
-template <class Data, int width>
-__global__ void __launch_bounds__(kThreads)
-    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, State<Data>* segment_v) {
+// The neurons of one thread, back in time. Where `reset` is compiled in, so is what most calls want: the gradient of the spikes
+// is given, that of x is wanted for each step and that of the decay is not.
+template <class Data_, int width_, int reset>
+class LifBackwardNeurons {
+ public:
+  using Data = Data_;
   using S = State<Data>;
-  using Membrane = Lanes<S, width>;
-  GPU_DYNAMIC_SHARED(Membrane, block_history);
-  Membrane* const history = block_history + threadIdx.x;  // u of a segment's step k at [k * blockDim.x]
-  const LifNeuron& neuron = a.neuron;
-  const int64_t T = neuron.T, N = neuron.N;
-  const S scale = S(a.surrogate_scale), peak = S(a.surrogate_peak);
-  const bool of_rate = a.grad_rate != nullptr;
+  static constexpr int width = width_, states = 1;
+  static constexpr bool anything = reset == kAnyReset;
 
-  for_each_group<width>(N, [&](int64_t i) {
-    const Data* const x = static_cast<const Data*>(neuron.x) + i;
-    const int64_t x_stride = neuron.x_stride;
-    Data* const grad_x = static_cast<Data*>(a.grad_x) + i;
-    LifNeurons<Data, width> neurons(neuron, params, i);
-    RateGradient<Data, width> rate(a, neurons.decay);
-    Membrane segment_start = neurons.v;
-    Membrane grad_v = load_or<width>(a.grad_v_last, i, S(0));
-    Membrane grad_decay = all_lanes<width>(S(0));
-    Membrane grad_u_sum = all_lanes<width>(S(0));  // over time
+  struct History { Lanes<S, width> u, derivative; };  // membrane potential before the reset; `prepare` adds the derivative there
 
-    const auto count = [&](const Membrane& u) {
-      if (of_rate)
-        for (int l = 0; l < width; ++l) rate.count(l, neurons.fires(u[l]));
-    };
+  __device__ __forceinline__ LifBackwardNeurons(const LifBackward& a, const LifParams<S>& params, int64_t first)
+      : a_(a),
+        first_(first),
+        scale_(S(a.surrogate_scale)),
+        peak_(S(a.surrogate_peak)),
+        neurons_(a.neuron, params, first),
+        grad_v_(load_or<width>(a.grad_v_last, first, S(0))),
+        rate_(a, neurons_.decay) {}
 
-    const auto step_back = [&](int64_t t0, int64_t k, const Membrane& grad_spike) {
-      const Membrane u = history[k * blockDim.x];
-      Lanes<Data, width> out;
-      Membrane grad_u;
-      for (int l = 0; l < width; ++l) {
-        const S derivative = surrogate_derivative(a.surrogate, u[l] - params.threshold, scale, peak);
-        grad_u[l] = lif_grad_membrane(neurons.reset, grad_spike[l], grad_v[l], u[l], neurons.fires(u[l]), derivative,
-                                      params.reset_amount, params.v_reset, params.detach_reset);
-        out[l] = from_state<Data>(params.input_scale * grad_u[l]);
-        grad_u_sum[l] += grad_u[l];
-        grad_v[l] = grad_u[l] * neurons.decay[l];
-      }
-      if (x_stride != 0) store(grad_x + (t0 + k) * N, out);
-      if (a.grad_decay != nullptr) {
-        Membrane v = segment_start;
-        if (k > 0) {
-          const Membrane before = history[(k - 1) * blockDim.x];
-          for (int l = 0; l < width; ++l) v[l] = neurons.after_reset(before[l]);
-        }
-        for (int l = 0; l < width; ++l) grad_decay[l] += grad_u[l] * (v[l] - params.v_rest);
-      }
-    };
+  __device__ __forceinline__ Lanes<S, width>& state(int) { return neurons_.v; }
 
-    backward_in_segments(
-        T,
-        [&](int64_t s, int64_t t0, int64_t steps) {
-          store(segment_v + s * N + i, neurons.v);
-          for_each_step<width>(x + t0 * x_stride, x_stride, steps, N,
-                               [&](int64_t, int64_t, const Lanes<Data, width>& x_t) { count(neurons.step(x_t)); });
-        },
-        [&](int64_t s, int64_t t0, int64_t steps, bool arrived) {
-          if (!arrived) neurons.v = load<width>(segment_v + s * N + i);
-          segment_start = neurons.v;
-          for_each_step<width>(x + t0 * x_stride, x_stride, steps, N, [&](int64_t k, int64_t, const Lanes<Data, width>& x_t) {
-            const Membrane u = neurons.step(x_t);
-            history[k * blockDim.x] = u;
-            if (arrived) count(u);
-          });
-          if (arrived && of_rate) grad_decay = rate.start(load<width>(static_cast<const Data*>(a.grad_rate) + i));
-        },
-        [&](int64_t t0, int64_t steps) {
-          if (a.grad_spikes != nullptr) {
-            const Data* const grad_spikes = static_cast<const Data*>(a.grad_spikes) + i + t0 * N;
-            for_each_step<width, Direction::backward>(grad_spikes, steps, N,
-                                                      [&](int64_t k, int64_t, const Lanes<Data, width>& g) {
-                                                        Membrane grad_spike;
-                                                        for (int l = 0; l < width; ++l) grad_spike[l] = to_state(g[l]);
-                                                        step_back(t0, k, grad_spike);
-                                                      });
-          } else {
-            for (int64_t k = steps - 1; k >= 0; --k) {
-              step_back(t0, k, rate.grad_spike);  // 0 where there is no rate either
-              rate.step_back();
-            }
-          }
-        });
+  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { count(neurons_.step(x)); }
 
-    if (x_stride == 0) {
-      Lanes<Data, width> out;
-      for (int l = 0; l < width; ++l) out[l] = from_state<Data>(params.input_scale * grad_u_sum[l]);
-      store(grad_x, out);
+  __device__ __forceinline__ void begin() {
+    if constexpr (anything) start_ = neurons_.v;
+  }
+
+  __device__ __forceinline__ History note(const Lanes<Data, width>& x) {
+    const Lanes<S, width> u = neurons_.step(x);
+    count(u);
+    return {u, {}};
+  }
+
+  __device__ __forceinline__ void arrived() {
+    if constexpr (anything) {
+      counting_ = false;
+      if (a_.grad_rate != nullptr) grad_decay_ = rate_.start(load<width>(static_cast<const Data*>(a_.grad_rate) + first_));
     }
-    if (a.grad_decay != nullptr) store(static_cast<S*>(a.grad_decay) + i, grad_decay);
-    if (a.grad_v_init != nullptr) store(static_cast<S*>(a.grad_v_init) + i, grad_v);
+  }
+
+  template <int steps>
+  __device__ __forceinline__ void prepare(History (&history)[steps]) {
+    switch (static_cast<Surrogate>(a_.surrogate)) {
+      case Surrogate::atan: return derive<Surrogate::atan>(history);
+      case Surrogate::sigmoid: return derive<Surrogate::sigmoid>(history);
+      case Surrogate::exponential: return derive<Surrogate::exponential>(history);
+      case Surrogate::fast_sigmoid: return derive<Surrogate::fast_sigmoid>(history);
+      case Surrogate::triangle: return derive<Surrogate::triangle>(history);
+      case Surrogate::rectangle: return derive<Surrogate::rectangle>(history);
+      default: return derive<Surrogate::gaussian>(history);
+    }
+  }
+
+  template <int steps>
+  __device__ __forceinline__ Lanes<Data, width> step_back(const History (&history)[steps], int k, bool first,
+                                                          const Lanes<Data, width>& grad) {
+    Lanes<Data, width> out;
+    Lanes<S, width> grad_u;
+    for (int l = 0; l < width; ++l) {
+      const S grad_spike = anything && a_.grad_spikes == nullptr ? rate_.grad_spike[l] : to_state(grad[l]);
+      grad_u[l] = neurons_.grad_membrane(grad_spike, grad_v_[l], history[k].u[l], history[k].derivative[l]);
+      out[l] = from_state<Data>(neurons_.params.input_scale * grad_u[l]);
+      grad_v_[l] = grad_u[l] * neurons_.decay[l];
+    }
+    if constexpr (anything) {
+      rate_.step_back();
+      for (int l = 0; l < width; ++l) grad_u_sum_[l] += grad_u[l];
+      if (a_.grad_decay != nullptr)
+        for (int l = 0; l < width; ++l) {
+          const S v = first ? start_[l] : neurons_.after_reset(history[k == 0 ? 0 : k - 1].u[l]);
+          grad_decay_[l] += grad_u[l] * (v - neurons_.params.v_rest);
+        }
+    }
+    return out;
+  }
+
+  // After the first step.
+  __device__ __forceinline__ void store_sums() const {
+    if constexpr (anything) {
+      if (a_.neuron.x_stride == 0) {
+        Lanes<Data, width> out;
+        for (int l = 0; l < width; ++l) out[l] = from_state<Data>(neurons_.params.input_scale * grad_u_sum_[l]);
+        store(static_cast<Data*>(a_.grad_x) + first_, out);
+      }
+      if (a_.grad_decay != nullptr) store(static_cast<S*>(a_.grad_decay) + first_, grad_decay_);
+    }
+    if (a_.grad_v_init != nullptr) store(static_cast<S*>(a_.grad_v_init) + first_, grad_v_);
+  }
+
+ private:
+  template <Surrogate kind, int steps>
+  __device__ __forceinline__ void derive(History (&history)[steps]) {
+    constexpr int together = 2;  // steps: so many divisions overlap
+    const S threshold = neurons_.params.threshold;
+#pragma unroll
+    for (int k = 0; k < steps; k += together) {
+      OrdinaryDivision division;
+      for (int j = k; j < k + together; ++j)
+        for (int l = 0; l < width; ++l)
+          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, scale_, peak_, division);
+      if (division.all_ordinary()) continue;
+      for (int j = k; j < k + together; ++j)
+        for (int l = 0; l < width; ++l)
+          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, scale_, peak_);
+    }
+  }
+
+  __device__ __forceinline__ void count(const Lanes<S, width>& u) {
+    if constexpr (anything)
+      if (counting_ && a_.grad_rate != nullptr)
+        for (int l = 0; l < width; ++l) rate_.count(l, neurons_.fires(u[l]));
+  }
+
+  const LifBackward& a_;
+  const int64_t first_;
+  const S scale_, peak_;
+  LifNeurons<Data, width, reset> neurons_;
+  Lanes<S, width> grad_v_;
+
+  // Where anything may be asked for.
+  RateGradient<Data, width> rate_;
+  bool counting_ = true;
+  Lanes<S, width> start_;  // of a block: membrane potentials
+  Lanes<S, width> grad_decay_ = all_lanes<width>(S(0)), grad_u_sum_ = all_lanes<width>(S(0));
+};
+
+template <class Data, int width, int reset>
+__global__ void __launch_bounds__(kThreads, reset == kAnyReset ? 4 : 6)
+    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, State<Data>* scratch, int64_t segment) {
+  using Neurons = LifBackwardNeurons<Data, width, reset>;
+  GPU_DYNAMIC_SHARED(unsigned char, shared);
+  const LifNeuron& neuron = a.neuron;
+  const Kept<Neurons> kept(neuron.T, segment, shared);
+  for_each_group<width>(neuron.N, [&](int64_t i) {
+    Neurons neurons(a, params, i);
+    const Data* const grad_spikes = static_cast<const Data*>(a.grad_spikes);
+    walk_back(neurons, kept,
+              {neuron.T, neuron.N, segment, static_cast<const Data*>(neuron.x) + i, neuron.x_stride,
+               grad_spikes == nullptr ? nullptr : grad_spikes + i, static_cast<Data*>(a.grad_x) + i, scratch + i});
+    neurons.store_sums();
   });
 }
 
 }  // namespace
 
-int64_t lif_backward_scratch(int64_t T, int64_t N) { return (segments_of(T) - 1) * N; }
+int64_t lif_backward_scratch(int64_t T, int64_t N) { return (segments_of(T, segment_steps()) - 1) * N; }
 
 int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   const LifNeuron& n = a.neuron;
@@ -147,11 +200,25 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(S);
-    return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x,
-                             a.grad_decay, a.grad_v_init, scratch})
-        .shared_bytes(history_bytes<Lanes<S, width>>(n.T), history_bytes<Lanes<S, 1>>(n.T))
-        .launch(stream, lif_backward_kernel<Data, width>, lif_backward_kernel<Data, 1>, a, lif_params<S>(n),
-                static_cast<S*>(scratch));
+    const int64_t segment = segment_steps();
+    Work work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x, a.grad_decay,
+                           a.grad_v_init, scratch});
+    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segment),
+                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segment));
+    const auto launch = [&](auto reset) {
+      return work.launch(stream, lif_backward_kernel<Data, width, decltype(reset)::value>,
+                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n), static_cast<S*>(scratch), segment);
+    };
+    if constexpr (sizeof(S) == 4) {
+      if (a.grad_spikes != nullptr && a.grad_decay == nullptr && n.x_stride != 0) {
+        switch (static_cast<Reset>(n.reset)) {
+          case Reset::subtract: return launch(ResetConstant<int(Reset::subtract)>{});
+          case Reset::to: return launch(ResetConstant<int(Reset::to)>{});
+          default: return launch(ResetConstant<int(Reset::none)>{});
+        }
+      }
+    }
+    return launch(ResetConstant<kAnyReset>{});
   });
 }
 

@@ -1,10 +1,10 @@
 // TSSL-BP: post-synaptic current forward, O(T) recursion backward. The backward pass runs the neurons forward again, keeping
-// their history on chip: it reads x and the upstream gradient once and writes the gradient of x once (x twice for T > kSegment).
+// their history on chip: it reads x and the upstream gradient once and writes the gradient of x once (for long T some of x twice).
 #include "../math/tssl_bp.h"
 
+#include "division.hpp"
 #include "launch.h"
-#include "segments.hpp"
-#include "walk.hpp"
+#include "walk_back.hpp"
 
 namespace spikeops::cuda {
 namespace {
@@ -29,76 +29,91 @@ __global__ void __launch_bounds__(kThreads) tssl_bp_forward_kernel(TsslBpForward
   });
 }
 
-// What the backward pass needs of one time step. Whether the neuron was quiet is kept apart, as a bit.
-template <class S, int width>
-struct alignas(2 * sizeof(S) * width) TsslBpHistory {
-  Lanes<S, width> u, du;
+// The neurons of one thread, back in time.
+template <class Data_, int width_>
+class TsslBpBackwardNeurons {
+ public:
+  using Data = Data_;
+  using S = State<Data>;
+  static constexpr int width = width_, states = 2;
+
+  struct History {
+    Lanes<S, width> u, du;  // membrane potential before the reset, its change in this step
+    unsigned quiet;         // bit l: neuron l is
+  };
+
+  __device__ __forceinline__ explicit TsslBpBackwardNeurons(const TsslBpParams<S>& params) : params_(params) {}
+
+  __device__ __forceinline__ Lanes<S, width>& state(int n) { return n == 0 ? v_ : a_; }
+
+  __device__ __forceinline__ void begin() {}
+
+  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { note(x); }
+
+  __device__ __forceinline__ History note(const Lanes<Data, width>& x) {
+    History now{};
+    for (int l = 0; l < width; ++l) {
+      TsslBpState<S> state{v_[l], a_[l]};
+      const TsslBpStep<S> step = tssl_bp_step(state, to_state(x[l]), params_);
+      v_[l] = state.v;
+      a_[l] = state.a;
+      now.u[l] = step.u;
+      now.du[l] = step.du;
+      now.quiet |= unsigned(a_[l] < params_.quiet_level) << l;
+    }
+    return now;
+  }
+
+  __device__ __forceinline__ void arrived() {}
+
+  template <int steps>
+  __device__ __forceinline__ void prepare(History (&)[steps]) {}
+
+  template <int steps>
+  __device__ __forceinline__ Lanes<Data, width> step_back(const History (&history)[steps], int k, bool,
+                                                          const Lanes<Data, width>& grad_a) {
+    const Lanes<S, width>&u = history[k].u, &du = history[k].du;
+    const auto quiet = [&](int l) { return bool(history[k].quiet >> l & 1); };
+
+    // Either slope takes a division. A neuron that fires is not quiet (unless tau_s < 1), so that one quotient serves for both.
+    OrdinaryDivision division;
+    Lanes<TsslBpSlopes<S>, width> slopes;
+    for (int l = 0; l < width; ++l) {
+      const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u[l], params_);
+      const S quotient = division.of(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
+      slopes[l] = {tssl_bp_firing_slope(quotient), quotient};
+      division.refuse(fires(u[l]) && quiet(l));
+    }
+    if (!division.all_ordinary())
+      for (int l = 0; l < width; ++l) slopes[l] = tssl_bp_slopes(u[l], du[l], params_);
+
+    Lanes<Data, width> out;
+    for (int l = 0; l < width; ++l)
+      out[l] = from_state<Data>(
+          tssl_bp_backward_step(carry_[l], to_state(grad_a[l]), u[l], fires(u[l]), quiet(l), slopes[l], params_));
+    return out;
+  }
+
+ private:
+  __device__ __forceinline__ bool fires(S u) const { return u >= params_.fire_level; }
+
+  const TsslBpParams<S>& params_;
+  Lanes<S, width> v_ = all_lanes<width>(S(0)), a_ = all_lanes<width>(S(0));
+  Lanes<TsslBpCarry<S>, width> carry_ = all_lanes<width>(TsslBpCarry<S>{S(0), S(0)});
 };
 
 template <class Data, int width>
-__global__ void __launch_bounds__(kThreads)
-    tssl_bp_backward_kernel(TsslBpBackward args, TsslBpParams<State<Data>> params, State<Data>* segment_state) {
-  using S = State<Data>;
-  using History = TsslBpHistory<S, width>;
-  static_assert(kSegment <= 64, "one bit per time step of a segment");
-  GPU_DYNAMIC_SHARED(History, block_history);
-  History* const history = block_history + threadIdx.x;  // step k of a segment at [k * blockDim.x]
+__global__ void __launch_bounds__(kThreads, sizeof(Data) == 8 ? 4 : 6)
+    tssl_bp_backward_kernel(TsslBpBackward args, TsslBpParams<State<Data>> params, State<Data>* scratch, int64_t segment) {
+  using Neurons = TsslBpBackwardNeurons<Data, width>;
+  GPU_DYNAMIC_SHARED(unsigned char, shared);
   const TsslBpNeuron& neuron = args.neuron;
-  const int64_t T = neuron.T, N = neuron.N;
-  S* const segment_v = segment_state;
-  S* const segment_a = segment_state + (segments_of(T) - 1) * N;
-
-  for_each_group<width>(N, [&](int64_t i) {
-    const Data* const x = static_cast<const Data*>(neuron.x) + i;
-    const Data* const grad_psc = static_cast<const Data*>(args.grad_psc) + i;
-    Data* const grad_x = static_cast<Data*>(args.grad_x) + i;
-    Lanes<S, width> v = all_lanes<width>(S(0)), a = v;
-    auto carry = all_lanes<width>(TsslBpCarry<S>{S(0), S(0)});
-    Lanes<uint64_t, width> quiet;
-
-    const auto step = [&](const Lanes<Data, width>& x_t) {
-      History now;
-      for (int l = 0; l < width; ++l) {
-        TsslBpState<S> state{v[l], a[l]};
-        const TsslBpStep<S> result = tssl_bp_step(state, to_state(x_t[l]), params);
-        v[l] = state.v;
-        a[l] = state.a;
-        now.u[l] = result.u;
-        now.du[l] = result.du;
-      }
-      return now;
-    };
-
-    backward_in_segments(
-        T,
-        [&](int64_t s, int64_t t0, int64_t steps) {
-          store(segment_v + s * N + i, v);
-          store(segment_a + s * N + i, a);
-          for_each_step<width>(x + t0 * N, steps, N, [&](int64_t, int64_t, const Lanes<Data, width>& x_t) { step(x_t); });
-        },
-        [&](int64_t s, int64_t t0, int64_t steps, bool arrived) {
-          if (!arrived) {
-            v = load<width>(segment_v + s * N + i);
-            a = load<width>(segment_a + s * N + i);
-          }
-          quiet = all_lanes<width>(uint64_t(0));
-          for_each_step<width>(x + t0 * N, steps, N, [&](int64_t k, int64_t, const Lanes<Data, width>& x_t) {
-            history[k * blockDim.x] = step(x_t);
-            for (int l = 0; l < width; ++l) quiet[l] |= uint64_t(a[l] < params.quiet_level) << k;
-          });
-        },
-        [&](int64_t t0, int64_t steps) {
-          for_each_step<width, Direction::backward>(
-              grad_psc + t0 * N, steps, N, [&](int64_t k, int64_t, const Lanes<Data, width>& grad_a) {
-                const History now = history[k * blockDim.x];
-                Lanes<Data, width> out;
-                for (int l = 0; l < width; ++l)
-                  out[l] = from_state<Data>(tssl_bp_backward_step(carry[l], to_state(grad_a[l]), now.u[l], now.du[l],
-                                                                  now.u[l] >= params.fire_level, bool(quiet[l] >> k & 1),
-                                                                  params));
-                store(grad_x + (t0 + k) * N, out);
-              });
-        });
+  const Kept<Neurons> kept(neuron.T, segment, shared);
+  for_each_group<width>(neuron.N, [&](int64_t i) {
+    Neurons neurons(params);
+    walk_back(neurons, kept,
+              {neuron.T, neuron.N, segment, static_cast<const Data*>(neuron.x) + i, neuron.N,
+               static_cast<const Data*>(args.grad_psc) + i, static_cast<Data*>(args.grad_x) + i, scratch + i});
   });
 }
 
@@ -110,23 +125,27 @@ int tssl_bp_forward(const TsslBpForward& a, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     return Work(n.N, width, {n.x, a.psc, a.spikes})
+        .spread()
         .launch(stream, tssl_bp_forward_kernel<Data, width>, tssl_bp_forward_kernel<Data, 1>, a,
                 tssl_bp_params<State<Data>>(n));
   });
 }
 
-int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (segments_of(T) - 1) * N; }
+int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (segments_of(T, segment_steps()) - 1) * N; }
 
 int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
   const TsslBpNeuron& n = a.neuron;
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    constexpr int width = 8 / sizeof(S);  // two histories of the state's type: 16 bytes per thread and step
+    constexpr int width = 16 / sizeof(S);
+    const int64_t segment = segment_steps();
     return Work(n.N, width, {n.x, a.grad_psc, a.grad_x, scratch})
-        .shared_bytes(history_bytes<TsslBpHistory<S, width>>(n.T), history_bytes<TsslBpHistory<S, 1>>(n.T))
+        .spread()
+        .shared_bytes(Kept<TsslBpBackwardNeurons<Data, width>>::bytes(n.T, segment),
+                      Kept<TsslBpBackwardNeurons<Data, 1>>::bytes(n.T, segment))
         .launch(stream, tssl_bp_backward_kernel<Data, width>, tssl_bp_backward_kernel<Data, 1>, a, tssl_bp_params<S>(n),
-                static_cast<S*>(scratch));
+                static_cast<S*>(scratch), segment);
   });
 }
 

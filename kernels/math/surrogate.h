@@ -10,20 +10,26 @@ namespace spikeops {
 // The numbers are part of the op schemas: spikeops/surrogate.py holds the same table.
 enum class Surrogate : int { atan = 0, sigmoid = 1, exponential = 2, fast_sigmoid = 3, triangle = 4, rectangle = 5, gaussian = 6 };
 
-template <Surrogate kind, class S>
-SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak) {
+struct PlainDivision {
+  template <class S>
+  SPIKEOPS_HD S of(S numerator, S denominator) { return numerator / denominator; }
+};
+
+// `division.of` divides; denominators are at least 1 (or NaN).
+template <Surrogate kind, class S, class Division>
+SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak, Division& division) {
   if constexpr (kind == Surrogate::atan) {
     const S z = scale * distance;
-    return peak / (S(1) + z * z);
+    return division.of(peak, S(1) + z * z);
   } else if constexpr (kind == Surrogate::sigmoid) {
     const S e = exp_nonpositive(-(scale * absolute(distance)));
     const S d = S(1) + e;
-    return peak * S(4) * e / (d * d);
+    return division.of(peak * S(4) * e, d * d);
   } else if constexpr (kind == Surrogate::exponential) {
     return peak * exp_nonpositive(-(scale * absolute(distance)));
   } else if constexpr (kind == Surrogate::fast_sigmoid) {
     const S d = S(1) + scale * absolute(distance);
-    return peak / (d * d);
+    return division.of(peak, d * d);
   } else if constexpr (kind == Surrogate::triangle) {
     const S height = S(1) - scale * absolute(distance);
     return height < S(0) ? S(0) : peak * height;
@@ -33,6 +39,12 @@ SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak) {
   } else {
     return peak * exp_nonpositive(-(scale * distance * distance));
   }
+}
+
+template <Surrogate kind, class S>
+SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak) {
+  PlainDivision division;
+  return surrogate_derivative<kind>(distance, scale, peak, division);
 }
 
 // For kernels where the choice is the same for all threads and a branch costs nothing.

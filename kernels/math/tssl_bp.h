@@ -34,25 +34,51 @@ SPIKEOPS_HD TsslBpStep<S> tssl_bp_step(TsslBpState<S>& state, S x, const TsslBpP
 template <class S>
 struct TsslBpCarry { S psc, membrane; };  // G[t+1] and the inter-neuron carry c; both start at 0 after the last step
 
-// Gradient with respect to x[t]. `quiet` is a[t] < quiet_level.
+// Slopes at one step: of the spike time over the membrane where the neuron fires, of the smooth surrogate where it is quiet.
 template <class S>
-SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, S du, bool spike, bool quiet, const TsslBpParams<S>& p) {
-  const S g = synapse_backward_step(carry.psc, grad_a, p.theta_s, p.one_minus_theta_s);
-  carry.psc = g;
+struct TsslBpSlopes { S firing, quiet; };
 
+// The smooth surrogate's slope is numerator / denominator; neither is 0 or beyond a few units.
+template <class S>
+struct TsslBpRatio { S numerator, denominator; };
+
+template <class S>
+SPIKEOPS_HD TsslBpRatio<S> tssl_bp_quiet_ratio(S u, const TsslBpParams<S>& p) {
   const S distance = absolute((p.threshold - u) * S(5));  // / 0.2
   const S e = exp_bounded(-(distance > S(8) ? S(8) : distance));
   const S d = S(1) + e;
-  const S quiet_slope = S(5) * e / (d * d);
+  return {S(5) * e, d * d};
+}
 
-  const S reciprocal = S(-1) / du;  // d spike time / d membrane; infinite where du = 0, which the clamp takes care of
+// `reciprocal` is -1 / du, d spike time / d membrane; infinite where du = 0, which the clamp takes care of.
+template <class S>
+SPIKEOPS_HD S tssl_bp_firing_slope(S reciprocal) {
   const S below = reciprocal < S(-8) ? S(-8) : reciprocal;
-  const S slope = below > S(0) ? S(0) : below;
-  const S at_spike = carry.membrane * u * (-p.theta_m) * slope - slope * g;
+  return below > S(0) ? S(0) : below;
+}
+
+template <class S>
+SPIKEOPS_HD TsslBpSlopes<S> tssl_bp_slopes(S u, S du, const TsslBpParams<S>& p) {
+  const TsslBpRatio<S> quiet = tssl_bp_quiet_ratio(u, p);
+  return {tssl_bp_firing_slope(S(-1) / du), quiet.numerator / quiet.denominator};
+}
+
+// Gradient with respect to x[t]. `quiet` is a[t] < quiet_level. Of the slopes only those that apply are used.
+template <class S>
+SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, bool spike, bool quiet, const TsslBpSlopes<S>& slopes,
+                                    const TsslBpParams<S>& p) {
+  const S g = synapse_backward_step(carry.psc, grad_a, p.theta_s, p.one_minus_theta_s);
+  carry.psc = g;
+  const S at_spike = carry.membrane * u * (-p.theta_m) * slopes.firing - slopes.firing * g;
   const S decayed = carry.membrane * p.one_minus_theta_m;
   const S inter = spike ? at_spike : decayed;
   carry.membrane = inter;
-  return quiet ? g * quiet_slope : inter;
+  return quiet ? g * slopes.quiet : inter;
+}
+
+template <class S>
+SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, S du, bool spike, bool quiet, const TsslBpParams<S>& p) {
+  return tssl_bp_backward_step(carry, grad_a, u, spike, quiet, tssl_bp_slopes(u, du, p), p);
 }
 
 }  // namespace spikeops

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from host_cuda import ops
 from host_cuda.arrays import FLOATING, INTEGER, NEURONS, STEPS, Case, assert_same_bytes, from_storage
+from host_cuda.ops import SURROGATES, assert_same
 
 FORWARD_OPTIONS = {
     "subtract": ops.LIF,
@@ -16,16 +17,6 @@ FORWARD_OPTIONS = {
     "none": ops.ROUND | {"reset": 2},
     "constant": ops.ROUND | {"is_constant": True},
 }
-SURROGATES = {
-    "atan": (0, 3.0, 1.0), "sigmoid": (1, 4.0, 1.0), "exponential": (2, 1.0, 1.0), "fast_sigmoid": (3, 2.0, 1.0),
-    "triangle": (4, 1.0, 1.0), "rectangle": (5, 0.5, 1.0), "gaussian": (6, 2.0, 0.8),
-}  # fmt: skip
-
-
-def assert_same(kernels, op, case, *args, **options):
-    _, actual = op(kernels.cuda, case, *args, **options)
-    _, expected = op(kernels.cpu, case, *args, **options)
-    assert_same_bytes(actual, expected, f"{op.__name__} {case}")
 
 
 def cases(dtypes, steps=STEPS, neurons=NEURONS):

@@ -13,7 +13,6 @@ namespace {
 
 constexpr unsigned max_threads_per_block = 1024;
 constexpr unsigned max_grid_yz = 65535;
-constexpr size_t max_shared_bytes = 227 << 10;  // compute capability 9.0; what fits 8.0 fits here too
 
 // Not instrumented: AddressSanitizer's guard zones between the arrays are filled too. All ones is NaN in every
 // floating-point format.
@@ -45,7 +44,7 @@ void Machine::check_configuration(dim3 grid, dim3 block, size_t shared_bytes) co
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   const bool grid_fits =
       grid.x > 0 && grid.x <= 0x7fffffffu && grid.y > 0 && grid.y <= max_grid_yz && grid.z > 0 && grid.z <= max_grid_yz;
-  if (threads == 0 || threads > max_threads_per_block || !grid_fits || shared_bytes > max_shared_bytes)
+  if (threads == 0 || threads > max_threads_per_block || !grid_fits || shared_bytes > this->shared_bytes)
     throw KernelFault("invalid launch configuration: grid " + describe(grid) + ", block " + describe(block) + ", " +
                       std::to_string(shared_bytes) + " bytes of dynamic shared memory");
 }
@@ -60,7 +59,8 @@ std::vector<int64_t> Machine::ordered(int64_t count, int64_t salt) const {
 
 void Machine::launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread_body) {
   check_configuration(grid, block, shared_bytes);
-  gridDim = grid;
+  gridDim = last_grid = grid;
+  last_shared_bytes = shared_bytes;
   blockDim = block;
   thread_body_ = &thread_body;
   fault_.clear();

@@ -59,6 +59,15 @@ class Machine {
 
   static constexpr int warp_size = 32;
 
+  // What the machine says of itself to launchers. With no multiprocessors to fill, they need not spread small work.
+  int multiprocessors = 0;
+  size_t shared_bytes = most_shared_bytes;
+  static constexpr size_t most_shared_bytes = 227 << 10;  // compute capability 9.0; what fits 8.0 fits here too
+
+  // The last launch.
+  dim3 last_grid;
+  size_t last_shared_bytes = 0;
+
  private:
   enum class State : uint8_t { fresh, runnable, at_barrier, in_collective, exited };
 

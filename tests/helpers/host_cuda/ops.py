@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from host_cuda.arrays import Case, poisoned
+from host_cuda.arrays import Case, assert_same_bytes, from_storage, poisoned
 
 LIF = {
     "decay": 0.5, "threshold": 1.0, "input_scale": 1.0, "reset": 0, "reset_amount": 1.0, "v_reset": 0.0, "v_rest": 0.0,
@@ -14,8 +14,19 @@ LIF = {
 }  # fmt: skip
 ROUND = LIF | {"decay": 0.83, "input_scale": 0.7, "reset_amount": 0.9, "v_reset": -0.15, "v_rest": 0.1}
 ATAN = (0, 3.0, 1.0)
+SURROGATES = {
+    "atan": ATAN, "sigmoid": (1, 4.0, 1.0), "exponential": (2, 1.0, 1.0), "fast_sigmoid": (3, 2.0, 1.0),
+    "triangle": (4, 1.0, 1.0), "rectangle": (5, 0.5, 1.0), "gaussian": (6, 2.0, 0.8),
+}  # fmt: skip
 
 TAU_M, TAU_S, THRESHOLD = 5.0, 3.0, 1.0
+
+
+def assert_same(kernels, op, case, *args, **options):
+    """The CUDA kernels, run on the host, against those for the CPU."""
+    _, actual = op(kernels.cuda, case, *args, **options)
+    _, expected = op(kernels.cpu, case, *args, **options)
+    assert_same_bytes(actual, expected, f"{op.__name__} {case}")
 
 
 def currents(case: Case) -> np.ndarray:
@@ -79,9 +90,10 @@ def tssl_bp_forward(backend, case, spikes=True):
     return {"x": x}, outputs
 
 
-def tssl_bp_backward(backend, case):
-    x, grad_psc, grad_x = currents(case), case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
-    backend.tssl_bp_backward(case.dtype, grad_psc, x, TAU_M, TAU_S, THRESHOLD, grad_x)
+def tssl_bp_backward(backend, case, tau_s=TAU_S, x_scale=1.0):
+    x = case.data(x_scale * from_storage(currents(case), case.dtype))
+    grad_psc, grad_x = case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
+    backend.tssl_bp_backward(case.dtype, grad_psc, x, TAU_M, tau_s, THRESHOLD, grad_x)
     return {"x": x, "grad_psc": grad_psc}, {"grad_x": grad_x}
 
 
