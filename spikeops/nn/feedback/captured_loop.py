@@ -33,7 +33,7 @@ STREAMS = 32
 # PyTorch can capture one graph at a time.
 _capturing = threading.Lock()
 _sites: weakref.WeakValueDictionary[tuple[int, int], Site] = weakref.WeakValueDictionary()
-# Graphs whose capture PyTorch could not end. Its allocator of pinned memory may ask them later, so that they have to stay.
+# Graphs whose capture PyTorch could not end, and such as repaired that. PyTorch may ask them later, so that they have to stay.
 _broken: list[torch.cuda.CUDAGraph] = []
 
 
@@ -125,8 +125,8 @@ class Site:
         return graph
 
     def _repair(self, graph: torch.cuda.CUDAGraph, before: torch.cuda.Stream) -> None:
-        """Undo a capture that failed, where PyTorch does not: some versions leave the capture's stream the current one, and the
-        allocator in the belief that a capture is under way, in which it frees no memory."""
+        """Undo a capture that failed, where PyTorch does not: some versions leave the capture's stream the current one, and
+        allocator and random generator in the belief that a capture is under way, in which they free no memory and draw nothing."""
         torch.cuda.set_stream(before)
         with suppress(RuntimeError):
             graph.reset()
@@ -136,6 +136,17 @@ class Site:
             torch._C._cuda_releasePool(self.device.index, self._pool)
         with suppress(RuntimeError):  # takes an error that a library left behind; one that stays is met by the next call
             torch.ones((), device=self.device)
+        with suppress(RuntimeError):
+            self._end_capture_of_generator()
+
+    def _end_capture_of_generator(self) -> None:
+        """The end of a capture that succeeds is what tells the generator."""
+        anything, graph = torch.ones((), device=self.device), torch.cuda.CUDAGraph()
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
+            anything.add_(1)  # PyTorch warns of graphs that are empty
+        _broken.append(graph)  # reset, it would take this stream's work space from the graphs that are there
 
 
 def _wait_for(device: torch.device) -> None:

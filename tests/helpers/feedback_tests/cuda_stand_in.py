@@ -7,6 +7,7 @@ Tensors "on a device" live on the CPU and compute at once. Of every operation on
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -35,11 +36,12 @@ class Machine:
     Attributes:
         fails: makes the error that every captured loop raises; None: they are captured.
         ends_captures: captures that have failed are ended, as newer versions of PyTorch do.
+        generator_captures: whether the random generator believes that a capture is under way: it draws nothing outside of one.
     """
 
     def __init__(self, monkeypatch):
         self.operations, self.last_uses, self.kept = 0, {}, []
-        self.fails, self.ends_captures = None, True
+        self.fails, self.ends_captures, self.generator_captures = None, True, False
         self.graphs, self.captures, self.capturing = weakref.WeakSet(), 0, None
         self.pools, self.underway, self.handles = {}, set(), 0  # graphs of each pool
         self.streams = {index: [Stream(index, handle) for handle in range(40)] for index in (0, 1)}
@@ -101,7 +103,7 @@ class Machine:
         monkeypatch.setattr(torch, "_foreach_copy_", copy)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end_allocation, raising=False)
         monkeypatch.setattr(torch._C, "_cuda_releasePool", release, raising=False)
-        monkeypatch.setattr(torch, "ones", lambda *_, device: None)
+        monkeypatch.setattr(torch, "ones", lambda *_, device: SimpleNamespace(add_=lambda _: None))
 
     @contextmanager
     def capture(self, graph, pool, stream, capture_error_mode):
@@ -113,7 +115,7 @@ class Machine:
         self.pools[pool] = self.pools.get(pool, 0) + 1
         graph.pool, graph.stream = pool, stream
         self.underway.add(pool)
-        self.current[stream.index], self.capturing = stream, graph
+        self.current[stream.index], self.capturing, self.generator_captures = stream, graph, True
         failed = True
         try:
             yield
@@ -124,6 +126,7 @@ class Machine:
                 raise RuntimeError("operation failed due to a previous error during capture")
             self.underway.remove(pool)
             graph.ended = True
+            self.generator_captures = failed
             self.current[stream.index] = before
 
     def run(self, loop, compute):
