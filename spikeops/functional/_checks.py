@@ -57,8 +57,8 @@ def fit(op: str, data: torch.dtype, **numbers) -> None:
     for name, value in numbers.items():
         if not -_TOO_LARGE < value < _TOO_LARGE:
             raise ValueError(
-                f"{op}: expected {name} to be a float32, at most 3.4e38, as the state is for {str(data).removeprefix('torch.')} data, got "
-                f"{value}. Use float64 data, or a smaller number."
+                f"{op}: expected {name} to be a float32, at most 3.4e38, as the state is for {str(data).removeprefix('torch.')} data, "
+                f"got {value}. Use float64 data, or a smaller number."
             )
 
 

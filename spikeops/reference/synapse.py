@@ -6,15 +6,24 @@ from spikeops._dtypes import state_dtype
 
 
 class _SynapticFilter(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, spikes, tau_s):
-        ctx.tau_s = tau_s
+    def forward(spikes, tau_s):
         a = torch.zeros_like(spikes[0], dtype=state_dtype(spikes.dtype))
         out = []
         for s in spikes.to(a.dtype):
             a = a + 1 / tau_s * (s - a)
             out.append(a)
         return torch.stack(out).to(spikes.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.tau_s = inputs
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        return synaptic_filter(tangent, ctx.tau_s)  # it is linear
 
     @staticmethod
     def backward(ctx, grad_out):

@@ -81,6 +81,12 @@ def test_kernels_keep_to_registers_and_shared_memory():
     assert {name: stack for name, stack, local in usage if int(stack) > 16 or int(local) > 0} == {}
 
 
+def test_denormal_numbers_are_kept():
+    ptx = output("cuobjdump", "--dump-ptx")
+    assert "add.rn.f32" in ptx
+    assert not re.search(r"\.ftz|\.approx", ptx)
+
+
 @pytest.mark.parametrize("kernel", ["lif_forward_kernelIf", "synaptic_filter_kernelIf", "feedback_step_kernelIf"])
 def test_no_fused_multiply_add(kernel):
     """Contraction would round differently from the CPU. (Kernels with a division are left out: it is made of fused operations.)"""

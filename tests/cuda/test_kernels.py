@@ -133,6 +133,12 @@ def test_local_learning_of_samples(host_kernels, thread_order, samples):
         assert_same(host_kernels, ops.local_learning_step, case, samples=samples)
 
 
+@pytest.mark.parametrize("classes, units", [(1, 3), (1, 4)])
+def test_local_learning_of_more_samples_than_rows_of_blocks(host_kernels, classes, units):
+    """4096 rows of blocks."""
+    assert_same(host_kernels, ops.local_learning_step, Case("float32", classes, units), samples=4099)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("columns", [1, 31, 50, 4096, 4097, 9001])
 @pytest.mark.parametrize("rows", [1, 3, 70])

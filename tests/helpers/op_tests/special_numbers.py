@@ -37,8 +37,9 @@ SHARES = (0.01, 0.15)
 
 
 def strew(tensor: torch.Tensor, draw: torch.Generator, share: float, numbers=special_numbers) -> torch.Tensor:
-    """A copy in the same memory order with special numbers in random places: all of them in turn, in a share of the places and one at least."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
+    """A copy in the same memory order with special numbers in random places: all of them in turn, in a share of the places and one at least. A single number stays as
+    it is."""
+    if not tensor.is_floating_point() or tensor.numel() < 2:
         return tensor
     special = torch.tensor(numbers(tensor.dtype), dtype=torch.float64).to(tensor.dtype)
     count = max(1, round(share * tensor.numel()))
