@@ -14,7 +14,7 @@ def run_over_nan(function):
     large as the outputs are filled with 0xFF bytes (NaN in every floating format, -1 in the integers) and freed, and the
     addresses of the outputs tell whether the allocator handed out that memory again. If not, another try is made.
     """
-    sizes = [(output.untyped_storage().nbytes(), output.device) for output in function()]
+    sizes = [_block_of(output.untyped_storage().nbytes(), output.device) for output in function()]
     kept = []
     for attempt in range(_ATTEMPTS):
         # The function may need memory for other things first, and the allocator may know of many other free blocks.
@@ -30,6 +30,11 @@ def run_over_nan(function):
             return outputs
         kept = [*kept[-8:], outputs]  # moves the allocator on
     raise AssertionError("the allocator never reused the poisoned memory: nothing was tested")
+
+
+def _block_of(size, device):
+    """The whole block that the allocator gives for `size` bytes, lest unpoisoned gaps lie between neighbours."""
+    return (-(-size // _CUDA_BLOCK) * _CUDA_BLOCK if device.type == "cuda" else size), device
 
 
 def _all_free_blocks():
