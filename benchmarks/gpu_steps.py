@@ -69,7 +69,7 @@ def installed_build() -> str:
 def test_steps(proof: Proof, seconds: float) -> dict[str, Step]:
     """All tests that need the device, to be run side by side."""
     cores = os.cpu_count() or 1
-    workers = max(cores // 4, 1)
+    workers = max(cores // 3, 1)
     run = partial(tests, proof, seconds=seconds, workers=workers)
     return {
         "native tests": lambda: run(NATIVE_TESTS, [TESTS / "ops", TESTS / "package"]),
