@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from spikeops.functional import _checks
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
-from spikeops.nn.neurons import LIF, ParametricLIF
-from spikeops.nn.time import AtAllSteps
+from spikeops.nn.neurons import LIF
+from spikeops.nn.time import at_all_steps
 
 _OP = "LocalLossBlock"
 LOSSES = ("pred", "sim", "predsim")
@@ -122,10 +122,7 @@ class LocalLossBlock(nn.Module):
         _checks.floating(_OP, "x", x)
         sample = len(self.shape)
         if x.dim() == 1 + sample:
-            current = self._currents(x)
-            if isinstance(self.neuron, (LIF, ParametricLIF)):
-                return self.neuron(current, time_steps=self.time_steps)
-            return self.neuron(AtAllSteps.apply(current, self.time_steps))
+            return at_all_steps(self.neuron, self._currents(x), self.time_steps)
         if x.dim() == 2 + sample:
             _checks.time_steps(_OP, "x", x)
             return self.neuron(self._currents(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
