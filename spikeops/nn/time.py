@@ -61,12 +61,11 @@ class _Repeat(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, current: torch.Tensor, time_steps: int, gain: torch.Tensor | None) -> torch.Tensor:
+        if gain is not None:
+            ctx.save_for_backward(gain)
+            return gain.view(-1, *[1] * current.dim()) * current
         # Not `expand`, whose memory order neurons without a kernel for it would not keep.
-        repeated = _layout.empty_sequence(_layout.dense(current).unsqueeze(0), time_steps)
-        if gain is None:
-            return repeated.copy_(current)
-        ctx.save_for_backward(gain)
-        return torch.mul(gain.view(-1, *[1] * current.dim()), current, out=repeated)
+        return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), time_steps).copy_(current)
 
     @staticmethod
     @once_differentiable
