@@ -55,6 +55,9 @@ class ConvexSNN(nn.Module):
         torch.Size([300, 100, 1])
     """
 
+    encoder: torch.Tensor
+    decoder: torch.Tensor
+
     def __init__(self, inputs: int, neurons: int, outputs: int, *, dt: float = 1e-3, leak: float = 2.0, spike_cost: float = 0.0,
                  sigma_v: float = 0.0, encoder: torch.Tensor | None = None, decoder_scale: float = 0.1,
                  feedforward_scale: float = 1.0, feedforward_mean: float = 0.0, threshold: float = 0.0):  # fmt: skip

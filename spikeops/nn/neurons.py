@@ -37,6 +37,9 @@ class LIF(LIFNeurons):
         decay, threshold, ...: as in :func:`spikeops.functional.lif`.
         return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence.
 
+    Attributes:
+        decay, threshold, return_state: as given; they can be set. options: the other arguments, together: a named tuple.
+
     Shapes:
         x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...). With ``time_steps=T``, x (...) is the same in all of them.
 
@@ -59,6 +62,9 @@ class LIF(LIFNeurons):
 
 class IF(LIF):
     """Integrate-and-fire neurons: :class:`LIF` without a leak (decay = 1).
+
+    Args:
+        threshold, ...: as in :class:`LIF`.
 
     Example:
         >>> spikes = snn.IF()(torch.rand(8, 32, 100))

@@ -50,7 +50,12 @@ def at_all_steps(
 
     Returns:
         What ``module`` returns.
+
+    Raises:
+        ValueError: a gain for another number of time steps.
     """
+    if gain is not None and gain.shape != (time_steps,):
+        raise ValueError(f"at_all_steps: expected gain to have shape ({time_steps},), one for each time step, got {tuple(gain.shape)}.")
     if gain is None and isinstance(module, LIFNeurons):
         return module(current, time_steps=time_steps)
     return module(_Repeat.apply(current, time_steps, None if gain is None else gain.to(current.dtype)))

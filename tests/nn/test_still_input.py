@@ -44,3 +44,8 @@ def test_state_of_neurons_that_return_it():
     spikes, v = at_all_steps(snn.LIF(0.9, return_state=True), x, T)
     expected = snn.LIF(0.9, return_state=True)(x.expand(T, *x.shape))
     assert torch.equal(spikes, expected[0]) and torch.equal(v, expected[1])
+
+
+def test_a_gain_for_other_time_steps():
+    with pytest.raises(ValueError, match=r"at_all_steps: expected gain to have shape \(5,\), one for each time step, got \(4,\)\."):
+        at_all_steps(torch.nn.Identity(), current(), 5, torch.ones(4))

@@ -39,7 +39,7 @@ CALLS = {
     spikeops.set_backend: lambda name: spikeops.set_backend(name),
     spikeops.backend: lambda name: spikeops.backend(name).__enter__(),
 }
-TORCHS_OWN = (SF.spike_conv2d, snn.SpikeConv2d, snn.WSConv2d)  # the options of torch's convolutions
+TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)  # options of torch's convolution
 
 
 def choices(hint):

@@ -122,6 +122,9 @@ class FeedbackRing(nn.Module):
         torch.Size([4, 16])
     """
 
+    last_forward_rates: torch.Tensor | None
+    last_backward_rates: torch.Tensor | None
+
     def __init__(self, layers: Iterable[nn.Module], feedback: nn.Module | None, input_layer: nn.Module, *,
                  method: Literal["ide", "spide"] = "ide", time_steps: int = 30, leak: float = 1.0, threshold: float | None = None,
                  dropout: float | Sequence[float] = 0.0, input: Literal["constant", "spikes"] = "constant",

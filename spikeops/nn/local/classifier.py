@@ -48,6 +48,8 @@ class LocalClassifier(nn.Module):
         ((8, 4), torch.Size([10, 576]))
     """
 
+    feedback_weight: nn.Parameter | None
+
     def __init__(
         self,
         shape: tuple[int, ...],
