@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 
 from spikeops import _devices, _library
 
-CHOICES = ("auto", "native", "triton", "reference")
-_choice = "auto"
+Backend = Literal["auto", "native", "triton", "reference"]
+CHOICES = get_args(Backend)
+_choice: Backend = "auto"
 
 
-def set_backend(name: str) -> None:
+def set_backend(name: Backend) -> None:
     """Chooses the implementation of all ops, for the whole process.
 
     Args:
@@ -35,14 +38,14 @@ def set_backend(name: str) -> None:
 class backend:
     """Context manager: ``with spikeops.backend("reference"): ...`` sets the backend and restores the one before."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: Backend):
         self._name = name
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._before = _choice
         set_backend(self._name)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         set_backend(self._before)
 
 

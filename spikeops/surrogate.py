@@ -29,7 +29,7 @@ class Surrogate:
         ValueError: if the parameter is not a finite number above 0.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -57,11 +57,11 @@ class ATan(Surrogate):
 
     alpha: float = 2.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * distance) ** 2)
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 0, math.pi / 2 * self.alpha, self.alpha / 2
 
 
@@ -71,12 +71,12 @@ class Sigmoid(Surrogate):
 
     alpha: float = 4.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         z = self.alpha * distance
         return self.alpha * torch.sigmoid(z) * torch.sigmoid(-z)  # 1 - sigmoid(z) would cancel above the threshold
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 1, self.alpha, self.alpha / 4
 
 
@@ -86,11 +86,11 @@ class Exponential(Surrogate):
 
     alpha: float = 1.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         return torch.exp(-self.alpha * distance.abs())
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 2, self.alpha, 1.0
 
 
@@ -100,11 +100,11 @@ class FastSigmoid(Surrogate):
 
     slope: float = 25.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         return 1 / (1 + self.slope * distance.abs()) ** 2
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 3, self.slope, 1.0
 
 
@@ -114,11 +114,11 @@ class Triangle(Surrogate):
 
     width: float = 1.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         return (1 - distance.abs() / self.width).clamp(min=0) / self.width
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 4, 1 / self.width, 1 / self.width
 
 
@@ -128,12 +128,12 @@ class Rectangle(Surrogate):
 
     width: float = 1.0
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         inside = (distance.abs() <= self.width / 2).to(distance.dtype) / self.width
         return torch.where(distance.isnan(), distance, inside)
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 5, self.width / 2, 1 / self.width
 
 
@@ -143,9 +143,9 @@ class Gaussian(Surrogate):
 
     sigma: float = 0.5
 
-    def derivative(self, distance):
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
         return torch.exp(-(distance**2) / (2 * self.sigma**2)) / (self.sigma * math.sqrt(2 * math.pi))
 
     @property
-    def coefficients(self):
+    def coefficients(self) -> tuple[int, float, float]:
         return 6, 1 / (2 * self.sigma**2), 1 / (self.sigma * math.sqrt(2 * math.pi))

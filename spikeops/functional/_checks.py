@@ -8,6 +8,9 @@ import torch
 
 from spikeops._dtypes import FLOATING
 
+_INTS = (int, torch.SymInt)
+_NUMBERS = (float, int, torch.SymFloat, torch.SymInt)
+
 
 def tensor(op: str, name: str, value) -> None:
     if not isinstance(value, torch.Tensor):
@@ -39,7 +42,7 @@ def time_steps(op: str, name: str, value) -> None:
 
 
 def number(op: str, name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymInt, torch.SymFloat)):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         hint = f" Call {name}.item() first." if isinstance(value, torch.Tensor) else ""
         raise TypeError(f"{op}: expected {name} to be a number, got {type(value).__name__}.{hint}")
     if not -math.inf < value < math.inf:  # unlike math.isfinite, also for the symbolic numbers of torch.compile
@@ -69,7 +72,7 @@ def positive(op: str, name: str, value) -> None:
 
 
 def time_count(op: str, value, name: str = "T") -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+    if isinstance(value, bool) or not isinstance(value, _INTS):
         raise TypeError(f"{op}: expected {name}, the number of time steps, to be an int, got {type(value).__name__}.")
     if value < 1:
         raise ValueError(f"{op}: expected {name}, the number of time steps, to be at least 1, got {value}.")

@@ -9,10 +9,8 @@ import torch
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _layout, _reduce, _register
-from spikeops.functional._lif_options import RESETS, WEIGHTINGS
+from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
 from spikeops.surrogate import ATan, Surrogate
-
-_DEFAULT_SURROGATE = ATan(2.0)
 
 
 def lif(
@@ -21,13 +19,13 @@ def lif(
     threshold: float = 1.0,
     *,
     input_scale: float = 1.0,
-    reset: str = "subtract",
+    reset: Reset = "subtract",
     reset_amount: float | None = None,
     v_reset: float = 0.0,
     v_rest: float = 0.0,
     strict: bool = False,
     detach_reset: bool = False,
-    surrogate: Surrogate = _DEFAULT_SURROGATE,
+    surrogate: Surrogate = ATan(2.0),
     v_init: torch.Tensor | None = None,
     time_steps: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,13 +80,8 @@ def lif(
         >>> SF.lif(torch.tensor([0.6]), decay=0.5, time_steps=3)[0].T
         tensor([[0., 0., 1.]])
     """
-    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps)
-    arguments = _arguments("lif", x, decay, threshold, *options)
-    if _backend.is_reference():
-        return reference.lif(x, decay, threshold, input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset,
-                             v_rest=v_rest, strict=strict, detach_reset=detach_reset, surrogate=surrogate, v_init=v_init,
-                             time_steps=time_steps)  # fmt: skip
-    return _lif_forward(_backend.namespace("lif", x.device), *arguments)
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    return run_lif(x, decay, threshold, options, v_init, time_steps)
 
 
 def lif_rate(
@@ -97,16 +90,16 @@ def lif_rate(
     threshold: float = 1.0,
     *,
     input_scale: float = 1.0,
-    reset: str = "subtract",
+    reset: Reset = "subtract",
     reset_amount: float | None = None,
     v_reset: float = 0.0,
     v_rest: float = 0.0,
     strict: bool = False,
     detach_reset: bool = False,
-    surrogate: Surrogate = _DEFAULT_SURROGATE,
+    surrogate: Surrogate = ATan(2.0),
     v_init: torch.Tensor | None = None,
     time_steps: int | None = None,
-    weighting: str = "mean",
+    weighting: Weighting = "mean",
 ) -> torch.Tensor:
     """The firing rate of :func:`lif`, without storing a spike train.
 
@@ -125,21 +118,34 @@ def lif_rate(
         >>> SF.lif_rate(torch.tensor([[0.6], [0.6], [0.6]]), 0.5)
         tensor([0.3333])
     """
-    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps)
-    arguments = _arguments("lif_rate", x, decay, threshold, *options)
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    arguments = _arguments("lif_rate", x, decay, threshold, options, v_init, time_steps)
     _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
     if _backend.is_reference():
-        return reference.lif_rate(x, decay, threshold, weighting=weighting, input_scale=input_scale, reset=reset,
-                                  reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=strict,
-                                  detach_reset=detach_reset, surrogate=surrogate, v_init=v_init,
-                                  time_steps=time_steps)  # fmt: skip
+        return reference.lif_rate(
+            x, decay, threshold, weighting=weighting, v_init=v_init, time_steps=time_steps, **options._asdict()
+        )
     return _lif_rate_forward(_backend.namespace("lif_rate", x.device), *arguments, WEIGHTINGS[weighting])
 
 
-def _arguments(
-    op, x, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, v_init, time_steps
-):
+def run_lif(
+    x: torch.Tensor,
+    decay: float | torch.Tensor,
+    threshold: float,
+    options: LIFOptions,
+    v_init: torch.Tensor | None,
+    time_steps: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """:func:`lif` with its options as one object."""
+    arguments = _arguments("lif", x, decay, threshold, options, v_init, time_steps)
+    if _backend.is_reference():
+        return reference.lif(x, decay, threshold, v_init=v_init, time_steps=time_steps, **options._asdict())
+    return _lif_forward(_backend.namespace("lif", x.device), *arguments)
+
+
+def _arguments(op, x, decay, threshold, options, v_init, time_steps):
     """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/ops.cpp)."""
+    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if time_steps is None:
         _checks.sequence(op, "x", x)
         step = x.shape[1:]

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _layout, _register
 
 
+@overload
+def tssl_bp(
+    x: torch.Tensor, tau_m: float = ..., tau_s: float = ..., threshold: float = ..., return_spikes: Literal[False] = ...
+) -> torch.Tensor: ...
+@overload
+def tssl_bp(
+    x: torch.Tensor, tau_m: float = ..., tau_s: float = ..., threshold: float = ..., *, return_spikes: Literal[True]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def tssl_bp(
+    x: torch.Tensor, tau_m: float, tau_s: float, threshold: float, return_spikes: Literal[True]
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def tssl_bp(
+    x: torch.Tensor, tau_m: float = ..., tau_s: float = ..., threshold: float = ..., return_spikes: bool = ...
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
 def tssl_bp(
     x: torch.Tensor, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,8 @@
 """Modules over :mod:`spikeops.functional`. They hold parameters and options, never a hidden state: the membrane potential goes
-in and out as an argument."""
+in and out as an argument.
+
+A module shows itself as the call that makes one like it: the arguments without a default, and those that differ from it. Modules inside
+it are listed below, as in all of PyTorch; tensors are left to the state dict."""
 
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.conv import SpikeConv2d

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from spikeops.nn._repr import call_arguments
+
 
 class ClassifierPool2d(nn.AvgPool2d):
     """Average-pools feature maps until a local classifier gets at most ``max_features`` numbers, and flattens them.
@@ -50,6 +52,7 @@ class ClassifierPool2d(nn.AvgPool2d):
             axis = 1 - axis
         padding = tuple(k * (p - side // k) // 2 for k, p, side in zip(kernel, pooled, (height, width)))
         super().__init__(tuple(kernel), padding=padding)
+        self.shape, self.max_features = tuple(shape), max_features
         self.out_features = channels * pooled[0] * pooled[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -58,4 +61,4 @@ class ClassifierPool2d(nn.AvgPool2d):
         return x.flatten(1)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, out_features={self.out_features}"
+        return call_arguments(self, ClassifierPool2d.__init__)

@@ -9,6 +9,7 @@ from torch import nn
 
 from spikeops import functional as SF
 from spikeops.functional.convex import ConvexTrials
+from spikeops.nn._repr import call_arguments
 
 
 class ConvexSNN(nn.Module):
@@ -54,11 +55,16 @@ class ConvexSNN(nn.Module):
         torch.Size([300, 100, 1])
     """
 
+    encoder: torch.Tensor
+    decoder: torch.Tensor
+
     def __init__(self, inputs: int, neurons: int, outputs: int, *, dt: float = 1e-3, leak: float = 2.0, spike_cost: float = 0.0,
                  sigma_v: float = 0.0, encoder: torch.Tensor | None = None, decoder_scale: float = 0.1,
                  feedforward_scale: float = 1.0, feedforward_mean: float = 0.0, threshold: float = 0.0):  # fmt: skip
         super().__init__()
         self.neuron = dict(dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v)
+        self.initial = dict(decoder_scale=decoder_scale, feedforward_scale=feedforward_scale, feedforward_mean=feedforward_mean,
+                            threshold=threshold)  # fmt: skip
         if encoder is None:
             encoder = torch.rand(neurons, outputs)
             encoder /= encoder.norm(dim=1, keepdim=True)
@@ -90,16 +96,22 @@ class ConvexSNN(nn.Module):
         """The firing rates (bins, trials, neurons), as leaky spike counts. The readout is ``rates @ decoder.T``."""
         return self.trials(x, read_rates=True, generator=generator).readout
 
-    def trials(self, x: torch.Tensor, *, read_rates: bool = False, **options) -> ConvexTrials:
+    def trials(self, x: torch.Tensor, *, read_rates: bool = False, noise: torch.Tensor | None = None,
+               generator: torch.Generator | None = None, targets: torch.Tensor | None = None, encoder: torch.Tensor | None = None,
+               feedforward_rate: float = 0.0, threshold_rate: float = 0.0, threshold_drift: float = 0.0,
+               buffer_steps: int = 0) -> ConvexTrials:  # fmt: skip
         """:func:`spikeops.functional.convex_snn_trial` with the weights of this network.
 
         Args:
             x: inputs (bins, trials, inputs).
             read_rates: the readout is the firing rates.
-            options: of the function: ``noise``, ``generator``, and those of learning.
+            noise, generator, targets, ...: as there. With targets the network learns, and what it learned is in the result only.
         """
-        weights = self.feedforward, self.recurrent, self.thresholds
-        return SF.convex_snn_trial(x, *weights, None if read_rates else self.decoder, **self.neuron, **options)
+        return SF.convex_snn_trial(
+            x, self.feedforward, self.recurrent, self.thresholds, None if read_rates else self.decoder, **self.neuron, noise=noise,
+            generator=generator, targets=targets, encoder=encoder, feedforward_rate=feedforward_rate,
+            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps,
+        )  # fmt: skip
 
     @torch.no_grad()
     def fit(self, x: torch.Tensor, targets: torch.Tensor, *, feedforward_rate: float, threshold_rate: float,
@@ -117,9 +129,10 @@ class ConvexSNN(nn.Module):
         Returns:
             The trials, in which the network learned.
         """
-        learning = dict(feedforward_rate=feedforward_rate, threshold_rate=threshold_rate, threshold_drift=threshold_drift)
-        learning |= dict(targets=targets, encoder=self.encoder, buffer_steps=buffer_steps)
-        trials = self.trials(x, read_rates=read_rates, generator=generator, **learning)
+        trials = self.trials(
+            x, read_rates=read_rates, generator=generator, targets=targets, encoder=self.encoder, feedforward_rate=feedforward_rate,
+            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps,
+        )  # fmt: skip
         self.feedforward.copy_(trials.feedforward)
         self.thresholds.copy_(trials.thresholds)
         return trials
@@ -146,5 +159,5 @@ class ConvexSNN(nn.Module):
 
     def extra_repr(self) -> str:
         neurons, inputs = self.feedforward.shape
-        numbers = ", ".join(f"{name}={value}" for name, value in self.neuron.items())
-        return f"inputs={inputs}, neurons={neurons}, outputs={len(self.decoder)}, {numbers}"
+        sizes = dict(inputs=inputs, neurons=neurons, outputs=self.encoder.shape[1])
+        return call_arguments(self, ConvexSNN.__init__, **sizes, **self.neuron, **self.initial)

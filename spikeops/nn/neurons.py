@@ -8,36 +8,37 @@ import torch
 from torch import nn
 
 from spikeops import functional as SF
+from spikeops.functional._lif_options import LIFOptions, Reset
+from spikeops.functional.lif import run_lif
+from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
 
-_DEFAULT_SURROGATE = ATan(2.0)
 
-
-class _Neurons(nn.Module):
+class LIFNeurons(nn.Module):
     """What the LIF modules share; subclasses provide ``decay``."""
 
-    def __init__(self, threshold: float, *, input_scale: float = 1.0, reset: str = "subtract",
-                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
-                 detach_reset: bool = False, surrogate: Surrogate = _DEFAULT_SURROGATE, return_state: bool = False):  # fmt: skip
-        super().__init__()
-        self.threshold, self.return_state = threshold, return_state
-        self.options = dict(input_scale=input_scale, reset=reset, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
-                            strict=strict, detach_reset=detach_reset, surrogate=surrogate)  # fmt: skip
+    decay: float | torch.Tensor
 
-    def forward(self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None):
-        spikes, v_last = SF.lif(x, self.decay, self.threshold, v_init=v_init, time_steps=time_steps, **self.options)
+    def __init__(self, threshold: float, options: LIFOptions, return_state: bool):
+        super().__init__()
+        self.threshold, self.options, self.return_state = threshold, options, return_state
+
+    def forward(
+        self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        spikes, v_last = run_lif(x, self.decay, self.threshold, self.options, v_init, time_steps)
         return (spikes, v_last) if self.return_state else spikes
 
-    def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, reset={self.options['reset']!r}, surrogate={self.options['surrogate']}"
 
-
-class LIF(_Neurons):
+class LIF(LIFNeurons):
     """Leaky integrate-and-fire neurons: :func:`spikeops.functional.lif` as a module.
 
     Args:
         decay, threshold, ...: as in :func:`spikeops.functional.lif`.
         return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence.
+
+    Attributes:
+        decay, threshold, return_state: as given; they can be set. options: the other arguments, together: a named tuple.
 
     Shapes:
         x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...). With ``time_steps=T``, x (...) is the same in all of them.
@@ -48,31 +49,44 @@ class LIF(_Neurons):
         torch.Size([8, 32, 100])
     """
 
-    def __init__(self, decay: float = 0.5, threshold: float = 1.0, **options):
-        super().__init__(threshold, **options)
+    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
+                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
+                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
+        options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+        super().__init__(threshold, options, return_state)
         self.decay = decay
 
     def extra_repr(self) -> str:
-        return f"decay={self.decay}, {super().extra_repr()}"
+        return call_arguments(self, LIF.__init__, **self.options._asdict())
 
 
 class IF(LIF):
     """Integrate-and-fire neurons: :class:`LIF` without a leak (decay = 1).
 
+    Args:
+        threshold, ...: as in :class:`LIF`.
+
     Example:
         >>> spikes = snn.IF()(torch.rand(8, 32, 100))
     """
 
-    def __init__(self, threshold: float = 1.0, **options):
-        super().__init__(1.0, threshold, **options)
+    def __init__(self, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
+                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
+                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
+        options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+        super().__init__(1.0, threshold, return_state=return_state, **options._asdict())
+
+    def extra_repr(self) -> str:
+        return call_arguments(self, IF.__init__, **self.options._asdict())
 
 
-class ParametricLIF(_Neurons):
+class ParametricLIF(LIFNeurons):
     """:class:`LIF` with a learnable decay, ``sigmoid(decay_logit)`` (after Fang et al., "Incorporating Learnable Membrane Time
     Constant", ICCV 2021; the input is not scaled by 1 - decay).
 
     Args:
         decay: initial value, between 0 and 1.
+        threshold, ...: as in :class:`LIF`.
         shape: of the parameter, broadcastable to one time step of the input: () for one decay, (C, 1, 1) for one per channel.
 
     Raises:
@@ -82,15 +96,24 @@ class ParametricLIF(_Neurons):
         >>> spikes = snn.ParametricLIF(0.5, shape=(100,))(torch.rand(8, 32, 100))
     """
 
-    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), **options):
+    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), input_scale: float = 1.0,
+                 reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0),
+                 return_state: bool = False):  # fmt: skip
         if not 0 < decay < 1:
             raise ValueError(f"ParametricLIF: expected decay between 0 and 1, got {decay}.")
-        super().__init__(threshold, **options)
+        options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+        super().__init__(threshold, options, return_state)
+        self.initial_decay = decay
         self.decay_logit = nn.Parameter(torch.full(shape, math.log(decay / (1 - decay))))
 
     @property
-    def decay(self) -> torch.Tensor:
+    def decay(self) -> torch.Tensor:  # type: ignore[override]
         return torch.sigmoid(self.decay_logit)
+
+    def extra_repr(self) -> str:
+        shape = tuple(self.decay_logit.shape)
+        return call_arguments(self, ParametricLIF.__init__, decay=self.initial_decay, shape=shape, **self.options._asdict())
 
 
 class TSSLBP(nn.Module):
@@ -113,11 +136,11 @@ class TSSLBP(nn.Module):
         super().__init__()
         self.tau_m, self.tau_s, self.threshold, self.return_spikes = tau_m, tau_s, threshold, return_spikes
 
-    def forward(self, x: torch.Tensor):
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         return SF.tssl_bp(x, self.tau_m, self.tau_s, self.threshold, self.return_spikes)
 
     def extra_repr(self) -> str:
-        return f"tau_m={self.tau_m}, tau_s={self.tau_s}, threshold={self.threshold}"
+        return call_arguments(self, TSSLBP.__init__)
 
 
 class SynapticFilter(nn.Module):
@@ -141,4 +164,4 @@ class SynapticFilter(nn.Module):
         return SF.synaptic_filter(spikes, self.tau_s)
 
     def extra_repr(self) -> str:
-        return f"tau_s={self.tau_s}"
+        return call_arguments(self, SynapticFilter.__init__)

@@ -7,6 +7,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from spikeops.functional import _layout
+from spikeops.nn.neurons import LIFNeurons
 
 
 class TimeDistributed(nn.Module):
@@ -34,14 +35,51 @@ class TimeDistributed(nn.Module):
         return self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-class AtAllSteps(torch.autograd.Function):
-    """A current (N, ...) repeated in time (T, N, ...), in its memory order, which `expand` would lose in the neurons' kernel."""
+def at_all_steps(
+    module: nn.Module, current: torch.Tensor, time_steps: int, gain: torch.Tensor | None = None
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """What a module that knows time, such as neurons, makes of a current that is the same in all time steps, as from a still image.
+
+    LIF neurons take such a current as it is; for other modules, and with a gain, it is repeated, in its memory order.
+
+    Args:
+        module: takes (T, ...).
+        current: (...), without a time axis.
+        time_steps: T.
+        gain: factor on the current in each time step (T,), which gets no gradient; None for 1.
+
+    Returns:
+        What ``module`` returns.
+
+    Raises:
+        ValueError: a gain for another number of time steps.
+    """
+    if gain is not None and gain.shape != (time_steps,):
+        raise ValueError(f"at_all_steps: expected gain to have shape ({time_steps},), one for each time step, got {tuple(gain.shape)}.")
+    if gain is None and isinstance(module, LIFNeurons):
+        return module(current, time_steps=time_steps)
+    return module(_Repeat.apply(current, time_steps, None if gain is None else gain.to(current.dtype)))
+
+
+class _Repeat(torch.autograd.Function):
+    """y[t] = gain[t] * current, without temporaries."""
 
     @staticmethod
-    def forward(ctx, current: torch.Tensor, steps: int) -> torch.Tensor:
-        return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), steps).copy_(current)
+    def forward(ctx, current: torch.Tensor, time_steps: int, gain: torch.Tensor | None) -> torch.Tensor:
+        if gain is not None:
+            ctx.save_for_backward(gain)
+            return gain.view(-1, *[1] * current.dim()) * current
+        # Not `expand`, whose memory order neurons without a kernel for it would not keep.
+        return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), time_steps).copy_(current)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: torch.Tensor):
-        return gradient.sum(0), None
+    def backward(ctx, grad: torch.Tensor):
+        if not ctx.saved_tensors:
+            return grad.sum(0), None, None
+        (gain,) = ctx.saved_tensors
+        # (T, ...) seen as (T, neurons) in the memory order of one time step, so that channels-last needs no copy.
+        order = sorted(range(1, grad.dim()), key=grad.stride, reverse=True)
+        flat = grad.permute(0, *order).reshape(len(gain), -1)
+        summed = torch.mv(flat.t(), gain).view([grad.shape[d] for d in order])
+        return summed.permute([order.index(d) for d in range(1, grad.dim())]), None, None

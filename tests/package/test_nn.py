@@ -146,9 +146,3 @@ def test_copies_and_state_dicts():
 def test_modules_follow_the_dtype(dtype):
     model = network().to(dtype)
     assert model(X.to(dtype)).dtype == dtype
-
-
-def test_repr_shows_the_options():
-    assert repr(snn.LIF(0.9)) == "LIF(decay=0.9, threshold=1.0, reset='subtract', surrogate=ATan(alpha=2.0))"
-    assert repr(snn.TSSLBP()) == "TSSLBP(tau_m=5.0, tau_s=3.0, threshold=1.0)"
-    assert repr(snn.SynapticFilter(2.0)) == "SynapticFilter(tau_s=2.0)"

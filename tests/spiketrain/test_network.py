@@ -5,7 +5,7 @@ import torch
 
 from spiketrain import methods
 from spiketrain.errors import UserError
-from spiketrain.models.layers import RepeatInTime, SumPool2d, TimeSharedDropout
+from spiketrain.models.layers import SumPool2d, TimeSharedDropout
 
 
 def network_of(config, shape=(1, 8, 8)):
@@ -41,14 +41,19 @@ def test_layers_before_the_first_neurons_see_an_image_once(tiny):
     assert batches == [3, 15, 15]
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_repeat_in_time_is_differentiable_in_any_layout(layout):
-    gain = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
-    x = torch.rand(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: RepeatInTime.apply(x, gain), x)
-    repeated = RepeatInTime.apply(x, gain)
-    assert repeated[1].is_contiguous(memory_format=layout)
-    torch.testing.assert_close(repeated[2], 3 * x)
+@pytest.mark.parametrize("layers", ["P2-6C3-10", "P2-20-10", "10"])
+def test_images_reach_any_first_layer_that_knows_time(tiny, layers):
+    """Dropout after pooling, neurons, or the output."""
+    network = network_of(tiny(method={"name": "bptt"}, network={"layers": layers, "dropout": 0.5, "conv_weight_scale": 4.0}))
+    images = 20 * torch.rand(3, 1, 8, 8, dtype=torch.float64)
+    for mode in (True, False):
+        network.train(mode)
+        results = []
+        for x in (images, images.expand(network.time_steps, *images.shape)):
+            torch.manual_seed(4)
+            results.append(network(x))
+        assert results[0].abs().sum() > 0
+        torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

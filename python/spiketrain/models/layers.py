@@ -75,22 +75,3 @@ class TimeSharedDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
-
-
-class RepeatInTime(torch.autograd.Function):
-    """y[t] = gain[t] * x for a constant gain (T,): what a static input becomes. One matrix product back, no temporaries."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, gain: Tensor) -> Tensor:
-        ctx.save_for_backward(gain)
-        return gain.view(-1, *[1] * x.dim()) * x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (gain,) = ctx.saved_tensors
-        # (T, ...) seen as (T, neurons) in the memory order of one time step, so that channels-last needs no copy.
-        order = sorted(range(1, grad.dim()), key=grad.stride, reverse=True)
-        flat = grad.permute(0, *order).reshape(len(gain), -1)
-        summed = torch.mv(flat.t(), gain).view([grad.shape[d] for d in order])
-        return summed.permute([order.index(d) for d in range(1, grad.dim())]), None

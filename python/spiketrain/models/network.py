@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeops import nn as snn
+from spikeops.nn.time import at_all_steps
 from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
-from spiketrain.models.layers import FullyConnected, RepeatInTime, TimeSharedDropout
+from spiketrain.models.layers import FullyConnected, TimeSharedDropout
 from spiketrain.models.notation import Conv, Layer, Linear, Pool, parse
 from spiketrain.models.synapses import count_synapses, shape_after
 
@@ -33,8 +34,7 @@ class SpikingNetwork(nn.Module):
         pool: makes a pooling layer from the side of its window
         neurons_at_output: whether the last layer spikes too, or is read out as it is
         input_filter: acts on events (T, N, C, H, W) before the first layer
-        static_gain: (T,), the answer of `input_filter` to a constant input of 1; None where that is 1 at all steps, and neurons take
-            `time_steps`
+        static_gain: (T,), the answer of `input_filter` to a constant input of 1; None where that is 1 at all steps
 
     The layers are in `stages`, in the order of the forward pass, named conv_1, neuron_1, pool_1, ...
     """
@@ -86,23 +86,17 @@ class SpikingNetwork(nn.Module):
         if not is_static:
             x = self.input_filter(x)
         for stage in self.stages.values():
-            if is_static and isinstance(stage, snn.TimeDistributed):
-                x = stage.module(x)
-                continue
             if not is_static:
                 x = stage(x)
-            elif self.static_gain is None:
-                x = stage(x, time_steps=self.time_steps)
+            elif isinstance(stage, snn.TimeDistributed):
+                x = stage.module(x)
             else:
-                x = stage(self._in_time(x))
-            is_static = False
-        return self._in_time(x) if is_static else x
+                x, is_static = self._in_time(stage, x), False
+        return self._in_time(nn.Identity(), x) if is_static else x
 
-    def _in_time(self, x: Tensor) -> Tensor:
-        """A static input as it is at all time steps."""
-        if self.static_gain is None:
-            return x.expand(self.time_steps, *x.shape)
-        return RepeatInTime.apply(x, self.static_gain.to(x.dtype))
+    def _in_time(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """What a stage that knows time makes of a static input."""
+        return at_all_steps(stage, x, self.time_steps, self.static_gain)
 
     def neurons(self) -> dict[str, nn.Module]:
         """The layers of neurons in the order of the forward pass, by the name of the weights before them."""

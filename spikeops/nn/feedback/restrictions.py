@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
+from spikeops.nn._repr import call_arguments
+
 EPS = 1e-12
 FIRST_POWER_STEPS = 10
 
@@ -32,7 +34,7 @@ class SpectralNormRestriction(nn.Module):
         return self.gain.clamp(-self.norm_range, self.norm_range) * weight / _sigma(matrix, u, v)
 
     def extra_repr(self) -> str:
-        return f"norm_range={self.norm_range}"
+        return call_arguments(self, SpectralNormRestriction.__init__, weight=self.gain)
 
 
 @torch.no_grad()
@@ -72,7 +74,7 @@ class FrobeniusNormRestriction(nn.Module):
         return weight / norm * norm.clamp_max(self.norm_range)
 
     def extra_repr(self) -> str:
-        return f"norm_range={self.norm_range}, samples={self.samples}"
+        return call_arguments(self, FrobeniusNormRestriction.__init__)
 
 
 def restrict_spectral_norm(module: nn.Module, norm_range: float = 1.0) -> nn.Module:

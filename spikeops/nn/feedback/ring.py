@@ -7,10 +7,12 @@ import numbers
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import nn
 
+from spikeops.nn._repr import call_arguments
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
 from spikeops.nn.feedback.forward_pass import ForwardPass
@@ -120,12 +122,16 @@ class FeedbackRing(nn.Module):
         torch.Size([4, 16])
     """
 
-    def __init__(self, layers: Iterable[nn.Module], feedback: nn.Module | None, input_layer: nn.Module, *, method: str = "ide",
-                 time_steps: int = 30, leak: float = 1.0, threshold: float | None = None,
-                 dropout: float | Sequence[float] = 0.0, input: str = "constant", solver: str = "broyden",
-                 solver_steps: int = 30, on_solver_failure: str = "warn", u_rest: float | None = None,
+    last_forward_rates: torch.Tensor | None
+    last_backward_rates: torch.Tensor | None
+
+    def __init__(self, layers: Iterable[nn.Module], feedback: nn.Module | None, input_layer: nn.Module, *,
+                 method: Literal["ide", "spide"] = "ide", time_steps: int = 30, leak: float = 1.0, threshold: float | None = None,
+                 dropout: float | Sequence[float] = 0.0, input: Literal["constant", "spikes"] = "constant",
+                 solver: Literal["broyden", "fixed_point"] = "broyden", solver_steps: int = 30,
+                 on_solver_failure: Literal["warn", "raise"] = "warn", u_rest: float | None = None,
                  backward_time_steps: int = 100, backward_threshold: float = 0.5, backward_u_rest: float | None = None,
-                 cuda_graph: str | bool = "auto"):  # fmt: skip
+                 cuda_graph: Literal["auto"] | bool = "auto"):  # fmt: skip
         super().__init__()
         _check_choice("method", method, tuple(METHODS))
         _check_choice("input", input, ("constant", "spikes"))
@@ -140,7 +146,7 @@ class FeedbackRing(nn.Module):
         self.layers, self.feedback, self.input_layer = nn.ModuleList(layers), feedback, input_layer
         self.method, self.time_steps, self.leak, self.input = method, time_steps, leak, input
         self.solver, self.solver_steps, self.on_solver_failure = solver, solver_steps, on_solver_failure
-        self.backward_time_steps = backward_time_steps
+        self.u_rest, self.backward_u_rest, self.backward_time_steps = u_rest, backward_u_rest, backward_time_steps
         self._check_numbers()
         self.threshold = _positive("threshold", DEFAULT_THRESHOLD[method] if threshold is None else threshold)
         self.reset_amount = self.threshold
@@ -234,8 +240,11 @@ class FeedbackRing(nn.Module):
             warnings.warn(f"FeedbackRing: {message}{again}", RuntimeWarning, stacklevel=3)
 
     def extra_repr(self) -> str:
-        solver = f", solver={self.solver!r}" if self.method == "ide" else f", backward_time_steps={self.backward_time_steps}"
-        return f"method={self.method!r}, time_steps={self.time_steps}, leak={self.leak}, threshold={self.threshold}{solver}"
+        rates = set(self.dropout)
+        return call_arguments(
+            self, FeedbackRing.__init__, dropout=rates.pop() if len(rates) == 1 else self.dropout, cuda_graph=self.graphs.mode,
+            threshold=None if self.threshold == DEFAULT_THRESHOLD[self.method] else self.threshold,
+        )  # fmt: skip
 
     def _check_numbers(self) -> None:
         """Of what may also be changed later, between training and tests."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,21 @@ from torch.nn import functional as F
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks
+from spikeops.nn._repr import call_arguments
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.gradient import set_gradient
 from spikeops.nn.local.online import learn_online
 from spikeops.surrogate import Exponential, Surrogate
 
 _OP = "LocalBlock"
-RULES = ("ell", "fell", "bell")
-UPDATES = ("step", "window")
+Rule = Literal["ell", "fell", "bell"]
+Update = Literal["step", "window"]
+
+
+class Optimizer(Protocol):
+    """What changes the parameters by their ``.grad``: a `torch.optim.Optimizer`, or anything else with its ``step()``."""
+
+    def step(self) -> object: ...
 
 
 @dataclass
@@ -78,13 +86,13 @@ class LocalBlock(nn.Module):
         self,
         encoder: nn.Linear | nn.Conv2d,
         classifier: LocalClassifier | nn.Linear,
-        rule: str = "ell",
+        rule: Rule = "ell",
         *,
         time_steps: int = 10,
         tau: float = 1.0,
         threshold: float = 1.0,
         surrogate: Surrogate = Exponential(1.0),
-        update: str = "step",
+        update: Update = "step",
     ):
         super().__init__()
         _check_encoder(encoder)
@@ -92,8 +100,8 @@ class LocalBlock(nn.Module):
             raise TypeError(
                 f"{_OP}: expected classifier to be a LocalClassifier or torch.nn.Linear, got {type(classifier).__name__}."
             )
-        _checks.choice(_OP, "rule", rule, RULES)
-        _checks.choice(_OP, "update", update, UPDATES)
+        _checks.choice(_OP, "rule", rule, get_args(Rule))
+        _checks.choice(_OP, "update", update, get_args(Update))
         _checks.time_count(_OP, time_steps, "time_steps")
         _checks.positive(_OP, "tau", tau)
         _checks.positive(_OP, "threshold", threshold)
@@ -126,7 +134,7 @@ class LocalBlock(nn.Module):
         """How often each of the classifier's neurons fires (N, classes), for the layer's spikes (T, N, ...)."""
         return self._classifier_spikes(spikes).sum(0)
 
-    def learn(self, x: Tensor, labels: Tensor, optimizer, batch_size: int | None = None) -> LocalStep:
+    def learn(self, x: Tensor, labels: Tensor, optimizer: Optimizer, batch_size: int | None = None) -> LocalStep:
         """Learn from one batch.
 
         Args:
@@ -171,7 +179,7 @@ class LocalBlock(nn.Module):
         """The parameters that learn."""
         return [p for p in self.parameters() if p.requires_grad]
 
-    def _learn_backwards(self, x: Tensor, labels: Tensor, optimizer, scale: float) -> LocalStep:
+    def _learn_backwards(self, x: Tensor, labels: Tensor, optimizer: Optimizer, scale: float) -> LocalStep:
         """BELL: backpropagation through time, for layer and classifier at once over all time steps."""
         with torch.enable_grad():
             spikes = self.forward(x.detach())
@@ -213,9 +221,7 @@ class LocalBlock(nn.Module):
                 )
 
     def extra_repr(self) -> str:
-        return (
-            f"rule={self.rule!r}, time_steps={self.time_steps}, tau={self.tau}, threshold={self.threshold}, update={self.update!r}"
-        )
+        return call_arguments(self, LocalBlock.__init__)
 
 
 def _check_encoder(encoder: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from spikeops.functional import _checks
+from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 
 _OP = "LocalClassifier"
+Feedback = Literal["transpose", "alignment"]
 
 
 class LocalClassifier(nn.Module):
@@ -45,13 +48,15 @@ class LocalClassifier(nn.Module):
         ((8, 4), torch.Size([10, 576]))
     """
 
+    feedback_weight: nn.Parameter | None
+
     def __init__(
         self,
         shape: tuple[int, ...],
         classes: int,
         *,
         decoder_size: int | None = None,
-        feedback: str = "transpose",
+        feedback: Feedback = "transpose",
         frozen: bool = False,
     ):
         super().__init__()
@@ -59,9 +64,9 @@ class LocalClassifier(nn.Module):
         if len(shape) not in (1, 3) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
             raise ValueError(f"{_OP}: expected shape to be (units,) or (channels, height, width), got {shape}.")
         _positive_count("classes", classes)
-        _checks.choice(_OP, "feedback", feedback, ("transpose", "alignment"))
+        _checks.choice(_OP, "feedback", feedback, get_args(Feedback))
         _checks.flag(_OP, "frozen", frozen)
-        self.shape, self.classes, self.frozen = shape, classes, frozen
+        self.shape, self.classes, self.decoder_size, self.frozen = shape, classes, decoder_size, frozen
         self.pool_kernel, self.pool_padding, self._pooled = (1, 1), (0, 0), shape
         if decoder_size is not None and len(shape) == 3:
             _positive_count("decoder_size", decoder_size)
@@ -139,10 +144,7 @@ class LocalClassifier(nn.Module):
 
     def extra_repr(self) -> str:
         feedback = "transpose" if self.feedback_weight is None else "alignment"
-        return (
-            f"shape={self.shape}, classes={self.classes}, pool_kernel={self.pool_kernel}, features={self.weight.shape[1]}, "
-            f"feedback={feedback!r}, frozen={self.frozen}"
-        )
+        return call_arguments(self, LocalClassifier.__init__, feedback=feedback)
 
 
 def _positive_count(name: str, value: int) -> None:

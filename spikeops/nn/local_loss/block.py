@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from spikeops.functional import _checks
+from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
-from spikeops.nn.neurons import LIF, ParametricLIF
-from spikeops.nn.time import AtAllSteps
+from spikeops.nn.neurons import LIF
+from spikeops.nn.time import at_all_steps
 
 _OP = "LocalLossBlock"
-LOSSES = ("pred", "sim", "predsim")
+Loss = Literal["pred", "sim", "predsim"]
 
 
 @dataclass
@@ -91,7 +93,7 @@ class LocalLossBlock(nn.Module):
         encoder: nn.Module,
         shape: tuple[int, ...],
         classes: int,
-        loss: str = "predsim",
+        loss: Loss = "predsim",
         *,
         beta: float = 0.99,
         neuron: nn.Module | None = None,
@@ -103,6 +105,7 @@ class LocalLossBlock(nn.Module):
         self._check(encoder, shape, classes, loss, beta, decoder_size, time_steps)
         is_map = len(shape) == 3
         self.shape, self.classes, self.loss, self.beta, self.time_steps = tuple(shape), classes, loss, beta, time_steps
+        self.batch_norm, self.decoder_size = batch_norm, decoder_size
         self.encoder = encoder
         self.norm = nn.Identity() if not batch_norm else nn.BatchNorm2d(shape[0]) if is_map else nn.BatchNorm1d(shape[0])
         self.neuron = LIF() if neuron is None else neuron
@@ -122,10 +125,7 @@ class LocalLossBlock(nn.Module):
         _checks.floating(_OP, "x", x)
         sample = len(self.shape)
         if x.dim() == 1 + sample:
-            current = self._currents(x)
-            if isinstance(self.neuron, (LIF, ParametricLIF)):
-                return self.neuron(current, time_steps=self.time_steps)
-            return self.neuron(AtAllSteps.apply(current, self.time_steps))
+            return at_all_steps(self.neuron, self._currents(x), self.time_steps)
         if x.dim() == 2 + sample:
             _checks.time_steps(_OP, "x", x)
             return self.neuron(self._currents(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
@@ -171,8 +171,7 @@ class LocalLossBlock(nn.Module):
         return LocalLosses(sum(part for part in (pred, sim) if part is not None), pred, sim, logits)
 
     def extra_repr(self) -> str:
-        weight = f", beta={self.beta}" if self.loss == "predsim" else ""
-        return f"shape={self.shape}, classes={self.classes}, loss={self.loss!r}{weight}, time_steps={self.time_steps}"
+        return call_arguments(self, LocalLossBlock.__init__)
 
     @staticmethod
     def _check(encoder, shape, classes, loss, beta, decoder_size, time_steps):
@@ -185,7 +184,7 @@ class LocalLossBlock(nn.Module):
                 raise TypeError(f"{_OP}: expected {name} to be an int, got {type(value).__name__}.")
             if value < least:
                 raise ValueError(f"{_OP}: expected {name} to be {least} or more, got {value}.")
-        _checks.choice(_OP, "loss", loss, LOSSES)
+        _checks.choice(_OP, "loss", loss, get_args(Loss))
         _checks.number(_OP, "beta", beta)
         if not 0 <= beta <= 1:
             raise ValueError(f"{_OP}: expected beta in [0, 1], got {beta}.")

@@ -1,0 +1,116 @@
+"""A module shows the call that makes one like it: arguments without a default, and all that differ from it."""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+import spikeops.nn as snn
+from spikeops.surrogate import ATan, Sigmoid
+
+LIF = dict(threshold=0.5, input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True,
+           surrogate=Sigmoid(3.0), return_state=True)  # fmt: skip
+# Arguments without a default, and another value for each option. Modules are listed below, and tensors are in the state dict.
+CASES = {
+    snn.LIF: ({}, dict(decay=0.9, **LIF)),
+    snn.IF: ({}, LIF),
+    snn.ParametricLIF: ({}, dict(decay=0.9, shape=(4, 1), **LIF)),
+    snn.TSSLBP: ({}, dict(tau_m=6.0, tau_s=2.0, threshold=0.5, return_spikes=True)),
+    snn.SynapticFilter: ({}, dict(tau_s=2.0)),
+    snn.ClassifierPool2d: (dict(shape=(8, 14, 14), max_features=64), {}),
+    snn.LocalClassifier: (dict(shape=(8, 4, 4), classes=3), dict(decoder_size=32, feedback="alignment", frozen=True)),
+    snn.LocalBlock: (
+        dict(encoder=nn.Linear(4, 6, bias=False), classifier=snn.LocalClassifier((6,), 3)),
+        dict(rule="bell", time_steps=3, tau=2.0, threshold=0.5, surrogate=ATan(1.0), update="window"),
+    ),
+    snn.LocalLossBlock: (
+        dict(encoder=nn.Linear(4, 6), shape=(6,), classes=3),
+        dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3),
+    ),
+    snn.ConvexSNN: (
+        dict(inputs=2, neurons=5, outputs=1),
+        dict(dt=1e-4, leak=3.0, spike_cost=0.1, sigma_v=0.2, encoder=torch.ones(5, 1), decoder_scale=0.2, feedforward_scale=2.0,
+             feedforward_mean=0.5, threshold=0.3),
+    ),
+    snn.FeedbackRing: (
+        dict(layers=[], feedback=nn.Linear(6, 6), input_layer=nn.Linear(4, 6)),
+        dict(method="spide", time_steps=3, leak=0.9, threshold=0.5, dropout=0.1, input="spikes", solver="fixed_point", solver_steps=3,
+             on_solver_failure="raise", u_rest=-0.1, backward_time_steps=4, backward_threshold=0.3, backward_u_rest=-0.1, cuda_graph=False),
+    ),
+    snn.TimeDistributed: (dict(module=nn.Linear(2, 3)), {}),
+}  # fmt: skip
+# Torch shows their options in its own way.
+CONVOLUTIONS = (snn.SpikeConv2d, snn.WSConv2d)
+MODULES = [getattr(snn, name) for name in snn.__all__ if inspect.isclass(getattr(snn, name))]
+
+
+def is_shown_elsewhere(value):
+    return isinstance(value, (torch.Tensor, nn.Module)) or value == []
+
+
+@pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)
+def test_every_argument_is_looked_at(kind):
+    """Fails for a new option without a value above."""
+    if kind not in CONVOLUTIONS:
+        needed, options = CASES[kind]
+        assert set(inspect.signature(kind).parameters) == {*needed, *options}
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
+def test_defaults_are_left_out(kind):
+    needed, _ = CASES[kind]
+    expected = [f"{name}={value!r}" for name, value in needed.items() if not is_shown_elsewhere(value)]
+    assert kind(**needed).extra_repr() == ", ".join(expected)
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
+def test_what_differs_from_its_default_is_shown(kind):
+    needed, options = CASES[kind]
+    order = list(inspect.signature(kind).parameters)
+    arguments = sorted({**needed, **options}.items(), key=lambda item: order.index(item[0]))
+    expected = [f"{name}={value!r}" for name, value in arguments if not is_shown_elsewhere(value)]
+    assert kind(**needed, **options).extra_repr() == ", ".join(expected)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CASES if not any(map(is_shown_elsewhere, CASES[kind][0].values()))],
+                         ids=lambda kind: kind.__name__)  # fmt: skip
+@pytest.mark.parametrize("with_options", [False, True], ids=["defaults", "options"])
+def test_what_is_shown_makes_a_module_like_it(kind, with_options):
+    needed, options = CASES[kind]
+    module = kind(**needed, **(options if with_options else {}))
+    twin = eval(repr(module), {**vars(snn), "Sigmoid": Sigmoid, "ATan": ATan})
+    assert type(twin) is kind and repr(twin) == repr(module)
+    assert {name: value.shape for name, value in twin.state_dict().items()} == {
+        name: value.shape for name, value in module.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS, ids=lambda kind: kind.__name__)
+def test_convolutions(kind):
+    assert "padding_mode=reflect" in repr(kind(4, 8, 3, padding_mode="reflect"))
+    module = kind(4, 8, (3, 2), stride=2, padding=1, dilation=2, groups=2, bias=False)
+    twin = eval(repr(module), {kind.__name__: kind})
+    assert repr(twin) == repr(module) and twin.weight.shape == module.weight.shape and twin.bias is None
+
+
+def test_a_change_is_shown():
+    neurons = snn.LIF(0.9)
+    neurons.threshold = 0.5
+    assert repr(neurons) == "LIF(decay=0.9, threshold=0.5)"
+
+
+def test_a_subclass_shows_what_its_parent_does():
+    class Mine(snn.LIF):
+        def __init__(self):
+            super().__init__(0.9, reset="none")
+
+    assert repr(Mine()) == "Mine(decay=0.9, reset='none')"
+
+
+@pytest.mark.parametrize("restricted, shown", [
+    (lambda: snn.restrict_spectral_norm(nn.Linear(3, 3), 0.5), "SpectralNormRestriction(norm_range=0.5)"),
+    (lambda: snn.restrict_frobenius_norm(nn.Linear(3, 3), 0.5, samples=None), "FrobeniusNormRestriction(norm_range=0.5, samples=None)"),
+], ids=["spectral", "frobenius"])  # fmt: skip
+def test_norm_restrictions(restricted, shown):
+    assert shown in repr(restricted())
