@@ -13,7 +13,7 @@ class TSSLBPStep(TrainingStep):
     tolerance = 1e-3
 
     def opponent(self) -> published.Trainer:
-        from spiketrain.losses import desired_spikes
+        from spiketrain.methods.base.losses import desired_spikes
 
         options = self.config.method
         layers = [_published_layer(name.split("_")[0], stage) for name, stage in self.method.network.stages.items()]

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from spiketrain import tasks
-from spiketrain.tasks import Task
+from spiketrain.data import tasks
+from spiketrain.data.tasks import Task
 
 Item = TypeVar("Item")
 

@@ -6,6 +6,6 @@ same batches in the same order as without a pipeline, only later: the weights co
 run empty, and the first one, which is the ordinary trainer, collects the weights, tests and writes the checkpoints.
 """
 
-from spiketrain.pipeline.driver import check, opened
+from spiketrain.training.pipeline.driver import check, opened
 
 __all__ = ["check", "opened"]

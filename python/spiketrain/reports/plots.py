@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spiketrain import tasks
-from spiketrain.activity import Activity
 from spiketrain.config import Config
+from spiketrain.data import tasks
 from spiketrain.data.base import Dataset
 from spiketrain.data.surfaces import GRID, SURFACES, PointSplit, grid
 from spiketrain.files import write_atomically
-from spiketrain.method import Method
+from spiketrain.methods.base.activity import Activity
+from spiketrain.methods.base.method import Method
 
 INK, GREY = "#22303c", "#9aa5b1"
 BLUE, ORANGE = "#2a6fbb", "#e07a1f"

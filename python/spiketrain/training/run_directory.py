@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from spiketrain import checkpoint
-from spiketrain.config import Config, load_config, read_yaml
+from spiketrain.config import Config, read_yaml
 from spiketrain.errors import UserError
 from spiketrain.files import remove_unfinished, write_atomically
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint
 
 # Columns before the first epoch is complete.
 METRICS = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "learning_rate", "train_seconds", "test_seconds"]

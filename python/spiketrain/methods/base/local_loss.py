@@ -28,8 +28,8 @@ from spikeops import surrogate
 from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.layerwise import LayerwiseMethod
-from spiketrain.method import LayerResult
+from spiketrain.methods.base.layerwise import LayerwiseMethod
+from spiketrain.methods.base.method import LayerResult
 from spiketrain.models.network import output_shape
 from spiketrain.models.notation import Conv, Linear, Pool, parse
 

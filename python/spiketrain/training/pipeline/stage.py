@@ -19,11 +19,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from spiketrain import methods
-from spiketrain.config import Config, load_config
-from spiketrain.layerwise import LayerwiseMethod
+from spiketrain.config import Config
 from spiketrain.memory import keep_freed_memory
-from spiketrain.method import LayerResult
-from spiketrain.pipeline.channel import Batch, Sender, StageLost, receive, receive_object, send_object
+from spiketrain.methods.base.layerwise import LayerwiseMethod
+from spiketrain.methods.base.method import LayerResult
+from spiketrain.training.pipeline.channel import Batch, Sender, StageLost, receive, receive_object, send_object
 
 _JOIN_SECONDS = 300  # for all stages to find each other, once all are ready
 READY = "ready"
@@ -82,7 +82,7 @@ def start(plan: Plan) -> tuple[subprocess.Popen, Connection]:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     content = {**plan._asdict(), "config": plan.config.to_dict()}
     # With the same search path as here, and without a folder spiketrain that may lie where the run was started.
-    code = "import sys; sys.path[:] = sys.argv[2:]; from spiketrain.pipeline.stage import main; main(int(sys.argv[1]))"
+    code = "import sys; sys.path[:] = sys.argv[2:]; from spiketrain.training.pipeline.stage import main; main(int(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(sender.fileno()), *sys.path]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[sender.fileno()])
     sender.close()
@@ -94,7 +94,7 @@ def start(plan: Plan) -> tuple[subprocess.Popen, Connection]:
 def main(report_to: int) -> None:
     """The process of every stage but the first. The plan comes by standard input, reports go to a file descriptor."""
     content = json.load(sys.stdin)
-    plan = Plan(**{**content, "config": load_config(content["config"])})
+    plan = Plan(**{**content, "config": methods.load_config(content["config"])})
     report = Connection(report_to, readable=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first stage deals with it
     keep_freed_memory()

@@ -19,10 +19,10 @@ from torch import Tensor
 from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.layerwise import LayerwiseMethod
-from spiketrain.method import LayerResult, Method, StepResult
-from spiketrain.pipeline import stage
-from spiketrain.pipeline.channel import Batch, Sender, StageLost, receive_object, send_object
+from spiketrain.methods.base.layerwise import LayerwiseMethod
+from spiketrain.methods.base.method import LayerResult, Method, StepResult
+from spiketrain.training.pipeline import stage
+from spiketrain.training.pipeline.channel import Batch, Sender, StageLost, receive_object, send_object
 
 _START_SECONDS = 300  # for a process to import PyTorch and build its layers, even on a busy machine
 _END_SECONDS = 10  # for a process to end after it was told to, or after it lost its neighbour

@@ -18,8 +18,8 @@ import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.layerwise import LayerwiseMethod
-from spiketrain.method import LayerResult
+from spiketrain.methods.base.layerwise import LayerwiseMethod
+from spiketrain.methods.base.method import LayerResult
 from spiketrain.models.local import LocalNetwork
 
 

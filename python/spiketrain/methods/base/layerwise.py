@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from spiketrain.config import Config
-from spiketrain.method import LayerResult, Method, StepResult, learning_rate, make_optimizer, update_weights, warm_up
+from spiketrain.methods.base.method import LayerResult, Method, StepResult
+from spiketrain.methods.base.optimizers import make_optimizer, update_weights
+from spiketrain.methods.base.schedules import learning_rate, warm_up
 
-if TYPE_CHECKING:
-    from spiketrain.pipeline.driver import Pipeline
+
+class LayerPipeline(Protocol):
+    """Whatever trains the layers of a method in several processes, in the place of its own training step."""
+
+    def start_epoch(self, epoch: int) -> None: ...
+
+    def step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult: ...
+
+    def drain(self) -> StepResult:
+        """What all processes have still to report of the epoch; afterwards the method holds what they learned."""
+        ...
 
 
 class LayerOptimizer:
@@ -49,7 +60,7 @@ class LayerwiseMethod(Method):
     """
 
     layers: dict[str, nn.Module]
-    pipeline: Pipeline | None = None
+    pipeline: LayerPipeline | None = None
 
     def set_layers(self, layers: dict[str, nn.Module], config: Config) -> None:
         """Give each layer its optimiser."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 import spikeops
-from spiketrain import checkpoint
 from spiketrain.config import Config
-from spiketrain.trainer import build_method, first_batch, load_data, pick_device
+from spiketrain.training import checkpoint
+from spiketrain.training.trainer import build_method, first_batch, load_data, pick_device
 
 
 @dataclass

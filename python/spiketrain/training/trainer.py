@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiketrain import checkpoint, data, distributed, methods, pipeline, plots
+from spiketrain import data, distributed, methods
 from spiketrain.config import Config
-from spiketrain.console import Console
 from spiketrain.data.base import Batches, Dataset
 from spiketrain.errors import UserError
-from spiketrain.method import LayerResult, Method, StepResult
-from spiketrain.rundir import RunDirectory
+from spiketrain.methods.base.method import LayerResult, Method, StepResult
+from spiketrain.reports import plots
+from spiketrain.reports.console import Console
+from spiketrain.training import checkpoint, pipeline
+from spiketrain.training.run_directory import RunDirectory
 
 
 class Trainer:

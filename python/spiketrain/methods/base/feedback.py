@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spiketrain import data, distributed
-from spiketrain.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.method import GradientMethod, StepResult
+from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
+from spiketrain.methods.base.gradient import GradientMethod
+from spiketrain.methods.base.method import StepResult
 from spiketrain.models.feedback import FeedbackNetwork
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
