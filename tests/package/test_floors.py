@@ -30,6 +30,8 @@ FLOORS = [
     ["spiketrain.cli"],
     ["spiketrain"],
 ]
+# Of benchmarks, whose folder is on the path when its commands run. On top of its rooms stand the commands, side by side.
+ROOMS_OF_BENCHMARKS = [["measuring"], ["ops"], ["device", "libraries", "steps"], ["reports"]]
 
 
 def named_modules(folder, prefix):
@@ -47,6 +49,13 @@ def sources():
     triton = named_modules(REPOSITORY / "kernels" / "triton", ["spikeops", "triton"])
     spiketrain = named_modules(REPOSITORY / "python" / "spiketrain", ["spiketrain"])
     return {**spikeops, **triton, **spiketrain}
+
+
+def benchmarks():
+    """All modules of the benchmarks, and their floors."""
+    modules = named_modules(REPOSITORY / "benchmarks", [])
+    rooms = [room for floor in ROOMS_OF_BENCHMARKS for room in floor]
+    return modules, [*ROOMS_OF_BENCHMARKS, [module for module in modules if module.partition(".")[0] not in rooms]]
 
 
 def imports(text, module, is_package, modules):
@@ -125,6 +134,16 @@ def test_packages_have_no_circle():
 
 def test_packages_look_down_only():
     assert list(upward(import_graph(sources()))) == []
+
+
+def test_benchmarks_have_no_circle():
+    assert_no_circle(import_graph(benchmarks()[0]))
+
+
+def test_benchmarks_look_down_only():
+    modules, floors = benchmarks()
+    assert len(modules) > 20 and "gpu" in floors[-1]
+    assert list(upward(import_graph(modules), floors)) == []
 
 
 def graph_of(**texts):

@@ -1,12 +1,11 @@
-"""A table of `peers.py` for readers: ``python benchmarks/peer_report.py FILE-peers.csv``."""
+"""A table of `peers.py` for readers."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from figures import Figures
-from results import NOISY_RATIO, Row, load
+from measuring.results import NOISY_RATIO, Row, load
+from reports.figures import Figures
 
 OURS = "spikeops"
 FULL, FORWARD = "full", "forward"
@@ -22,6 +21,13 @@ value. + compile: under `torch.compile`. ~: noisy, the slow rounds (80 % quantil
 quick ones (20 %). *: the device had to wait for the host, which the time contains.
 """
 _COLUMNS = ("neurons", "T x N", "by", "full ms", "x", "forward ms", "x", "host ms", "MB", "first call", "spikes", "gradient", "loss")
+
+
+def write(path: Path) -> list[Path]:
+    """Writes the report of a CSV file next to it and returns its path."""
+    report = path.with_suffix(".md")
+    report.write_text(markdown(load(path)), encoding="utf-8")
+    return [report]
 
 
 def markdown(rows: list[Row]) -> str:
@@ -72,12 +78,3 @@ def _left_out(figures):
 def _table(lines):
     rows = [_COLUMNS, ["---"] * len(_COLUMNS), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/peer_report.py FILE-peers.csv ...")
-    for argument in sys.argv[1:]:
-        path = Path(argument)
-        path.with_suffix(".md").write_text(markdown(load(path)), encoding="utf-8")
-        print(path.with_suffix(".md"))

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from math import ceil
 
-import baselines
 import torch
 from torch import Tensor
 
 import spikeops.functional as SF
 from spikeops import reference, surrogate
 from spikeops._dtypes import state_dtype
+
+from ops import baselines
 
 FORWARD, FORWARD_GRAD, BACKWARD, FULL = "forward", "forward_grad", "backward", "full"
 MODES = (FORWARD, FORWARD_GRAD, BACKWARD, FULL)
@@ -190,7 +191,7 @@ def _local_learning_steps(x, weight, labels, membrane, class_membrane, count, sq
 
 
 def _published_tssl_bp(x):
-    import published_tssl_bp
+    from ops import published_tssl_bp
 
     return published_tssl_bp.tssl_bp(x)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = Path(__file__).resolve().parents[1] / "results"
 LEFT_OUT = "left_out"  # the metric whose value is a reason
 
 # A measurement is noisy if its slow rounds take that much longer than its quick ones.

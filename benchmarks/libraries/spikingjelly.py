@@ -9,10 +9,11 @@ import sys
 
 import numpy
 import torch
-from peer_library import Library, compile_apart
 from torch import nn
 
 from spikeops.surrogate import Sigmoid
+
+from libraries.library import Library, compile_apart
 
 
 class SpikingJelly(Library):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, Case, compile_is_worth_it
 from torch import Tensor
 
 import spikeops
+
+from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, Case, compile_is_worth_it
 
 FUSED = "spikeops"
 TRITON = "spikeops_triton"

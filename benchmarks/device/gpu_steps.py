@@ -10,8 +10,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from outcomes import PYTEST_OPTIONS, Outcome, read_outcomes
-from proof import FAIL, HERE, PART, PASS, SKIPPED, Proof, Step, python
+from device.proof import FAIL, HERE, PART, PASS, SKIPPED, Proof, Step, python
+from measuring.outcomes import PYTEST_OPTIONS, Outcome, read_outcomes
 
 REPOSITORY = HERE.parent
 TESTS = REPOSITORY / "tests"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]  # the folder of the commands
 PASS, PART, FAIL, SKIPPED = "PASS", "PART", "FAIL", "SKIPPED"
 """PART: it had to end before it was through, and what had run was right."""
 SECONDS_TO_END = 10  # between the request to end and the end

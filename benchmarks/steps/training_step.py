@@ -6,15 +6,15 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import ClassVar
 
 import torch
-from providers import BACKENDS, EAGER, FUSED, PUBLISHED, TRITON
-from registry import FULL
 from torch import Tensor
 
 import spikeops
+
+from ops.providers import BACKENDS, EAGER, FUSED, PUBLISHED, TRITON
+from ops.registry import FULL
 
 PLAIN_LAUNCHES = "spikeops, no graph"  # our kernels, launched one by one where they would be replayed as a CUDA graph
 PROVIDERS = (FUSED, PLAIN_LAUNCHES, TRITON, EAGER, PUBLISHED)  # eager: the trainer on the reference backend
@@ -137,19 +137,6 @@ class TrainingStep(ABC):
         return ((ours.grad - grad).abs().max() / ours.grad.abs().max().clamp_min(1e-6)).item()
 
 
-def settings() -> dict[str, type[TrainingStep]]:
-    """Everything that is measured, by name."""
-    from feedback_step import FeedbackStep
-    from local_step import LocalStep
-    from tssl_bp_step import TSSLBPStep
-
-    return {name: kind for kind in (TSSLBPStep, FeedbackStep, LocalStep) for name in kind.settings}
-
-
-def make(name: str, device: str, **options) -> TrainingStep:
-    return settings()[name](name, device, **options)
-
-
 def providers(problem: TrainingStep, device: str) -> list[str]:
     """Who takes part."""
     has_graphs = device != "cpu" and hasattr(problem.method.network, "ring")
@@ -160,9 +147,3 @@ def providers(problem: TrainingStep, device: str) -> list[str]:
 def backend(provider: str) -> str:
     """The backend for the ops inside a step."""
     return {**BACKENDS, PLAIN_LAUNCHES: "native", EAGER: "reference"}.get(provider, "auto")
-
-
-@cache
-def disagreement(name: str, device: str) -> str:
-    """How the published formulation differs from the trainer; empty if it does not."""
-    return make(name, device, batch=8, dtype=torch.float64, compared=True).difference()

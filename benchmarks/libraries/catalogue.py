@@ -9,11 +9,12 @@ import importlib
 import math
 
 import torch
-from peer_library import Library, compile_apart
-from peer_spikingjelly import SpikingJelly, SpikingJellyCuPy
 from torch import nn
 
 from spikeops.surrogate import Exponential, FastSigmoid
+
+from libraries.library import Library, compile_apart
+from libraries.spikingjelly import SpikingJelly, SpikingJellyCuPy
 
 
 class SnnTorch(Library):

@@ -11,13 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from outcomes import PYTEST_OPTIONS, Outcome, read_outcomes
-from providers import BACKENDS, CEILINGS, EAGER, FUSED, PUBLISHED, TRITON, Bench, time_last
-from registry import OPS, Case, Op
 
 import spikeops
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from measuring.outcomes import PYTEST_OPTIONS, Outcome, read_outcomes
+from ops.providers import BACKENDS, CEILINGS, EAGER, FUSED, PUBLISHED, TRITON, Bench, time_last
+from ops.registry import OPS, Case, Op
+
+HERE = Path(__file__).resolve().parents[1]
+REPOSITORY = HERE.parent
 TESTS = REPOSITORY / "tests" / "ops"
 SECONDS = 300  # in which the tests must end
 # Tests of what all ops have in common: a failure there concerns the ops that its name mentions, all if it mentions none.
@@ -35,7 +37,7 @@ def run_tests(files: Iterable[str], options: Iterable[str] = ()) -> dict[str, Ou
         command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, "--outcomes", log, *options, *paths]
         try:
             done = subprocess.run(
-                list(map(str, command)), cwd=Path(__file__).parent, timeout=SECONDS, capture_output=True, text=True, check=False
+                list(map(str, command)), cwd=HERE, timeout=SECONDS, capture_output=True, text=True, check=False
             )
             words = (done.stdout + done.stderr).strip().splitlines()[-1:] if done.returncode not in (0, 1, 2, 5) else []
         except subprocess.TimeoutExpired:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from registry import Case
+from ops.registry import Case
 
 PASSES = 3  # turns of every provider
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from local_loops import LocalLoop
-from training_step import Setting, TrainingStep
+from steps.local_loops import LocalLoop
+from steps.training_step import Setting, TrainingStep
 
 
 class LocalStep(TrainingStep):

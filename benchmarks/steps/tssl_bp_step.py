@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import published_tssl_bp as published
-from training_step import Setting, TrainingStep
+from ops import published_tssl_bp as published
+from steps.training_step import Setting, TrainingStep
 
 
 class TSSLBPStep(TrainingStep):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from step_loops import StepLoop
-from training_step import Setting, TrainingStep
+from steps.step_loops import StepLoop
+from steps.training_step import Setting, TrainingStep
 
 # AlexNet-F with a quarter of the channels: its own size takes half a minute per step on two CPU cores.
 _SMALL_ALEXNET_F = {"layers": "24C3s-64C3-96C3s-96C3-64C3-10", "feedback": "24C3u"}

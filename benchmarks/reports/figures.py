@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from results import LEFT_OUT, NOISY_RATIO, Row
+from measuring.results import LEFT_OUT, NOISY_RATIO, Row
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from figures import Figures
-from providers import COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
-from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE, VARIANT
-from training_step import PREFIX
+
+from ops.providers import COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
+from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE, VARIANT
+from reports.figures import Figures
+from steps.training_step import PREFIX
 
 _COLOURS = {
     EAGER: "#8da0cb", COMPILED: "#66c2a5", PUBLISHED: "#fc8d62",

@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from peer_libraries import LIBRARIES
-from peer_library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
-from results import LEFT_OUT, Table
-from timers import TimeUp, make_timer, within
 from torch import Tensor, nn
 
 import spikeops
 import spikeops.functional as SF
+
+from libraries.catalogue import LIBRARIES
+from libraries.library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
+from measuring.results import LEFT_OUT, Table
+from measuring.timers import TimeUp, make_timer, within
 
 SECONDS_PER_CALL = {"cuda": 0.06, "cpu": 0.3}  # of measuring, per provider and mode
 ROUNDS = (5, 15)

@@ -1,6 +1,6 @@
 """What became of tests, written down test by test, so that a run that is stopped half-way still counts for what has run.
 
-``pytest -p outcomes --outcomes FILE`` appends a line of JSON for each test as it ends; `read_outcomes` sums them up by file.
+``pytest -p measuring.outcomes --outcomes FILE`` in the folder benchmarks appends a line of JSON for each test as it ends; `read_outcomes` sums them up by file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # A file that cannot be imported must not keep the others from running.
-PYTEST_OPTIONS = ("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "-p", "outcomes")
+PYTEST_OPTIONS = ("-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "-p", "measuring.outcomes")
 
 
 @dataclass
