@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from gate import disagreement
-from providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, providers_of, saved_bytes
-from registry import FORWARD_GRAD, cases
-from schedule import rounds_for, turns
+
+from ops.gate import disagreement
+from ops.providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, providers_of, saved_bytes
+from ops.registry import FORWARD_GRAD, cases
+from ops.schedule import rounds_for, turns
 
 KEEPS_FOR_BACKWARD = (FUSED, EAGER, PUBLISHED)  # whose saved tensors PyTorch lets us see
 

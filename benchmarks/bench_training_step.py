@@ -6,12 +6,13 @@ import gc
 import time
 
 import pytest
-import training_step
-from providers import PUBLISHED, TRITON
-from registry import OPS
-from schedule import PASSES, rounds_for
 
 import spikeops
+
+from ops.providers import PUBLISHED, TRITON
+from ops.registry import OPS
+from ops.schedule import PASSES, rounds_for
+from steps import catalogue, training_step
 
 _PROVIDERS = [provider for provider in training_step.PROVIDERS if provider not in (TRITON, training_step.PLAIN_LAUNCHES)]
 
@@ -26,7 +27,7 @@ class Steps:
         if self.problem is None or self.problem.name != name:
             self.problem, self.steps = None, {}
             gc.collect()
-            self.problem = training_step.make(name, "cpu")
+            self.problem = catalogue.make(name, "cpu")
         if provider not in self.steps:
             self.steps[provider] = self.problem.step(provider)
         return self.steps[provider]
@@ -40,7 +41,7 @@ def steps():
 
 @pytest.mark.parametrize("provider", _PROVIDERS)
 @pytest.mark.parametrize("number", range(PASSES))
-@pytest.mark.parametrize("name", training_step.settings())  # the outer loop
+@pytest.mark.parametrize("name", catalogue.settings())  # the outer loop
 def test_training_step(name, provider, number, benchmark, steps, measured):
     step = steps.of(name, provider)
     where = steps.problem.where(provider)
@@ -48,7 +49,7 @@ def test_training_step(name, provider, number, benchmark, steps, measured):
     for op in ops:
         if reason := measured.gate.reason(op, provider, ops):
             measured.leave_out(where, reason)
-    if provider == PUBLISHED and (reason := training_step.disagreement(name, "cpu")):
+    if provider == PUBLISHED and (reason := catalogue.disagreement(name, "cpu")):
         measured.leave_out(where, reason)
 
     with spikeops.backend(training_step.backend(provider)):

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import report
-from gate import Gate
-from results import LEFT_OUT, Table
 
 from spiketrain.memory import keep_freed_memory
+
+from measuring.results import LEFT_OUT, Table
+from ops.gate import Gate
+from reports import report
 
 _session = pytest.StashKey()
 

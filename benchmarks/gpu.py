@@ -13,9 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import gpu_steps
-from gpu_steps import BUILD_FILE, REPOSITORY, missing
-from proof import FAIL, Proof, Result, pack_logs, table, unpack_logs
+from device import gpu_steps
+from device.gpu_steps import BUILD_FILE, REPOSITORY, missing
+from device.proof import FAIL, Proof, Result, pack_logs, table, unpack_logs
 
 LOGS = REPOSITORY / "build" / "gpu"
 STEPS = {
@@ -31,7 +31,8 @@ SHARE_FOR_MEASUREMENTS = 0.45  # of the time, that earlier steps leave
 def device_facts() -> dict[str, str]:
     """What was proven where."""
     import torch
-    from results import commit, driver_version
+
+    from measuring.results import commit, driver_version
 
     major, minor = torch.cuda.get_device_capability()
     try:
@@ -53,8 +54,8 @@ def summary(facts: dict[str, str], results: list[Result], csv: Path) -> str:
     """Markdown: where, how each step ended, and what was measured."""
     lines = [f"# Proof on {facts['device']}", "", *(f"- {name}: {value}" for name, value in facts.items()), "", table(results)]
     if csv.exists():
-        import report
-        from results import load
+        from measuring.results import load
+        from reports import report
 
         lines += ["```", report.summary(load(csv)), "```", ""]
     return "\n".join(lines)
@@ -79,7 +80,7 @@ def main(arguments=None) -> int:
 
     if not torch.cuda.is_available():
         sys.exit(f"make gpu: needs a CUDA device, and torch {torch.__version__} finds none")
-    from results import Table
+    from measuring.results import Table
 
     # The steps run in another folder.
     csv = Table("cuda").path
@@ -127,7 +128,7 @@ def main(arguments=None) -> int:
 
 
 def _report(csv):
-    import report
+    from reports import report
 
     try:
         report.write(csv)

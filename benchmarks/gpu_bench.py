@@ -17,12 +17,15 @@ import time
 from functools import partial
 from pathlib import Path
 
-import report
 import torch
-import training_step
-from gate import Gate, disagreement
-from outcomes import Outcome, read_outcomes
-from providers import (
+
+import spikeops
+
+from measuring.outcomes import Outcome, read_outcomes
+from measuring.results import LEFT_OUT, Table
+from measuring.timers import DeviceTimer, TimeUp, wall_clock, within
+from ops.gate import Gate, disagreement
+from ops.providers import (
     BACKENDS,
     COMPILED,
     EAGER,
@@ -35,11 +38,9 @@ from providers import (
     saved_bytes,
     unavailable,
 )
-from registry import FORWARD_GRAD, OPS, Case, cases
-from results import LEFT_OUT, Table
-from timers import DeviceTimer, TimeUp, wall_clock, within
-
-import spikeops
+from ops.registry import FORWARD_GRAD, OPS, Case, cases
+from reports import report
+from steps import catalogue, training_step
 
 DEVICE = "cuda"
 SECONDS_PER_CALL = 0.05  # of measuring, per provider and mode
@@ -112,7 +113,7 @@ class Run:
     def measure_training_step(self, name: str) -> None:
         """Whole steps by every provider, by the clock on the wall: also what the host does counts."""
         try:
-            problem = training_step.make(name, DEVICE)
+            problem = catalogue.make(name, DEVICE)
         except ImportError as error:
             return self.leave_out(_step(name), f"cannot be imported: {error}")
         steps = {}
@@ -136,7 +137,7 @@ class Run:
         for name in problem.proven_by:
             if reason := self.gate.reason(OPS[name], provider, self.ops):
                 return reason
-        return training_step.disagreement(problem.name, DEVICE) if provider == PUBLISHED else ""
+        return catalogue.disagreement(problem.name, DEVICE) if provider == PUBLISHED else ""
 
     def _may_run(self, case, provider):
         """Notes the reason if not."""
@@ -200,7 +201,7 @@ def agenda(run: Run, parts: list[str]) -> list[tuple[str, float, object, tuple]]
     for case in listed:
         sizes.setdefault(case.op, (case.T, case.N))
     first = [case for case in listed if sizes[case.op] == (case.T, case.N)]
-    steps = list(training_step.settings()) if "train" in parts else []
+    steps = list(catalogue.settings()) if "train" in parts else []
 
     def ops(cases):
         return [(case.label, CASE_SECONDS, partial(run.measure, case), _everything(case)) for case in cases]

@@ -19,15 +19,16 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-import peer_report
 import torch
-from peer_libraries import LIBRARIES
-from peer_library import NetSize
-from peer_run import DeviceLost, Run
-from results import FOLDER, Table
 
 import spikeops
 from spiketrain.memory import keep_freed_memory
+
+from libraries.catalogue import LIBRARIES
+from libraries.library import NetSize
+from libraries.run import DeviceLost, Run
+from measuring.results import FOLDER, Table
+from reports import peer_report
 
 LAYERS = {"cuda": [(16, 1_000_000), (4, 1_000_000), (32, 4_000_000)], "cpu": [(10, 100_000)]}
 # A compiled loop is unrolled: long ones take minutes to compile.

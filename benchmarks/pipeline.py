@@ -16,8 +16,9 @@ import time
 
 import torch
 
-from spiketrain import checkpoint, methods, pipeline, presets
-from spiketrain.config import load_config
+from spiketrain import methods, presets
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint, pipeline
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
 CLASSES = 10

@@ -87,7 +87,7 @@ def run_all(T: int, N: int, dtype: torch.dtype) -> None:
 
 def plant_overrun() -> None:
     """One float32 past the end of an allocation."""
-    import planted_kernel
+    from device import planted_kernel
 
     planted_kernel.write_past(on_device(torch.zeros(256)))
 

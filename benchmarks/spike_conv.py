@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from results import commit, device_name
 
 import spikeops
 import spikeops.functional as SF
 from spiketrain.memory import keep_freed_memory
+
+from measuring.results import commit, device_name
 
 # What it is, (samples x time steps, channels, side), (output channels, kernel, padding).
 LAYERS = [

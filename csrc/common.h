@@ -1,7 +1,7 @@
 // What all bindings share: layout, allocation, dtypes. Only the stable headers of torch are included, so that one binary works
 // with every torch from 2.10 on.
 //
-// Layout rule (also in spikeops/functional/_layout.py): a tensor (T, ...) whose steps are dense in memory, one after the other,
+// Layout rule (also in spikeops/_layout.py): a tensor (T, ...) whose steps are dense in memory, one after the other,
 // is walked as flat memory (T, N), whatever the order of the other dimensions; everything else is made contiguous first.
 #pragma once
 

@@ -8,6 +8,7 @@ import re
 import torch
 
 from spikeops import _library
+from spikeops._version import __version__
 
 # The first driver of each CUDA major version; by CUDA's minor-version compatibility it runs programs of the whole major version.
 _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
@@ -212,8 +213,6 @@ def backends() -> dict[str, dict]:
     >>> spikeops.backends()["cpu"]["available"]
     True
     """
-    from spikeops import __version__
-
     cpu = {"available": True, "reason": "", "version": __version__, **_library._cpu, "threads": torch.get_num_threads()}
     devices = range(_count())
     names = [_ask(torch.cuda.get_device_name, index) for index in devices]

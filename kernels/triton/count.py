@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from spikeops.functional._layout import empty_step, time_major
+from spikeops._layout import empty_step, time_major
 from spikeops.triton._launch import as_bytes, launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons
 

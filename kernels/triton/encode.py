@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from spikeops.functional._layout import dense, empty_sequence
+from spikeops._layout import dense, empty_sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, low_word
 

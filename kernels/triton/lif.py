@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from spikeops._dtypes import state_dtype
-from spikeops.functional._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
+from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
     RESET_SUBTRACT,

@@ -7,7 +7,7 @@ order among their writes to memory and the reads of others.
 import triton
 import triton.language as tl
 
-from spikeops.functional._layout import empty_sequence, like_sequence, time_major
+from spikeops._layout import empty_sequence, like_sequence, time_major
 from spikeops.triton._launch import BLOCK, launch, launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, scalar, surrogate_derivative
 

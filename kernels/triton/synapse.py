@@ -2,7 +2,7 @@
 
 import triton.language as tl
 
-from spikeops.functional._layout import empty_sequence, time_major
+from spikeops._layout import empty_sequence, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, scalar, synapse_backward_step, synapse_step
 

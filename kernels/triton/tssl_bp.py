@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 
 from spikeops._dtypes import state_dtype
-from spikeops.functional._layout import empty_sequence, like_sequence, time_major
+from spikeops._layout import empty_sequence, like_sequence, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import (
     block_of_neurons,

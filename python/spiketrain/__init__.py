@@ -1,9 +1,13 @@
 """spiketrain: train spiking networks with published methods on spikeops' fused ops.
 
-Command line: ``spiketrain --help``. The pieces, from the outside in:
+Command line: ``spiketrain --help``. The rooms, from the top down; each knows only rooms below it:
 
-- `cli` reads the command line, `config` turns presets, files and options into one typed `Config`;
-- `data` loads a data set into memory, `models` builds a network from its notation;
-- `methods` holds one training method per file, each a subclass of `method.Method`;
-- `trainer` runs the epochs and keeps the run directory (`rundir`, `checkpoint`, `plots`) in order.
+- `cli` reads the command line and runs the commands;
+- `training` runs the epochs, keeps the run directory and its checkpoints, shares layers out to processes;
+- `reports` prints tables and progress, draws the pictures;
+- `methods` holds one training method per file, made of what lies in `methods.base`;
+- `models` builds a network from its notation; `data` loads a data set into memory;
+- `config` turns presets, files and options into one typed `Config`; `presets` holds the experiments.
+
+What lies beside the rooms is small and knows none of them: `errors`, `files`, `memory`, `distributed`. `demo` uses them all.
 """

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 from spiketrain import presets
-from spiketrain.bench import step_times
-from spiketrain.config import load_config
 from spiketrain.memory import keep_freed_memory
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods import load_config
+from spiketrain.reports.tables import aligned
+from spiketrain.training.bench import step_times
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 PRESETS = (
     "tsslbp-digits",
@@ -42,7 +43,8 @@ def main() -> int:
         rows.append((preset, f"{100 * best['test_accuracy']:.2f} %", f"{seconds:.1f}", f"{speedup:.1f} x"))
         pictures += [run.path / "curve.png", run.path / "raster.png"]
         print()
-    _print_table(("method", "test accuracy", "seconds", "training step, fused against reference"), rows)
+    header = ("method", "test accuracy", "seconds", "training step, fused against reference")
+    print(*aligned([header, *rows], rule=True), sep="\n")
     print("\nPictures:")
     for path in pictures:
         print(f"  {path}")
@@ -54,12 +56,6 @@ def _fresh(parent: Path, preset: str) -> Path:
     while (parent / f"{preset}-{n}").exists():
         n += 1
     return parent / f"{preset}-{n}"
-
-
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in (header, tuple("-" * width for width in widths), *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 if __name__ == "__main__":

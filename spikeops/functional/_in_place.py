@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend
-from spikeops.functional import _checks, _layout
+from spikeops import _backend, _layout
+from spikeops.functional import _checks
 
 
 def run(op, arguments, tensors, numbers, written, explain) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register
+from spikeops import _backend, _layout, reference
+from spikeops.functional import _checks, _register
 from spikeops.functional.pack import PACKED_DTYPE
 
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register, _seed
+from spikeops import _backend, _layout, reference
+from spikeops.functional import _checks, _register, _seed
 
 
 def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from spikeops import _backend, reference
+from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _layout, _reduce, _register
+from spikeops.functional import _checks, _reduce, _register
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
 from spikeops.surrogate import ATan, Surrogate
 

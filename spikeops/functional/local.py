@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from spikeops import _backend, reference
+from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _in_place, _layout, _register
+from spikeops.functional import _checks, _in_place, _register
 from spikeops.surrogate import Exponential, Surrogate
 
 _STEP = "local_learning_step_"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register
+from spikeops import _backend, _layout, reference
+from spikeops.functional import _checks, _register
 
 SPIKES_PER_WORD = 16
 PACKED_DTYPE = torch.uint16  # nobody keeps plain spikes in it, so spike_count can tell packed input by its dtype

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register
+from spikeops import _backend, _layout, reference
+from spikeops.functional import _checks, _register
 
 
 def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:

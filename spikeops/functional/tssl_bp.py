@@ -6,8 +6,8 @@ from typing import Literal, overload
 
 import torch
 
-from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register
+from spikeops import _backend, _layout, reference
+from spikeops.functional import _checks, _register
 
 
 @overload

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from spikeops.functional import _layout
+from spikeops import _layout
 from spikeops.nn.neurons import LIFNeurons
 
 

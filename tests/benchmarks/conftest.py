@@ -20,6 +20,6 @@ def one_thread():
 
 @pytest.fixture
 def proof(tmp_path):
-    from proof import Proof
+    from device.proof import Proof
 
     return Proof(minutes=1, logs=tmp_path / "logs")

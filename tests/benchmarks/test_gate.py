@@ -1,9 +1,10 @@
 """No speed row for an op whose tests are red."""
 
-import gate
 import pytest
-from outcomes import Outcome, read_outcomes
-from registry import OPS
+
+from measuring.outcomes import Outcome, read_outcomes
+from ops import gate
+from ops.registry import OPS
 
 GREEN = {file: Outcome(passed=3) for op in OPS.values() for file in op.tests}
 

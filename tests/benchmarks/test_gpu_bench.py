@@ -7,14 +7,15 @@ from types import SimpleNamespace
 import gpu_bench
 import pytest
 import torch
-import training_step
-from feedback_step import FeedbackStep
-from gate import Gate
-from outcomes import Outcome
-from providers import TRITON
-from registry import MODES, OPS, OVERHEAD_SIZE, Case
-from results import LEFT_OUT, load
-from tssl_bp_step import TSSLBPStep
+
+from measuring.outcomes import Outcome
+from measuring.results import LEFT_OUT, load
+from ops.gate import Gate
+from ops.providers import TRITON
+from ops.registry import MODES, OPS, OVERHEAD_SIZE, Case
+from steps import catalogue, training_step
+from steps.feedback_step import FeedbackStep
+from steps.tssl_bp_step import TSSLBPStep
 
 
 class _Event:
@@ -88,8 +89,7 @@ def test_the_gpu_benchmark_refuses_what_does_not_fit(gpu_on_the_cpu):
 
 def test_the_gpu_benchmark_measures_training_steps(gpu_on_the_cpu, monkeypatch):
     pytest.importorskip("yaml")
-    training_step = gpu_bench.training_step
-    monkeypatch.setattr(training_step, "settings", lambda: {"tsslbp-mnist-cnn": partial(TSSLBPStep, batch=4)})
+    monkeypatch.setattr(catalogue, "settings", lambda: {"tsslbp-mnist-cnn": partial(TSSLBPStep, batch=4)})
     run = gpu_bench.Run(Gate("cpu", {"spikeops": GREEN}), list(OPS))
     run.measure_training_step("tsslbp-mnist-cnn")
     measured = {row.provider for row in run.table.rows if row.metric == "time"}
@@ -113,13 +113,13 @@ def test_the_agenda_begins_with_the_first_size_and_ends_with_the_compiler(gpu_on
     monkeypatch.setattr(gpu_bench, "DEVICE", "cuda")
     run = SimpleNamespace(ops=list(OPS.values()), measure=print, measure_training_step=print)
     labels = [label for label, *_ in gpu_bench.agenda(run, ["bench", "train"])]
-    steps = [labels.index(name) for name in gpu_bench.training_step.settings()]
+    steps = [labels.index(name) for name in gpu_bench.catalogue.settings()]
     compiled = [i for i, label in enumerate(labels) if label.endswith(" compiled")]
     assert labels.index("lif-T32-N4194304-float32") < labels.index("tssl_bp-T32-N4194304-bfloat16") < min(steps)
     assert max(steps) < labels.index("lif-T4-N16777216-float32") < min(compiled)
     assert compiled == list(range(min(compiled), len(labels)))
     assert len(labels) == len(set(labels))
-    assert gpu_bench.agenda(run, ["train"])[0][0] in gpu_bench.training_step.settings()
+    assert gpu_bench.agenda(run, ["train"])[0][0] in gpu_bench.catalogue.settings()
 
 
 def test_a_case_that_hangs_or_fails_costs_no_other_row(gpu_on_the_cpu, tmp_path):

@@ -4,12 +4,13 @@ import tarfile
 
 import gpu
 import gpu_bench
-import gpu_steps
 import pytest
-import results as results_module
 import torch
-from proof import FAIL, PART, PASS, Result
-from results import Table
+
+from device import gpu_steps
+from device.proof import FAIL, PART, PASS, Result
+from measuring import results as results_module
+from measuring.results import Table
 
 
 def test_the_summary_has_every_step_and_every_row(tmp_path):

@@ -1,12 +1,13 @@
 """The steps of the proof on a GPU, with stand-ins for what is only there."""
 
-import gpu_steps
-import proof as proof_module
 import pytest
 import sanitize_ops
 import torch
-from outcomes import read_outcomes
-from proof import FAIL, PART, PASS, SKIPPED, Proof, python
+
+from device import gpu_steps
+from device import proof as proof_module
+from device.proof import FAIL, PART, PASS, SKIPPED, Proof, python
+from measuring.outcomes import read_outcomes
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,10 @@ def test_the_calls_that_the_sanitizer_watches(monkeypatch, capsys, backend):
 
 def test_the_planted_kernel_writes_past_the_end(proof):
     pytest.importorskip("triton")
-    code = "import torch, planted_kernel; x = torch.zeros(300); planted_kernel.write_past(x[:256]); print(x.nonzero().max().item())"
+    code = (
+        "import torch; from device import planted_kernel\n"
+        "x = torch.zeros(300); planted_kernel.write_past(x[:256]); print(x.nonzero().max().item())"
+    )
     done = proof.command("planted", python("-c", code), 50, TRITON_INTERPRET="1")
     assert done.last_line == "256"
 
@@ -120,7 +124,7 @@ def test_measurements_that_are_stopped_keep_their_rows(tmp_path, monkeypatch):
     script = tmp_path / "gpu_bench.py"
     script.write_text(
         f"import sys, time; sys.path.insert(0, {str(gpu_steps.HERE)!r})\n"
-        "import argparse, pathlib\nfrom results import Table\n"
+        "import argparse, pathlib\nfrom measuring.results import Table\n"
         "parser = argparse.ArgumentParser()\nparser.add_argument('--table', type=pathlib.Path)\n"
         "table = Table('cpu')\ntable.add('lif', 'copy', 'full', 1, 1, 'float32', 'time', 1.0, 'ms')\n"
         "table.save(parser.parse_known_args()[0].table)\n"

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import gate
 import pytest
 import torch
-import training_step
-import tssl_bp_step
-from providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, time_last
-from registry import OPS, Case
+
+from ops import gate
+from ops.providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, time_last
+from ops.registry import OPS, Case
+from steps import catalogue, tssl_bp_step
 
 CASES = [(op, provider) for op in OPS.values() for provider in (FUSED, EAGER, *([PUBLISHED] if op.published else []))]
 
@@ -43,13 +43,13 @@ def test_time_last_is_what_published_networks_see():
     assert torch.equal(time_last(x)[3, 0, 0, 0], x[:, 3])
 
 
-@pytest.mark.parametrize("name", training_step.settings())
+@pytest.mark.parametrize("name", catalogue.settings())
 def test_the_published_training_step_is_ours(name):
     pytest.importorskip("yaml")
-    assert training_step.disagreement(name, "cpu") == ""
+    assert catalogue.disagreement(name, "cpu") == ""
 
 
-@pytest.mark.parametrize("name, kind", training_step.settings().items())
+@pytest.mark.parametrize("name, kind", catalogue.settings().items())
 def test_training_steps_name_ops_that_are_measured(name, kind):
     assert set(kind.proven_by) <= set(OPS)
 
@@ -57,7 +57,7 @@ def test_training_steps_name_ops_that_are_measured(name, kind):
 def test_another_training_step_is_noticed(monkeypatch):
     pytest.importorskip("yaml")
     monkeypatch.setattr(tssl_bp_step.published, "SURROGATE_WIDTH", 0.5)
-    assert "differs" in training_step.disagreement.__wrapped__("tsslbp-mnist-cnn", "cpu")
+    assert "differs" in catalogue.disagreement.__wrapped__("tsslbp-mnist-cnn", "cpu")
 
 
 def test_what_cannot_be_compiled_is_left_out(monkeypatch):

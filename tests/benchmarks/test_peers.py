@@ -5,18 +5,19 @@ import time
 from functools import partial
 from pathlib import Path
 
-import peer_report
-import peer_run
 import peers
 import pytest
-import timers
 import torch
-from peer_libraries import LIBRARIES
-from peer_library import Library, NetSize, Spikeops, compile_apart
-from results import LEFT_OUT, Table, load
-from timers import DeviceTimer
 
 import spikeops.surrogate
+
+from libraries import run as peer_run
+from libraries.catalogue import LIBRARIES
+from libraries.library import Library, NetSize, Spikeops, compile_apart
+from measuring import timers
+from measuring.results import LEFT_OUT, Table, load
+from measuring.timers import DeviceTimer
+from reports import peer_report
 
 NEURON = dict(decay=0.75, surrogate=spikeops.surrogate.Triangle(0.5))
 

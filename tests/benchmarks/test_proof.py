@@ -5,8 +5,8 @@ import tarfile
 import threading
 import time
 
-import proof as proof_module
-from proof import FAIL, PASS, SKIPPED, Proof, pack_logs, unpack_logs
+from device import proof as proof_module
+from device.proof import FAIL, PASS, SKIPPED, Proof, pack_logs, unpack_logs
 
 
 def python(code):

@@ -3,10 +3,11 @@
 import pytest
 import spike_conv
 import torch
-from providers import PUBLISHED, Bench, saved_bytes
-from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases
 
 import spikeops.functional as SF
+
+from ops.providers import PUBLISHED, Bench, saved_bytes
+from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases
 
 T, N = 20, 50
 SEQUENCE = 4 * T * N  # bytes of T x N float32 values

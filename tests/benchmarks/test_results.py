@@ -3,12 +3,13 @@
 import platform
 
 import pytest
-import report
-import results
-from figures import Figures, Size
-from registry import MODES, OPS, Case, cases
-from results import LEFT_OUT, Row, Table, load, quantile
-from schedule import rounds_for, turns
+
+from measuring import results
+from measuring.results import LEFT_OUT, Row, Table, load, quantile
+from ops.registry import MODES, OPS, Case, cases
+from ops.schedule import rounds_for, turns
+from reports import report
+from reports.figures import Figures, Size
 
 
 def test_providers_take_turns():

@@ -54,7 +54,8 @@ def own_threads():
 def tiny():
     """``tiny(section={...})``: the small configuration with changes."""
 
-    from spiketrain.config import load_config, merge
+    from spiketrain.config import merge
+    from spiketrain.methods import load_config
 
     def build(**changes):
         return load_config(merge(copy.deepcopy(TINY), changes))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from spiketrain import checkpoint
 from spiketrain.errors import UserError
 from spiketrain.files import remove_unfinished, write_atomically
+from spiketrain.training import checkpoint
 
 CONTENT = {
     "config": {"seed": 1},

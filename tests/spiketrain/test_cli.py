@@ -145,7 +145,7 @@ def test_help_shows_every_field(cli, capsys):
 
 
 def test_bench_compares_the_backends(tiny, tmp_path, cli, monkeypatch):
-    from spiketrain import bench
+    from spiketrain.training import bench
 
     monkeypatch.setattr(bench.step_times, "__defaults__", (0.05,))
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny().to_dict()))

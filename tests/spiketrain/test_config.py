@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from spiketrain import methods, presets
-from spiketrain.config import load_config, merge
+from spiketrain.config import merge
 from spiketrain.errors import UserError
+from spiketrain.methods import load_config
 
 
 def test_command_line_wins_over_file_wins_over_preset(tmp_path):

@@ -5,12 +5,15 @@ import csv
 import pytest
 import torch
 
-from spiketrain import checkpoint, presets, tasks
-from spiketrain.config import load_config, merge
+from spiketrain import presets
+from spiketrain.config import merge
+from spiketrain.data import tasks
 from spiketrain.data.surfaces import PointSplit, grid
 from spiketrain.errors import UserError
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 QUICK = ("--trainer.threads", 1, "--trainer.limit_train", 300, "--trainer.limit_test", 200)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from spiketrain import data, methods, presets
-from spiketrain.config import load_config
-from spiketrain.method import learning_rate, warm_up
+from spiketrain.methods import load_config
+from spiketrain.methods.base.schedules import learning_rate, warm_up
 
 ALEXNET_F = "96C3s-256C3-384C3s-384C3-256C3"
 CIFARNET_F = "128C3s-256C3-512C3s-1024C3-512C3"

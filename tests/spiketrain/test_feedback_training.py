@@ -6,9 +6,10 @@ import pytest
 import torch
 import yaml
 
-from spiketrain import checkpoint, methods
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain import methods
+from spiketrain.training import checkpoint
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 RING = {"layers": "4C3s-6C3-10", "feedback": "4C3", "time_steps": 6, "dropout": 0.0}
 SGD = {"name": "sgd", "lr": 0.05, "weight_decay": 0.0, "clip_norm": 0.0, "weight_clamp": 0.0}
@@ -158,7 +159,7 @@ def test_testing_leaves_no_trace_and_eval_repeats_it(small, tmp_path, cli, name)
 
 @pytest.mark.parametrize("name", ["ide", "spide"])
 def test_bench_and_plot(small, tmp_path, cli, monkeypatch, name):
-    from spiketrain import bench
+    from spiketrain.training import bench
 
     monkeypatch.setattr(bench.step_times, "__defaults__", (0.05,))
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(small(name).to_dict()))

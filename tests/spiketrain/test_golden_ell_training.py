@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from spiketrain import methods, presets
-from spiketrain.config import load_config, merge
+from spiketrain.config import merge
+from spiketrain.methods import load_config
 
 GOLDEN = Path(os.environ.get("SPIKEOPS_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 PATTERN = "ell_net_*.npz"

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import spikeops.functional as SF
-from spiketrain import losses, methods
-from spiketrain.config import load_config
+from spiketrain import methods
+from spiketrain.methods import load_config
+from spiketrain.methods.base import losses
 
 GOLDEN = Path(os.environ.get("SPIKEOPS_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 # The reference's own float32 rounding reaches 1e-6 of an array's largest magnitude in these files; 20 times that separates

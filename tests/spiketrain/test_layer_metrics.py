@@ -5,9 +5,9 @@ import csv
 import pytest
 import torch
 
-from spiketrain.method import LayerResult
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods.base.method import LayerResult
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_curves_of_the_layers(reporting):
 
 
 def test_lines_of_the_layers(reporting, capsys):
-    from spiketrain import checkpoint
-    from spiketrain.console import Console
+    from spiketrain.reports.console import Console
+    from spiketrain.training import checkpoint
 
     Console("off").row(checkpoint.load(reporting.last)["history"][0], is_best=False)
     lines = capsys.readouterr().out.splitlines()

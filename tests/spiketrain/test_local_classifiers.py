@@ -5,11 +5,12 @@ import csv
 import pytest
 import torch
 
-from spiketrain import checkpoint, methods, presets
-from spiketrain.config import load_config
+from spiketrain import methods, presets
 from spiketrain.errors import UserError
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 RULES = ("ell", "fell", "bell")
 SMALL = {"layers": "4C3-P2-12", "dropout": 0.0}

@@ -7,11 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from spikeops import nn as snn
-from spiketrain import checkpoint, methods, presets
-from spiketrain.config import load_config, merge
+from spiketrain import methods, presets
+from spiketrain.config import merge
 from spiketrain.errors import UserError
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 METHODS = ("local_ce", "local_corr", "local_ce_corr")
 SMALL = {

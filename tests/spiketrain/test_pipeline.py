@@ -11,12 +11,14 @@ import pytest
 import torch
 import yaml
 
-from spiketrain import checkpoint, methods, pipeline
-from spiketrain.config import load_config, merge
+from spiketrain import methods
+from spiketrain.config import merge
 from spiketrain.errors import UserError
-from spiketrain.pipeline.driver import layer_seconds, share_out
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.methods import load_config
+from spiketrain.training import checkpoint, pipeline
+from spiketrain.training.pipeline.driver import layer_seconds, share_out
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 NETWORK = {"layers": "4C3-P2-6C3-12-10", "padding": 1, "time_steps": 4}
 METHODS = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spiketrain import methods, presets
-from spiketrain.config import load_config
+from spiketrain.methods import load_config
 
 # Network, time steps, epochs, batch, published mean and best, as in the README of the published code (TSSL-BP).
 PUBLISHED = {

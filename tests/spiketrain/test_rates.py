@@ -4,9 +4,10 @@ import pytest
 import torch
 import yaml
 
-from spiketrain import activity, methods
-from spiketrain.activity import Activity, LayerActivity
-from spiketrain.trainer import Trainer
+from spiketrain import methods
+from spiketrain.methods.base.activity import Activity, LayerActivity
+from spiketrain.reports import rates
+from spiketrain.training.trainer import Trainer
 
 NETWORKS = {
     "ide": {"layers": "4C3s-6C3-10", "feedback": "4C3"},
@@ -74,16 +75,16 @@ def test_events_cost_operations_from_the_input_on(tiny):
     measured = method.activity(events, torch.arange(6))
     assert measured.input_rate == pytest.approx(events.mean().item())
     assert measured.input_operations() == pytest.approx(events.mean().item() * 5 * 4 * 11**2)
-    assert "MACs" not in activity.table(measured)[1]
+    assert "MACs" not in rates.table(measured)[1]
 
 
 def test_average_is_weighted_by_the_samples():
     def of(rate, back, events):
         return Activity([LayerActivity("conv_1", 10, rate, back)], 5, input_rate=events)
 
-    mean = activity.average([(30, of(0.1, 0.2, 0.5)), (10, of(0.5, 0.6, 0.1))])
+    mean = rates.average([(30, of(0.1, 0.2, 0.5)), (10, of(0.5, 0.6, 0.1))])
     assert (mean.layers[0].forward_rate, mean.layers[0].backward_rate, mean.input_rate) == pytest.approx((0.2, 0.3, 0.4))
-    assert activity.average([(1, of(0.1, None, None))]).layers[0].backward_rate is None
+    assert rates.average([(1, of(0.1, None, None))]).layers[0].backward_rate is None
 
 
 def test_table_adds_up():
@@ -91,7 +92,7 @@ def test_table_adds_up():
         LayerActivity("conv_1", 100, 0.1, 0.02, synapses=2000, backward_synapses=500),
         LayerActivity("conv_2", 50, 0.2, 0.04, synapses=500, backward_synapses=2000),
     ]
-    lines = activity.table(Activity(layers, 10, 50, input_synapses=300, readout_synapses=70))
+    lines = rates.table(Activity(layers, 10, 50, input_synapses=300, readout_synapses=70))
     header = "layer neurons forward rate backward rate SynOps/sample backward SynOps non-spiking MACs"
     assert " ".join(lines[0].split()) == header
     assert lines[2].split() == ["conv_1", "100", "0.1000", "0.0200", "2,000", "500", "2,000"]
@@ -102,7 +103,7 @@ def test_table_adds_up():
 
 
 def test_table_without_known_synapses_has_the_rates():
-    lines = activity.table(Activity([LayerActivity("conv_1", 100, 0.1), LayerActivity("conv_2", 300, 0.3)], 10))
+    lines = rates.table(Activity([LayerActivity("conv_1", 100, 0.1), LayerActivity("conv_2", 300, 0.3)], 10))
     assert [line.split() for line in lines] == [["layer", "neurons", "forward", "rate"], ["conv_1", "100", "0.1000"],
                                                 ["conv_2", "300", "0.3000"], ["all", "400", "0.2500"]]  # fmt: skip
 

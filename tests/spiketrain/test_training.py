@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 
-from spiketrain import checkpoint
-from spiketrain.cli import EXIT_INTERRUPTED
+from spiketrain.cli.commands import EXIT_INTERRUPTED
 from spiketrain.errors import UserError
-from spiketrain.rundir import RunDirectory
-from spiketrain.trainer import Trainer
+from spiketrain.training import checkpoint
+from spiketrain.training.run_directory import RunDirectory
+from spiketrain.training.trainer import Trainer
 
 TIMES = {"train_seconds", "test_seconds"}
 

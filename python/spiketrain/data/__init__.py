@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-from pathlib import Path
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, ImageSplit, Split
+from spiketrain.data.folders import data_root
+from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.errors import UserError, unknown_name
-from spiketrain.tasks import CLASSIFICATION
 
 # name of the data set -> module that reads it; each module has load(name, root, config) -> Dataset
 READERS = {
@@ -72,13 +71,3 @@ def _normalized(split: Split, config: Config) -> Split:
             f"data.mean, data.std: expected {channels} numbers each, one per channel, those of data.std above 0, got {mean} and {std}"
         )
     return split.normalized(mean, std)
-
-
-def data_root(root: str | None) -> Path:
-    """Folder of the data sets: the one given, else $SPIKEOPS_DATA, else ~/.cache/spikeops."""
-    return Path(root or os.environ.get("SPIKEOPS_DATA") or cache_dir()).expanduser()
-
-
-def cache_dir() -> Path:
-    """Folder for decoded copies of data sets: ~/.cache/spikeops, or below $XDG_CACHE_HOME where that is set."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeops"

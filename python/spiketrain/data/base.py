@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spiketrain.data.tasks import CLASSIFICATION, Task
 from spiketrain.errors import UserError
-from spiketrain.tasks import CLASSIFICATION, Task
 
 
 class Split(abc.ABC):

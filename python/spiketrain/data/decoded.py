@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spiketrain.data import cache_dir
+from spiketrain.data.folders import cache_dir
 from spiketrain.files import write_atomically
 
 

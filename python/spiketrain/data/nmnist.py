@@ -19,6 +19,8 @@ from torch import Tensor
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, Split
+from spiketrain.data.decoded import cache_name
+from spiketrain.data.folders import cache_dir
 from spiketrain.errors import UserError
 from spiketrain.files import write_atomically
 
@@ -94,9 +96,6 @@ def bin_events(path: Path, time_steps: int, bin_us: float) -> np.ndarray:
 
 
 def _split(folder: Path, time_steps: int, bin_us: float) -> EventSplit:
-    from spiketrain.data import cache_dir
-    from spiketrain.data.decoded import cache_name
-
     files = sorted(folder.glob("[0-9]/*.bin"))
     if not files:
         raise UserError(f"data set not found: no files {folder}/0/*.bin to {folder}/9/*.bin")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, Split
-from spiketrain.tasks import REGRESSION
+from spiketrain.data.tasks import REGRESSION
 
 TRAINING_POINTS = 1000
 POINTS_SEED = 0  # the points are part of the data set: they stay the same whatever the seed of a run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spiketrain.methods._local_classifiers import LocalClassifierMethod, LocalClassifierOptions
+from spiketrain.methods.base.local_classifiers import LocalClassifierMethod, LocalClassifierOptions
 
 
 @dataclass

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain.config import Config
-from spiketrain.losses import softmax_loss
-from spiketrain.method import GradientMethod
+from spiketrain.methods.base.gradient import GradientMethod
+from spiketrain.methods.base.losses import softmax_loss
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import SpikingNetwork
 

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikeops import nn as snn
-from spiketrain import distributed, tasks
+from spiketrain import distributed
 from spiketrain.config import Config
+from spiketrain.data import tasks
 from spiketrain.errors import UserError
-from spiketrain.method import Method, StepResult
+from spiketrain.methods.base.method import Method, StepResult
 from spiketrain.models.notation import Linear, parse
 
 

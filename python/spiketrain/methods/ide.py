@@ -17,8 +17,8 @@ from spikeops import nn as snn
 from spikeops.nn.feedback.ide import FAILED_RESIDUAL, SolverError
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.method import StepResult
-from spiketrain.methods._feedback import FeedbackMethod, input_kind
+from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
+from spiketrain.methods.base.method import StepResult
 from spiketrain.models.feedback import FeedbackNetwork
 
 

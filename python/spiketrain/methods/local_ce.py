@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spiketrain.methods import _local_loss
+from spiketrain.methods.base import local_loss
 
 
 @dataclass
-class Options(_local_loss.Options):
-    __doc__ = _local_loss.Options.__doc__
+class Options(local_loss.Options):
+    __doc__ = local_loss.Options.__doc__
 
     name: str = "local_ce"
 
 
-class LocalCE(_local_loss.LocalLossMethod):
+class LocalCE(local_loss.LocalLossMethod):
     Options = Options
     loss = "pred"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spiketrain.methods import _local_loss
+from spiketrain.methods.base import local_loss
 
 
 @dataclass
-class Options(_local_loss.Options):
-    __doc__ = f"""{_local_loss.Options.__doc__.rstrip()}
+class Options(local_loss.Options):
+    __doc__ = f"""{local_loss.Options.__doc__.rstrip()}
         beta: share of similarity matching in the loss; the rest is cross-entropy
     """
 
@@ -17,7 +17,7 @@ class Options(_local_loss.Options):
     beta: float = 0.99
 
 
-class LocalCECorr(_local_loss.LocalLossMethod):
+class LocalCECorr(local_loss.LocalLossMethod):
     Options = Options
     loss = "predsim"
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spiketrain.config import Config
 from spiketrain.errors import UserError
-from spiketrain.methods._feedback import FeedbackMethod, input_kind
+from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
 from spiketrain.models.feedback import FeedbackNetwork
 
 TRANSPOSED_GAIN = 0.1  # as published, transposed convolutions start that much smaller

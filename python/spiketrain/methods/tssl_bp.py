@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
-from spiketrain.losses import count_loss, kernel_loss, kernel_target, softmax_loss
-from spiketrain.method import GradientMethod
+from spiketrain.methods.base.gradient import GradientMethod
+from spiketrain.methods.base.losses import count_loss, kernel_loss, kernel_target, softmax_loss
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import SpikingNetwork
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from spikeops import _layout
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _layout
 from spikeops.functional.conv import spike_conv2d_weight
 from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.local.gradient import set_gradient

@@ -1,0 +1,1 @@
+"""Tables, reports and plots for readers: of ops and training steps (`report`, `plots`), of other libraries (`peer_report`)."""

@@ -1,0 +1,163 @@
+"""The fields of a configuration, in typed sections. The section `method` is an options class that its method owns."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class DataConfig:
+    """Which data set, and how its samples are fed.
+
+    Args:
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs or surfaces
+        root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
+        download: fetch a missing data set into the root (where its makers offer a download)
+        augment: random crop out of a 4-pixel zero border, and random horizontal flip of training images (not of events)
+        normalize: shift and scale images to mean 0 and standard deviation 1 per channel, over the training set; false leaves pixels in 0..1
+        mean: what normalize subtracts from pixels in 0..1, one number per channel, together with std; default the data set's
+        std: what normalize divides by then
+        image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
+        bin_ms: width of a time step of nmnist, in milliseconds
+    """
+
+    name: str = "digits"
+    root: str | None = None
+    download: bool = False
+    augment: bool = False
+    normalize: bool = True
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    image_size: int = 32
+    bin_ms: float = 3.0
+
+
+@dataclass
+class NetworkConfig:
+    """The network, in the notation of the papers.
+
+    Args:
+        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; s: stride 2
+        feedback: from the last layer of neurons back to the first, for ide and spide: 64C5, 96C3u (upsampling by 2) or 400; empty: none
+        padding: zero padding of the convolutions, one number for all or a list with one for each, that of the feedback last
+        conv_weight_scale: factor on the initial convolution weights
+        linear_weight_scale: factor on the initial weights of fully connected layers
+        dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer; for ide and spide also
+            a list, for what leads to each layer of neurons in their order, then the feedback
+        time_steps: number of simulated time steps T
+    """
+
+    layers: str = "10"
+    feedback: str = ""
+    padding: int | list[int] = 0
+    conv_weight_scale: float = 1.0
+    linear_weight_scale: float = 1.0
+    dropout: float | list[float] = 0.0
+    time_steps: int = 5
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are updated.
+
+    Args:
+        name: update rule
+        lr: learning rate
+        weight_decay: decay of the weights (decoupled for adamw)
+        momentum: momentum of sgd
+        betas: moment decays of adam and adamw
+        eps: guard against division by zero in adam and adamw
+        clip_norm: largest global L2 norm of the gradient; 0 turns clipping off
+        weight_clamp: weights are kept in [-weight_clamp, weight_clamp] after each step; 0 turns that off
+        schedule: learning rate over the epochs: constant, cosine to zero, or multiplied by gamma at each milestone
+        milestones: epochs at which the multistep schedule lowers the learning rate
+        gamma: factor of the multistep schedule
+        warmup_steps: training steps over which the learning rate rises linearly to that of the schedule; 0 for none
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 5e-4
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float = 0.0
+    weight_clamp: float = 0.0
+    schedule: Literal["constant", "cosine", "multistep"] = "constant"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    warmup_steps: int = 0
+
+
+@dataclass
+class TrainerConfig:
+    """The loop around the method.
+
+    Args:
+        epochs: passes over the training set
+        batch_size: samples per training step, over all processes together
+        eval_batch_size: samples per step when testing
+        limit_train: use only so many training samples, evenly spread over the set; 0 uses all
+        limit_test: use only so many test samples; 0 uses all
+        device: cpu, cuda or cuda:N
+        precision: float32, or bfloat16 to run convolutions and linear layers under autocast
+        threads: CPU threads; 0 leaves the choice to PyTorch
+        pipeline: processes that train at the same time, each some of the layers; for methods whose layers learn on their own
+        out: run directory; default runs/<preset>-<n>, the first n that is free
+        progress: show a progress bar: auto shows it on a terminal only
+    """
+
+    epochs: int = 10
+    batch_size: int = 50
+    eval_batch_size: int = 500
+    limit_train: int = 0
+    limit_test: int = 0
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 0
+    pipeline: int = 1
+    out: str | None = None
+    progress: Literal["auto", "on", "off"] = "auto"
+
+
+@dataclass
+class Published:
+    """The published experiment: its test accuracy, in percent, and where the preset departs from it.
+
+    Args:
+        mean: mean over the published runs
+        best: best published run
+        departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
+    """
+
+    mean: float | None = None
+    best: float | None = None
+    departures: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """Everything that defines a run. `method` is an instance of the options class of the method that it names."""
+
+    preset: str
+    about: str
+    published: Published
+    seed: int
+    data: DataConfig
+    network: NetworkConfig
+    method: Any
+    optimizer: OptimizerConfig
+    trainer: TrainerConfig
+
+    def to_dict(self) -> dict:
+        """Plain dictionaries, lists and scalars: what config.yaml and the checkpoints hold."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists in the place of tuples, which YAML and checkpoints do not know."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,111 @@
+"""What IDE and SPIDE share: a ring of spiking layers, cross-entropy on a classifier of its rates, and what they report."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spiketrain import data, distributed
+from spiketrain.config import Config
+from spiketrain.errors import UserError
+from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
+from spiketrain.methods.base.gradient import GradientMethod
+from spiketrain.methods.base.method import StepResult
+from spiketrain.models.feedback import FeedbackNetwork
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class FeedbackMethod(GradientMethod):
+    """A `FeedbackNetwork`, trained through its `FeedbackRing`. With several processes each works on its part of a batch as on
+    a batch of its own: batch-norm and IDE's implicit solution see no other part, as usual in data-parallel training."""
+
+    network: FeedbackNetwork
+    backward_time_steps = 0
+
+    def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
+        if not 0 < config.method.leak <= 1:
+            raise UserError(f"field method.leak: expected above 0 and at most 1, got {config.method.leak}")
+        super().__init__(config, input_shape, classes, device)
+        self.measured: dict[str, Tensor] = {}
+
+    def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+        return F.cross_entropy(outputs, labels, reduction="sum") / batch_size
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    @torch.no_grad()  # not inference mode: the ring keeps buffers that training goes on with
+    def scores(self, inputs: Tensor) -> Tensor:
+        self.network.eval()
+        return self.forward(inputs)
+
+    def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
+        if len(labels) == 0:  # other processes have the rest of a short last batch
+            self.optimizer.zero_grad(set_to_none=False)
+            for parameter in self.network.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            self.update_weights()
+            return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
+        result = super().training_step(inputs, labels, batch_size)
+        for name, value in self.step_measures().items():
+            self.measured[name] = self.measured.get(name, 0) + value * len(labels)
+        self.measured["samples"] = self.measured.get("samples", 0) + torch.tensor(float(len(labels)), device=self.device)
+        return result
+
+    def step_measures(self) -> dict[str, Tensor]:
+        """Figures of the latest training step, 0-d, on the device."""
+        return self.named_rates("forward", self.network.ring.last_forward_rates)
+
+    def named_rates(self, kind: str, rates: Tensor) -> dict[str, Tensor]:
+        return {f"{kind}_rate_{name}": rate for name, rate in zip(self.network.names, rates.unbind())}
+
+    def start_epoch(self, epoch: int) -> float:
+        self.measured = {}
+        return super().start_epoch(epoch)
+
+    def finish_epoch(self) -> dict[str, float]:
+        """Mean over the training samples of the firing rates and whatever else a step measures."""
+        distributed.add_up(self.measured.values())
+        self._average_batch_norms()
+        measured = {name: value.item() for name, value in self.measured.items()}
+        samples = measured.pop("samples")
+        return {name: value / samples for name, value in measured.items()}
+
+    def _average_batch_norms(self) -> None:
+        """Each process has seen its own part of the batches: test, and save, with the mean of their statistics."""
+        norms = [module for module in self.network.modules() if isinstance(module, BATCH_NORMS)]
+        statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
+        if distributed.world_size() > 1 and statistics:
+            distributed.add_up(statistics)
+            for tensor in statistics:
+                tensor /= distributed.world_size()
+
+    def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.network.names, self.network.ring.spike_trains(inputs)))
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        ring, network = self.network.ring, self.network
+        forward, backward = self.firing_rates(inputs, labels)
+        to_first, synapses, to_classifier = network.synapses()
+        # Backward spikes of a layer run to where its drive comes from: the layer before, or through the feedback the last.
+        reached = [synapses[-1], *synapses[:-1]] if backward else [0] * len(synapses)
+        layers = [
+            LayerActivity(name, shape.numel(), rate, back, count, reverse)
+            for name, shape, rate, back, count, reverse in zip(
+                network.names, map(torch.Size, network.shapes), forward, backward or [None] * len(forward), synapses, reached
+            )
+        ]
+        steps = self.backward_time_steps
+        return Activity(layers, ring.time_steps, steps, to_first, image_or_event_rate(inputs), to_classifier)
+
+    def firing_rates(self, inputs: Tensor, labels: Tensor) -> tuple[list[float], list[float]]:
+        """Forward and, where the backward pass spikes, backward rate of each layer, without learning."""
+        self.scores(inputs)
+        return self.network.ring.last_forward_rates.tolist(), []
+
+
+def input_kind(config: Config) -> str:
+    """What a ring on this data set is fed with."""
+    return "spikes" if config.data.name in data.EVENT_DATA else "constant"

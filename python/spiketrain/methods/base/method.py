@@ -1,0 +1,94 @@
+"""What a training method is to the trainer. A new method is one file in `methods/` and its presets."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from spiketrain.config import Config
+from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
+
+
+@dataclass
+class LayerResult:
+    """What a layer that learns from a loss of its own reports of one step (0-d, detached): the loss, and how many samples its
+    own classifier got right, where it has one."""
+
+    loss: Tensor
+    correct: Tensor | None = None
+
+
+@dataclass
+class StepResult:
+    """What one training step reports: the loss it minimised, and how many samples it got right (both 0-d, detached), or what
+    else the data set's task adds up.
+
+    Methods with local losses also report every layer, by name.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    layers: dict[str, LayerResult] = field(default_factory=dict)
+
+
+class Method(abc.ABC):
+    """A network together with the way it learns.
+
+    A subclass names its options class, builds `network`, and owns everything that changes while training, so that
+    `state_dict` is all there is to save.
+
+    Args:
+        config: the run; ``config.method`` is an `Options`
+        input_shape: (C, H, W) of a sample
+        classes: number of outputs the labels need
+        device: where to train
+    """
+
+    Options: ClassVar[type]
+    network: nn.Module
+
+    @abc.abstractmethod
+    def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None: ...
+
+    @abc.abstractmethod
+    def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
+        """Learn from one batch: inputs (N, C, H, W) or (T, N, C, H, W), labels (N,).
+
+        `batch_size` is the size of the whole batch where several processes share it, else N.
+        """
+
+    @abc.abstractmethod
+    def scores(self, inputs: Tensor) -> Tensor:
+        """(N, classes): the class with the largest score is the prediction."""
+
+    @abc.abstractmethod
+    def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Spikes (T, N, ...) of each layer of neurons, for pictures and statistics."""
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        """How active the network is on a batch, without learning."""
+        trains = self.spike_trains(inputs)
+        layers = [LayerActivity(name, spikes[0, 0].numel(), spikes.double().mean().item()) for name, spikes in trains.items()]
+        return Activity(layers, time_steps=len(next(iter(trains.values()))), input_rate=image_or_event_rate(inputs))
+
+    @abc.abstractmethod
+    def start_epoch(self, epoch: int) -> float:
+        """Prepare epoch `epoch` (from 1 on) and return its learning rate."""
+
+    def drain(self) -> StepResult | None:
+        """What the training steps of the epoch have left to report, summed over them, when their results come late."""
+        return None
+
+    def finish_epoch(self) -> dict[str, float]:
+        """What the method measured in the training steps of the epoch: more columns of metrics.csv. Called before testing."""
+        return {}
+
+    @abc.abstractmethod
+    def state_dict(self) -> dict[str, Any]: ...
+
+    @abc.abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,74 @@
+"""What a run prints: a row of a table per epoch, and on a terminal a progress bar that disappears when the epoch ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from spiketrain.data import tasks
+from spiketrain.data.tasks import Task
+
+Item = TypeVar("Item")
+
+
+class Console:
+    """Prints to standard output; silent in all but the main process of a distributed run.
+
+    Args:
+        progress: "auto" (a bar on a terminal only), "on" or "off"
+        quiet: print nothing at all
+    """
+
+    def __init__(self, progress: str = "auto", quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.has_bar = not quiet and (progress == "on" or (progress == "auto" and sys.stdout.isatty()))
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def header(self, task: Task) -> None:
+        self.say(f"epoch   train loss {f'train {task.title}':>12s} {f'test {task.title}':>11s}         lr   train s   test s")
+
+    def row(self, metrics: dict[str, float], is_best: bool) -> None:
+        task = tasks.of(metrics)
+        train, test = (task.show(metrics[f"{part}_{task.name}"]) for part in ("train", "test"))
+        self.say(
+            f"{metrics['epoch']:5d} {metrics['train_loss']:12.5g} {train:>12s} {test:>11s} {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
+            f"{metrics['test_seconds']:8.1f}{'  best' if is_best else ''}"
+        )
+        for name in (key.removeprefix("loss_") for key in metrics if key.startswith("loss_")):
+            error = metrics.get(f"error_{name}")
+            self.say(f"{name:>20s}: loss {metrics[f'loss_{name}']:.5g}{'' if error is None else f', error {100 * error:.2f} %'}")
+
+    def track(self, batches: Iterable[Item], total: int, title: str, note: Callable[[], str]) -> Iterator[Item]:
+        """The batches, with a progress bar that shows ``note()`` a few times a second."""
+        with self._bar(total, title) as advance:
+            shown = 0.0
+            for batch in batches:
+                yield batch
+                now = time.monotonic()
+                advance(note() if self.has_bar and now - shown > 0.3 else None)
+                if now - shown > 0.3:
+                    shown = now
+
+    @contextlib.contextmanager
+    def _bar(self, total: int, title: str) -> Iterator[Callable[[str | None], Any]]:
+        if not self.has_bar:
+            yield lambda note: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, transient=True) as progress:
+            task = progress.add_task(title, total=total, note="")
+            yield lambda note: progress.update(task, advance=1, **({} if note is None else {"note": note}))

@@ -1,0 +1,60 @@
+"""Seconds per training step: the fused backend against the plain PyTorch reference, on the same weights and data."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+import spikeops
+from spiketrain.config import Config
+from spiketrain.training import checkpoint
+from spiketrain.training.trainer import build_method, first_batch, load_data, pick_device
+
+
+@dataclass
+class StepTimes:
+    """Median seconds of one training step with each backend."""
+
+    fused: float
+    reference: float
+
+    @property
+    def speedup(self) -> float:
+        return self.reference / self.fused
+
+
+def step_times(config: Config, seconds: float = 10.0) -> StepTimes:
+    """Measure training steps on the first batch of the training set, alternating between the backends for `seconds`.
+
+    Alternating lets both meet the same disturbances of the machine. Each backend has its own copy of the weights.
+    """
+    device = pick_device(config.trainer.device)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    dataset = load_data(config, device)
+    checkpoint.seed_everything(config.seed)
+    fused = build_method(config, dataset, device)
+    reference = build_method(config, dataset, device)
+    reference.load_state_dict(copy.deepcopy(fused.state_dict()))
+    inputs, labels = first_batch(dataset, config.trainer.batch_size)
+
+    def measure(method, backend: str) -> float:
+        with spikeops.backend(backend):
+            started = time.perf_counter()
+            method.training_step(inputs, labels, len(labels))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return time.perf_counter() - started
+
+    runs = {"auto": (fused, []), "reference": (reference, [])}
+    for backend, (method, _) in runs.items():
+        measure(method, backend)  # the first step pays for compilation, allocation and lazy initialisation
+    stop = time.perf_counter() + seconds
+    while len(runs["auto"][1]) < 3 or time.perf_counter() < stop:
+        for backend, (method, times) in runs.items():
+            times.append(measure(method, backend))
+    return StepTimes(*(statistics.median(times) for _, times in runs.values()))
