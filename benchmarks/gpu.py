@@ -72,6 +72,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--out", type=Path, help="folder for everything that is written (default: benchmarks/results)")
     parser.add_argument("--proven-by", type=Path, metavar="LOGS",
                         help="the archive of logs of an earlier run of the tests with the same build, instead of testing again")  # fmt: skip
+    parser.add_argument("--although-red", action="store_true",
+                        help="measure also ops whose tests are red, and say so, where there may be no second chance")  # fmt: skip
     options = parser.parse_args(arguments)
     steps = [step for step in options.steps if not (step == "build" and options.installed)]
     if reason := missing("torch"):
@@ -119,7 +121,7 @@ def main(arguments=None) -> int:
     proof.side_by_side(together)
     proof.release()
     if measured:
-        proof.step("measurements", lambda: gpu_steps.measure(proof, csv, measured))
+        proof.step("measurements", lambda: gpu_steps.measure(proof, csv, measured, options.although_red))
         if csv.exists():
             _report(csv)
     keep(proof.results)

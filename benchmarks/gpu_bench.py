@@ -22,7 +22,7 @@ import torch
 import spikeops
 
 from measuring.outcomes import Outcome, read_outcomes
-from measuring.results import LEFT_OUT, Table
+from measuring.results import ALTHOUGH_RED, LEFT_OUT, Table
 from measuring.timers import DeviceTimer, TimeUp, wall_clock, within
 from ops.gate import Gate, disagreement
 from ops.providers import (
@@ -54,10 +54,14 @@ PARTS = ("bench", "train")
 
 
 class Run:
-    """The measurements and the table they go into."""
+    """The measurements and the table they go into.
 
-    def __init__(self, gate: Gate, ops: list[str]):
-        self.gate = gate
+    Args:
+        although_red: measure also what the gate refuses, and note why it should not have been
+    """
+
+    def __init__(self, gate: Gate, ops: list[str], although_red: bool = False):
+        self.gate, self.although_red = gate, although_red
         self.ops = [OPS[name] for name in ops]
         self.table = Table(DEVICE)
         self.timer = DeviceTimer()
@@ -135,7 +139,7 @@ class Run:
         if reason := unavailable(provider, DEVICE):
             return reason
         for name in problem.proven_by:
-            if reason := self.gate.reason(OPS[name], provider, self.ops):
+            if reason := self._refused(OPS[name], provider, problem.where(provider)):
                 return reason
         return catalogue.disagreement(problem.name, DEVICE) if provider == PUBLISHED else ""
 
@@ -143,7 +147,7 @@ class Run:
         """Notes the reason if not."""
         key = case.op.name, provider, case.dtype
         if key not in self._disagreements:
-            reason = unavailable(provider, DEVICE) or self.gate.reason(case.op, provider, self.ops)
+            reason = unavailable(provider, DEVICE) or self._refused(case.op, provider, _where(case, provider, "all"))
             # In 16 bits only our kernels keep the state in 32: the plain loop gives other spikes.
             if not reason and (provider in BACKENDS or case.dtype == torch.float32):
                 reason = disagreement(case, provider, DEVICE)
@@ -151,6 +155,13 @@ class Run:
             if reason:
                 self.leave_out((case.op.name, provider, "all", case.T, case.N, case.dtype_name), reason)
         return not self._disagreements[key]
+
+    def _refused(self, op, provider, where):
+        reason = self.gate.reason(op, provider, self.ops)
+        if reason and self.although_red:
+            self.table.add(*where, ALTHOUGH_RED, reason, "")
+            return ""
+        return reason
 
     def leave_out(self, where, reason):
         print(f"  left out: {where[0]} by {where[1]}: {reason}", flush=True)
@@ -187,6 +198,7 @@ def _parse(arguments):
     parser.add_argument("--parts", default=",".join(PARTS), help="bench: ops, train: training steps; both by default")
     parser.add_argument("--ops", default=",".join(OPS), help="measure only these, by name, separated by commas")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no new case after that many seconds")
+    parser.add_argument("--although-red", action="store_true", help="measure also ops whose tests are red, and say so")
     for provider in BACKENDS:
         parser.add_argument(
             f"--outcomes-{provider}", type=Path, help=f"outcomes of the op tests of {provider} on this device, if they have been run"
@@ -232,7 +244,7 @@ def main(arguments=None) -> int:
         log = getattr(options, f"outcomes_{provider}")
         if log is not None:
             outcomes[provider] = read_outcomes(log) if log.exists() else {}
-    run = Run(Gate(DEVICE, outcomes), options.ops.split(","))
+    run = Run(Gate(DEVICE, outcomes), options.ops.split(","), options.although_red)
     path = options.table or run.table.path
     with tempfile.TemporaryDirectory() as cache:
         # A compilation that finds its result of another day would not show what it costs.

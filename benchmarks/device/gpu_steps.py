@@ -146,11 +146,11 @@ def find_sanitizer() -> str | None:
     return shutil.which("compute-sanitizer", path=places)
 
 
-def measure(proof: Proof, csv: Path, parts: list[str]) -> tuple[str, str]:
+def measure(proof: Proof, csv: Path, parts: list[str], although_red: bool = False) -> tuple[str, str]:
     """The measurements. However they end, what has been measured is in the table."""
     csv.unlink(missing_ok=True)  # of an earlier run
     seconds = max(proof.seconds_left - SECONDS_FOR_THE_REPORT, 10)
-    words = ["--seconds", f"{seconds:.0f}", "--parts", ",".join(parts), "--table", csv]
+    words = ["--seconds", f"{seconds:.0f}", "--parts", ",".join(parts), "--table", csv, *(["--although-red"] if although_red else [])]
     for provider, name in (("spikeops", NATIVE_TESTS), ("spikeops_triton", TRITON_TESTS)):
         if outcomes_of(proof, name).exists():
             words += [f"--outcomes-{provider}", outcomes_of(proof, name)]

@@ -16,6 +16,8 @@ import torch
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 LEFT_OUT = "left_out"  # the metric whose value is a reason
+ALTHOUGH_RED = "although_red"  # likewise: why it should not have been measured
+REASONS = (LEFT_OUT, ALTHOUGH_RED)
 
 # A measurement is noisy if its slow rounds take that much longer than its quick ones.
 NOISY_RATIO = 1.5
@@ -105,7 +107,7 @@ def load(path: Path) -> list[Row]:
 
 def _typed(row):
     numbers = {name: int(row[name]) for name in ("T", "N", "threads")}
-    return Row(**{**row, **numbers, "value": row["value"] if row["metric"] == LEFT_OUT else float(row["value"])})
+    return Row(**{**row, **numbers, "value": row["value"] if row["metric"] in REASONS else float(row["value"])})
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from measuring.results import LEFT_OUT, NOISY_RATIO, Row
+from measuring.results import NOISY_RATIO, Row
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Figures:
         milliseconds, need = self.milliseconds(*where), self.value("minimum_bytes", *where)
         return Figure(need / milliseconds.value / 1e6, milliseconds.is_noisy) if milliseconds and need else None
 
-    def left_out(self) -> dict[str, list[Row]]:
-        """Rows without a measurement by their reason."""
+    def reasons(self, metric: str) -> dict[str, list[Row]]:
+        """Rows whose value is a reason, by it."""
         reasons: dict[str, list[Row]] = {}
         for row in self.rows:
-            if row.metric == LEFT_OUT:
+            if row.metric == metric:
                 reasons.setdefault(row.value, []).append(row)
         return reasons
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from measuring.results import NOISY_RATIO, Row, load
+from measuring.results import ALTHOUGH_RED, LEFT_OUT, NOISY_RATIO, Row, load
 from ops.providers import CLONE, COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
 from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
 from reports.figures import Figure, Figures
@@ -54,7 +54,8 @@ def markdown(figures: Figures, plots: list[str] = ()) -> str:
         ("Overhead per call", _overhead(figures)),
         ("Kept for the backward pass", _saved(figures)),
         ("torch.compile", _compile_times(figures)),
-        ("Not measured", _left_out(figures)),
+        ("Measured although tests are red", _reasons(figures, ALTHOUGH_RED)),
+        ("Not measured", _reasons(figures, LEFT_OUT)),
     )
     for title, body in sections:
         if body:
@@ -179,9 +180,9 @@ def _compile_times(figures):
     return lines and about + _table(["op", "T x N", "mode", "seconds"], lines)
 
 
-def _left_out(figures):
+def _reasons(figures, metric):
     lines = []
-    for reason, rows in figures.left_out().items():
+    for reason, rows in figures.reasons(metric).items():
         where = dict.fromkeys(f"{row.op} by {row.provider}" for row in rows)
         lines.append(f"- {reason}: {', '.join(where)}")
     return "\n".join(lines)

@@ -13,6 +13,8 @@ from measuring.results import LEFT_OUT, load
 from ops.gate import Gate
 from ops.providers import TRITON
 from ops.registry import MODES, OPS, OVERHEAD_SIZE, Case
+from reports import report
+from reports.figures import Figures
 from steps import catalogue, training_step
 from steps.feedback_step import FeedbackStep
 from steps.tssl_bp_step import TSSLBPStep
@@ -79,6 +81,15 @@ def test_the_gpu_benchmark_refuses_red_ops(gpu_on_the_cpu):
     run.measure(Case(OPS["pack_spikes"], 5, 100))
     assert {row.metric for row in run.table.rows} == {LEFT_OUT}
     assert all("red" in row.value for row in run.table.rows)
+
+
+def test_red_ops_are_measured_on_demand_and_marked(gpu_on_the_cpu):
+    red = Gate("cpu", {"spikeops": {**GREEN, "test_pack.py": Outcome(1, ["test_a"])}})
+    run = gpu_bench.Run(red, list(OPS), although_red=True)
+    run.measure(Case(OPS["pack_spikes"], 5, 100))
+    assert {row.provider for row in run.table.rows if row.metric == "time"} == {"spikeops", "eager", "copy", "clone"}
+    text = report.markdown(Figures(run.table.rows))
+    assert "## Measured although tests are red\n\n- its tests are red: tests/ops/test_pack.py: 1 failed (test_a), 1 passed:" in text
 
 
 def test_the_gpu_benchmark_refuses_what_does_not_fit(gpu_on_the_cpu):

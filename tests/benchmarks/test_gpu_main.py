@@ -45,7 +45,7 @@ def rehearsal(tmp_path, monkeypatch):
 
         return step
 
-    def measure(proof, csv, parts):
+    def measure(proof, csv, parts, although_red):
         table = Table("cuda")
         table.add_times("lif", "spikeops", "full", 5, 40_000, "float32", seconds=[2e-3] * 3, minimum_bytes=4_000_000)
         table.save(csv)
