@@ -156,8 +156,8 @@ def graph_of(**texts):
 
 
 @pytest.mark.parametrize("text", [
-    "import h.b", "from h.b import f", "from h import b", "from . import b", "from .b import f", "def late():\n    from h.b import f",
-    "if TYPE_CHECKING:\n    from h.b import f", "import h.b as other, os",
+    "import h.b", "from h.b import f", "from h import b", "from . import b", "from .b import f",
+    "def late():\n    from h.b import f", "if TYPE_CHECKING:\n    from h.b import f", "import h.b as other, os",
 ])  # fmt: skip
 def test_circles_are_seen(text):
     graph = graph_of(h="", h__a=text, h__b="from h import a", h__c="from h import a")
@@ -231,8 +231,8 @@ def test_includes_look_down_only():
 
 
 @pytest.mark.parametrize("path, name", [
-    ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/args.h"), ("kernels/cpu/lif.cpp", "<torch/torch.h>"),
-    ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"), ("kernels/cuda/lif.cu", "<Python.h>"),
+    ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/args.h"),
+    ("kernels/cpu/lif.cpp", "<torch/torch.h>"), ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"), ("kernels/cuda/lif.cu", "<Python.h>"),
     ("csrc/common.h", "csrc/testing/arrays.h"),
 ])  # fmt: skip
 def test_forbidden_includes_are_seen(path, name):
