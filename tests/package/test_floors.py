@@ -232,8 +232,8 @@ def test_includes_look_down_only():
 
 @pytest.mark.parametrize("path, name", [
     ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/args.h"),
-    ("kernels/cpu/lif.cpp", "<torch/torch.h>"), ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"), ("kernels/cuda/lif.cu", "<Python.h>"),
-    ("csrc/common.h", "csrc/testing/arrays.h"),
+    ("kernels/cpu/lif.cpp", "<torch/torch.h>"), ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"),
+    ("kernels/cuda/lif.cu", "<Python.h>"), ("csrc/common.h", "csrc/testing/arrays.h"),
 ])  # fmt: skip
 def test_forbidden_includes_are_seen(path, name):
     (sentence,) = forbidden_includes({path: {name: 7, "<vector>": 8, "<cuda_runtime.h>": 9}})
