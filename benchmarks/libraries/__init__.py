@@ -1,1 +1,2 @@
-"""Other libraries, each as its users would write it: `library` says what all have in common, `catalogue` names them, `run` compares."""
+"""Other libraries, each as its users would write it: `library` says what all have in common, `catalogue`
+names them, `run` compares."""

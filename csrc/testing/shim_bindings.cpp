@@ -1,7 +1,7 @@
 #include <array>
 
+#include "../../kernels/cuda_host/cuda_host.hpp"
 #include "arrays.h"
-#include "cuda_host.hpp"
 #include "shim_kernels.h"
 
 namespace spikeops::testing {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "gpu.hpp"
+#include "../../kernels/cuda/gpu.hpp"
 
 namespace spikeops::testing {
 namespace {

@@ -1,5 +1,5 @@
 // The one header through which kernel files see CUDA. It has two branches: nvcc builds the real library; any
-// C++17 compiler builds the same files against csrc/testing/cuda_host.hpp, which runs each CUDA thread on the CPU
+// C++17 compiler builds the same files against kernels/cuda_host/cuda_host.hpp, which runs each CUDA thread on the CPU
 // so that the kernels' own source can be tested without a device.
 //
 // Rules that keep one source valid for both: include CUDA through this header only; launch with gpu::launch, never
@@ -67,7 +67,7 @@ inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, 
 
 #else
 
-#include "cuda_host.hpp"
+#include "../cuda_host/cuda_host.hpp"
 
 #define GPU_DYNAMIC_SHARED(T, name) T* name = cuda_host::dynamic_shared<T>()
 

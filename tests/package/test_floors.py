@@ -4,6 +4,7 @@ An import counts wherever it stands: inside a function and under TYPE_CHECKING, 
 """
 
 import ast
+import re
 import textwrap
 from pathlib import Path
 
@@ -155,8 +156,8 @@ def graph_of(**texts):
 
 
 @pytest.mark.parametrize("text", [
-    "import h.b", "from h.b import f", "from h import b", "from . import b", "from .b import f", "def late():\n    from h.b import f",
-    "if TYPE_CHECKING:\n    from h.b import f", "import h.b as other, os",
+    "import h.b", "from h.b import f", "from h import b", "from . import b", "from .b import f",
+    "def late():\n    from h.b import f", "if TYPE_CHECKING:\n    from h.b import f", "import h.b as other, os",
 ])  # fmt: skip
 def test_circles_are_seen(text):
     graph = graph_of(h="", h__a=text, h__b="from h import a", h__c="from h import a")
@@ -178,3 +179,69 @@ def test_ways_up_are_seen():
     up, beside = upward(graph, floors)
     assert "h.low, line 3, imports h.high, but h.high lies above h.low" in up
     assert "h.beside, line 1, imports h.high, but h.high lies beside h.beside" in beside
+
+
+def include_graph():
+    """file of kernels or csrc -> {what it includes: line}: files by their path in the repository, all else as it is written."""
+    graph = {}
+    for folder in ("kernels", "csrc"):
+        for path in sorted((REPOSITORY / folder).rglob("*.*")):
+            if path.suffix not in (".h", ".hpp", ".cpp", ".cu"):
+                continue
+            name = str(path.relative_to(REPOSITORY))
+            graph[name] = {}
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if own := re.match(r'\s*#\s*include\s*"([^"]+)"', line):
+                    target = (path.parent / own[1]).resolve()
+                    assert target.is_file(), f"{name}:{number} includes {own[1]}: write it as a path from the folder of the file"
+                    graph[name][str(target.relative_to(REPOSITORY))] = number
+                elif other := re.match(r"\s*#\s*include\s*<([^>]+)>", line):
+                    graph[name][f"<{other[1]}>"] = number
+    return graph
+
+
+# What files below a folder may include besides the system's headers; the first folder that fits counts.
+INCLUDES = {
+    "kernels/math/": r"kernels/math/",
+    "kernels/cpu/": r"kernels/(math/|args\.h|cpu/)",
+    "kernels/cuda/": r"kernels/(math/|args\.h|cuda/|cuda_host/)",
+    "kernels/cuda_host/": r"kernels/cuda_host/",
+    "kernels/": r"kernels/math/",
+    "csrc/testing/": r"kernels/|csrc/testing/|<pybind11/",
+    "csrc/": r"kernels/(?!cuda_host/)|csrc/(?!testing/)|<torch/(csrc/stable|csrc/inductor/aoti_torch/c|headeronly)/",
+}
+OF_THE_SYSTEM = re.compile(r"<(?!Python\.h|pybind11/|torch/|ATen/|c10/)")
+
+
+def forbidden_includes(graph):
+    """A sentence for each include that a file may not have."""
+    for path, included in graph.items():
+        folder, allowed = next((folder, allowed) for folder, allowed in INCLUDES.items() if path.startswith(folder))
+        for name, line in included.items():
+            if not (re.match(allowed, name) or OF_THE_SYSTEM.match(name)):
+                yield f"{path}, line {line}, includes {name}; files in {folder} may include what matches {allowed}"
+
+
+def test_includes_have_no_circle():
+    assert_no_circle(include_graph())
+
+
+def test_includes_look_down_only():
+    assert list(forbidden_includes(include_graph())) == []
+
+
+@pytest.mark.parametrize("path, name", [
+    ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/args.h"),
+    ("kernels/cpu/lif.cpp", "<torch/torch.h>"), ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"),
+    ("kernels/cuda/lif.cu", "<Python.h>"), ("csrc/common.h", "csrc/testing/arrays.h"),
+])  # fmt: skip
+def test_forbidden_includes_are_seen(path, name):
+    (sentence,) = forbidden_includes({path: {name: 7, "<vector>": 8, "<cuda_runtime.h>": 9}})
+    assert f"{path}, line 7, includes {name}" in sentence
+
+
+def test_every_package_is_in_the_wheel():
+    """setuptools packs the packages that pyproject.toml names, and no others."""
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    named = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(named) == sorted(module for module, path in sources().items() if path.name == "__init__.py")

@@ -10,7 +10,7 @@ OWN_OPTIONS = ("--help", "--config", "--method", "--dataset")  # all others are 
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. It sets `run`, what the command does, and `takes_fields`, whether it takes configuration fields."""
+    """The parser of all commands. It sets `run`, what a command does, and `takes_fields`, whether it takes fields of the run."""
     parser = argparse.ArgumentParser(
         prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False
     )

@@ -16,5 +16,9 @@ def aligned(rows: Sequence[Sequence[str]], numbers: bool = False, rule: bool = F
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     if rule:
         rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    lines = ("  ".join(cell.rjust(w) if numbers and i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows)
-    return [line.rstrip() for line in lines]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (cell.rjust(w) if numbers and i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        return "  ".join(cells).rstrip()
+
+    return [line(row) for row in rows]

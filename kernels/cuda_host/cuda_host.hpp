@@ -13,7 +13,7 @@
 #error "cuda_host.hpp replaces CUDA for the host compiler; nvcc must not see it"
 #endif
 
-#include "cuda_host/qualifiers.hpp"
+#include "qualifiers.hpp"
 
-#include "cuda_host/intrinsics.hpp"
-#include "cuda_host/machine.hpp"
+#include "intrinsics.hpp"
+#include "machine.hpp"
