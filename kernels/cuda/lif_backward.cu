@@ -175,16 +175,16 @@ class LifBackwardNeurons {
 
 template <class Data, int width, int reset>
 __global__ void __launch_bounds__(kThreads, reset == kAnyReset ? 4 : 6)
-    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, State<Data>* scratch, int64_t segment) {
+    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, State<Data>* scratch, Segments segments) {
   using Neurons = LifBackwardNeurons<Data, width, reset>;
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const LifNeuron& neuron = a.neuron;
-  const Kept<Neurons> kept(neuron.T, segment, shared);
+  const Kept<Neurons> kept(neuron.T, segments, shared);
   for_each_group<width>(neuron.N, [&](int64_t i) {
     Neurons neurons(a, params, i);
     const Data* const grad_spikes = static_cast<const Data*>(a.grad_spikes);
     walk_back(neurons, kept,
-              {neuron.T, neuron.N, segment, static_cast<const Data*>(neuron.x) + i, neuron.x_stride,
+              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x) + i, neuron.x_stride,
                grad_spikes == nullptr ? nullptr : grad_spikes + i, static_cast<Data*>(a.grad_x) + i, scratch + i});
     neurons.store_sums();
   });
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kThreads, reset == kAnyReset ? 4 : 6)
 
 }  // namespace
 
-int64_t lif_backward_scratch(int64_t T, int64_t N) { return (segments_of(T, segment_steps()) - 1) * N; }
+int64_t lif_backward_scratch(int64_t T, int64_t N) { return (Segments(T).count - 1) * N; }
 
 int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   const LifNeuron& n = a.neuron;
@@ -200,14 +200,14 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(S);
-    const int64_t segment = segment_steps();
+    const Segments segments(n.T);
     Work work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x, a.grad_decay,
                            a.grad_v_init, scratch});
-    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segment),
-                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segment));
+    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segments),
+                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segments));
     const auto launch = [&](auto reset) {
       return work.launch(stream, lif_backward_kernel<Data, width, decltype(reset)::value>,
-                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n), static_cast<S*>(scratch), segment);
+                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n), static_cast<S*>(scratch), segments);
     };
     if constexpr (sizeof(S) == 4) {
       if (a.grad_spikes != nullptr && a.grad_decay == nullptr && n.x_stride != 0) {

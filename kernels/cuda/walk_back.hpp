@@ -31,17 +31,20 @@ namespace spikeops::cuda {
 constexpr int64_t kSegment = 96, kSmallSegment = 48;
 constexpr size_t kMostBytesPerStep = 20;
 
-inline int64_t segment_steps() {
-  return gpu::current_device().shared_bytes >= kSegment * kThreads * kMostBytesPerStep ? kSegment : kSmallSegment;
-}
+// Worked out by the host: a division costs a thread as much as several steps.
+struct Segments {
+  int64_t steps, count;
 
-__host__ __device__ inline int64_t segments_of(int64_t T, int64_t segment) { return (T + segment - 1) / segment; }
+  explicit Segments(int64_t T)
+      : steps(gpu::current_device().shared_bytes >= kSegment * kThreads * kMostBytesPerStep ? kSegment : kSmallSegment),
+        count((T + steps - 1) / steps) {}
+};
 
 // Where a walk's rows of x lie and where it finds and puts its gradients: addresses of the thread's first neuron.
 template <class Data, class S>
 struct WalkBack {
   int64_t T, N;
-  int64_t segment;         // segment_steps(), with which room was made
+  Segments segments;
   const Data* x;
   int64_t x_stride;        // 0: the same row in all steps, and no gradient is stored
   const Data* grad;        // or null
@@ -56,16 +59,17 @@ class Kept {
   using Data = typename Neurons::Data;
   using S = typename Neurons::S;
   static constexpr int width = Neurons::width, block = kStepsAhead;
+  static_assert((block & (block - 1)) == 0);
   static_assert(kSegment % block == 0 && kSmallSegment % block == 0, "all blocks but the first are whole");
   static_assert(sizeof(Lanes<Data, width>) + Neurons::states * sizeof(Lanes<S, width>) / block <= kMostBytesPerStep);
 
-  static size_t bytes(int64_t T, int64_t segment) {
-    return size_t(blocks(T, segment)) * kThreads * (block * sizeof(Row) + Neurons::states * sizeof(Number));
+  static size_t bytes(int64_t T, const Segments& segments) {
+    return size_t(blocks(T, segments)) * kThreads * (block * sizeof(Row) + Neurons::states * sizeof(Number));
   }
 
-  __device__ __forceinline__ Kept(int64_t T, int64_t segment, unsigned char* shared)
+  __device__ __forceinline__ Kept(int64_t T, const Segments& segments, unsigned char* shared)
       : rows_(reinterpret_cast<Row*>(shared) + threadIdx.x),
-        states_(reinterpret_cast<Number*>(shared + blocks(T, segment) * block * kThreads * int(sizeof(Row))) + threadIdx.x) {}
+        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * block * kThreads * int(sizeof(Row))) + threadIdx.x) {}
 
   using Row = Lanes<Data, width>;
   using Number = Lanes<S, width>;
@@ -75,8 +79,8 @@ class Kept {
 
  private:
   // Of a segment, without the last, which is not kept.
-  __host__ __device__ __forceinline__ static int blocks(int64_t T, int64_t segment) {
-    return int((T < segment ? T : segment) + block - 1) / block - 1;
+  __host__ __device__ __forceinline__ static int blocks(int64_t T, const Segments& segments) {
+    return (int(T < segments.steps ? T : segments.steps) + block - 1) / block - 1;
   }
 
   Row* rows_;
@@ -92,10 +96,10 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
 
   // Block b holds the steps from b * block - idle on; bit k of its places: step k exists.
   const int64_t N = walk.N;
-  const int idle = int((block - walk.T % block) % block);
-  const int64_t blocks = (walk.T + idle) / block, segments = segments_of(walk.T, walk.segment);
+  const int idle = int(-walk.T & (block - 1));
+  const int64_t blocks = (walk.T + idle) / block, segments = walk.segments.count;
   const auto places = [&](int64_t b) { return b == 0 ? whole << idle & whole : whole; };
-  const auto first_block = [&](int64_t segment) { return segment == 0 ? 0 : blocks - (segments - segment) * (walk.segment / block); };
+  const auto first_block = [&](int64_t segment) { return segment == 0 ? 0 : blocks - (segments - segment) * (walk.segments.steps / block); };
 
   // The rows of a block are loaded while the one before is worked on, each as soon as its registers are free.
   Lanes<Data, width> rows[block];
