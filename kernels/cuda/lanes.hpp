@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "../math/base.h"
 #include "gpu.hpp"
@@ -19,6 +20,24 @@ struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Lanes {
 template <int width, class T>
 __device__ __forceinline__ Lanes<T, width> load(const T* from) {
   return *reinterpret_cast<const Lanes<T, width>*>(from);
+}
+
+// A row as it came from memory. Small numbers stay packed in words until they are wanted: to take them apart is to wait for them.
+template <class T, int width>
+struct alignas(Lanes<T, width>) Row {
+  using Part = std::conditional_t<sizeof(T) * width % 4 == 0, unsigned, T>;
+  Part part[sizeof(T) * width / sizeof(Part)];
+
+  __device__ __forceinline__ Lanes<T, width> lanes() const {
+    Lanes<T, width> lanes;
+    memcpy(&lanes, this, sizeof lanes);
+    return lanes;
+  }
+};
+
+template <int width, class T>
+__device__ __forceinline__ Row<T, width> load_row(const T* from) {
+  return *reinterpret_cast<const Row<T, width>*>(from);
 }
 
 // To global memory. On a device through the store instructions themselves: nvcc splits the copy of a struct into its elements and

@@ -53,7 +53,7 @@ class LifBackwardNeurons {
   using Data = Data_;
   using S = State<Data>;
   static constexpr int width = width_, states = 1;
-  static constexpr bool anything = reset == kAnyReset;
+  static constexpr bool anything = reset == kAnyReset, may_be_constant = anything;
 
   struct History { Lanes<S, width> u, derivative; };  // membrane potential before the reset; `prepare` adds the derivative there
 

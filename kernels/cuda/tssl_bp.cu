@@ -36,6 +36,7 @@ class TsslBpBackwardNeurons {
   using Data = Data_;
   using S = State<Data>;
   static constexpr int width = width_, states = 2;
+  static constexpr bool may_be_constant = false;
 
   struct History {
     Lanes<S, width> u, du;  // membrane potential before the reset, its change in this step

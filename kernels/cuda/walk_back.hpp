@@ -8,6 +8,7 @@
 //
 // `Neurons` are those of one thread:
 //   Data, S, width, states       types of data and state; neurons; numbers of state per neuron
+//   may_be_constant              whether x may be the same in all steps
 //   History                      what stepping back needs of one time step
 //   Lanes<S, width>& state(n)    the n-th number of the state, n < states
 //   step(x)                      one step forward
@@ -64,17 +65,16 @@ class Kept {
   static_assert(sizeof(Lanes<Data, width>) + Neurons::states * sizeof(Lanes<S, width>) / block <= kMostBytesPerStep);
 
   static size_t bytes(int64_t T, const Segments& segments) {
-    return size_t(blocks(T, segments)) * kThreads * (block * sizeof(Row) + Neurons::states * sizeof(Number));
+    return size_t(blocks(T, segments)) * kThreads * (block * sizeof(Row<Data, width>) + Neurons::states * sizeof(Number));
   }
 
   __device__ __forceinline__ Kept(int64_t T, const Segments& segments, unsigned char* shared)
-      : rows_(reinterpret_cast<Row*>(shared) + threadIdx.x),
-        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * block * kThreads * int(sizeof(Row))) + threadIdx.x) {}
+      : rows_(reinterpret_cast<Row<Data, width>*>(shared) + threadIdx.x),
+        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * block * kThreads * int(sizeof(Row<Data, width>))) + threadIdx.x) {}
 
-  using Row = Lanes<Data, width>;
   using Number = Lanes<S, width>;
   // Of the b-th block that is kept.
-  __device__ __forceinline__ Row& row(int b, int k) const { return rows_[(b * block + k) * kThreads]; }
+  __device__ __forceinline__ Row<Data, width>& row(int b, int k) const { return rows_[(b * block + k) * kThreads]; }
   __device__ __forceinline__ Number& state(int b, int n) const { return states_[(b * Neurons::states + n) * kThreads]; }
 
  private:
@@ -83,7 +83,7 @@ class Kept {
     return (int(T < segments.steps ? T : segments.steps) + block - 1) / block - 1;
   }
 
-  Row* rows_;
+  Row<Data, width>* rows_;
   Number* states_;
 };
 
@@ -102,7 +102,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
   const auto first_block = [&](int64_t segment) { return segment == 0 ? 0 : blocks - (segments - segment) * (walk.segments.steps / block); };
 
   // The rows of a block are loaded while the one before is worked on, each as soon as its registers are free.
-  Lanes<Data, width> rows[block];
+  Row<Data, width> rows[block];
   const Data* next = walk.x;  // row 0 of the next block
   int64_t next_stride = 0;
   unsigned next_places = 0;
@@ -113,7 +113,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     return n;
   };
   const auto load_next = [&](int k) {
-    if (next_places >> k & 1) rows[k] = load<width>(next);
+    if (next_places >> k & 1) rows[k] = load_row<width>(next);
     next += next_stride;
   };
   const auto x_is_next = [&](int64_t b) {
@@ -157,7 +157,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       for (int k = 0; k < block; ++k) {
         if (now >> k & 1) {
           if (kept_as >= 0) kept.row(kept_as, k) = rows[k];
-          neurons.step(rows[k]);
+          neurons.step(rows[k].lanes());
         }
         load_next(k);
       }
@@ -169,7 +169,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     neurons.begin();
 #pragma unroll
     for (int k = 0; k < block; ++k) {
-      if (now >> k & 1) history[k] = neurons.note(rows[k]);
+      if (now >> k & 1) history[k] = neurons.note(rows[k].lanes());
       load_next(k);
     }
     if (segment == segments - 1) neurons.arrived();
@@ -189,8 +189,8 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       for (int k = block - 1; k >= 0; --k) {
         const int row = block - 1 - k;
         if (now >> k & 1) {
-          const Lanes<Data, width> grad = neurons.step_back(history, k, (now << 1 >> k & 1) == 0, rows[row]);
-          if (walk.x_stride != 0) store(grad_x, grad);
+          const Lanes<Data, width> grad = neurons.step_back(history, k, (now << 1 >> k & 1) == 0, rows[row].lanes());
+          if (!Neurons::may_be_constant || walk.x_stride != 0) store(grad_x, grad);
         }
         grad_x -= grad_x_stride;
         load_next(row);
@@ -203,7 +203,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       neurons.begin();
 #pragma unroll
       for (int k = 0; k < block; ++k)
-        if (now >> k & 1) history[k] = neurons.note(kept.row(kept_as, k));
+        if (now >> k & 1) history[k] = neurons.note(kept.row(kept_as, k).lanes());
     }
     if (segment == 0) break;
     b = first_block(segment - 1);
