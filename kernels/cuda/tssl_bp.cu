@@ -113,8 +113,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(Data) == 8 ? 4 : 6)
   for_each_group<width>(neuron.N, [&](int64_t i) {
     Neurons neurons(params);
     walk_back(neurons, kept,
-              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x) + i, neuron.N,
-               static_cast<const Data*>(args.grad_psc) + i, static_cast<Data*>(args.grad_x) + i, scratch + i});
+              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.N,
+               static_cast<const Data*>(args.grad_psc), static_cast<Data*>(args.grad_x), scratch, i});
   });
 }
 

@@ -41,7 +41,8 @@ struct Segments {
         count((T + steps - 1) / steps) {}
 };
 
-// Where a walk's rows of x lie and where it finds and puts its gradients: addresses of the thread's first neuron.
+// Where a walk's rows of x lie and where it finds and puts its gradients. The arrays begin with neuron 0: their addresses are the
+// same for all threads.
 template <class Data, class S>
 struct WalkBack {
   int64_t T, N;
@@ -51,7 +52,16 @@ struct WalkBack {
   const Data* grad;        // or null
   Data* grad_x;
   S* scratch;              // (states, segments - 1, N)
+  int64_t i;               // the thread's first neuron
 };
+
+// The same number, of which the compiler knows nothing, so that it keeps no multiples or sums of it in registers.
+__device__ __forceinline__ int64_t opaque(int64_t n) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+l"(n));
+#endif
+  return n;
+}
 
 // What a thread keeps in shared memory.
 template <class Neurons>
@@ -97,27 +107,26 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
   // Block b holds the steps from b * block - idle on; bit k of its places: step k exists.
   const int64_t N = walk.N;
   const int idle = int(-walk.T & (block - 1));
-  const int64_t blocks = (walk.T + idle) / block, segments = walk.segments.count;
-  const auto places = [&](int64_t b) { return b == 0 ? whole << idle & whole : whole; };
-  const auto first_block = [&](int64_t segment) { return segment == 0 ? 0 : blocks - (segments - segment) * (walk.segments.steps / block); };
+  const int blocks = int((walk.T + idle) / block), segments = int(walk.segments.count);
+  const int blocks_of_segment = int(walk.segments.steps) / block;
+  const auto first_block = [&](int segment) { return segment == 0 ? 0 : blocks - (segments - segment) * blocks_of_segment; };
+  const auto places = [&](int b) { return b == 0 ? whole << idle & whole : whole; };
+  const auto first_step = [&](int b) { return int64_t(b) * block - idle; };
+  const auto scratch = [&](int n, int segment) {
+    return walk.scratch + opaque(walk.i) + (int64_t(n) * (segments - 1) + segment) * N;
+  };
 
   // The rows of a block are loaded while the one before is worked on, each as soon as its registers are free.
   Row<Data, width> rows[block];
   const Data* next = walk.x;  // row 0 of the next block
   int64_t next_stride = 0;
   unsigned next_places = 0;
-  const auto opaque = [](int64_t n) {
-#if defined(__CUDA_ARCH__)
-    asm volatile("" : "+l"(n));
-#endif
-    return n;
-  };
   const auto load_next = [&](int k) {
     if (next_places >> k & 1) rows[k] = load_row<width>(next);
     next += next_stride;
   };
-  const auto x_is_next = [&](int64_t b) {
-    next = walk.x + (b * block - idle) * walk.x_stride;
+  const auto x_is_next = [&](int b) {
+    next = walk.x + (opaque(walk.i) + first_step(b) * walk.x_stride);
     next_stride = opaque(walk.x_stride);
     next_places = places(b);
   };
@@ -126,9 +135,9 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     next_stride = 0;
     next_places = 0;
   };
-  const auto gradient_is_next = [&](int64_t b) {  // from the last step of the block to the first
+  const auto gradient_is_next = [&](int b) {  // from the last step of the block to the first
     if (walk.grad == nullptr) return nothing_is_next();
-    next = walk.grad + (b * block - idle + block - 1) * N;
+    next = walk.grad + (opaque(walk.i) + (first_step(b) + block - 1) * N);
     next_stride = opaque(-N);
     next_places = b == 0 ? whole >> idle : whole;
   };
@@ -137,18 +146,18 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
 #pragma unroll
   for (int k = 0; k < block; ++k) load_next(k);
 
-  int64_t b = 0, saved = 0;
+  int b = 0, saved = 0;
 #pragma unroll 1
-  for (int64_t segment = segments - 1;; --segment) {
+  for (int segment = segments - 1;; --segment) {
     // Forward: at first from the beginning of time, later from that of the segment.
-    const int64_t first = first_block(segment), last = first_block(segment + 1) - 1;
+    const int first = first_block(segment), last = first_block(segment + 1) - 1;
 #pragma unroll 1
     for (; b < last; ++b) {
-      const int kept_as = int(b - first);  // negative: before the segment
+      const int kept_as = b - first;  // negative: before the segment
       if (kept_as >= 0) {
         for (int n = 0; n < states; ++n) kept.state(kept_as, n) = neurons.state(n);
       } else if (b == first_block(saved)) {
-        for (int n = 0; n < states; ++n) store(walk.scratch + (n * (segments - 1) + saved) * N, neurons.state(n));
+        for (int n = 0; n < states; ++n) store(scratch(n, saved), neurons.state(n));
         ++saved;
       }
       const unsigned now = places(b);
@@ -174,7 +183,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     }
     if (segment == segments - 1) neurons.arrived();
 
-    Data* grad_x = walk.grad_x + (b * block - idle + block - 1) * N;
+    Data* grad_x = walk.grad_x + (opaque(walk.i) + (first_step(b) + block - 1) * N);
 #pragma unroll 1
     for (;;) {
       if (b > first)
@@ -198,7 +207,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       if (b == first) break;
       --b;
       now = places(b);
-      const int kept_as = int(b - first);
+      const int kept_as = b - first;
       for (int n = 0; n < states; ++n) neurons.state(n) = kept.state(kept_as, n);
       neurons.begin();
 #pragma unroll
@@ -207,7 +216,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     }
     if (segment == 0) break;
     b = first_block(segment - 1);
-    for (int n = 0; n < states; ++n) neurons.state(n) = load<width>(walk.scratch + (n * (segments - 1) + segment - 1) * N);
+    for (int n = 0; n < states; ++n) neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
   }
 }
 
