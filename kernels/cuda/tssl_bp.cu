@@ -78,12 +78,12 @@ class TsslBpBackwardNeurons {
 
     // Either slope takes a division. A neuron that fires is not quiet (unless tau_s < 1), so that one quotient serves for both.
     OrdinaryDivision division;
+    division.note(params_.theta_s > S(1));
     Lanes<TsslBpSlopes<S>, width> slopes;
     for (int l = 0; l < width; ++l) {
       const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u[l], params_);
-      const S quotient = division.of(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
+      const S quotient = division.of_ordinary(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
       slopes[l] = {tssl_bp_firing_slope(quotient), quotient};
-      division.refuse(fires(u[l]) && quiet(l));
     }
     if (!division.all_ordinary())
       for (int l = 0; l < width; ++l) slopes[l] = tssl_bp_slopes(u[l], du[l], params_);
