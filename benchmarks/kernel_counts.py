@@ -105,8 +105,8 @@ def _widths(accesses: Counter) -> str:
 _LEGEND = """\
 Read from the machine code ({architecture}) by `benchmarks/kernel_counts.py`. **threads**: of a multiprocessor, as far as registers
 leave room for them; dynamic shared memory, which backward passes take, is not in the code. **spills**: instructions that touch
-local memory. **shared**: static, bytes. **instructions**: all of the kernel's, each branch included once. **loads**, **stores**: global
-ones, number x bytes.
+local memory. **shared**: static, bytes. **instructions**: all of the kernel's, each branch included once. **loads**, **stores**:
+global ones, number x bytes.
 """
 
 

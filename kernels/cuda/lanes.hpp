@@ -51,7 +51,8 @@ __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
     memcpy(word, &lanes, sizeof lanes);
     const size_t address = __cvta_generic_to_global(to);
     if constexpr (words == 1) asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(word[0]) : "memory");
-    if constexpr (words == 2) asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
+    if constexpr (words == 2)
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
     static_assert(words < 4 || words % 4 == 0, "up to 8 or a multiple of 16 bytes");
 #pragma unroll
     for (int w = 0; w + 4 <= words; w += 4)

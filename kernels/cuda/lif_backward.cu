@@ -177,8 +177,7 @@ class LifBackwardNeurons {
   Lanes<S, width> grad_decay_ = all_lanes<width>(S(0)), grad_u_sum_ = all_lanes<width>(S(0));
 };
 
-// Blocks on a multiprocessor for which registers suffice, about as many as loads must be under way from. (A multiprocessor deals out
-// registers in quarters, so that in between there is nothing to gain.)
+// Blocks for which a multiprocessor's registers shall suffice. (It deals them out in quarters: the numbers in between gain nothing.)
 template <class Data, int reset>
 constexpr int kLifBackwardBlocks = (reset == kAnyReset ? 4 : 6) + (sizeof(Data) == 2 ? 2 : 0);
 

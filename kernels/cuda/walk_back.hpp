@@ -3,11 +3,11 @@
 //
 // Time is cut into blocks of kStepsAhead steps that end with the sequence: the first may be short. Within a block the history is in
 // registers. To come back to a block, a thread keeps in shared memory its rows of x, as they came, and the state at its beginning,
-// and runs its steps once more. The last block needs neither. A sequence of more than 96 steps is cut into segments, of
-// which the first is the short one; they are run twice, all but the last: the state at their beginnings is kept in a scratch array.
+// and runs its steps once more. The last block needs neither. A long sequence is cut into segments, of which the first is the
+// short one; all but the last are run twice, from the state at their beginning, which is kept in a scratch array.
 //
 // `Neurons` are those of one thread:
-//   Data, S, width, states       types of data and state; neurons; numbers of state per neuron
+//   Data, S, width, states       types of data and state; number of neurons; numbers of state of each
 //   may_be_constant              whether x may be the same in all steps
 //   History                      what stepping back needs of one time step
 //   Lanes<S, width>& state(n)    the n-th number of the state, n < states
@@ -15,11 +15,11 @@
 //   begin()                      called before the first step of a block that is noted:
 //   History note(x)              one step forward, with its history
 //   arrived()                    called once, when the last step was done
-//   prepare(history)             called for the histories of a block before its first step back. What the slopes of all its steps
-//                                have in common, which of several functions it is for one, is asked once here; and they do not
-//                                wait for each other. Steps that a short block lacks have a history of zeros.
-//   Lanes<Data, width> step_back(history, k, first, grad)   gradient of x at the block's step k, of the block's histories; `first`:
-//                                it is the first. `grad` is undefined where no gradients are given
+//   prepare(history)             called with the histories of a block before its first step back, for what does not depend on the
+//                                gradients: slopes of several steps overlap there, and which function they are of is asked once.
+//                                Steps that a short block lacks have a history of zeros
+//   step_back(history, k, first, grad)   one step back, the block's k-th, which may be its first: returns the gradient of x.
+//                                `grad` is undefined where no gradients are given
 #pragma once
 
 #include "grid.hpp"
@@ -80,7 +80,8 @@ class Kept {
 
   __device__ __forceinline__ Kept(int64_t T, const Segments& segments, unsigned char* shared)
       : rows_(reinterpret_cast<Row<Data, width>*>(shared) + threadIdx.x),
-        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * block * kThreads * int(sizeof(Row<Data, width>))) + threadIdx.x) {}
+        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * int(sizeof(Row<Data, width>)) * block * kThreads) +
+                threadIdx.x) {}
 
   using Number = Lanes<S, width>;
   // Of the b-th block that is kept.
@@ -216,7 +217,8 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     }
     if (segment == 0) break;
     b = first_block(segment - 1);
-    for (int n = 0; n < states; ++n) neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
+    for (int n = 0; n < states; ++n)
+      neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
   }
 }
 
