@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "../math/base.h"
 #include "gpu.hpp"
@@ -21,6 +22,24 @@ __device__ __forceinline__ Lanes<T, width> load(const T* from) {
   return *reinterpret_cast<const Lanes<T, width>*>(from);
 }
 
+// A row as it came from memory. Small numbers stay packed in words until they are wanted: to take them apart is to wait for them.
+template <class T, int width>
+struct alignas(Lanes<T, width>) Row {
+  using Part = std::conditional_t<sizeof(T) * width % 4 == 0, unsigned, T>;
+  Part part[sizeof(T) * width / sizeof(Part)];
+
+  __device__ __forceinline__ Lanes<T, width> lanes() const {
+    Lanes<T, width> lanes;
+    memcpy(&lanes, this, sizeof lanes);
+    return lanes;
+  }
+};
+
+template <int width, class T>
+__device__ __forceinline__ Row<T, width> load_row(const T* from) {
+  return *reinterpret_cast<const Row<T, width>*>(from);
+}
+
 // To global memory. On a device through the store instructions themselves: nvcc splits the copy of a struct into its elements and
 // joins them again only where nothing stands between them.
 template <class T, int width>
@@ -32,7 +51,8 @@ __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
     memcpy(word, &lanes, sizeof lanes);
     const size_t address = __cvta_generic_to_global(to);
     if constexpr (words == 1) asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(word[0]) : "memory");
-    if constexpr (words == 2) asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
+    if constexpr (words == 2)
+      asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
     static_assert(words < 4 || words % 4 == 0, "up to 8 or a multiple of 16 bytes");
 #pragma unroll
     for (int w = 0; w + 4 <= words; w += 4)

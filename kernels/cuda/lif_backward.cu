@@ -45,6 +45,10 @@ struct RateGradient {
   }
 };
 
+// Of the surrogate derivative, in the precision of the state.
+template <class S>
+struct SurrogateShape { S scale, peak; };
+
 // The neurons of one thread, back in time. Where `reset` is compiled in, so is what most calls want: the gradient of the spikes
 // is given, that of x is wanted for each step and that of the decay is not.
 template <class Data_, int width_, int reset>
@@ -53,15 +57,15 @@ class LifBackwardNeurons {
   using Data = Data_;
   using S = State<Data>;
   static constexpr int width = width_, states = 1;
-  static constexpr bool anything = reset == kAnyReset;
+  static constexpr bool anything = reset == kAnyReset, may_be_constant = anything;
 
   struct History { Lanes<S, width> u, derivative; };  // membrane potential before the reset; `prepare` adds the derivative there
 
-  __device__ __forceinline__ LifBackwardNeurons(const LifBackward& a, const LifParams<S>& params, int64_t first)
+  __device__ __forceinline__ LifBackwardNeurons(const LifBackward& a, const LifParams<S>& params, const SurrogateShape<S>& shape,
+                                                int64_t first)
       : a_(a),
+        shape_(shape),
         first_(first),
-        scale_(S(a.surrogate_scale)),
-        peak_(S(a.surrogate_peak)),
         neurons_(a.neuron, params, first),
         grad_v_(load_or<width>(a.grad_v_last, first, S(0))),
         rate_(a, neurons_.decay) {}
@@ -139,18 +143,18 @@ class LifBackwardNeurons {
  private:
   template <Surrogate kind, int steps>
   __device__ __forceinline__ void derive(History (&history)[steps]) {
-    constexpr int together = 2;  // steps: so many divisions overlap
+    constexpr int together = sizeof(Data) == 2 ? 1 : 2;  // steps whose divisions overlap; more would take more registers
     const S threshold = neurons_.params.threshold;
 #pragma unroll
     for (int k = 0; k < steps; k += together) {
       OrdinaryDivision division;
       for (int j = k; j < k + together; ++j)
         for (int l = 0; l < width; ++l)
-          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, scale_, peak_, division);
+          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, shape_.scale, shape_.peak, division);
       if (division.all_ordinary()) continue;
       for (int j = k; j < k + together; ++j)
         for (int l = 0; l < width; ++l)
-          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, scale_, peak_);
+          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, shape_.scale, shape_.peak);
     }
   }
 
@@ -161,8 +165,8 @@ class LifBackwardNeurons {
   }
 
   const LifBackward& a_;
+  const SurrogateShape<S>& shape_;
   const int64_t first_;
-  const S scale_, peak_;
   LifNeurons<Data, width, reset> neurons_;
   Lanes<S, width> grad_v_;
 
@@ -173,26 +177,30 @@ class LifBackwardNeurons {
   Lanes<S, width> grad_decay_ = all_lanes<width>(S(0)), grad_u_sum_ = all_lanes<width>(S(0));
 };
 
+// Blocks for which a multiprocessor's registers shall suffice. (It deals them out in quarters: the numbers in between gain nothing.)
+template <class Data, int reset>
+constexpr int kLifBackwardBlocks = (reset == kAnyReset ? 4 : 6) + (sizeof(Data) == 2 ? 2 : 0);
+
 template <class Data, int width, int reset>
-__global__ void __launch_bounds__(kThreads, reset == kAnyReset ? 4 : 6)
-    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, State<Data>* scratch, int64_t segment) {
+__global__ void __launch_bounds__(kThreads, kLifBackwardBlocks<Data, reset>)
+    lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, SurrogateShape<State<Data>> shape, State<Data>* scratch,
+                        Segments segments) {
   using Neurons = LifBackwardNeurons<Data, width, reset>;
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const LifNeuron& neuron = a.neuron;
-  const Kept<Neurons> kept(neuron.T, segment, shared);
+  const Kept<Neurons> kept(neuron.T, segments, shared);
   for_each_group<width>(neuron.N, [&](int64_t i) {
-    Neurons neurons(a, params, i);
-    const Data* const grad_spikes = static_cast<const Data*>(a.grad_spikes);
+    Neurons neurons(a, params, shape, i);
     walk_back(neurons, kept,
-              {neuron.T, neuron.N, segment, static_cast<const Data*>(neuron.x) + i, neuron.x_stride,
-               grad_spikes == nullptr ? nullptr : grad_spikes + i, static_cast<Data*>(a.grad_x) + i, scratch + i});
+              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.x_stride,
+               static_cast<const Data*>(a.grad_spikes), static_cast<Data*>(a.grad_x), scratch, i});
     neurons.store_sums();
   });
 }
 
 }  // namespace
 
-int64_t lif_backward_scratch(int64_t T, int64_t N) { return (segments_of(T, segment_steps()) - 1) * N; }
+int64_t lif_backward_scratch(int64_t T, int64_t N) { return (Segments(T).count - 1) * N; }
 
 int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   const LifNeuron& n = a.neuron;
@@ -200,14 +208,15 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(S);
-    const int64_t segment = segment_steps();
+    const Segments segments(n.T);
     Work work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x, a.grad_decay,
                            a.grad_v_init, scratch});
-    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segment),
-                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segment));
+    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segments),
+                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segments));
     const auto launch = [&](auto reset) {
       return work.launch(stream, lif_backward_kernel<Data, width, decltype(reset)::value>,
-                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n), static_cast<S*>(scratch), segment);
+                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n),
+                         SurrogateShape<S>{S(a.surrogate_scale), S(a.surrogate_peak)}, static_cast<S*>(scratch), segments);
     };
     if constexpr (sizeof(S) == 4) {
       if (a.grad_spikes != nullptr && a.grad_decay == nullptr && n.x_stride != 0) {

@@ -36,6 +36,7 @@ class TsslBpBackwardNeurons {
   using Data = Data_;
   using S = State<Data>;
   static constexpr int width = width_, states = 2;
+  static constexpr bool may_be_constant = false;
 
   struct History {
     Lanes<S, width> u, du;  // membrane potential before the reset, its change in this step
@@ -77,12 +78,12 @@ class TsslBpBackwardNeurons {
 
     // Either slope takes a division. A neuron that fires is not quiet (unless tau_s < 1), so that one quotient serves for both.
     OrdinaryDivision division;
+    division.note(params_.theta_s > S(1));
     Lanes<TsslBpSlopes<S>, width> slopes;
     for (int l = 0; l < width; ++l) {
       const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u[l], params_);
-      const S quotient = division.of(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
+      const S quotient = division.of_ordinary(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
       slopes[l] = {tssl_bp_firing_slope(quotient), quotient};
-      division.refuse(fires(u[l]) && quiet(l));
     }
     if (!division.all_ordinary())
       for (int l = 0; l < width; ++l) slopes[l] = tssl_bp_slopes(u[l], du[l], params_);
@@ -104,16 +105,16 @@ class TsslBpBackwardNeurons {
 
 template <class Data, int width>
 __global__ void __launch_bounds__(kThreads, sizeof(Data) == 8 ? 4 : 6)
-    tssl_bp_backward_kernel(TsslBpBackward args, TsslBpParams<State<Data>> params, State<Data>* scratch, int64_t segment) {
+    tssl_bp_backward_kernel(TsslBpBackward args, TsslBpParams<State<Data>> params, State<Data>* scratch, Segments segments) {
   using Neurons = TsslBpBackwardNeurons<Data, width>;
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const TsslBpNeuron& neuron = args.neuron;
-  const Kept<Neurons> kept(neuron.T, segment, shared);
+  const Kept<Neurons> kept(neuron.T, segments, shared);
   for_each_group<width>(neuron.N, [&](int64_t i) {
     Neurons neurons(params);
     walk_back(neurons, kept,
-              {neuron.T, neuron.N, segment, static_cast<const Data*>(neuron.x) + i, neuron.N,
-               static_cast<const Data*>(args.grad_psc) + i, static_cast<Data*>(args.grad_x) + i, scratch + i});
+              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.N,
+               static_cast<const Data*>(args.grad_psc), static_cast<Data*>(args.grad_x), scratch, i});
   });
 }
 
@@ -131,7 +132,7 @@ int tssl_bp_forward(const TsslBpForward& a, void* stream) {
   });
 }
 
-int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (segments_of(T, segment_steps()) - 1) * N; }
+int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (Segments(T).count - 1) * N; }
 
 int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
   const TsslBpNeuron& n = a.neuron;
@@ -139,13 +140,13 @@ int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
     using Data = decltype(zero);
     using S = State<Data>;
     constexpr int width = 16 / sizeof(S);
-    const int64_t segment = segment_steps();
+    const Segments segments(n.T);
     return Work(n.N, width, {n.x, a.grad_psc, a.grad_x, scratch})
         .spread()
-        .shared_bytes(Kept<TsslBpBackwardNeurons<Data, width>>::bytes(n.T, segment),
-                      Kept<TsslBpBackwardNeurons<Data, 1>>::bytes(n.T, segment))
+        .shared_bytes(Kept<TsslBpBackwardNeurons<Data, width>>::bytes(n.T, segments),
+                      Kept<TsslBpBackwardNeurons<Data, 1>>::bytes(n.T, segments))
         .launch(stream, tssl_bp_backward_kernel<Data, width>, tssl_bp_backward_kernel<Data, 1>, a, tssl_bp_params<S>(n),
-                static_cast<S*>(scratch), segment);
+                static_cast<S*>(scratch), segments);
   });
 }
 

@@ -19,10 +19,10 @@ __device__ __forceinline__ void for_each_step(const Data* in, int64_t stride, in
   constexpr int sign = direction == Direction::forward ? 1 : -1;
   int64_t t = direction == Direction::forward ? 0 : steps - 1;
   int64_t load_offset = t * stride, offset = t * N;
-  Lanes<Data, width> rows[ahead];
+  Row<Data, width> rows[ahead];
 #pragma unroll
   for (int k = 0; k < ahead; ++k) {
-    if (k < steps) rows[k] = load<width>(in + load_offset);
+    if (k < steps) rows[k] = load_row<width>(in + load_offset);
     load_offset += sign * stride;
   }
 #pragma unroll 1
@@ -31,10 +31,10 @@ __device__ __forceinline__ void for_each_step(const Data* in, int64_t stride, in
     const int next = left < 2 * ahead ? int(left) - ahead : ahead;
 #pragma unroll
     for (int k = 0; k < ahead; ++k) {
-      if (k < now) step(t, offset, rows[k]);
+      if (k < now) step(t, offset, rows[k].lanes());
       t += sign;
       offset += sign * N;
-      if (k < next) rows[k] = load<width>(in + load_offset);
+      if (k < next) rows[k] = load_row<width>(in + load_offset);
       load_offset += sign * stride;
     }
   }

@@ -40,7 +40,13 @@ SPIKEOPS_HD float bits_float(uint32_t bits) {
 #endif
 }
 
-SPIKEOPS_HD float absolute(float x) { return bits_float(float_bits(x) & 0x7fffffffu); }
+SPIKEOPS_HD float absolute(float x) {
+#if defined(__CUDA_ARCH__)
+  return fabsf(x);  // a flag of the instruction that uses it
+#else
+  return bits_float(float_bits(x) & 0x7fffffffu);
+#endif
+}
 SPIKEOPS_HD double absolute(double x) { return x < 0 ? -x : x; }
 
 SPIKEOPS_HD float to_state(float x) { return x; }

@@ -86,8 +86,8 @@ def assert_same_numbers(kernels, op, case, **options):
         np.testing.assert_array_equal(a, b, err_msg=f"{op.__name__} {case} {name}")
 
 
-# Scales that take the denominator of a quotient beyond the range where kernels divide without a branch; peaks that take the numerator
-# there, and some gradients beyond all numbers.
+# Scales that take the denominator of a quotient beyond the range where kernels divide without a branch; peaks that take the
+# numerator there, and some gradients beyond all numbers.
 @pytest.mark.parametrize("peak", [1.0, 1e-35, 1e-44, 1e35, 0.0])
 @pytest.mark.parametrize("scale", [3.0, 1e4, 1e18, 1e38])
 @pytest.mark.parametrize("surrogate", SURROGATES)

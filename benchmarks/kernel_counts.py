@@ -1,0 +1,159 @@
+"""What nvcc made of the CUDA kernels, without a device: registers, spills, instructions, width of global accesses.
+
+    python benchmarks/kernel_counts.py spikeops/lib/libspikeops_cuda.so
+    python benchmarks/kernel_counts.py --before old/*.cubin --out results/kernel-counts-sm_90.md new/*.cubin
+
+Takes built libraries, object files or cubins and reads them with cuobjdump. With ``--before`` every column shows both."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+REGISTERS, THREADS, WARP, PARTITIONS = 65536, 2048, 32, 4  # of a multiprocessor of compute capability 9.0
+BLOCK_WARPS = 2  # kThreads of kernels/cuda/grid.hpp
+
+
+@dataclass
+class Kernel:
+    """Counts of one kernel. ``loads`` and ``stores``: bytes of a global access -> instructions of that width."""
+
+    registers: int = 0
+    shared: int = 0
+    stack: int = 0
+    spills: int = 0
+    instructions: int = 0
+    loads: Counter = field(default_factory=Counter)
+    stores: Counter = field(default_factory=Counter)
+
+    @property
+    def threads(self) -> int:
+        """Threads that registers leave room for on a multiprocessor, in blocks of BLOCK_WARPS."""
+        registers = -(-max(self.registers, 1) // 8) * 8
+        warps = REGISTERS // PARTITIONS // (registers * WARP) * PARTITIONS
+        return min(warps // BLOCK_WARPS * BLOCK_WARPS * WARP, THREADS)
+
+
+def parse(usage: str, sass: str) -> dict[str, Kernel]:
+    """Kernels by mangled name, from cuobjdump's ``--dump-resource-usage`` and ``--dump-sass``."""
+    kernels: dict[str, Kernel] = {}
+    pattern = r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)"
+    for name, registers, stack, shared in re.findall(pattern, usage):
+        kernels[name] = Kernel(int(registers), int(shared), int(stack))
+    kernel = None
+    for line in sass.splitlines():
+        if found := re.search(r"Function : (\S+)", line):
+            kernel = kernels.setdefault(found[1], Kernel())
+        elif kernel and (found := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line)):
+            _count(kernel, found[1])
+    return kernels
+
+
+def _count(kernel: Kernel, instruction: str) -> None:
+    operation, *modifiers = instruction.split(".")
+    if operation == "NOP":
+        return
+    kernel.instructions += 1
+    if operation in ("LDL", "STL"):
+        kernel.spills += 1
+    elif operation in ("LDG", "STG", "LD", "ST"):
+        bits = next((int(m.lstrip("US")) for m in modifiers if m in ("U8", "S8", "U16", "S16", "64", "128")), 32)
+        (kernel.loads if operation.startswith("L") else kernel.stores)[bits // 8] += 1
+
+
+def readable(demangled: str) -> str:
+    """``lif_forward_kernel<float, 4>`` of a whole signature."""
+    found = re.search(r"(\w+(?:<.*>)?)\((?:spikeops::|\w+\*)", demangled.replace("(anonymous namespace)", ""))
+    name = found[1] if found else demangled
+    return re.sub(r"\(?\b(?:\w+::)+(\w+)\)?", lambda m: "" if m[0].startswith("(") else m[1], name)
+
+
+def table(after: dict[str, Kernel], before: dict[str, Kernel] | None = None) -> str:
+    """Markdown; with ``before``, cells read "before → after" where they differ. Kernels are given by readable names."""
+    columns = {
+        "registers": lambda k: str(k.registers),
+        "threads": lambda k: str(k.threads),
+        "stack": lambda k: str(k.stack),
+        "spills": lambda k: str(k.spills),
+        "shared": lambda k: str(k.shared),
+        "instructions": lambda k: str(k.instructions),
+        "loads": lambda k: _widths(k.loads),
+        "stores": lambda k: _widths(k.stores),
+    }
+    lines = [f"| kernel | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for name in sorted({*after, *(before or {})}):
+        cells = []
+        for show in columns.values():
+            new = show(after[name]) if name in after else "-"
+            old = new if before is None else show(before[name]) if name in before else "-"
+            cells.append(new if old == new else f"{old} → {new}")
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _widths(accesses: Counter) -> str:
+    return ", ".join(f"{count} x {size}" for size, count in sorted(accesses.items(), reverse=True)) or "-"
+
+
+_LEGEND = """\
+Read from the machine code ({architecture}) by `benchmarks/kernel_counts.py`. **threads**: of a multiprocessor, as far as registers
+leave room for them; dynamic shared memory, which backward passes take, is not in the code. **spills**: instructions that touch
+local memory. **shared**: static, bytes. **instructions**: all of the kernel's, each branch included once. **loads**, **stores**:
+global ones, number x bytes.
+"""
+
+
+def tool(name: str) -> str | None:
+    """On the PATH, in a CUDA toolkit or in Triton, which brings cuobjdump along."""
+    places = [
+        os.environ.get("PATH", ""),
+        "/usr/local/cuda/bin",
+        *Path(sys.prefix).glob("lib/python*/site-packages/triton/backends/nvidia/bin"),
+    ]
+    return shutil.which(name, path=os.pathsep.join(map(str, places)))
+
+
+def read(files: list[Path], architecture: str) -> dict[str, Kernel]:
+    """Kernels by readable name."""
+    cuobjdump = tool("cuobjdump")
+    if cuobjdump is None:
+        raise SystemExit("cuobjdump was not found: install a CUDA toolkit or put its folder on the PATH")
+    kernels: dict[str, Kernel] = {}
+    for file in files:
+        only = [] if file.suffix == ".cubin" else ["--gpu-architecture", architecture]
+        usage, sass = (
+            subprocess.run([cuobjdump, *only, option, file], capture_output=True, text=True, check=True).stdout
+            for option in ("--dump-resource-usage", "--dump-sass")
+        )
+        kernels |= parse(usage, sass)
+    names = list(kernels)
+    if filt := tool("c++filt"):
+        names = subprocess.run([filt, *names], capture_output=True, text=True, check=True).stdout.split("\n")[: len(names)]
+    return dict(zip(map(readable, names), kernels.values()))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, help="libraries, object files or cubins")
+    parser.add_argument("--before", nargs="+", type=Path, default=None, help="the same of an earlier state, to compare with")
+    parser.add_argument("--architecture", default="sm_90", help="whose code is read from files that hold several")
+    parser.add_argument("--out", type=Path, help="Markdown file; the standard output where it is left out")
+    given = parser.parse_args(arguments)
+    before = None if given.before is None else read(given.before, given.architecture)
+    text = table(read(given.files, given.architecture), before)
+    if given.out is None:
+        print(text, end="")
+    else:
+        legend = _LEGEND.format(architecture=given.architecture)
+        given.out.write_text(f"# What the CUDA kernels compile to\n\n{legend}\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
