@@ -13,7 +13,7 @@ from schedule import PASSES, rounds_for
 
 import spikeops
 
-_PROVIDERS = [provider for provider in training_step.PROVIDERS if provider != TRITON]
+_PROVIDERS = [provider for provider in training_step.PROVIDERS if provider not in (TRITON, training_step.PLAIN_LAUNCHES)]
 
 
 class Steps:

@@ -1,6 +1,8 @@
-"""Every op in every mode, by every provider, and the training step, on a CUDA device: ``python benchmarks/gpu_bench.py``.
+"""Every op in every mode, by every provider, and training steps, on a CUDA device: ``python benchmarks/gpu_bench.py``.
 
-Times are those of the device, between CUDA events, with the caches flushed before every call. What is compared takes turns.
+Times of ops are those of the device, between CUDA events, with the caches flushed before every call; what the host needs is a
+column of its own. What is compared takes turns. The most telling sizes come first, then training steps, then the other sizes, and
+last what torch.compile makes of the plain loops. Each case has a clock, and the table is saved after each.
 """
 
 from __future__ import annotations
@@ -8,17 +10,18 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import report
 import torch
 import training_step
 from gate import Gate, disagreement
-from outcomes import Outcome, read_junit
+from outcomes import Outcome, read_outcomes
 from providers import (
     BACKENDS,
     COMPILED,
@@ -27,52 +30,26 @@ from providers import (
     PUBLISHED,
     TRITON,
     Bench,
-    Call,
     LeftOut,
     providers_of,
     saved_bytes,
     unavailable,
 )
-from registry import FORWARD_GRAD, OPS, OVERHEAD_SIZE, Case, cases
+from registry import FORWARD_GRAD, OPS, Case, cases
 from results import LEFT_OUT, Table
+from timers import DeviceTimer, TimeUp, wall_clock, within
 
 import spikeops
 
 DEVICE = "cuda"
 SECONDS_PER_CALL = 0.05  # of measuring, per provider and mode
 MAX_ROUNDS = 20
-HOST_CALLS = 200
+CASE_SECONDS = 25  # the clock of a case: all providers and modes
+COMPILE_SECONDS = 60  # of a case of torch.compile's
+STEP_ROUNDS = 10
 # The plain loop keeps several tensors of the input's size per time step.
 TENSORS_AT_ONCE = 16
-
-
-class Timer:
-    """Times calls by CUDA events, each after a flush of the caches."""
-
-    def __init__(self):
-        cache_bytes = getattr(torch.cuda.get_device_properties(DEVICE), "L2_cache_size", 64 << 20)
-        self._flush = torch.empty(max(2 * cache_bytes, 32 << 20), dtype=torch.uint8, device=DEVICE)
-
-    def start(self, run: Callable[[], object]) -> tuple[torch.cuda.Event, torch.cuda.Event]:
-        """Enqueues one timed call. The flush also keeps the device busy while the host prepares the call."""
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self._flush.zero_()
-        begin.record()
-        run()
-        end.record()
-        return begin, end
-
-    def take_turns(self, calls: dict[str, tuple[Call, float]]) -> dict[str, list[float]]:
-        """Seconds of the rounds of each call, by name; every round makes each call once. Values: call and its rough seconds."""
-        events = {name: [] for name in calls}
-        wanted = {name: min(max(int(SECONDS_PER_CALL / max(seconds, 1e-5)), 3), MAX_ROUNDS) for name, (_, seconds) in calls.items()}
-        for number in range(max(wanted.values(), default=0)):
-            for name, (call, _) in calls.items():
-                if number < wanted[name]:
-                    with call.select():
-                        events[name].append(self.start(call.run))
-            torch.cuda.synchronize()
-        return {name: [begin.elapsed_time(end) / 1e3 for begin, end in pairs] for name, pairs in events.items()}
+PARTS = ("bench", "train")
 
 
 class Run:
@@ -82,61 +59,76 @@ class Run:
         self.gate = gate
         self.ops = [OPS[name] for name in ops]
         self.table = Table(DEVICE)
-        self.timer = Timer()
+        self.timer = DeviceTimer()
         self._disagreements: dict[tuple, str] = {}
 
-    def measure(self, case: Case) -> None:
-        """All modes and providers of one case."""
-        need = TENSORS_AT_ONCE * case.T * case.N * case.dtype.itemsize
+    def measure(self, case: Case, compiled: bool = False) -> None:
+        """All modes of one case, by all providers but torch.compile, or by that one alone."""
+        # Trials keep no trace of their neurons but one step's spikes.
+        need = TENSORS_AT_ONCE * (1 if case.op.is_trial else case.T) * case.N * case.dtype.itemsize
         if need > torch.cuda.get_device_properties(DEVICE).total_memory:
             return self.leave_out(_everything(case), f"needs {need >> 30} GiB of device memory")
+        listed = [provider for provider in providers_of(case, DEVICE) if (provider == COMPILED) == compiled]
+        providers = [provider for provider in listed if self._may_run(case, provider)]
+        if not providers:
+            return None
         bench = Bench(case, DEVICE)
-        providers = [provider for provider in providers_of(case, DEVICE) if self._may_run(case, provider)]
         for mode in case.op.modes:
-            calls = {}
-            for provider in providers:
-                where = (case.op.name, provider, mode, case.T, case.N, case.dtype_name)
-                try:
-                    call = bench.call(provider, mode)
-                except LeftOut as reason:
-                    self.leave_out(where, str(reason))
-                    continue
-                calls[provider] = call, call.seconds
-                if provider == COMPILED:
-                    self.table.add(*where, "compile_seconds", max(call.first_seconds - call.seconds, 0.0), "s")
-                if mode == FORWARD_GRAD and provider in (FUSED, TRITON, EAGER, PUBLISHED):
-                    self.table.add(*where, "saved_bytes", saved_bytes(bench, provider), "B")
-                if provider in (FUSED, TRITON, EAGER, PUBLISHED, COMPILED):
-                    self.table.add(*where, "peak_bytes", self._peak_bytes(call), "B")
-                if (case.T, case.N) == OVERHEAD_SIZE:
-                    self.table.add(*where, "host_time", self._host_seconds(call) * 1e3, "ms")
-            for provider, seconds in self.timer.take_turns(calls).items():
-                where = (case.op.name, provider, mode, case.T, case.N, case.dtype_name)
-                self.table.add_times(*where, seconds=seconds, minimum_bytes=calls[provider][0].minimum_bytes)
+            self._measure_mode(bench, mode, providers)
 
-    def measure_training_steps(self) -> None:
-        """Whole steps by every provider."""
-        for name in training_step.settings():
+    def _measure_mode(self, bench, mode, providers):
+        case, calls = bench.case, {}
+        for provider in providers:
+            where = _where(case, provider, mode)
             try:
-                self._measure_training_step(training_step.make(name, DEVICE))
-            except ImportError as error:
-                self.leave_out((training_step.PREFIX + name, "all", "full", 0, 0, "float32"), f"cannot be imported: {error}")
+                call = bench.call(provider, mode)
+            except LeftOut as reason:
+                self.leave_out(where, str(reason))
+                continue
+            calls[provider] = call
+            if provider == COMPILED:
+                self.table.add(*where, "compile_seconds", max(call.first_seconds - call.seconds, 0.0), "s")
+            if mode == FORWARD_GRAD and provider in (FUSED, TRITON, EAGER, PUBLISHED):
+                self.table.add(*where, "saved_bytes", saved_bytes(bench, provider), "B")
+            if provider in (FUSED, TRITON, EAGER, PUBLISHED, COMPILED):
+                self.table.add(*where, "peak_bytes", self.timer.peak_bytes(_selecting(call)), "B")
+        for provider, rounds in self._take_turns(bench, calls).items():
+            where = _where(case, provider, mode)
+            seconds = [timed.seconds for timed in rounds]
+            self.table.add_times(*where, seconds=seconds, minimum_bytes=calls[provider].minimum_bytes)
+            self.table.add(*where, "host_time", 1e3 * statistics.median(timed.host_seconds for timed in rounds), "ms")
+            self.table.add(*where, "waited_for_host", statistics.mean(not timed.on_time for timed in rounds), "1")
 
-    def _measure_training_step(self, problem) -> None:
+    def _take_turns(self, bench, calls):
+        """Rounds of the calls of one mode, by provider."""
+        rounds = {provider: [] for provider in calls}
+        wanted = {provider: int(SECONDS_PER_CALL / max(call.seconds, 1e-5)) for provider, call in calls.items()}
+        for number in range(MAX_ROUNDS):
+            for provider, call in calls.items():
+                if number < min(max(wanted[provider], 3), MAX_ROUNDS):
+                    rounds[provider].append(self.timer.time(f"{bench.case.label} {call.mode} {provider}", _selecting(call)))
+        return rounds
+
+    def measure_training_step(self, name: str) -> None:
+        """Whole steps by every provider, by the clock on the wall: also what the host does counts."""
+        try:
+            problem = training_step.make(name, DEVICE)
+        except ImportError as error:
+            return self.leave_out(_step(name), f"cannot be imported: {error}")
         steps = {}
-        for provider in training_step.PROVIDERS:
+        for provider in training_step.providers(problem, DEVICE):
             if reason := self._why_no_training_step(problem, provider):
                 self.leave_out(problem.where(provider), reason)
                 continue
-            run = _on_backend(training_step.backend(provider), problem.step(provider))
-            run()
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            run()
-            torch.cuda.synchronize()
-            steps[provider] = Call(provider, "full", run, 0), time.perf_counter() - started
-        for provider, seconds in self.timer.take_turns(steps).items():
-            self.table.add_times(*problem.where(provider), seconds=seconds)
+            steps[provider] = _on_backend(training_step.backend(provider), problem.step(provider))
+            for _ in range(3):  # the second pass captures a graph
+                wall_clock(steps[provider])
+        seconds = {provider: [] for provider in steps}
+        for _ in range(STEP_ROUNDS):
+            for provider, step in steps.items():
+                seconds[provider].append(wall_clock(step))
+        for provider, rounds in seconds.items():
+            self.table.add_times(*problem.where(provider), seconds=rounds)
 
     def _why_no_training_step(self, problem, provider):
         if reason := unavailable(provider, DEVICE):
@@ -163,33 +155,21 @@ class Run:
         print(f"  left out: {where[0]} by {where[1]}: {reason}", flush=True)
         self.table.add(*where, LEFT_OUT, reason, "")
 
-    @staticmethod
-    def _peak_bytes(call):
-        """Device memory that a call takes beyond what is there before it."""
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+
+def _everything(case: Case, provider: str = "all") -> tuple:
+    return _where(case, provider, "all")
+
+
+def _where(case: Case, provider: str, mode: str) -> tuple:
+    return case.op.name, provider, mode, case.T, case.N, case.dtype_name
+
+
+def _selecting(call):
+    def run():
         with call.select():
             call.run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
 
-    @staticmethod
-    def _host_seconds(call):
-        """Seconds that the host needs for one of many calls in a row."""
-        with call.select():
-            call.run()
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            for _ in range(HOST_CALLS):
-                call.run()
-            seconds = time.perf_counter() - started
-        torch.cuda.synchronize()
-        return seconds / HOST_CALLS
-
-
-def _everything(case: Case) -> tuple:
-    return case.op.name, "all", "all", case.T, case.N, case.dtype_name
+    return run
 
 
 def _on_backend(backend, step):
@@ -202,14 +182,43 @@ def _on_backend(backend, step):
 
 def _parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder for table, report and plots (default: benchmarks/results)")
+    parser.add_argument("--table", type=Path, help="CSV file for the numbers (default: in benchmarks/results)")
+    parser.add_argument("--parts", default=",".join(PARTS), help="bench: ops, train: training steps; both by default")
     parser.add_argument("--ops", default=",".join(OPS), help="measure only these, by name, separated by commas")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no new case after that many seconds")
     for provider in BACKENDS:
         parser.add_argument(
-            f"--junit-{provider}", type=Path, help=f"JUnit XML of the op tests of {provider} on this device, if they have been run"
+            f"--outcomes-{provider}", type=Path, help=f"outcomes of the op tests of {provider} on this device, if they have been run"
         )
     return parser.parse_args(arguments)
+
+
+def agenda(run: Run, parts: list[str]) -> list[tuple[str, float, object, tuple]]:
+    """What to measure, in order: (label, seconds of its clock, function, what is left out where that fails)."""
+    listed = [case for case in cases(DEVICE) if case.op in run.ops] if "bench" in parts else []
+    sizes = {}
+    for case in listed:
+        sizes.setdefault(case.op, (case.T, case.N))
+    first = [case for case in listed if sizes[case.op] == (case.T, case.N)]
+    steps = list(training_step.settings()) if "train" in parts else []
+
+    def ops(cases):
+        return [(case.label, CASE_SECONDS, partial(run.measure, case), _everything(case)) for case in cases]
+
+    return [
+        *ops(first),
+        *((name, CASE_SECONDS, partial(run.measure_training_step, name), _step(name)) for name in steps),
+        *ops(case for case in listed if case not in first),
+        *(
+            (f"{case.label} compiled", COMPILE_SECONDS, partial(run.measure, case, compiled=True), _everything(case, COMPILED))
+            for case in listed
+            if COMPILED in providers_of(case, DEVICE)
+        ),
+    ]
+
+
+def _step(name: str) -> tuple:
+    return training_step.PREFIX + name, "all", "full", 0, 0, "float32"
 
 
 def main(arguments=None) -> int:
@@ -219,39 +228,48 @@ def main(arguments=None) -> int:
         return 2
     outcomes: dict[str, dict[str, Outcome]] = {}
     for provider in BACKENDS:
-        junit = getattr(options, f"junit_{provider}")
-        if junit is not None:
-            outcomes[provider] = read_junit(junit) if junit.exists() else {}
+        log = getattr(options, f"outcomes_{provider}")
+        if log is not None:
+            outcomes[provider] = read_outcomes(log) if log.exists() else {}
     run = Run(Gate(DEVICE, outcomes), options.ops.split(","))
-    path = run.table.path if options.out is None else options.out / run.table.path.name
-    failures = 0
-    started = time.monotonic()
+    path = options.table or run.table.path
     with tempfile.TemporaryDirectory() as cache:
         # A compilation that finds its result of another day would not show what it costs.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        run.measure_training_steps()
-        listed = [case for case in cases(DEVICE) if case.op in run.ops]
-        for number, case in enumerate(listed, 1):
+        failures = follow(run, agenda(run, options.parts.split(",")), options.seconds, path)
+    print(report.summary(run.table.rows))
+    if options.table is None:
+        for written in (path, *report.write(path)):
+            print(f"wrote {written}")
+    return int(failures > 0)
+
+
+def follow(run: Run, listed: list, seconds: float, path: Path) -> int:
+    """Measures what is listed within a time, and returns how many cases have failed. However it ends, the table is saved."""
+    started, failures = time.monotonic(), 0
+    try:
+        for number, (label, limit, measure, where) in enumerate(listed, 1):
             elapsed = time.monotonic() - started
-            if elapsed > options.seconds:
-                run.leave_out(_everything(case), "no time left")
+            if elapsed > seconds:
+                run.leave_out(where, "no time left")
                 continue
-            print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {case.label}", flush=True)
+            print(f"[{number}/{len(listed)}, {elapsed:.0f} s] {label}", flush=True)
             try:
-                run.measure(case)
+                with within(min(limit, max(seconds - elapsed, 1))):
+                    measure()
+            except TimeUp as reason:
+                run.leave_out(where, str(reason))
             except Exception as error:  # the other cases are worth having
                 failures += 1
-                run.leave_out(_everything(case), f"failed: {type(error).__name__}: {error}")
-            run.table.save(path)  # what is measured stays, even if this process is stopped
+                run.leave_out(where, f"failed: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+            run.table.save(path)  # what is measured stays, even if this process is killed
             gc.collect()
             torch.cuda.empty_cache()
-    run.table.save(path)
-    print(report.summary(run.table.rows))
-    for written in (path, *report.write(path)):
-        print(f"wrote {written}")
+    finally:
+        run.table.save(path)
     if failures:
         print(f"{failures} of {len(listed)} cases failed", file=sys.stderr)
-    return int(failures > 0)
+    return failures
 
 
 if __name__ == "__main__":

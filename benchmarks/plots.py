@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from figures import Figures
 from providers import COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
-from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
+from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE, VARIANT
 from training_step import PREFIX
 
 _COLOURS = {
@@ -58,6 +58,8 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
     """One panel per op, a group of bars per size. ``panel(op, size)`` gives the figures by series."""
     data = {}
     for op, sizes in figures.sizes.items():
+        if op.startswith(VARIANT):
+            continue
         if not op.startswith(PREFIX):
             groups = {size: {k: v for k, v in panel(op, size).items() if v} for size in sizes if (size.T, size.N) != OVERHEAD_SIZE}
             data[op] = {size: bars for size, bars in groups.items() if bars}

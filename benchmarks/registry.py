@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import ceil
 
 import baselines
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 import spikeops.functional as SF
-from spikeops import reference
+from spikeops import reference, surrogate
 from spikeops._dtypes import state_dtype
 
 FORWARD, FORWARD_GRAD, BACKWARD, FULL = "forward", "forward_grad", "backward", "full"
@@ -26,22 +27,25 @@ OVERHEAD_SIZE = (1, 4)  # so small that a call costs Python and dispatch only
 
 SIZES = {
     "cpu": (OVERHEAD_SIZE, (5, 40_000), (10, 100_000), (30, 200_000)),
-    # From calls that cost a launch only to tensors many times larger than any cache.
-    "cuda": (OVERHEAD_SIZE, (4, 4_096), (32, 131_072), (4, 16_777_216), (8, 8_388_608), (32, 4_194_304), (128, 1_048_576)),
+    # The most telling one first: many times larger than any cache. Down to calls that cost a launch only.
+    "cuda": ((32, 4_194_304), (4, 16_777_216), (128, 1_048_576), (32, 131_072), (8, 8_388_608), (4, 4_096), OVERHEAD_SIZE),
 }
 CUDA_HALF_SIZES = ((32, 4_194_304),)
 LONG = {"cpu": {"tssl_bp": ((100, 20_000),)}, "cuda": {}}  # sizes of single ops: the O(T^2) formulation suffers from long T
 # Steps of feedback networks are taken one at a time in a ring of layers, and several at once where nothing feeds back.
 STEP_SIZES = {
     "cpu": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (10, 1_000_000)),
-    "cuda": (OVERHEAD_SIZE, (1, 40_000), (1, 1_000_000), (1, 16_777_216), (10, 1_000_000), (10, 4_194_304)),
+    "cuda": ((1, 16_777_216), (10, 4_194_304), (1, 1_000_000), (10, 1_000_000), (1, 40_000), OVERHEAD_SIZE),
 }
 # Trials of the convex-optimisation network are long, and N is the number of neurons of all trials together.
 TRIAL_NEURONS = 200
 TRIAL_SIZES = {
     "cpu": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000)),
-    "cuda": (OVERHEAD_SIZE, (100, 40_000), (400, 200_000), (400, 4_000_000)),
+    "cuda": ((400, 200_000), (100, 40_000), (400, 4_000_000), OVERHEAD_SIZE),
 }
+# Each surrogate with each reset is a code path of its own.
+VARIANT = "lif "  # how their names begin
+VARIANT_SIZES = {"cpu": ((10, 100_000),), "cuda": ((32, 1_048_576),)}
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,22 @@ class Op:
         return self.of or self.name
 
     @property
+    def is_variant(self) -> bool:
+        """Whether it is an op that is measured by itself already, with other options."""
+        return self.name.startswith(VARIANT)
+
+    @property
     def modes(self) -> tuple[str, ...]:
+        if self.is_variant:
+            return (FULL,)
         return MODES if self.has_gradient else (FORWARD,)
+
+    @property
+    def sizes(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """(T, N) by the kind of device."""
+        if self.is_variant:
+            return VARIANT_SIZES
+        return TRIAL_SIZES if self.is_trial else STEP_SIZES if self.is_stepwise else SIZES
 
     def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int) -> int:
         """Bytes that `mode` moves at least: every input is read once per pass, every output written once. State is both.
@@ -175,6 +193,29 @@ def _published_tssl_bp(x):
     import published_tssl_bp
 
     return published_tssl_bp.tssl_bp(x)
+
+
+def _lif_variants():
+    """Every surrogate with every reset, but for the pair that `lif` is measured with."""
+    kinds = [kind for kind in vars(surrogate).values() if isinstance(kind, type) and kind.__base__ is surrogate.Surrogate]
+    for kind in kinds:
+        for reset in ("subtract", "to", "none"):
+            options = {"reset": reset, "surrogate": kind()}
+            if (options["reset"], kind) == ("subtract", type(baselines.SURROGATE)):
+                continue
+            yield Op(
+                f"{VARIANT}{kind.__name__} {reset}",
+                fused=functools.partial(_lif_with, SF.lif, options),
+                eager=functools.partial(_lif_with, reference.lif, options),
+                make_input=_currents,
+                tests=("test_lif.py", "test_lif_options.py", "test_surrogates.py"),
+                has_gradient=True,
+                of="lif",
+            )
+
+
+def _lif_with(function, options, x, T):
+    return function(x, baselines.DECAY, baselines.THRESHOLD, **options)[0]
 
 
 OPS = {
@@ -300,6 +341,7 @@ OPS = {
             make_input=_probabilities,
             tests=("test_encode.py",),
         ),
+        *_lif_variants(),
     )
 }
 
@@ -323,21 +365,22 @@ class Case:
 
 
 def cases(device: str) -> list[Case]:
-    """All that is measured on a kind of device (cpu or cuda)."""
+    """All that is measured on a kind of device (cpu or cuda): by op on the CPU, on a GPU, where time is short, by size."""
     listed = []
     for op in OPS.values():
-        sizes = TRIAL_SIZES if op.is_trial else STEP_SIZES if op.is_stepwise else SIZES
-        for T, N in (*sizes[device], *LONG[device].get(op.name, ())):
-            listed.append(Case(op, T, N))
+        of_op = [Case(op, T, N) for T, N in (*op.sizes[device], *LONG[device].get(op.name, ()))]
         # Packed words are the same for all dtypes.
-        if device == "cuda" and op.make_input is not _packed and not op.is_trial:
-            listed += [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.float16, torch.bfloat16)]
-    return listed
+        if device == "cuda" and op.make_input is not _packed and not op.is_trial and not op.is_variant:
+            of_op[1:1] = [Case(op, T, N, dtype) for T, N in CUDA_HALF_SIZES for dtype in (torch.bfloat16, torch.float16)]
+        listed.append(of_op)
+    if device == "cpu":
+        return [case for of_op in listed for case in of_op]
+    return [case for rank in zip_longest(*listed) for case in rank if case is not None]
 
 
 def compile_is_worth_it(case: Case, device: str) -> bool:
     """torch.compile unrolls the loop and takes up to minutes for long T, so that only some sizes are compiled."""
-    if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE:
+    if case.dtype != torch.float32 or (case.T, case.N) == OVERHEAD_SIZE or case.op.is_variant:
         return False
     if device == "cpu":
         return case.T <= 5 or (case.T <= 10 and (case.op.is_stepwise or case.op.name in ("lif", "tssl_bp")))

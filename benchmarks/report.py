@@ -9,7 +9,7 @@ from figures import Figure, Figures
 from providers import CLONE, COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
 from registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
 from results import NOISY_RATIO, Row, load
-from training_step import PREFIX
+from training_step import PLAIN_LAUNCHES, PREFIX
 from training_step import settings as training_steps
 
 OURS = (FUSED, TRITON)
@@ -24,7 +24,8 @@ backward pass does not need the input). **Of copy** is the share that the op rea
 many bytes into a tensor that exists; **of clone** is the same for a copy into fresh memory, which is what an op that returns
 a new tensor does. As in `spiketrain`, glibc keeps freed memory for all providers. A figure with ~ is noisy: its slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as its
 quick ones (20 %). **Page faults** per call, on the CPU: pages of fresh memory that the operating system had to supply for
-the results. They can cost more than the op itself.
+the results. They can cost more than the op itself. On a GPU, **ms** is the device's time alone, its caches flushed, and **host us**
+is how long a call keeps the host: for small tensors, or without a CUDA graph, that is what one waits for.
 """
 
 
@@ -79,7 +80,7 @@ def _cells(figures, op, mode, size):
     for provider in OURS:
         where = op, provider, mode, size
         if figures.has(*where):
-            need, faults = figures.value("minimum_bytes", *where), figures.value("page_faults", *where)
+            need, faults, host = (figures.value(metric, *where) for metric in ("minimum_bytes", "page_faults", "host_time"))
             yield {
                 "op": op,
                 "T x N": str(size),
@@ -92,6 +93,7 @@ def _cells(figures, op, mode, size):
                 "of clone": _show(figures.speedup(*where, CLONE), "%"),
                 **{f"x {name}": _show(figures.speedup(*where, name)) for name in OPPONENTS},
                 "page faults": "" if faults is None else f"{faults:.0f}",
+                "host us": "" if host is None else f"{1e3 * host:.0f}",
             }
 
 
@@ -136,7 +138,7 @@ def _training_steps(figures):
     lines, kinds = [], {}
     for name, kind in training_steps().items():
         for size in figures.sizes.get(PREFIX + name, []):
-            for provider in (*OURS, EAGER, PUBLISHED):
+            for provider in (FUSED, PLAIN_LAUNCHES, TRITON, EAGER, PUBLISHED):
                 where = PREFIX + name, provider, FULL, size
                 if figures.has(*where):
                     speedups = [_show(figures.speedup(*where, opponent)) for opponent in (EAGER, PUBLISHED)]
@@ -147,7 +149,8 @@ def _training_steps(figures):
     parts = "; ".join(f"{', '.join(dict.fromkeys(names))}: {about}" for about, names in kinds.items())
     about = (
         f"Whole steps of presets. {parts}. eager: the trainer on the reference backend. published: plain PyTorch, one time step "
-        "after the other, as the paper describes it (TSSL-BP: its code's own formulation)."
+        "after the other, as the paper describes it (TSSL-BP: its code's own formulation). On a GPU: from a device at rest to a device "
+        f"at rest; {PLAIN_LAUNCHES}: time loops that are not replayed as a CUDA graph."
     )
     return about + "\n\n" + _table(["preset", "T", "batch", "by", "ms", "x eager", "x published"], lines)
 

@@ -139,11 +139,14 @@ def driver_version() -> str:
 
 
 def commit() -> str:
-    """The commit that is measured, with "+changes" if the files differ from it."""
+    """The commit that is measured, with "+changes" if the files differ from it. What is measured in a copy of the files is told it by
+    the environment variable SPIKEOPS_COMMIT."""
 
     def git(*words):
         return subprocess.run(["git", *words], cwd=FOLDER.parent, capture_output=True, text=True, check=True).stdout.strip()
 
+    if told := os.environ.get("SPIKEOPS_COMMIT"):
+        return told
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results")
         return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")

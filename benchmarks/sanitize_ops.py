@@ -101,6 +101,8 @@ def main(what: str) -> None:
             for T, N in SIZES:
                 for dtype in DTYPES:
                     run_all(T, N, dtype)
+                    torch.cuda.synchronize()
+                    print(f"calls of {T} x {N} {dtype} done", flush=True)
             # Rows of a channels-last map that are no multiple of a vector load.
             maps = on_device(torch.randn(4, 2, 3, 5, 7)).to(memory_format=torch.channels_last_3d).requires_grad_()
             differentiate(SF.lif(maps)[0], maps)

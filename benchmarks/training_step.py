@@ -16,7 +16,8 @@ from torch import Tensor
 
 import spikeops
 
-PROVIDERS = (FUSED, TRITON, EAGER, PUBLISHED)  # eager: the trainer on the reference backend
+PLAIN_LAUNCHES = "spikeops, no graph"  # our kernels, launched one by one where they would be replayed as a CUDA graph
+PROVIDERS = (FUSED, PLAIN_LAUNCHES, TRITON, EAGER, PUBLISHED)  # eager: the trainer on the reference backend
 PREFIX = "training_step "  # of the name in the table
 
 
@@ -102,6 +103,8 @@ class TrainingStep(ABC):
             opponent = self.opponent()
             return lambda: opponent.training_step(self.images, self.labels)
         method = copy.deepcopy(self.method)
+        if provider == PLAIN_LAUNCHES:
+            method.network.ring.graphs.mode = False
         return lambda: method.training_step(self.images, self.labels, len(self.labels))
 
     def where(self, provider: str) -> tuple:
@@ -147,9 +150,16 @@ def make(name: str, device: str, **options) -> TrainingStep:
     return settings()[name](name, device, **options)
 
 
+def providers(problem: TrainingStep, device: str) -> list[str]:
+    """Who takes part."""
+    has_graphs = device != "cpu" and hasattr(problem.method.network, "ring")
+    absent = {TRITON: device == "cpu", PLAIN_LAUNCHES: not has_graphs}
+    return [provider for provider in PROVIDERS if not absent.get(provider)]
+
+
 def backend(provider: str) -> str:
     """The backend for the ops inside a step."""
-    return {**BACKENDS, EAGER: "reference"}.get(provider, "auto")
+    return {**BACKENDS, PLAIN_LAUNCHES: "native", EAGER: "reference"}.get(provider, "auto")
 
 
 @cache

@@ -12,6 +12,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <tuple>
@@ -159,6 +160,14 @@ inline SpikeFormat format_of(const char* op, ScalarType dtype) {
 
 inline ScalarType state_type(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Whether numbers are finite in the precision of the state: from 3.4028235677973366e38 on, float32 rounds to infinity.
+inline bool are_finite(const Tensor& data, std::initializer_list<double> numbers) {
+  const bool is_double = state_type(data) == ScalarType::Double;
+  for (const double number : numbers)
+    if (!std::isfinite(number) || (!is_double && std::abs(number) >= 3.4028235677973366e38)) return false;
+  return true;
 }
 
 inline const void* read(const Tensor& x) { return x.const_data_ptr(); }

@@ -45,7 +45,7 @@ void feedback_step(const Tensor& membrane, const Tensor& spikes, const Tensor& r
                    double leak, double threshold, double reset_amount) {
   Backend backend(membrane);
   FeedbackCall call("feedback_step_", membrane, spikes, rate, drive, current, mask, count, fired);
-  STD_TORCH_CHECK(is_leak(leak) && std::isfinite(threshold) && std::isfinite(reset_amount),
+  STD_TORCH_CHECK(is_leak(leak) && are_finite(spikes, {threshold, reset_amount}),
                   "feedback_step_: expected finite numbers, and leak in (0, 1]");
   if (!drive) call.neuron.factor = nullptr;  // nothing to mask
   backend.run(FeedbackStep{call.neuron, leak, threshold, reset_amount});
@@ -57,7 +57,7 @@ void ternary_step(const Tensor& membrane, const Tensor& spikes, const Tensor& ra
                   double drive_scale, double leak, double threshold, double amplitude) {
   Backend backend(membrane);
   const FeedbackCall call("ternary_step_", membrane, spikes, rate, drive, current, gate, count, fired);
-  STD_TORCH_CHECK(is_leak(leak) && threshold > 0 && std::isfinite(threshold) && std::isfinite(drive_scale) && std::isfinite(amplitude),
+  STD_TORCH_CHECK(is_leak(leak) && threshold > 0 && are_finite(spikes, {threshold, drive_scale, amplitude}),
                   "ternary_step_: expected finite numbers, threshold above 0 and leak in (0, 1]");
   backend.run(TernaryStep{call.neuron, drive_scale, leak, threshold, amplitude});
 }

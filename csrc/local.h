@@ -61,8 +61,7 @@ void local_learning_step(const Tensor& membrane, const Tensor& spikes, const Ten
                          const Numbers& numbers, int64_t surrogate) {
   Backend backend(membrane);
   constexpr const char* op = "local_learning_step_";
-  STD_TORCH_CHECK(numbers.size() == 5 && std::isfinite(numbers[0]) && std::isfinite(numbers[1]) && numbers[1] > 0 &&
-                      std::isfinite(numbers[4]),
+  STD_TORCH_CHECK(numbers.size() == 5 && are_finite(current, {numbers[0], numbers[1], numbers[4]}) && numbers[1] > 0,
                   op, ": expected finite numbers, and threshold above 0");
   STD_TORCH_CHECK(membrane.dim() >= 2 && class_membrane.dim() == 2 && class_membrane.is_contiguous(), op,
                   ": expected membrane (N, ...) and contiguous class_membrane (N, K)");

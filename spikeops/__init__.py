@@ -6,7 +6,7 @@
 
 from spikeops import surrogate
 from spikeops._backend import backend, set_backend
-from spikeops._library import backends
+from spikeops._devices import backends
 from spikeops._version import __version__
 
 from spikeops import functional, nn  # isort: skip  (need the libraries loaded)

@@ -1,9 +1,8 @@
-"""Finds and loads the native libraries, and says what was loaded and why the rest was not."""
+"""Finds and loads the native libraries, and says why one was not loaded."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import sys
@@ -19,18 +18,19 @@ def _path(name: str) -> Path:
     return _LIB / f"lib{name}{_SUFFIX}"
 
 
-def _load(name: str) -> dict:
-    """Loads a library and returns what it says of its own build."""
+def _load(name: str) -> tuple[ctypes.CDLL, dict]:
+    """Loads a library; returns it, and what it says of its own build."""
     path = _path(name)
     torch.ops.load_library(str(path))
-    describe = getattr(ctypes.CDLL(str(path)), f"{name}_build_info")
+    library = ctypes.CDLL(str(path))
+    describe = getattr(library, f"{name}_build_info")
     describe.restype = ctypes.c_char_p
-    return json.loads(describe().decode())
+    return library, json.loads(describe().decode())
 
 
 def _load_cpu() -> dict:
     try:
-        return _load("spikeops_cpu")
+        return _load("spikeops_cpu")[1]
     except Exception as error:
         raise ImportError(
             f"spikeops: the native library {_path('spikeops_cpu')} could not be loaded: {error}\n"
@@ -40,72 +40,36 @@ def _load_cpu() -> dict:
         ) from error
 
 
-def _load_cuda() -> tuple[dict | None, str]:
-    """(build info or None, reason for None)."""
+def _load_cuda() -> tuple[ctypes.CDLL | None, dict, str]:
+    """(library, build info, reason why there is none)."""
     if not _path("spikeops_cuda").exists():
-        return None, (
-            "this spikeops was built without CUDA. Install a wheel with CUDA, or build with a CUDA compiler: "
-            "SPIKEOPS_CUDA=on pip install ."
+        return None, {}, (
+            "this spikeops was built without CUDA: install a wheel with CUDA, or build one where there is a CUDA compiler "
+            "(SPIKEOPS_CUDA=on pip install .)"
         )
     if torch.version.cuda is None:
-        return None, f"torch {torch.__version__} was built without CUDA. Install a CUDA build of torch."
+        return None, {}, f"torch {torch.__version__} was built without CUDA: install a CUDA build of torch"
     try:
-        return _load("spikeops_cuda"), ""
+        return *_load("spikeops_cuda"), ""
     except Exception as error:
-        return None, f"libspikeops_cuda could not be loaded into torch {torch.__version__}: {error}"
+        return None, {}, f"libspikeops_cuda could not be loaded into torch {torch.__version__}: {error}"
+
+
+# Kernels are registered and Triton's own are made accordingly, once: a later change of the variable has no effect.
+_triton_interpreted = os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def triton_interpreted() -> bool:
     """True if Triton kernels run in its interpreter, on CPU tensors."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
-
-
-def triton_reason() -> str:
-    """Why Triton kernels cannot be used; empty where they can."""
-    if importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed: pip install triton"
-    if triton_interpreted() or torch.cuda.is_available():
-        return ""
-    return "no GPU was found, and TRITON_INTERPRET=1 is not set"
+    return _triton_interpreted
 
 
 _cpu = _load_cpu()
-_cuda, _cuda_reason = _load_cuda()
+_cuda_library, _cuda, _cuda_reason = _load_cuda()
 
 
-def cuda_reason() -> str:
-    """Why the native CUDA kernels cannot be used; empty where they can."""
-    return _cuda_reason
-
-
-def backends() -> dict[str, dict]:
-    """What can be used here, and why the rest cannot.
-
-    Returns:
-        A dictionary with the keys ``cpu``, ``cuda`` and ``triton``. Each value has ``available`` (bool), ``reason`` (why not;
-        empty where available) and, where it applies, ``version``, ``compiler``, ``flags``, ``isa`` (the vector instructions in
-        use), ``threads``, ``architectures`` and ``devices``.
-
-    >>> spikeops.backends()["cpu"]["available"]
-    True
-    """
-    from spikeops import __version__
-
-    cpu = {"available": True, "reason": "", "version": __version__, **_cpu, "threads": torch.get_num_threads()}
-
-    no_device = "" if torch.cuda.is_available() else "torch finds no CUDA device"
-    cuda = {"available": not (_cuda_reason or no_device), "reason": _cuda_reason or no_device, "version": __version__}
-    if _cuda is not None:
-        cuda |= _cuda
-    cuda["devices"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-
-    no_triton = triton_reason()
-    triton = {"available": not no_triton, "reason": no_triton, "interpreted": triton_interpreted()}
-    if importlib.util.find_spec("triton") is not None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            triton["version"] = version("triton")
-        except PackageNotFoundError:  # triton under another distribution name
-            triton["version"] = "unknown"
-    return {"cpu": cpu, "cuda": cuda, "triton": triton}
+def cuda_versions() -> tuple[int, int]:
+    """(CUDA version of the driver, 0 without one; of the runtime in libspikeops_cuda), as 1000 * major + 10 * minor."""
+    driver, runtime = ctypes.c_int(), ctypes.c_int()
+    _cuda_library.spikeops_cuda_versions(ctypes.byref(driver), ctypes.byref(runtime))
+    return driver.value, runtime.value

@@ -12,6 +12,16 @@ if(NOT SPIKEOPS_CUDA_ROOT)
   return()
 endif()
 
+# The newest last. Its PTX lets newer GPUs run the kernels too; that of variants like 90a would run on no other GPU.
+list(REMOVE_DUPLICATES SPIKEOPS_CUDA_ARCHS)
+list(SORT SPIKEOPS_CUDA_ARCHS COMPARE NATURAL)
+set(_ptx ${SPIKEOPS_CUDA_ARCHS})
+list(FILTER _ptx EXCLUDE REGEX "[af]$")
+if(NOT _ptx)
+  set(_ptx ${SPIKEOPS_CUDA_ARCHS})
+endif()
+list(GET _ptx -1 _ptx)
+
 # Tried in a scratch project, since a failing enable_language() would stop this one.
 if(NOT DEFINED SPIKEOPS_CUDA_WORKS OR NOT SPIKEOPS_CUDA_TRIED STREQUAL "${SPIKEOPS_CUDA_ROOT} ${SPIKEOPS_CUDA_ARCHS}")
   set(_try ${CMAKE_CURRENT_BINARY_DIR}/try_cuda)
@@ -47,14 +57,13 @@ add_library(spikeops_cuda SHARED ${_cuda_kernels} ${_cuda_bindings})
 target_include_directories(spikeops_cuda SYSTEM PRIVATE ${SPIKEOPS_CUDA_INCLUDE})
 string(JOIN " " _built ${SPIKEOPS_CUDA_ARCHS})
 set_source_files_properties(${_cuda_bindings} PROPERTIES COMPILE_DEFINITIONS
-  "USE_CUDA;SPIKEOPS_CUDA_FLAGS=\"-O3 --fmad=false\";SPIKEOPS_CUDA_ARCHS_BUILT=\"${_built}\";SPIKEOPS_CUDA_VERSION=\"${CMAKE_CUDA_COMPILER_VERSION}\"")
+  "USE_CUDA;SPIKEOPS_CUDA_FLAGS=\"-O3 --fmad=false\";SPIKEOPS_CUDA_ARCHS_BUILT=\"${_built}\";SPIKEOPS_CUDA_PTX_BUILT=\"${_ptx}\";SPIKEOPS_CUDA_VERSION=\"${CMAKE_CUDA_COMPILER_VERSION}\"")
 # No contraction to fused multiply-add: float32 spikes are the same on every backend.
 set(_gencode "")
 foreach(_arch IN LISTS SPIKEOPS_CUDA_ARCHS)
   list(APPEND _gencode "-gencode=arch=compute_${_arch},code=sm_${_arch}")
 endforeach()
-list(GET SPIKEOPS_CUDA_ARCHS -1 _newest)
-list(APPEND _gencode "-gencode=arch=compute_${_newest},code=compute_${_newest}")
+list(APPEND _gencode "-gencode=arch=compute_${_ptx},code=compute_${_ptx}")
 target_compile_options(spikeops_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;${_gencode}>)
 target_link_options(spikeops_cuda PRIVATE -Wl,--gc-sections)
 spikeops_torch_binding(spikeops_cuda torch_cpu torch_cuda)

@@ -51,7 +51,8 @@ class Cuda {
   }
 
   static void check(const char* op, int error) {
-    STD_TORCH_CHECK(error == 0, op, ": the CUDA kernel could not be launched: ", cuda::error_text(error));
+    STD_TORCH_CHECK(error == 0, op, ": the CUDA kernel could not be launched: ", cuda::error_text(error),
+                    cuda::error_remedy(error));
   }
 
   const Tensor like_;
@@ -64,8 +65,12 @@ class Cuda {
 
 STABLE_TORCH_LIBRARY_IMPL(spikeops, CUDA, m) { spikeops::register_bindings<spikeops::Cuda>(m); }
 
-// JSON, read by spikeops/_library.py.
+// These two are read by spikeops/_library.py. JSON:
 extern "C" __attribute__((visibility("default"))) const char* spikeops_cuda_build_info() {
   return "{\"compiler\": \"nvcc " SPIKEOPS_CUDA_VERSION "\", \"flags\": \"" SPIKEOPS_CUDA_FLAGS "\", \"torch_headers\": \""
-         SPIKEOPS_TORCH_VERSION "\", \"architectures\": \"" SPIKEOPS_CUDA_ARCHS_BUILT "\"}";
+         SPIKEOPS_TORCH_VERSION "\", \"architectures\": \"" SPIKEOPS_CUDA_ARCHS_BUILT "\", \"ptx\": \"" SPIKEOPS_CUDA_PTX_BUILT "\"}";
+}
+
+extern "C" __attribute__((visibility("default"))) void spikeops_cuda_versions(int* driver, int* runtime) {
+  spikeops::cuda::versions(driver, runtime);
 }

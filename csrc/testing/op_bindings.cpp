@@ -240,6 +240,7 @@ void bind_backend(py::module_& parent, const char* name) {
 void bind_ops(py::module_& module) {
   bind_backend<Cpu>(module, "cpu");
   bind_backend<CudaHost>(module, "cuda");
+  module.def("error_remedy", &cuda::error_remedy);
 }
 
 }  // namespace spikeops::testing

@@ -76,7 +76,7 @@ class Network {
     return differing != 0;
   }
 
-  // Summed in the order of the inputs. An input that asks for nothing changes no sum (of finite weights) and is skipped.
+  // Summed in the order of the inputs. An input that asks for nothing is left out, whatever its weights.
   void find_drive() {
     S* __restrict drive = drive_.data;
     for (int64_t n = 0; n < a_.N; ++n) drive[n] = 0;
@@ -143,7 +143,7 @@ class Network {
       for (int64_t k = 0; k < a_.K; ++k) {
         row[k] -= scale * x[k];
         feedforward_[k * a_.N + s] = row[k];
-        drive += row[k] * command_.data[k];
+        if (command_.data[k] != S(0)) drive += row[k] * command_.data[k];
       }
       drive_.data[s] = drive;
     }

@@ -7,9 +7,6 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-// A tile's row of a drive or current that is absent.
-alignas(64) const unsigned char kZeros[kTile * sizeof(double)] = {};
-
 template <class Data>
 bool any_spike(const Data* spikes, int64_t n) {
   constexpr int64_t kAtOnce = 64;
@@ -42,7 +39,12 @@ template <class Data, class Params>
 void steps(const FeedbackNeuron& a, const Params& params, int64_t begin, int64_t end) {
   using S = State<Data>;
   const int64_t T = a.T, N = a.N;
-  const Data* const zeros = reinterpret_cast<const Data*>(kZeros);
+  // Rows of a drive or current that is absent.
+  alignas(64) Data no_drives[kTile], no_currents[kTile];
+  if (!a.drive)
+    for (Data& drive : no_drives) drive = from_state<Data>(no_drive(params));
+  if (!a.current)
+    for (Data& current : no_currents) current = from_state<Data>(S(-0.0));
   alignas(64) S unwanted[kTile] = {};  // a count that nobody asked for
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
     S* membrane = static_cast<S*>(a.membrane) + n0;
@@ -50,8 +52,8 @@ void steps(const FeedbackNeuron& a, const Params& params, int64_t begin, int64_t
     S* count = a.count ? static_cast<S*>(a.count) + n0 : unwanted;
     const Data* factor = static_cast<const Data*>(a.factor) + (a.factor ? n0 : 0);
     for (int64_t t = 0; t < T; ++t) {
-      const Data* drive = a.drive ? static_cast<const Data*>(a.drive) + t * N + n0 : zeros;
-      const Data* current = a.current ? static_cast<const Data*>(a.current) + (a.current_per_step ? t * N : 0) + n0 : zeros;
+      const Data* drive = a.drive ? static_cast<const Data*>(a.drive) + t * N + n0 : no_drives;
+      const Data* current = a.current ? static_cast<const Data*>(a.current) + (a.current_per_step ? t * N : 0) + n0 : no_currents;
       Data* spikes = static_cast<Data*>(a.spikes) + t * N + n0;
       if (t + 1 < T) {
         if (a.drive) prefetch(drive + N, n);

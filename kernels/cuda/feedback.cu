@@ -29,7 +29,7 @@ struct FeedbackNeurons {
         rate(load<width>(static_cast<const S*>(a.rate) + first)),
         count(load_or<width>(a.count, first, S(0))),
         factor(all_lanes<width>(no_factor(params))),
-        current(load_or<width>(a.current_per_step ? nullptr : a.current, first, Data{})) {
+        current(load_or<width>(a.current_per_step ? nullptr : a.current, first, from_state<Data>(S(-0.0)))) {
     if (a.factor == nullptr) return;
     const auto given = load<width>(static_cast<const Data*>(a.factor) + first);
     for (int l = 0; l < width; ++l) factor[l] = to_state(given[l]);
@@ -68,7 +68,8 @@ __global__ void __launch_bounds__(kThreads) feedback_step_kernel(FeedbackNeuron 
       for_each_step<width>(static_cast<const Data*>(a.drive) + i, a.T, a.N,
                            [&](int64_t t, int64_t offset, const Lanes<Data, width>& drive) { neurons.step(t, offset, drive); });
     } else {
-      for (int64_t t = 0; t < a.T; ++t) neurons.step(t, t * a.N, all_lanes<width>(Data{}));
+      const auto drive = all_lanes<width>(from_state<Data>(no_drive(params)));
+      for (int64_t t = 0; t < a.T; ++t) neurons.step(t, t * a.N, drive);
     }
     neurons.store_state();
   });

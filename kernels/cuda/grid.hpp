@@ -56,6 +56,7 @@ class Work {
   Work(int64_t N, int width, std::initializer_list<const void*> arrays) : N_(N), width_(width), aligned_(N % width == 0) {
     for (const void* array : arrays) aligned_ = aligned_ && reinterpret_cast<uintptr_t>(array) % 16 == 0;
   }
+  bool is_wide() const { return wide_; }
   Work& rows(int64_t rows) {
     rows_ = rows;
     return *this;

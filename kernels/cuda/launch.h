@@ -7,6 +7,10 @@
 namespace spikeops::cuda {
 
 const char* error_text(int error);
+const char* error_remedy(int error);  // continues the sentence of the text: what to do about it; empty where nobody knows
+
+// CUDA versions of the driver, 0 without one, and of the runtime that is linked in: 1000 * major + 10 * minor. Needs no device.
+void versions(int* driver, int* runtime);
 
 int lif_forward(const LifForward& args, void* stream);
 int lif_rate_forward(const LifRateForward& args, void* stream);

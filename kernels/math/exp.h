@@ -26,8 +26,12 @@ SPIKEOPS_HD float exp_bounded(float x) {
 
 SPIKEOPS_HD double exp_bounded(double x) { return ::exp(x); }
 
-// For any x <= 0: arguments under -87 are treated as -87 (1.6e-38).
-SPIKEOPS_HD float exp_nonpositive(float x) { return exp_bounded(x < -87.0f ? -87.0f : x); }
-SPIKEOPS_HD double exp_nonpositive(double x) { return exp_bounded(x < -700.0 ? -700.0 : x); }
+// For any x <= 0, -infinity and NaN too. In float32 it is 0 under exp(-87) = 1.6e-38: what is smaller is next to denormal, and
+// products with it are slow.
+SPIKEOPS_HD float exp_nonpositive(float x) {
+  const float e = exp_bounded(x);
+  return x < -87.0f ? 0.0f : e;
+}
+SPIKEOPS_HD double exp_nonpositive(double x) { return exp_bounded(x); }
 
 }  // namespace spikeops

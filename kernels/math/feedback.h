@@ -25,6 +25,12 @@ SPIKEOPS_HD S no_factor(const FeedbackParams<S>&) { return S(1); }
 template <class S>
 SPIKEOPS_HD S no_factor(const TernaryParams<S>& p) { return p.amplitude; }
 
+// The drive where none is given: the zero that, times its factor, leaves every number as it is when it is added, -0 too.
+template <class S>
+SPIKEOPS_HD S no_drive(const FeedbackParams<S>&) { return S(-0.0); }
+template <class S>
+SPIKEOPS_HD S no_drive(const TernaryParams<S>& p) { return p.drive_scale < S(0) ? S(0) : S(-0.0); }
+
 // Advances the state and returns what the neuron sends on. `factor` is the mask of the drive here and the gate of the spikes in
 // the ternary neuron. Multiplying by 1 changes no bit: a leak of 1 needs no branch.
 template <class S>

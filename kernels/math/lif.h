@@ -43,12 +43,12 @@ template <Reset reset, class S>
 SPIKEOPS_HD S lif_grad_membrane(S grad_spike, S grad_v, S u, bool spike, S derivative, S reset_amount, S v_reset,
                                 bool detach_reset) {
   if constexpr (reset == Reset::subtract) {
-    const S through_reset = detach_reset ? S(0) : -(grad_v * reset_amount);
-    return grad_v + (grad_spike + through_reset) * derivative;
+    const S through_reset = grad_spike - grad_v * reset_amount;
+    return grad_v + (detach_reset ? grad_spike : through_reset) * derivative;
   }
   if constexpr (reset == Reset::to) {
-    const S through_reset = detach_reset ? S(0) : grad_v * (v_reset - u);
-    return (spike ? S(0) : grad_v) + (grad_spike + through_reset) * derivative;
+    const S through_reset = grad_spike + grad_v * (v_reset - u);
+    return (spike ? S(0) : grad_v) + (detach_reset ? grad_spike : through_reset) * derivative;
   }
   return grad_v + grad_spike * derivative;
 }

@@ -38,6 +38,18 @@ SPIKEOPS_HD S local_trace(S trace, S derivative_before, S decay, S threshold) {
   return local_chain(derivative_before, decay, threshold) * trace + S(1);
 }
 
+// The sums leave out units that did not fire and classes without an error, instead of multiplying by 0: their weights may be
+// anything, infinite or NaN, and do not enter. A choice between two results, which compilers vectorise.
+template <class S>
+SPIKEOPS_HD S local_add_weight(S sum, S spike, S weight) {
+  return spike != S(0) ? sum + weight : sum;
+}
+
+template <class S>
+SPIKEOPS_HD S local_add_error(S sum, S error, S feedback) {
+  return error != S(0) ? sum + error * feedback : sum;
+}
+
 // A classifier's neuron: its spike, less 1 where it stands for the sample's class.
 template <class S>
 SPIKEOPS_HD S local_difference(bool spike, bool is_label) {

@@ -1,5 +1,6 @@
 // Surrogate derivatives d spike / d membrane, as functions of distance = membrane - threshold.
 // `scale` and `peak` are worked out once on the host (spikeops/surrogate.py): peak is the value at the threshold.
+// Infinitely far away all are 0; that of NaN is NaN, so that no kind hides a membrane that has become NaN.
 #pragma once
 
 #include "exp.h"
@@ -31,9 +32,10 @@ SPIKEOPS_HD S surrogate_derivative(S distance, S scale, S peak, Division& divisi
     return division.of(peak, d * d);
   } else if constexpr (kind == Surrogate::triangle) {
     const S height = S(1) - scale * absolute(distance);
-    return height > S(0) ? peak * height : S(0);
+    return height < S(0) ? S(0) : peak * height;
   } else if constexpr (kind == Surrogate::rectangle) {
-    return absolute(distance) <= scale ? peak : S(0);
+    const S d = absolute(distance), outside = d > scale ? S(0) : d;  // what is neither is NaN
+    return d <= scale ? peak : outside;
   } else {
     return peak * exp_nonpositive(-(scale * distance * distance));
   }

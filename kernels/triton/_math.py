@@ -85,11 +85,11 @@ def exp_bounded(x):
 
 @triton.jit
 def exp_nonpositive(x):
-    """exp(x) for any x <= 0."""
+    """exp(x) for any x <= 0; in float32 it is 0 under exp(-87)."""
     if x.dtype == tl.float64:
-        return exp_bounded(tl.where(x < -700.0, -700.0, x))
+        return exp_bounded(x)
     else:
-        return exp_bounded(tl.where(x < -87.0, -87.0, x))
+        return tl.where(x < -87.0, 0.0, exp_bounded(x))
 
 
 @triton.jit
@@ -109,9 +109,10 @@ def surrogate_derivative(distance, scale, peak, SURROGATE: tl.constexpr):
         return divide(peak, d * d)
     elif SURROGATE == TRIANGLE:
         height = 1.0 - scale * tl.abs(distance)
-        return tl.where(height > 0.0, peak * height, 0.0)
+        return tl.where(height < 0.0, 0.0, peak * height)
     elif SURROGATE == RECTANGLE:
-        return tl.where(tl.abs(distance) <= scale, peak, 0.0)
+        d = tl.abs(distance)
+        return tl.where(d <= scale, peak, tl.where(d > scale, 0.0, d))
     else:
         return peak * exp_nonpositive(-(scale * distance * distance))
 

@@ -61,7 +61,7 @@ def _drawn_noise(seed, trial, N, n, t, STATE: tl.constexpr, BLOCK: tl.constexpr)
 
 
 @sized_kernel
-def convex_trials_kernel(
+def spikeops_convex_trials_kernel(
     x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, encoder, spikes, readout,
     T: tl.int64, rows: tl.int64, columns: tl.int64, N: tl.int64, outputs: tl.int64, width: tl.int64, buffer_steps: tl.int64,
     dt: tl.float64, leak: tl.float64, spike_cost: tl.float64, rate_keep: tl.float64, noise_scale: tl.float64,
@@ -149,7 +149,7 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, noise, seed
     thresholds = thresholds.clone(memory_format=torch.contiguous_format)
     block = triton.next_power_of_2(neurons)
     launch(
-        convex_trials_kernel, 1 if learns else trials, x, x=x.contiguous(), feedforward=feedforward,
+        spikeops_convex_trials_kernel, 1 if learns else trials, x, x=x.contiguous(), feedforward=feedforward,
         recurrent=recurrent.t().contiguous(), thresholds=thresholds, decoder=None if decoder is None else decoder.t().contiguous(),
         noise=None if noise is None else noise.contiguous(), seed=seed, targets=targets.contiguous() if learns else None,
         encoder=encoder.contiguous() if learns else None, spikes=spikes, readout=readout,

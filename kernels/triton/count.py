@@ -19,7 +19,7 @@ def _ones_of_word(word):
 
 
 @sized_kernel
-def spike_count_kernel(
+def spikeops_spike_count_kernel(
     spikes, count, T: tl.int64, N: tl.int64,
     PACKED: tl.constexpr, SUM: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -37,7 +37,7 @@ def spike_count(spikes):
     floating = spikes.is_floating_point()
     count = empty_step(spikes, spikes.dtype if floating else torch.int32)
     launch_neurons(
-        spike_count_kernel, spikes.shape[1:].numel(), spikes, spikes=as_bytes(spikes), count=count, T=spikes.shape[0],
+        spikeops_spike_count_kernel, spikes.shape[1:].numel(), spikes, spikes=as_bytes(spikes), count=count, T=spikes.shape[0],
         PACKED=spikes.dtype == torch.uint16, SUM=triton_state(spikes.dtype) if floating else tl.int32,
     )  # fmt: skip
     return count

@@ -17,7 +17,7 @@ def _store_draw(spikes, word, p, t, T, N, n, mask, STATE: tl.constexpr):
 
 
 @sized_kernel
-def poisson_encode_kernel(
+def spikeops_poisson_encode_kernel(
     p, seed, spikes, T: tl.int64, N: tl.int64, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
@@ -34,7 +34,7 @@ def poisson_encode_kernel(
 
 
 @sized_kernel
-def latency_encode_kernel(
+def spikeops_latency_encode_kernel(
     p, spikes, T: tl.int64, N: tl.int64, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
@@ -54,12 +54,12 @@ def _empty_spikes(p, T):
 def poisson_encode(p, T, seed):
     p = dense(p)
     spikes = _empty_spikes(p, T)
-    launch_neurons(poisson_encode_kernel, p.numel(), p, p=p, seed=seed, spikes=spikes, T=T, STATE=triton_state(p.dtype))
+    launch_neurons(spikeops_poisson_encode_kernel, p.numel(), p, p=p, seed=seed, spikes=spikes, T=T, STATE=triton_state(p.dtype))
     return spikes
 
 
 def latency_encode(p, T):
     p = dense(p)
     spikes = _empty_spikes(p, T)
-    launch_neurons(latency_encode_kernel, p.numel(), p, p=p, spikes=spikes, T=T, STATE=triton_state(p.dtype))
+    launch_neurons(spikeops_latency_encode_kernel, p.numel(), p, p=p, spikes=spikes, T=T, STATE=triton_state(p.dtype))
     return spikes

@@ -7,7 +7,7 @@ from spikeops.triton._math import block_of_neurons, load_step, scalar
 
 
 @sized_kernel
-def feedback_step_kernel(
+def spikeops_feedback_step_kernel(
     membrane, spikes, rate, drive, current, factor, count, fired, T: tl.int64, N: tl.int64,
     drive_scale: tl.float64, leak: tl.float64, threshold: tl.float64, amplitude: tl.float64,
     TERNARY: tl.constexpr, CURRENT_PER_STEP: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
@@ -21,10 +21,12 @@ def feedback_step_kernel(
     c = load_step(count, n, mask, BLOCK, STATE)
     f = load_step(factor, n, mask, BLOCK, STATE).to(STATE)
     for t in range(T):
-        x = load_step(drive, t * N + n, mask, BLOCK, STATE).to(STATE)
-        i = load_step(current, (t * N if CURRENT_PER_STEP else 0) + n, mask, BLOCK, STATE).to(STATE)
         if TERNARY:
-            u = (v + i) + drive_scale * x
+            u = v
+            if current is not None:
+                u = u + tl.load(current + (t * N if CURRENT_PER_STEP else 0) + n, mask).to(STATE)
+            if drive is not None:
+                u = u + drive_scale * tl.load(drive + t * N + n, mask).to(STATE)
             sign = (u >= threshold).to(STATE) - (u <= -threshold).to(STATE)
             spike = amplitude * sign
             emitted = spike if factor is None else sign * f
@@ -32,7 +34,12 @@ def feedback_step_kernel(
             r = leak * r + spike
             v = leak * (u - spike)
         else:
-            u = (v + (x if factor is None else f * x)) + i
+            u = v
+            if drive is not None:
+                x = tl.load(drive + t * N + n, mask).to(STATE)
+                u = u + (x if factor is None else f * x)
+            if current is not None:
+                u = u + tl.load(current + (t * N if CURRENT_PER_STEP else 0) + n, mask).to(STATE)
             fires = u >= threshold
             emitted = fires.to(STATE)
             c += emitted
@@ -53,7 +60,7 @@ def _step(membrane, spikes, rate, drive, current, factor, count, fired, **option
     if fired is not None:
         fired.zero_()
     launch_neurons(
-        feedback_step_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, rate=rate,
+        spikeops_feedback_step_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, rate=rate,
         drive=_in_order(drive, membrane), current=_in_order(current, membrane), factor=_in_order(factor, membrane),
         count=count, fired=fired, T=spikes.shape[0] if spikes.dim() > membrane.dim() else 1,
         CURRENT_PER_STEP=current is not None and current.dim() > membrane.dim(), STATE=triton_state(spikes.dtype), **options,

@@ -71,7 +71,7 @@ def _grad_membrane(grad_spike, grad_v, u, spike, derivative, reset_amount, v_res
 
 
 @sized_kernel
-def lif_forward_kernel(
+def spikeops_lif_forward_kernel(
     x, decay_tensor, v_init, spikes, v_last, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
@@ -92,7 +92,7 @@ def lif_forward_kernel(
 
 
 @sized_kernel
-def lif_rate_forward_kernel(
+def spikeops_lif_rate_forward_kernel(
     x, decay_tensor, v_init, rate, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
@@ -123,7 +123,7 @@ def lif_rate_forward_kernel(
 
 
 @sized_kernel
-def lif_backward_kernel(
+def spikeops_lif_backward_kernel(
     grad_spikes, grad_rate, grad_v_last, x, decay_tensor, v_init, u_history, grad_x, grad_decay, grad_v_init,
     T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
@@ -238,14 +238,15 @@ def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, *
 def lif_forward(x, decay_tensor, v_init, numbers, modes):
     x = sequence(x, modes[-1])
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
-    _launch(lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last)
+    _launch(spikeops_lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last)
     return spikes, v_last
 
 
 def lif_rate_forward(x, decay_tensor, v_init, numbers, modes, weighting):
     x = sequence(x, modes[-1])
     rate = empty_step(x)
-    _launch(lif_rate_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), rate=rate, WEIGHTING=weighting)
+    numbers, modes = _Numbers(*numbers), _Modes(*modes)
+    _launch(spikeops_lif_rate_forward_kernel, x, decay_tensor, v_init, numbers, modes, rate=rate, WEIGHTING=weighting)
     return rate
 
 
@@ -269,7 +270,7 @@ def _backward(
     grad_x = empty_step(x) if modes.time_steps else empty_sequence(x)
     grad_decay, grad_v_init = (empty_step(x, state) if need else None for need in (need_decay, need_v_init))
     _launch(
-        lif_backward_kernel, x, decay_tensor, v_init, numbers, modes,
+        spikeops_lif_backward_kernel, x, decay_tensor, v_init, numbers, modes,
         grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
         grad_rate=None if grad_rate is None else like_step(grad_rate, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),

@@ -28,7 +28,7 @@ def _chain(derivative, decay, threshold):
 
 
 @sized_kernel
-def local_units_kernel(
+def spikeops_local_units_kernel(
     membrane, spikes, derivative, trace, current, N: tl.int64,
     decay: tl.float64, threshold: tl.float64, scale: tl.float64, peak: tl.float64,
     SURROGATE: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
@@ -51,7 +51,7 @@ def local_units_kernel(
 
 
 @sized_kernel
-def local_classes_kernel(
+def spikeops_local_classes_kernel(
     spikes, weight, membrane, count, squared_error, error, derivative, labels, N: tl.int64, columns: tl.int64,
     error_scale: tl.float64, decay: tl.float64, threshold: tl.float64, scale: tl.float64, peak: tl.float64,
     SURROGATE: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, CLASSES: tl.constexpr, UNITS: tl.constexpr,
@@ -73,7 +73,8 @@ def local_classes_kernel(
             n = start + tl.arange(0, UNITS).to(tl.int64)
             fired = tl.load(spikes + sample * N + n, n < N, other=0.0).to(STATE)
             w = tl.load(weight + k[:, None] * N + n[None, :], is_class[:, None] & (n < N)[None, :], other=0.0).to(STATE)
-            sums += w * fired[None, :]
+            # Chosen, not multiplied: weights of silent units may be anything.
+            sums += tl.where(fired[None, :] != 0.0, w, 0.0)
         i = sample * columns + k
         u = _membrane(tl.load(membrane + i, is_class, other=0.0), tl.sum(sums, 1), decay, threshold)
         slope = surrogate_derivative(u - threshold, scale, peak, SURROGATE)
@@ -89,7 +90,7 @@ def local_classes_kernel(
 
 
 @sized_kernel
-def local_feedback_kernel(
+def spikeops_local_feedback_kernel(
     error, feedback, derivative, gradient, N: tl.int64, columns: tl.int64,
     STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -102,13 +103,16 @@ def local_feedback_kernel(
     mask = n < N
     sums = tl.zeros((BLOCK,), STATE)
     for k in range(columns):
-        sums += tl.load(error + sample * columns + k).to(STATE) * tl.load(feedback + k * N + n, mask, other=0.0).to(STATE)
+        e = tl.load(error + sample * columns + k).to(STATE)
+        # A class without an error is left out: what it would be brought back through may be anything.
+        if e != 0.0:
+            sums += e * tl.load(feedback + k * N + n, mask, other=0.0).to(STATE)
     i = sample * N + n
     tl.store(gradient + i, sums * tl.load(derivative + i, mask, other=0.0).to(STATE), mask)
 
 
 @sized_kernel
-def local_gradient_in_time_kernel(
+def spikeops_local_gradient_in_time_kernel(
     gradient, derivatives, gradients, T: tl.int64, N: tl.int64, decay: tl.float64, threshold: tl.float64,
     STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -131,17 +135,17 @@ def local_learning_step_(membrane, spikes, gradient, derivative, trace, class_me
     neurons = dict(decay=decay, threshold=threshold, scale=scale, peak=peak, SURROGATE=surrogate, STATE=STATE)
     sizes = dict(N=N, columns=columns, ALIGNED=N % 16 == 0)
     launch_neurons(
-        local_units_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, derivative=derivative, trace=trace,
+        spikeops_local_units_kernel, membrane.numel(), membrane, membrane=membrane, spikes=spikes, derivative=derivative, trace=trace,
         current=_in_order(current, membrane), **neurons,
     )  # fmt: skip
     weight = _like_units(weight, membrane)
     launch(
-        local_classes_kernel, samples, membrane, spikes=spikes, weight=weight, membrane=class_membrane, count=count,
+        spikeops_local_classes_kernel, samples, membrane, spikes=spikes, weight=weight, membrane=class_membrane, count=count,
         squared_error=squared_error, error=error, derivative=class_derivative, labels=labels, error_scale=error_scale,
         CLASSES=_CLASSES, UNITS=_UNITS, num_warps=4, **neurons, **sizes,
     )  # fmt: skip
     launch(
-        local_feedback_kernel, samples * triton.cdiv(N, BLOCK), membrane, error=error,
+        spikeops_local_feedback_kernel, samples * triton.cdiv(N, BLOCK), membrane, error=error,
         feedback=weight if feedback is None else _like_units(feedback, membrane), derivative=derivative, gradient=gradient,
         STATE=STATE, BLOCK=BLOCK, **sizes,
     )  # fmt: skip
@@ -152,7 +156,7 @@ def local_gradient_in_time(gradient, derivatives, decay, threshold):
     T, N = derivatives.shape[0], derivatives.shape[1:].numel()
     gradients = empty_sequence(derivatives, T + 1)
     launch_neurons(
-        local_gradient_in_time_kernel, N, derivatives, gradient=_in_order(gradient, derivatives[0]), derivatives=derivatives,
+        spikeops_local_gradient_in_time_kernel, N, derivatives, gradient=_in_order(gradient, derivatives[0]), derivatives=derivatives,
         gradients=gradients, T=T, decay=decay, threshold=threshold, STATE=triton_state(derivatives.dtype),
     )  # fmt: skip
     return gradients

@@ -21,7 +21,7 @@ def _is_spike(value):
 
 
 @sized_kernel
-def pack_spikes_kernel(
+def spikeops_pack_spikes_kernel(
     spikes, packed, T: tl.int64, N: tl.int64, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
@@ -35,7 +35,7 @@ def pack_spikes_kernel(
 
 
 @sized_kernel
-def unpack_spikes_kernel(
+def spikeops_unpack_spikes_kernel(
     packed, spikes, T: tl.int64, N: tl.int64, ALIGNED: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
@@ -53,12 +53,12 @@ def pack_spikes(spikes):
     spikes = time_major(spikes)
     T, N = spikes.shape[0], spikes.shape[1:].numel()
     packed = empty_sequence(spikes, triton.cdiv(T, SPIKES_PER_WORD.value), torch.uint16)
-    launch_neurons(pack_spikes_kernel, N, spikes, spikes=as_bytes(spikes), packed=packed, T=T)
+    launch_neurons(spikeops_pack_spikes_kernel, N, spikes, spikes=as_bytes(spikes), packed=packed, T=T)
     return packed
 
 
 def unpack_spikes(packed, T, dtype):
     packed = time_major(packed)
     spikes = empty_sequence(packed, T, dtype)
-    launch_neurons(unpack_spikes_kernel, packed.shape[1:].numel(), packed, packed=packed, spikes=as_bytes(spikes), T=T)
+    launch_neurons(spikeops_unpack_spikes_kernel, packed.shape[1:].numel(), packed, packed=packed, spikes=as_bytes(spikes), T=T)
     return spikes

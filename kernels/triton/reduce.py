@@ -11,7 +11,7 @@ ROW_SUM_LANES = tl.constexpr(32)
 
 
 @sized_kernel
-def row_sum_blocks_kernel(x, partials, columns: tl.int64):
+def spikeops_row_sum_blocks_kernel(x, partials, columns: tl.int64):
     """One block of one row: lane l adds the elements l, l + 32, ... in order; then the lanes are added in order."""
     blocks = (columns + ROW_SUM_BLOCK - 1) // ROW_SUM_BLOCK
     program = tl.program_id(0).to(tl.int64)
@@ -30,7 +30,7 @@ def row_sum_blocks_kernel(x, partials, columns: tl.int64):
 
 
 @sized_kernel
-def row_sum_rows_kernel(partials, out, columns: tl.int64):
+def spikeops_row_sum_rows_kernel(partials, out, columns: tl.int64):
     blocks = (columns + ROW_SUM_BLOCK - 1) // ROW_SUM_BLOCK
     row = tl.program_id(0).to(tl.int64)
     total = tl.full((), 0.0, tl.float64)
@@ -44,6 +44,6 @@ def row_sum(x):
     rows, columns = x.shape
     partials = x.new_empty(rows, triton.cdiv(columns, ROW_SUM_BLOCK.value), dtype=torch.float64)
     out = x.new_empty(rows)
-    launch(row_sum_blocks_kernel, partials.numel(), x, x=x, partials=partials, columns=columns, num_warps=1)
-    launch(row_sum_rows_kernel, rows, x, partials=partials, out=out, columns=columns, num_warps=1)
+    launch(spikeops_row_sum_blocks_kernel, partials.numel(), x, x=x, partials=partials, columns=columns, num_warps=1)
+    launch(spikeops_row_sum_rows_kernel, rows, x, partials=partials, out=out, columns=columns, num_warps=1)
     return out

@@ -8,7 +8,7 @@ from spikeops.triton._math import block_of_neurons, scalar, synapse_backward_ste
 
 
 @sized_kernel
-def synaptic_filter_kernel(
+def spikeops_synaptic_filter_kernel(
     source, filtered, T: tl.int64, N: tl.int64, theta_s: tl.float64, one_minus_theta_s: tl.float64,
     ADJOINT: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -27,7 +27,7 @@ def _filter(x, tau_s, adjoint):
     x = time_major(x)
     out = empty_sequence(x)
     launch_neurons(
-        synaptic_filter_kernel, x.shape[1:].numel(), x, source=x, filtered=out, T=x.shape[0],
+        spikeops_synaptic_filter_kernel, x.shape[1:].numel(), x, source=x, filtered=out, T=x.shape[0],
         theta_s=1 / tau_s, one_minus_theta_s=1 - 1 / tau_s, ADJOINT=adjoint, STATE=triton_state(x.dtype),
     )  # fmt: skip
     return out

@@ -30,7 +30,7 @@ def _fire(x, v, a, theta_m, theta_s, fire_level, STATE: tl.constexpr):
 
 
 @sized_kernel
-def tssl_bp_forward_kernel(
+def spikeops_tssl_bp_forward_kernel(
     x, psc, spikes, T: tl.int64, N: tl.int64, theta_m: tl.float64, theta_s: tl.float64, fire_level: tl.float64,
     STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -46,7 +46,7 @@ def tssl_bp_forward_kernel(
 
 
 @sized_kernel
-def tssl_bp_backward_kernel(
+def spikeops_tssl_bp_backward_kernel(
     grad_psc, x, u_history, quiet_history, grad_x, T: tl.int64, N: tl.int64,
     theta_m: tl.float64, theta_s: tl.float64, one_minus_theta_m: tl.float64, one_minus_theta_s: tl.float64,
     threshold: tl.float64, fire_level: tl.float64, quiet_level: tl.float64,
@@ -111,7 +111,7 @@ def tssl_bp_forward(x, tau_m, tau_s, threshold, return_spikes):
     psc = empty_sequence(x)
     spikes = empty_sequence(x) if return_spikes else None
     launch_neurons(
-        tssl_bp_forward_kernel, x.shape[1:].numel(), x, x=x, psc=psc, spikes=spikes, T=x.shape[0],
+        spikeops_tssl_bp_forward_kernel, x.shape[1:].numel(), x, x=x, psc=psc, spikes=spikes, T=x.shape[0],
         theta_m=1 / tau_m, theta_s=1 / tau_s, fire_level=next_above(threshold, state_dtype(x.dtype)),
         STATE=triton_state(x.dtype),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def tssl_bp_backward(grad_psc, x, tau_m, tau_s, threshold):
     state = state_dtype(x.dtype)
     grad_x = empty_sequence(x)
     launch_neurons(
-        tssl_bp_backward_kernel, N, x, grad_psc=like_sequence(grad_psc, x), x=x, grad_x=grad_x, T=T,
+        spikeops_tssl_bp_backward_kernel, N, x, grad_psc=like_sequence(grad_psc, x), x=x, grad_x=grad_x, T=T,
         # The membrane potential is kept where its gradient will be written, unless the data is narrower than the state.
         u_history=grad_x if x.dtype == state else empty_sequence(x, dtype=state),
         quiet_history=x.new_empty(triton.cdiv(T, STEPS_PER_WORD.value), N, dtype=torch.uint32),

@@ -67,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run, takes_fields=takes_fields)
         return added
 
-    added = command("list", _list, "Show the presets, with published test accuracy where there is one.")
+    added = command(
+        "list",
+        _list,
+        "Show the presets, with published test accuracy where there is one, and in what the published experiment differs.",
+    )
     added.add_argument("--method", help="only presets of this method")
     added.add_argument("--dataset", help="only presets on this data set")
 
@@ -114,10 +118,11 @@ def _list(arguments: argparse.Namespace, _: list[str]) -> int:
             continue
         published = raw.get("published", {})
         figures = [f"{published[key]:.2f} {key}" for key in ("mean", "best") if key in published]
-        rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", raw.get("about", "")))
+        about = "; ".join([raw.get("about", ""), *(f"published {departure}" for departure in published.get("departures", []))])
+        rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", about))
     if not rows:
         raise UserError("no preset matches; 'spiketrain list' shows all")
-    header = ("preset", "method", "data", "published test accuracy, %", "network")
+    header = ("preset", "method", "data", "published test accuracy, %", "network; where the published experiment differs")
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

@@ -134,15 +134,17 @@ class TrainerConfig:
 
 @dataclass
 class Published:
-    """Test accuracy of the published experiment, in percent.
+    """The published experiment: its test accuracy, in percent, and where the preset departs from it.
 
     Args:
         mean: mean over the published runs
         best: best published run
+        departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
     """
 
     mean: float | None = None
     best: float | None = None
+    departures: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -59,10 +59,9 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     accuracy = figure.add_subplot(1, 2, 2)
     for part, colour, label in (("train", GREY, "training"), ("test", ORANGE, "test")):
         accuracy.plot(epochs, [unit * row[f"{part}_{task.name}"] for row in history], color=colour, label=label, **style)
-    if config.published.mean is not None:
-        accuracy.axhline(
-            config.published.mean, color=INK, linewidth=0.8, linestyle="--", label=f"published mean {config.published.mean:.2f} %"
-        )
+    if (mean := config.published.mean) is not None:
+        label = f"published mean {mean:.2f} %" + (" (other settings)" if config.published.departures else "")
+        accuracy.axhline(mean, color=INK, linewidth=0.8, linestyle="--", label=label)
     best = task.best(history)
     accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
     shown = f"best test {task.show(best[f'test_{task.name}'])} in epoch {best['epoch']}"

@@ -46,6 +46,22 @@ def number(op: str, name: str, value) -> None:
         raise ValueError(f"{op}: expected {name} to be finite, got {value}.")
 
 
+# From here on, float32 rounds to infinity.
+_TOO_LARGE = 3.4028235677973366e38
+
+
+def fit(op: str, data: torch.dtype, **numbers) -> None:
+    """Finite numbers that are finite in the precision of the state too."""
+    if data == torch.float64:
+        return
+    for name, value in numbers.items():
+        if not -_TOO_LARGE < value < _TOO_LARGE:
+            raise ValueError(
+                f"{op}: expected {name} to be a float32, at most 3.4e38, as the state is for {str(data).removeprefix('torch.')} data, "
+                f"got {value}. Use float64 data, or a smaller number."
+            )
+
+
 def positive(op: str, name: str, value) -> None:
     number(op, name, value)
     if value <= 0:

@@ -8,11 +8,17 @@ from spikeops._dtypes import state_dtype
 
 def is_dense(shape, strides) -> bool:
     """True if the strides fill memory without gaps or overlap, in any order of the dimensions."""
+    left = [(stride, size) for stride, size in zip(strides, shape) if size != 1]
     expected = 1
-    for stride, size in sorted((stride, size) for stride, size in zip(strides, shape) if size != 1):
-        if stride != expected:
+    # Not sorted: torch 2.11 compiles no sorting of sizes that vary.
+    while left:
+        for place, (stride, size) in enumerate(left):
+            if stride == expected:
+                expected *= size
+                del left[place]
+                break
+        else:
             return False
-        expected *= size
     return True
 
 

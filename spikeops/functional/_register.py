@@ -46,11 +46,12 @@ def op(name: str, fake, backward=None, setup_context=None):
                 return backward(ops, ctx, *grads)
 
             torch.library.register_autograd(qualified, formula, setup_context=setup_context)
-            functions[ops] = _function(getattr(ops, name).default, formula, setup_context)
+            functions[namespace] = _function(getattr(ops, name).default, formula, setup_context)
 
     def call(ops, *args):
+        # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
         if functions and is_plain_eager(args[0]):
-            return functions[ops].apply(*args)
+            return functions[ops.name].apply(*args)
         return getattr(ops, name)(*args)
 
     return call

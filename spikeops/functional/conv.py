@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
@@ -31,7 +33,8 @@ def spike_conv2d(
     saw them fire: with 64 channels and more, 2 to 3 times as fast as the dense convolution at 5 % of neurons firing. A model of the
     costs decides from the share of inputs that are not 0. Else, on other devices, with groups, in 16 bits, under autocast, in compiled
     code and under transforms of `torch.func` it is the dense convolution. Both give the same numbers up to rounding; the same input
-    takes the same path on every run, and the sums over events do not depend on the number of threads.
+    takes the same path on every run, and the sums over events do not depend on the number of threads. 0 times an infinite weight is
+    NaN on either path: weights and upstream gradients that are not finite go the dense way.
 
     Args:
         spikes: (N, C, H, W). Any values; fastest if few are not 0, and in channels-last order. Fold time into N.
@@ -72,7 +75,7 @@ def spike_conv2d_weight(spikes: torch.Tensor, weight: torch.Tensor, grad_out: to
     geometry = tuple(map(_pair, (stride, padding, dilation)))
     if _has_kernel(spikes, weight, None, geometry, groups):
         conv = _packed(weight, None, geometry)
-        if conv.gradient_pays(_density(spikes)):
+        if conv.gradient_pays(_density(spikes)) and _is_finite(grad_out):
             return conv.weight_gradient(spikes, grad_out, weight)
     return torch.nn.grad.conv2d_weight(spikes, weight.shape, grad_out, stride, padding, dilation, groups)
 
@@ -82,7 +85,7 @@ class _SpikeConv2d(torch.autograd.Function):
     def forward(ctx, spikes, weight, bias, conv, density):
         ctx.save_for_backward(spikes, weight)
         ctx.conv, ctx.density = conv, density
-        if conv.pays(density):
+        if conv.pays(density) and _is_finite(weight):
             return conv(spikes)
         return F.conv2d(spikes, weight, bias, conv.stride, conv.padding, conv.dilation)
 
@@ -91,7 +94,7 @@ class _SpikeConv2d(torch.autograd.Function):
     def backward(ctx, grad_out):
         spikes, weight = ctx.saved_tensors
         conv, (need_spikes, need_weight, need_bias, *_) = ctx.conv, ctx.needs_input_grad
-        on_events = need_weight and conv.gradient_pays(ctx.density)
+        on_events = need_weight and conv.gradient_pays(ctx.density) and _is_finite(grad_out)
         dense = need_spikes, need_weight and not on_events, need_bias
         grad_spikes, grad_weight, grad_bias = None, None, None
         if any(dense):
@@ -132,6 +135,11 @@ def _has_kernel(spikes, weight, bias, geometry, groups) -> bool:
         and all(t is None or (t.dtype == spikes.dtype and t.device == spikes.device) for t in (weight, bias))
         and (bias is None or bias.shape == weight.shape[:1])
     )
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """False if any number is not (or the sum of all is too large)."""
+    return math.isfinite(values.detach().sum().item())
 
 
 def _density(spikes: torch.Tensor) -> float:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _seed
 
 _OP = "convex_snn_trial"
 
@@ -53,7 +53,8 @@ def convex_snn_trial(
         of the neurons with V >= h, the one with the largest V - h fires (the first of several):
             V[s] -= spike_cost;  V += W[:, s];  r[s] += 1
 
-    Each trial begins with V = 0, r = 0. Rates are leaky spike counts, not divided by time. A NaN membrane never fires.
+    Each trial begins with V = 0, r = 0. Rates are leaky spike counts, not divided by time. A NaN membrane never fires. An input
+    whose c is 0 is left out of F c, even if its weights are not finite.
 
     With ``targets`` the network learns by the projection loss: the neuron that fires moves its boundary towards the wanted point
     of its trial, with the weights as they were when it fired, and all thresholds drift down::
@@ -76,7 +77,8 @@ def convex_snn_trial(
         spike_cost: mu, what a spike takes from its own membrane besides W.
         sigma_v: standard deviation of the membranes due to noise; 0 for none.
         noise: standard normal numbers (T, trials, N). By default drawn by Philox4x32-10, counted by neuron, trial and step.
-        generator: draws the seed of the noise; the default generator of x's device by default.
+        generator: draws the seed of the noise; the default generator of x's device by default. While a CUDA graph is captured,
+            one on x's device, registered with the graph as the default one always is, draws a new seed in each replay.
         targets: wanted readouts (trials, Y). None: no learning.
         encoder: G (N, Y), for learning only.
         feedforward_rate: learning rate of F.
@@ -90,7 +92,7 @@ def convex_snn_trial(
 
     Raises:
         TypeError: a wrong type or dtype. ValueError: shapes that do not fit, numbers out of range, only one of targets and
-        encoder. RuntimeError: no kernel for the device.
+        encoder. RuntimeError: no kernel for the device, or a generator of another device while a CUDA graph is captured.
 
     Example:
         >>> x = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(4, 1, 1)
@@ -101,6 +103,8 @@ def convex_snn_trial(
     weights = {"x": x, "feedforward": feedforward, "recurrent": recurrent, "thresholds": thresholds}
     _check_tensors(weights | {"decoder": decoder, "noise": noise, "targets": targets, "encoder": encoder})
     _check_numbers(dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, buffer_steps)
+    _checks.fit(_OP, x.dtype, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, feedforward_rate=feedforward_rate,
+                threshold_rate=threshold_rate, threshold_drift=threshold_drift)  # fmt: skip
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{_OP}: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     if _backend.is_reference():
@@ -112,8 +116,7 @@ def convex_snn_trial(
     ops = _backend.namespace(_OP, x.device)
     seed = None
     if sigma_v and noise is None:
-        device = x.device if generator is None else generator.device
-        seed = torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(x.device)
+        seed = _seed.draw(_OP, generator, x.device)
     tensors = [None if t is None else t.detach() for t in (*weights.values(), decoder, noise, seed, targets, encoder)]
     numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift)
     outputs = ops.convex_snn_trial(*tensors, numbers, buffer_steps)

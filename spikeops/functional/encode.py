@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _layout, _register
+from spikeops.functional import _checks, _layout, _register, _seed
 
 
 def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -17,13 +17,16 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     Args:
         p: firing probability per time step (...), floating. Values below 0 count as 0, above 1 as 1; NaN never fires.
         T: number of time steps.
-        generator: draws the seed; the default generator of p's device by default.
+        generator: draws the seed; the default generator of p's device by default. One on the CPU serves p on a GPU too, without
+            a wait, but not while a CUDA graph is captured: each replay would repeat the seed, where a generator on p's device,
+            registered with the graph as the default one always is, draws a new one.
 
     Returns:
         Spikes (T, ...), 0 or 1, in p's dtype and layout. Not differentiable.
 
     Raises:
-        TypeError: a wrong type or dtype. ValueError: T < 1. RuntimeError: no kernel for the device.
+        TypeError: a wrong type or dtype. ValueError: T < 1. RuntimeError: no kernel for the device, or a generator of another
+        device while a CUDA graph is captured.
 
     Example:
         >>> SF.poisson_encode(torch.tensor([0.0, 1.0]), T=2)
@@ -37,9 +40,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     if _backend.is_reference():
         return reference.poisson_encode(p, T, generator)
     ops = _backend.namespace("poisson_encode", p.device)
-    device = p.device if generator is None else generator.device
-    seed = torch.randint(2**63 - 1, (1,), generator=generator, device=device).to(p.device)
-    return ops.poisson_encode(p.detach(), T, seed)
+    return ops.poisson_encode(p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
 
 
 def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:

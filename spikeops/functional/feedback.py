@@ -172,6 +172,7 @@ def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, *
     _check_numbers(op, numbers)
     _checks.floating(op, "spikes", spikes)
     data, state = spikes.dtype, state_dtype(spikes.dtype)
+    _checks.fit(op, data, **dict(zip(_NUMBERS[op], numbers)))
     where = f"spikes are {str(data).removeprefix('torch.')}"
     _in_place.check_dtype(op, "membrane", membrane, state, where)
     _in_place.check_dense(op, membrane)

@@ -44,6 +44,10 @@ def lif(
     The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate`` (Neftci, Mostafa & Zenke, 2019),
     through the reset too unless ``detach_reset``. Only x is kept for the backward pass.
 
+    Numbers that are not finite go through these equations like others: an infinite u fires, a NaN does not; after reset "to" v is
+    v_reset whatever u was, and no gradient passes from it to u but that through s, which is NaN for an infinite u, as 0 times
+    infinity is, unless ``detach_reset``. A NaN u has a NaN gradient with every surrogate.
+
     Args:
         x: input current (T, ...), float32, float64, float16 or bfloat16. T >= 1. A time step that is dense in memory in any
             order of its dimensions (channels-last, say) is used as it is; other strides are copied.
@@ -154,6 +158,8 @@ def _arguments(
     for name, value in (("threshold", threshold), ("input_scale", input_scale), ("reset_amount", reset_amount),
                         ("v_reset", v_reset), ("v_rest", v_rest)):  # fmt: skip
         _checks.number(op, name, value)
+    _checks.fit(op, x.dtype, decay=decay, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset,
+                v_rest=v_rest)  # fmt: skip
     _checks.choice(op, "reset", reset, RESETS)
     _checks.flag(op, "strict", strict)
     _checks.flag(op, "detach_reset", detach_reset)

@@ -47,14 +47,14 @@ def local_learning_step_(
         spikes = 1 if membrane >= threshold else 0
         derivative = surrogate(membrane - threshold)             times trace, where one is given
 
-        class_current = sum over u of weight[k, u] * spikes[n, u]
+        class_current = sum of weight[k, u] over the units u that fired
         class_membrane, class_spike, class_derivative            from class_current, as those of a unit
         difference = class_spike - (1 if labels[n] == k else 0)
         count += class_spike
         squared_error[n] += difference^2                         summed over the classes
         error = error_scale * difference * class_derivative
 
-        gradient = derivative * sum over k of error[n, k] * feedback[k, u]
+        gradient = derivative * sum of error[n, k] * feedback[k, u] over the classes k with an error other than 0
 
     Membrane potentials are kept before their reset, and start from 0. The layer's spikes are those of :func:`lif` with reset by
     subtraction, bit for bit. ``error`` and ``gradient`` are gradients of this step's loss with respect to the input currents of
@@ -62,8 +62,8 @@ def local_learning_step_(
     this step alone (ELL), or with a trace, of an input current that is the same in all steps, through the membrane potentials of all
     of them (FELL of a layer with a static input). Sums are taken in the precision of the state, in an order that depends on neither
     the number of threads nor the number of samples; the native backends share it, Triton and the reference have their own, so that a
-    class current may differ by rounding between them. The native backends leave out units that did not fire and classes without an
-    error, so that numbers there that are not finite do not spread.
+    class current may differ by rounding between them. Units that did not fire and classes without an error are left out in all
+    backends: weights there that are not finite do not spread.
 
     Args:
         membrane: membrane potentials (N, ...), dense in memory with the samples outermost, in any order of the other dimensions.
@@ -175,6 +175,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
     _numbers(_STEP, decay, threshold)
     _checks.number(_STEP, "error_scale", error_scale)
     _checks.floating(_STEP, "current", current)
+    _checks.fit(_STEP, current.dtype, decay=decay, threshold=threshold, error_scale=error_scale)
     data, state = current.dtype, state_dtype(current.dtype)
     where = f"current is {str(data).removeprefix('torch.')}"
 
@@ -221,6 +222,7 @@ def _explain_gradient(gradient, derivatives, decay, threshold):
     op = "local_gradient_in_time"
     _numbers(op, decay, threshold)
     _checks.sequence(op, "derivatives", derivatives)
+    _checks.fit(op, derivatives.dtype, decay=decay, threshold=threshold)
     where = f"derivatives are {str(derivatives.dtype).removeprefix('torch.')}"
     _in_place.check_dtype(op, "gradient", gradient, derivatives.dtype, where)
     _in_place.check_shape(op, "gradient", gradient, [derivatives.shape[1:]])

@@ -11,7 +11,8 @@ from spikeops.functional import _checks, _layout, _register
 def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
     """Post-synaptic current of a first-order synapse: ``a[t] = a[t-1] + (s[t] - a[t-1]) / tau_s`` from a = 0.
 
-    The filter of :func:`tssl_bp` by itself (eq. 3 of arXiv:2002.10085), for network input. Linear and differentiable.
+    The filter of :func:`tssl_bp` by itself (eq. 3 of arXiv:2002.10085), for network input. Linear and differentiable: the gradient
+    of ``s[t]`` is ``G[t] = g[t] / tau_s + (1 - 1 / tau_s) * G[t+1]`` for upstream gradients g.
 
     Args:
         spikes: (T, ...) spikes or any real input, float32, float64, float16 or bfloat16; layouts as in :func:`lif`.

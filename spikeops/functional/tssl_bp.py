@@ -44,6 +44,7 @@ def tssl_bp(
     _checks.positive("tssl_bp", "tau_m", tau_m)
     _checks.positive("tssl_bp", "tau_s", tau_s)
     _checks.number("tssl_bp", "threshold", threshold)
+    _checks.fit("tssl_bp", x.dtype, threshold=threshold)
     _checks.flag("tssl_bp", "return_spikes", return_spikes)
     if _backend.is_reference():
         return reference.tssl_bp(x, tau_m, tau_s, threshold, return_spikes)

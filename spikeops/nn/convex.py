@@ -14,7 +14,7 @@ from spikeops.functional.convex import ConvexTrials
 class ConvexSNN(nn.Module):
     """A recurrent spiking network whose readout is a convex function of its input, and which learns by the projection loss
     (Mancoo, Keemink & Machens, "Understanding spiking networks through convex optimization", NeurIPS 2020):
-    :func:`spikeops.functional.convex_snn_trial` as a module.
+    :func:`spikeops.functional.convex_snn_trial` as a module. The defaults of weights and thresholds are ours.
 
     Neuron i keeps the readout y on its side of the boundary ``G_i y = F_i x - h_i``, so that with one output y comes to rest at
     ``max(0, max_i (F_i x - h_i) / G_i)``, up to the weight of one spike (:meth:`maxout`).

@@ -60,7 +60,8 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder=None, *, dt,
         v = x.new_zeros(spikes[0, some].numel(), neurons)
         for t in range(steps):
             command = (x[t + 1, some] - x[t, some]) / dt + leak * x[t, some]
-            v = v + dt * (_ordered_sum(feedforward * command[:, None]) - leak * v)
+            drive = torch.where(command[:, None] == 0, 0, feedforward * command[:, None])
+            v = v + dt * (_ordered_sum(drive) - leak * v)
             if noise is not None:
                 v = v + math.sqrt(2 * dt * leak) * sigma_v * noise[t, some]
             excess = v - thresholds

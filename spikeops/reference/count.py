@@ -26,5 +26,8 @@ def spike_count(spikes):
     if spikes.dtype == torch.uint16:
         return unpack_spikes(spikes, SPIKES_PER_WORD * len(spikes), torch.int32).sum(0, dtype=torch.int32)
     if spikes.is_floating_point():
-        return spikes.to(state_dtype(spikes.dtype)).sum(0).to(spikes.dtype)
+        count = torch.zeros_like(spikes[0], dtype=state_dtype(spikes.dtype))
+        for s in spikes:
+            count = count + s
+        return count.to(spikes.dtype)
     return spikes.sum(0, dtype=torch.int32)

@@ -19,7 +19,7 @@ def feedback_step_(membrane, spikes, rate, drive=None, *, current=None, mask=Non
             count.add_(s)
         membrane.copy_(leak * (u - reset_amount * s))
         if fired is not None:
-            fired.view(-1)[k] = (s != 0).any()
+            fired.view(-1)[k] = (emitted != 0).any()
 
 
 def ternary_step_(membrane, spikes, rate, drive=None, *, current=None, gate=None, count=None, fired=None, drive_scale=1.0, leak=1.0,
@@ -33,14 +33,13 @@ def ternary_step_(membrane, spikes, rate, drive=None, *, current=None, gate=None
         if drive is not None:
             u = u + drive_scale * _steps(drive, membrane)[k].to(u.dtype)
         sign = (u >= threshold).to(u.dtype) - (u <= -threshold).to(u.dtype)
-        value = sign * (amplitude if gate is None else gate.to(u.dtype))
-        emitted.copy_(value)
+        emitted.copy_(sign * (amplitude if gate is None else gate.to(u.dtype)))
         rate.copy_(leak * rate + amplitude * sign)
         if count is not None:
             count.add_(sign.abs())
         membrane.copy_(leak * (u - amplitude * sign))
         if fired is not None:
-            fired.view(-1)[k] = ((sign != 0) & (value != 0)).any()
+            fired.view(-1)[k] = (emitted != 0).any()
 
 
 def _steps(sequence, membrane):

@@ -19,6 +19,33 @@ class _Spike(torch.autograd.Function):
         return grad_spike * ctx.surrogate.derivative(u - ctx.threshold), None, None, None
 
 
+class _ResetTo(torch.autograd.Function):
+    """v_reset where a neuron fired, else u, whatever u is. The gradient is that of u + s * (v_reset - u)."""
+
+    @staticmethod
+    def forward(ctx, u, s, v_reset):
+        ctx.save_for_backward(u, s)
+        ctx.v_reset = v_reset
+        return torch.where(s > 0, v_reset, u)
+
+    @staticmethod
+    def backward(ctx, grad_v):
+        u, s = ctx.saved_tensors
+        return torch.where(s > 0, 0, grad_v), grad_v * (ctx.v_reset - u), None
+
+
+class _Outputs(torch.autograd.Function):
+    """An output without an upstream gradient counts as one whose gradient is 0."""
+
+    @staticmethod
+    def forward(ctx, spikes, v):
+        return spikes.view_as(spikes), v.view_as(v)
+
+    @staticmethod
+    def backward(ctx, grad_spikes, grad_v):
+        return grad_spikes, grad_v
+
+
 def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
         strict=False, detach_reset=False, surrogate=ATan(2.0), v_init=None, time_steps=None):  # fmt: skip
     """See :func:`spikeops.functional.lif`."""
@@ -36,13 +63,11 @@ def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset
         if reset == "subtract":
             v = u - reset_amount * s_reset
         elif reset == "to":
-            # The value is exactly v_reset, the gradient that of u + s * (v_reset - u).
-            pulled = u + s_reset * (v_reset - u)
-            v = pulled + (torch.where(s > 0, v_reset, u) - pulled).detach()
+            v = _ResetTo.apply(u, s_reset, v_reset)
         else:
             v = u
         spikes.append(s)
-    return torch.stack(spikes).to(x.dtype), v
+    return _Outputs.apply(torch.stack(spikes).to(x.dtype), v)
 
 
 def lif_rate(x, decay=0.5, threshold=1.0, *, weighting="mean", **options):

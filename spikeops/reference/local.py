@@ -1,5 +1,7 @@
 """Time steps of a layer that learns with a local classifier (ELL, FELL), in place on their state."""
 
+import torch
+
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import Exponential
 
@@ -18,7 +20,11 @@ def local_learning_step_(membrane, spikes, gradient, current, weight, class_memb
     if derivative is not None:
         derivative.copy_(slope)
 
-    _step(class_membrane, spikes.flatten(1).to(state) @ weight.flatten(1).to(state).t(), decay, threshold)
+    # Units that did not fire, and below classes without an error, are left out, not multiplied by 0.
+    fired, class_current = spikes.flatten(1) != 0, torch.zeros_like(class_membrane)
+    for k, row in enumerate(weight.flatten(1).to(state)):
+        class_current[:, k] = torch.where(fired, row, 0).sum(1)
+    _step(class_membrane, class_current, decay, threshold)
     class_spikes = (class_membrane >= threshold).to(state)
     class_slope = surrogate.derivative(class_membrane - threshold)
     classes = labels.new_tensor(range(class_membrane.shape[1]))
@@ -30,7 +36,9 @@ def local_learning_step_(membrane, spikes, gradient, current, weight, class_memb
         class_derivative.copy_(class_slope)
 
     matrix = weight if feedback is None else feedback
-    brought_back = error.to(state) @ matrix.flatten(1).to(state)
+    brought_back = torch.zeros_like(fired, dtype=state)
+    for e, row in zip(error.to(state).t()[..., None], matrix.flatten(1).to(state)):
+        brought_back += torch.where(e != 0, e * row, 0)
     gradient.copy_(slope.to(state) * brought_back.view(gradient.shape))
     return gradient
 

@@ -16,3 +16,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def proof(tmp_path):
+    from proof import Proof
+
+    return Proof(minutes=1, logs=tmp_path / "logs")

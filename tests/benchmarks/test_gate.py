@@ -2,7 +2,7 @@
 
 import gate
 import pytest
-from outcomes import Outcome, read_junit
+from outcomes import Outcome, read_outcomes
 from registry import OPS
 
 GREEN = {file: Outcome(passed=3) for op in OPS.values() for file in op.tests}
@@ -29,6 +29,14 @@ def test_skipped_tests_prove_nothing():
 @pytest.mark.parametrize("op, is_red", [("lif", True), ("lif_rate", False), ("tssl_bp", False)])
 def test_red_in_what_ops_share(op, is_red):
     assert ("test_all_checks[cpu-lif]" in reason(op, test_opcheck=Outcome(9, ["test_all_checks[cpu-lif]"]))) == is_red
+
+
+def test_on_a_gpu_some_files_have_no_tests():
+    few = {**GREEN, "test_feedback_bad_input.py": Outcome()}
+    assert gate.Gate("cuda", {"spikeops": few, "spikeops_triton": few}).reason(OPS["feedback_step_"], "spikeops", OPS.values()) == ""
+    none = {**few, "test_feedback.py": Outcome()}
+    outcomes = {"spikeops": none, "spikeops_triton": none}
+    assert "did not run" in gate.Gate("cuda", outcomes).reason(OPS["feedback_step_"], "spikeops", OPS.values())
 
 
 def test_red_in_what_ops_share_without_a_name():
@@ -63,9 +71,24 @@ def test_tests_that_never_end(tmp_path, monkeypatch):
     assert gate.run_tests(["test_slow.py"])["test_slow.py"].failed == ["pytest did not end: no end within 1 s"]
 
 
-def test_reads_errors_of_collection(tmp_path):
-    junit = tmp_path / "junit.xml"
-    junit.write_text(
-        '<testsuites><testsuite><testcase classname="" name="tests.ops.test_lif"><error/></testcase></testsuite></testsuites>'
+def test_a_log_that_was_cut_short(tmp_path):
+    log = tmp_path / "outcomes.jsonl"
+    lines = ['{"file": "test_a.py", "test": "test_one", "outcome": "passed"}', '{"file": "test_a.py", "test": "te']
+    log.write_text("\n".join(lines))
+    assert read_outcomes(log) == {"test_a.py": Outcome(passed=1)}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_outcomes_of_every_kind(tmp_path, monkeypatch, workers):
+    if workers:
+        pytest.importorskip("xdist")
+    (tmp_path / "test_kinds.py").write_text(
+        "import pytest\n@pytest.fixture\ndef broken():\n    yield\n    assert False\n"
+        "def test_good(): pass\ndef test_bad(): assert False\ndef test_torn_down(broken): pass\ndef test_skipped(): pytest.skip()\n"
     )
-    assert read_junit(junit) == {"test_lif.py": Outcome(failed=["tests.ops.test_lif"])}
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    monkeypatch.setattr(gate, "TESTS", tmp_path)
+    outcomes = gate.run_tests(["test_kinds.py", "test_broken.py"], workers)
+    assert outcomes["test_kinds.py"].passed == 2
+    assert sorted(outcomes["test_kinds.py"].failed) == ["test_bad", "test_torn_down"]
+    assert len(outcomes["test_broken.py"].failed) == 1

@@ -85,7 +85,7 @@ def test_report(table, tmp_path):
     path = tmp_path / "table.csv"
     table.save(path)
     text = report.markdown(Figures(load(path)))
-    assert "| lif | 5 x 40k | full | spikeops | 2 | 4 | 2 | 50 % |  | ~10 |  |  |  |" in text
+    assert "| lif | 5 x 40k | full | spikeops | 2 | 4 | 2 | 50 % |  | ~10 |  |  |  |  |" in text
     assert "- its tests are red: tssl_bp by spikeops" in text
     assert "0.8 MB = 1.00 x" in text
     assert "lif  5 x 40k  spikeops  2   ~10" in report.summary(load(path))

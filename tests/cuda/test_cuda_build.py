@@ -11,7 +11,11 @@ import pytest
 import spikeops
 
 LIBRARY = Path(spikeops.__file__).parent / "lib" / "libspikeops_cuda.so"
-ARCHITECTURES = os.environ.get("SPIKEOPS_CUDA_ARCHS", "80;90").replace(",", ";").replace(".", "").split(";")
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT = re.search(r'SPIKEOPS_CUDA_ARCHS "([\d;]+)"', (REPOSITORY / "CMakeLists.txt").read_text())[1]
+ARCHITECTURES = sorted(
+    os.environ.get("SPIKEOPS_CUDA_ARCHS", DEFAULT).replace(",", ";").replace(".", "").split(";"), key=lambda name: int(name.rstrip("af"))
+)
 MAY_DEPEND_ON = r"libtorch_(cpu|cuda)\.so|lib(stdc\+\+|m|gcc_s|c|dl|pthread|rt)\.so\.\d+|ld-linux-.*"
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="spikeops was built without CUDA")
@@ -43,6 +47,20 @@ def test_ptx_of_the_newest_architecture():
     assert set(re.findall(r"\.sm_(\d+)a?\.ptx", output("cuobjdump", "--list-ptx"))) == {ARCHITECTURES[-1]}
 
 
+def test_the_library_says_what_it_was_built_for():
+    """What is promised for a GPU follows from this."""
+    cuda = spikeops.backends()["cuda"]
+    if "architectures" not in cuda:
+        pytest.skip(cuda["reason"])
+    assert cuda["architectures"].split() == ARCHITECTURES
+    assert cuda["ptx"] == ARCHITECTURES[-1]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_documents_name_the_default_architectures(document):
+    assert f'`SPIKEOPS_CUDA_ARCHS="{DEFAULT}"`' in (REPOSITORY / document).read_text()
+
+
 def test_depends_on_nothing_but_torch_and_the_system():
     needed = re.findall(r"NEEDED.*\[(.+)\]", output("readelf", "-d"))
     assert needed
@@ -61,6 +79,12 @@ def test_kernels_keep_to_registers_and_shared_memory():
     assert usage
     # A few bytes are predicates that ptxas parks.
     assert {name: stack for name, stack, local in usage if int(stack) > 16 or int(local) > 0} == {}
+
+
+def test_denormal_numbers_are_kept():
+    ptx = output("cuobjdump", "--dump-ptx")
+    assert "add.rn.f32" in ptx
+    assert not re.search(r"\.ftz|\.approx", ptx)
 
 
 @pytest.mark.parametrize("kernel", ["lif_forward_kernelIf", "synaptic_filter_kernelIf", "feedback_step_kernelIf"])

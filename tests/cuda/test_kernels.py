@@ -6,7 +6,7 @@ Outputs lie in poisoned memory."""
 import numpy as np
 import pytest
 from host_cuda import ops
-from host_cuda.arrays import FLOATING, INTEGER, NEURONS, STEPS, Case, assert_same_bytes
+from host_cuda.arrays import FLOATING, INTEGER, NEURONS, STEPS, Case, assert_same_bytes, from_storage
 from host_cuda.ops import SURROGATES, assert_same
 
 FORWARD_OPTIONS = {
@@ -111,10 +111,32 @@ def test_local_learning_with_every_surrogate(host_kernels, surrogate):
             assert_same(host_kernels, ops.local_learning_step, case, **options, optional=wanted)
 
 
+def test_local_learning_leaves_out_what_is_0(host_kernels):
+    """0.2 does not fire and the class has no error: infinite weights of the one and feedback of the other do not enter."""
+    inf = np.inf
+    state = {"membrane": [[0, 0]], "class_membrane": [[0, 0]], "count": [[0, 0]], "squared_error": [0]}
+    data = {"current": [[0.2, 1.5]], "spikes": [[7, 7]], "gradient": [[7, 7]], "error": [[7, 7]]}
+    matrices = {"weight": [[inf, 0.5], [-inf, 1.0]], "feedback": [[inf, np.nan], [2, 2]]}
+    for dtype in FLOATING:
+        case = Case(dtype, 2, 2)
+        arrays = {name: case.state(values) for name, values in state.items()}
+        arrays |= {name: case.data(values) for name, values in (data | matrices).items()}
+        arrays["labels"] = np.array([1])
+        host_kernels.cuda.local_learning_step(dtype, arrays, (0.5, 1.25, (6, 0.0, 1.0)), 1.0)
+        np.testing.assert_array_equal(arrays["class_membrane"], [[0.5, 1.0]])
+        np.testing.assert_array_equal(from_storage(arrays["gradient"], dtype), [[-2, -2]])
+
+
 @pytest.mark.parametrize("samples", [0, 1, 2, 5])
 def test_local_learning_of_samples(host_kernels, thread_order, samples):
     for case in cases(FLOATING, (1, 13), (0, 31, 33, 600)):
         assert_same(host_kernels, ops.local_learning_step, case, samples=samples)
+
+
+@pytest.mark.parametrize("classes, units", [(1, 3), (1, 4)])
+def test_local_learning_of_more_samples_than_rows_of_blocks(host_kernels, classes, units):
+    """4096 rows of blocks."""
+    assert_same(host_kernels, ops.local_learning_step, Case("float32", classes, units), samples=4099)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

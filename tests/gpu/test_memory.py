@@ -1,5 +1,9 @@
 """Large tensors, and how much memory the backward passes take."""
 
+import fcntl
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -15,10 +19,13 @@ def need_memory(gib):
 
 
 @pytest.fixture(autouse=True)
-def empty_cache():
-    torch.cuda.empty_cache()
-    yield
-    torch.cuda.empty_cache()
+def one_process_at_a_time():
+    """Where the suite runs in several, each would find the memory free that another is about to take."""
+    with open(Path(tempfile.gettempdir()) / "spikeops-tests-gpu-memory.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        torch.cuda.empty_cache()
+        yield
+        torch.cuda.empty_cache()
 
 
 @pytest.mark.parametrize("T", [8, 64])

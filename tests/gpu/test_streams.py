@@ -4,6 +4,9 @@ import pytest
 import torch
 from gpu_tests.calls import CALLS
 
+import spikeops
+import spikeops.functional as SF
+
 A_WHILE = 200_000_000  # cycles: some 0.1 s
 
 
@@ -57,6 +60,55 @@ def test_never_synchronises(call):
         call.run(*inputs)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
+
+
+def _noisy_trials(generator, device):
+    weights = [torch.zeros(shape, device=device) for shape in ((64, 1), (64, 64), (64,))]
+    x = torch.zeros(33, 2, 1, device=device)
+    return SF.convex_snn_trial(x, *weights, dt=0.01, leak=2.0, sigma_v=1.0, generator=generator).spikes
+
+
+def _poisson(generator, device):
+    return SF.poisson_encode(torch.full((1000,), 0.5, device=device), 33, generator)
+
+
+RANDOM = {"poisson_encode": _poisson, "convex_snn_trial": _noisy_trials}
+
+
+@pytest.mark.parametrize("op", RANDOM)
+def test_a_seed_from_the_cpu_is_not_waited_for(op):
+    """And each arrives, though others are drawn while the device is busy."""
+    with spikeops.backend("native"):
+        generator = torch.Generator().manual_seed(5)
+        expected = [RANDOM[op](generator, "cpu") for _ in range(8)]
+    RANDOM[op](None, "cuda")
+    torch.cuda.synchronize()
+    generator = torch.Generator().manual_seed(5)
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        torch.cuda._sleep(A_WHILE)
+        actual = [RANDOM[op](generator, "cuda") for _ in range(8)]
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+    for a, e in zip(actual, expected, strict=True):
+        assert torch.equal(a.cpu(), e)
+
+
+@pytest.mark.parametrize("op", RANDOM)
+def test_replays_draw_anew(op):
+    """From a generator on the device; one on the CPU would repeat itself, and is refused."""
+    RANDOM[op](None, "cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        spikes = RANDOM[op](None, "cuda")
+        with pytest.raises(RuntimeError, match=f"{op}: expected a generator on cuda:0 while a CUDA graph is captured, got one on cpu"):
+            RANDOM[op](torch.Generator(), "cuda")
+    seen = []
+    for _ in range(2):
+        graph.replay()
+        seen.append(spikes.clone())
+    assert not torch.equal(*seen)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)

@@ -1,4 +1,4 @@
-"""Similarity matrices and local losses against numbers made by the published code.
+"""Similarity matrices and local losses against numbers made by the code of Nokland & Eidnes.
 
 Reads localloss_*.npz from $SPIKEOPS_GOLDEN_DIR (default: tests/golden, whose README describes them). Shapes, options and cases
 all come from the files. The published layers end in a ReLU instead of spiking neurons: here they are blocks of one time step

@@ -180,6 +180,18 @@ def test_channels_last(draw, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("update", ["step", "window"])
+def test_gradients_lie_in_memory_as_their_weights_do(draw, rule, update):
+    """Fused optimizers insist on it, and convolutions of channels-last maps give their gradients in another order."""
+    block = snn.LocalBlock(torch.nn.Conv2d(3, 4, 3, bias=False), snn.LocalClassifier((4, 6, 6), CLASSES), rule=rule, time_steps=STEPS,
+                           **({} if rule == "bell" else {"update": update}))  # fmt: skip
+    x = torch.rand(STEPS * SAMPLES, 3, 8, 8, generator=draw).to(memory_format=torch.channels_last).unflatten(0, (STEPS, SAMPLES))
+    block.learn(x, torch.randint(CLASSES, (SAMPLES,), generator=draw), Recorder(block))
+    for name, parameter in block.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_learns(draw, rule):
     block, (x, labels) = make_block("linear", rule).float(), batch(draw, "linear", True)
     optimizer = torch.optim.Adam(block.parameters(), 0.02)

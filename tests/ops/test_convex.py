@@ -36,7 +36,7 @@ def inputs(draw, dtype, bins=31, trials=4, K=2):
 def assert_same(actual, expected):
     for name in ("spikes", "readout", "feedforward", "thresholds"):
         index = ("spikes", "readout", "feedforward", "thresholds").index(name)
-        assert_identical(actual[index], expected[index], name)
+        assert_identical(actual[index], expected[index].cpu(), name)
 
 
 @parametrize(dtype=DTYPES, bins=[2, 3, 40], trials=[0, 1, 5], neurons=[1, 15, 16, 50], K=[1, 3], layout=list(INPUTS),

@@ -1,4 +1,4 @@
-"""convex_snn_trial and ConvexSNN against numbers made by the published code.
+"""convex_snn_trial and ConvexSNN against numbers made by the code of Mancoo et al.
 
 Reads convex_*.npz from $SPIKEOPS_GOLDEN_DIR (default: tests/golden, whose README describes them). Shapes, hyper-parameters and
 cases all come from the files.

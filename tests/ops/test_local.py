@@ -243,3 +243,23 @@ def test_version_counters(device, draw):
     versions = {name: tensor._version for name, tensor in tensors.items()}
     SF.local_learning_step_(**tensors, decay=0.5)
     assert {name for name, tensor in tensors.items() if tensor._version != versions[name]} == set(WRITTEN)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("number", [torch.inf, -torch.inf, torch.nan])
+def test_weights_of_silent_units_and_of_classes_without_an_error_do_not_enter(device, draw, dtype, number):
+    """A sum leaves them out: 0 times infinity would be NaN."""
+    tensors = learning_tensors(draw, (3, 70), dtype, 5, device=device)
+    tensors["current"] = torch.full_like(tensors["current"], 0.25)
+    tensors["membrane"].zero_()
+    tensors["current"][:, 1::2] = 1.5  # every other unit fires
+    tensors["weight"] = tensors["weight"].abs() / 64
+    tensors["weight"][:, ::2] = number
+    # No class fires, so that only the label has an error: class 2, or none.
+    tensors["class_membrane"].zero_()
+    tensors["labels"] = torch.tensor([2, 2, -1], device=device)
+    tensors["feedback"][[0, 1, 3, 4]] = number
+    written = run_beside_reference(tensors, decay=0.5, threshold=1.25, error_scale=0.5)
+    assert not written["count"].ne(tensors["count"]).any() and written["error"][:2, 2].ne(0).all()
+    for name, tensor in written.items():
+        assert tensor.isfinite().all(), name

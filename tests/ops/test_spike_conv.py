@@ -73,6 +73,37 @@ def test_is_conv2d(calls, dtype, layout, density, expected):
     assert_close(actual, evaluate(F.conv2d, x, weight, bias))
 
 
+@pytest.mark.parametrize("number", [torch.inf, -torch.inf, torch.nan])
+def test_weights_and_gradients_that_are_not_finite(calls, number):
+    """0 times infinity is NaN, of silent neurons too."""
+    x, (weight, _) = spikes(), weights(out_channels=64)
+    assert x[0, 3].any() and not x[0].all()
+    upstream = torch.ones(40, 64, 7, 7)
+    upstream[7, 5, 2, 2] = number
+    broken = weight.clone()
+    broken[10, 3, 1, 1] = number
+    for w in (weight, broken):
+        results = []
+        for function in (SF.spike_conv2d, F.conv2d):
+            leaf = w.clone().requires_grad_()
+            out = function(x, leaf)
+            results.append((out.detach(), *torch.autograd.grad(out, leaf, upstream)))
+        for actual, expected in zip(*results):
+            torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+            assert expected[:, 10].isnan().any() or w is weight or len(expected) == 64
+    assert calls == {"forward": 1, "gradient": 0}
+
+
+@pytest.mark.parametrize("number", [torch.inf, torch.nan, 1e-45, 3e38])
+def test_spikes_of_any_size(calls, number):
+    x, (weight, bias) = spikes(), weights(out_channels=64)
+    weight.clamp_(-1, 1)
+    x[x != 0] = number
+    actual, expected = SF.spike_conv2d(x, weight, bias), F.conv2d(x, weight, bias)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e33 if number == 3e38 else 1e-5, equal_nan=True)
+    assert calls["forward"] == 1
+
+
 @pytest.mark.parametrize("geometry", [(2,), (1, 1), ((2, 1), (0, 2), (1, 2)), (1, "same"), (1, [1, 1])], ids=str)
 def test_geometry(geometry):
     x, (weight, bias) = spikes(), weights()

@@ -40,8 +40,8 @@ def test_tails_have_the_right_relative_size(device, surrogate):
     distance = torch.tensor([-4.0, -2.0, -1.0, -0.3, 0.0, 0.3, 1.0, 2.0, 4.0])
     expected = surrogate.derivative(distance.double())
     actual = derivative_in_the_kernel(surrogate, distance.to(device), 0.0).cpu().double()
-    # exp(-x) turns the rounding of x into a relative error of x * 2^-24; up to x = 87 that is 5e-6. Below exp(-87) see exp.h:
-    # what is left there, 1.6e-38, is 4 times the peak's share in the sigmoid.
+    # exp(-x) turns the rounding of x into a relative error of x * 2^-24; up to x = 87 that is 5e-6. Below exp(-87) = 1.6e-38 it is
+    # 0, and the sigmoid's peak is a quarter of its exp.
     assert ((actual - expected).abs() <= 1e-5 * expected + surrogate.coefficients[2] * 7e-38).all()
 
 

@@ -5,7 +5,7 @@ import torch
 
 import spikeops
 import spikeops.functional as SF
-from spikeops import _backend, _library, reference
+from spikeops import _backend, _devices, _library, reference
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,9 @@ def test_what_is_not_available_has_a_reason():
     for name, entry in spikeops.backends().items():
         assert entry["available"] is (entry["reason"] == ""), name
     assert set(spikeops.backends()) == {"cpu", "cuda", "triton"}
+    for name in ("cuda", "triton"):
+        entry = spikeops.backends()[name]
+        assert len(entry["devices"]) == len(entry["reasons"])
 
 
 @pytest.fixture
@@ -129,7 +132,7 @@ def test_unknown_backend(name):
     assert _backend._choice == "auto"
 
 
-@pytest.mark.skipif(not _library.triton_reason(), reason="triton can be used here")
+@pytest.mark.skipif(not _devices.no_triton(), reason="triton can be used here")
 def test_triton_without_a_gpu_says_why():
     with pytest.raises(RuntimeError, match="set_backend: the triton backend cannot be used: .*(no GPU|not installed)"):
         spikeops.set_backend("triton")
@@ -138,21 +141,22 @@ def test_triton_without_a_gpu_says_why():
 @pytest.mark.parametrize("name", ["auto", "native"])
 def test_cuda_tensor_without_cuda_kernels(name, monkeypatch):
     """No silent fallback: the error tells both ways out."""
-    monkeypatch.setattr(_library, "_cuda_reason", "this spikeops was built without CUDA.")
-    monkeypatch.setattr(_library, "triton_reason", lambda: "the package triton is not installed")
+    monkeypatch.setattr(_library, "_cuda_reason", "this spikeops was built without CUDA: build it with CUDA")
+    monkeypatch.setattr(_devices, "_triton_missing", lambda: "the package triton is not installed: pip install triton")
     with spikeops.backend(name), pytest.raises(RuntimeError) as caught:
         _backend.namespace("lif", torch.device("cuda:0"))
     message = str(caught.value)
-    assert message.startswith(f"lif: no {name} kernels for CUDA tensors: this spikeops was built without CUDA.")
-    assert "set_backend('reference')" in message
+    assert message.startswith(f"lif: no {'' if name == 'auto' else 'native '}kernels for CUDA tensors on cuda:0: ")
+    assert "this spikeops was built without CUDA: build it with CUDA" in message
+    assert message.endswith("; or run the slow reference by spikeops.set_backend('reference').")
 
 
 def test_cuda_tensor_prefers_native_then_triton(monkeypatch):
     cuda = torch.device("cuda:0")
-    monkeypatch.setattr(_library, "triton_reason", lambda: "")
+    monkeypatch.setattr(_devices, "triton_reason", lambda index: "")
     monkeypatch.setattr(_library, "_cuda_reason", "")
     assert _backend.namespace("lif", cuda) is torch.ops.spikeops
     monkeypatch.setattr(_library, "_cuda_reason", "built without")
     assert _backend.namespace("lif", cuda) is torch.ops.spikeops_triton
-    with spikeops.backend("native"), pytest.raises(RuntimeError, match="no native kernels for CUDA tensors: built without"):
+    with spikeops.backend("native"), pytest.raises(RuntimeError, match="no native kernels for CUDA tensors on cuda:0: built without"):
         _backend.namespace("lif", cuda)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import spikeops
+from spikeops import _library
 
 LIBRARIES = sorted((Path(spikeops.__file__).parent / "lib").glob("*.so"))
 
@@ -23,6 +24,11 @@ RUNTIMES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
 WEAK_MARKERS = {"__gmon_start__", "__cxa_finalize", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"}
 SYSTEM = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1",
           "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgomp.so.1"}  # fmt: skip
+# Read through ctypes by spikeops/_library.py.
+EXPORTED = {
+    "libspikeops_cpu.so": {"spikeops_cpu_build_info"},
+    "libspikeops_cuda.so": {"spikeops_cuda_build_info", "spikeops_cuda_versions"},
+}
 TORCH = {"libspikeops_cpu.so": {"libtorch_cpu.so"}, "libspikeops_cuda.so": {"libtorch_cpu.so", "libtorch_cuda.so"}}
 
 
@@ -74,16 +80,25 @@ def test_no_path_of_the_build_machine(library):
     assert not re.search(r"\((RPATH|RUNPATH)\)", readelf("--dynamic", str(library)))
 
 
-def test_only_the_build_info_is_exported(library):
+def test_only_what_the_library_says_of_itself_is_exported(library):
     """Nothing that could clash with another library in the process."""
     exported = {
         name
         for name, _, kind, section, visibility in dynamic_symbols(library)
         if section not in ("UND", "ABS") and kind in ("FUNC", "OBJECT") and visibility == "DEFAULT" and not name.startswith("_Z")
     }
-    assert exported - {"_init", "_fini"} == {library.name.removeprefix("lib").removesuffix(".so") + "_build_info"}
+    assert exported - {"_init", "_fini"} == EXPORTED[library.name]
 
 
 def test_stack_is_not_executable(library):
     stack = next(line for line in readelf("--program-headers", str(library)).splitlines() if "GNU_STACK" in line)
     assert " RWE " not in stack and " E " not in stack
+
+
+@pytest.mark.skipif(_library._cuda_library is None, reason="libspikeops_cuda is not loaded")
+def test_cuda_versions():
+    """Of the runtime that is linked in, which is the compiler's, and of the driver, asked without a device."""
+    driver, runtime = _library.cuda_versions()
+    major, minor = map(int, re.match(r"nvcc (\d+)\.(\d+)", _library._cuda["compiler"]).groups())
+    assert runtime == 1000 * major + 10 * minor
+    assert driver == 0 or driver // 1000 >= 11

@@ -109,14 +109,6 @@ def test_digits(cli, tmp_path):
     assert (spikes.sum(2) <= 1).all() and spikes.sum() > 0
 
 
-def test_mnist_is_shown_as_published():
-    config = load_config(presets.load("convex-mnist"))
-    method = config.method
-    assert config.network.time_steps == 3
-    assert (method.dt, method.leak, method.sigma_v, method.spike_cost) == (3e-5, 2, 0, 0)
-    assert (method.feedforward_rate, method.threshold_rate) == (1e7, 0.1)
-
-
 def test_deeper_layers_see_the_readout_and_the_input(tmp_path):
     for skip, inputs in ((True, 2 + 2), (False, 2)):
         config = small("convex-surface-multilayer", tmp_path)

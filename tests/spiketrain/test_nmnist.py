@@ -104,7 +104,7 @@ def test_preset_trains_on_events(tmp_path, cli):
 
 @pytest.mark.parametrize("neuron", ["if", "lif"])
 def test_ide_trains_on_events(tmp_path, cli, neuron):
-    """The published network but for its size."""
+    """The preset's network but for its size."""
     write_nmnist(tmp_path)
     fields = ("--network.layers", "4C5s-10", "--network.feedback", "4C5", "--trainer.batch_size", 5)
     status, lines, errors = cli("train", f"ide-nmnist-{neuron}", "--data.root", tmp_path, "--trainer.epochs", 1, *fields)

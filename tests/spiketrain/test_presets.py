@@ -1,4 +1,4 @@
-"""The presets are the published experiments."""
+"""The presets: those of TSSL-BP are the published experiments but for what they name; which experiments may show a figure."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from spiketrain import methods, presets
 from spiketrain.config import load_config
 
-# Network, time steps, epochs, batch, published mean and best, as in the README of the published code.
+# Network, time steps, epochs, batch, published mean and best, as in the README of the published code (TSSL-BP).
 PUBLISHED = {
     "tsslbp-mnist-cnn": ("15C5-P2-40C5-P2-300-10", 5, 100, 50, 99.50, 99.53),
     "tsslbp-nmnist-cnn-t100": ("12C5-P2-64C5-P2-10", 100, 100, 50, 99.35, 99.40),
@@ -33,6 +33,37 @@ def test_published_experiment(name):
     assert (*shown, config.published.mean, config.published.best) == PUBLISHED[name]
     assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 0.01)
     assert (config.optimizer.clip_norm, config.optimizer.weight_clamp, config.optimizer.schedule) == (1, 4, "constant")
+
+
+# Fields of which the published experiments had, or may have had, another value. Where nothing is said of a preset it is known to
+# agree in every field.
+DEPARTURES = {
+    "ide-nmnist-if": ["network.padding", "data", "method.solver"],
+    "ide-nmnist-lif": ["network.padding", "data", "method.solver", "method"],
+    "spide-mnist-lenet": ["optimizer.lr", "trainer.batch_size"],
+    "tsslbp-cifar10-cnn": ["network.dropout"],
+    "tsslbp-cifar10-cnn-large": ["method", "optimizer", "trainer", "network.dropout"],
+    "tsslbp-mnist-cnn": ["trainer.epochs"],
+    "tsslbp-nmnist-cnn-t30": ["data"],
+    "tsslbp-nmnist-cnn-t100": ["data", "method.desired_count", "method.undesired_count"],
+}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_departures_from_the_published_experiment_are_named(name):
+    config = load_config(presets.load(name))
+    named = [field for departure in config.published.departures for field in departure.partition(": ")[0].split(", ")]
+    assert named == DEPARTURES.get(name, [])
+    for field in named:  # each is one of the configuration
+        place = config.to_dict()
+        for key in field.split("."):
+            place = place[key]
+
+
+@pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(("local", "convex-", "bptt-"))])
+def test_experiments_of_our_own_show_no_published_figure(name):
+    published = load_config(presets.load(name)).published
+    assert (published.mean, published.best) == (None, None), "no such network was published: no figure is its measure"
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "tsslbp-digits"])
@@ -87,6 +118,12 @@ def test_list_shows_every_preset_with_its_published_figure(cli):
     assert {line.split()[0] for line in lines[2:] + lines[1:2]} == set(presets.names())
     (mnist,) = (line for line in lines if line.startswith("tsslbp-mnist-cnn"))
     assert "99.50" in mnist and "99.53" in mnist
+
+
+def test_list_shows_departures_beside_the_figure(cli):
+    _, lines, _ = cli("list", "--method", "spide", "--dataset", "mnist")
+    (lenet,) = (line for line in lines if line.startswith("spide-mnist-lenet"))
+    assert lenet.endswith("100 backward; published optimizer.lr: 0.1; published trainer.batch_size: 128")
 
 
 def test_list_filters(cli):

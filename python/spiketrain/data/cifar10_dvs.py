@@ -73,7 +73,7 @@ def load(name: str, root: Path, config: Config) -> Dataset:
         side = config.data.image_size
         frames = decode_once(
             "cifar10_dvs", [path for paths in chosen for path in paths], folder, (FRAMES, 2, side, side), partial(_decode, side=side),
-            memory_map="c",
+            __name__, memory_map="c",
         )  # fmt: skip
         return FrameSplit(frames, labels, config.network.time_steps, augment)
 

@@ -1,6 +1,6 @@
 """Pictures in folders: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png (or .jpg, .jpeg, .bmp), any size.
 
-Decoded once: the resized images are kept in the cache folder, named by a hash of the file list with sizes and dates.
+Decoded once: the resized images are kept in the cache folder, named by a hash of all that they depend on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     side = config.data.image_size
 
     def decoded(files: list[Path]) -> Tensor:
-        return decode_once("imagefolder", files, root, (3, side, side), lambda path: _decode(path, side))
+        return decode_once("imagefolder", files, root, (3, side, side), lambda path: _decode(path, side), __name__)
 
     train, test = decoded(train_files), decoded(test_files)
     mean, std = _moments(train)

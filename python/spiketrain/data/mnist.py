@@ -19,7 +19,7 @@ from spiketrain.data.base import Dataset, ImageSplit
 from spiketrain.errors import UserError
 
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
-MEAN, STD = (0.1307,), (0.3081,)  # MNIST's; the published FashionMNIST experiments use them too
+MEAN, STD = (0.1307,), (0.3081,)  # MNIST's; the published FashionMNIST experiments of TSSL-BP and IDE use them too
 
 
 def load(name: str, root: Path, config: Config) -> Dataset:

@@ -1,9 +1,14 @@
 """What local_ce, local_corr and local_ce_corr share: networks trained by a loss per layer on the layer's firing rate.
 
-After Nokland & Eidnes, "Training neural networks with local error signals" (ICML 2019), with spiking neurons for the ReLU. As in
-their code: weights -> batch norm -> neurons; the loss comes before pooling; pooling takes the maximum; a linear readout of the last
-layer's firing rate, which starts at zero, is trained by cross-entropy and tells the classes. Layers exchange spikes. Unlike there,
-weights before a batch norm have no bias, which could not change anything.
+Our own variant of Nokland & Eidnes, "Training neural networks with local error signals" (ICML 2019), with leaky
+integrate-and-fire neurons for the ReLU. As in their code: weights -> batch norm -> neurons; the loss comes before pooling;
+pooling takes the maximum; a linear readout of the last layer's output, here its firing rate, which starts at zero, is trained by
+cross-entropy and tells the classes. Layers exchange spikes. Unlike there, weights before a batch norm have no bias, which could
+not change anything.
+
+It is not the published spiking network with these losses (L_ce, L_corr, L_ce_corr; worden1/ICTAI_snn on GitHub), whose neurons
+have learned thresholds, stop at the threshold and pass the gradient on as it is, whose losses see the membrane potential, and
+whose layers exchange spike counts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
-"""L_proj: spiking networks that solve convex optimisation problems (Mancoo, Keemink & Machens, NeurIPS 2020), learning by the
+"""Spiking networks that solve convex optimisation problems (Mancoo, Keemink & Machens, NeurIPS 2020), learning by the
 projection loss.
 
 Each neuron learns by itself, in the moment in which it fires, from the distance of its own boundary to the wanted output; trials
 follow one another, so the batch size only says how many are handed over at once. Layers can be stacked: each learns the same
 targets by itself, and what it reads out drives the next one, together with the input where `skip` says so.
+
+Neuron and learning rule are those of the code of Mancoo et al.; stacking, initial weights and experiments are ours. The published
+experiments named L_proj (worden1/ICTAI_snn on GitHub) differ: the error has a forgetting term, initial thresholds are random, the
+input comes on later, and a second layer is driven by the firing rates of the first.
 
 Of classes, the wanted output is 1 for the right one and 0 for the others, and the score is the readout averaged over the
 trial. `network.layers` names the neurons of each layer and the number of outputs: 300-10. `network.time_steps` is the number of
@@ -31,7 +35,7 @@ from spiketrain.models.notation import Linear, parse
 
 @dataclass
 class Options:
-    """Options of L_proj.
+    """Options of the convex-optimisation network.
 
     Args:
         name: convex

@@ -1,4 +1,7 @@
-"""The presets: one YAML file per published experiment, its BPTT twin, and the small ones on the digits data set."""
+"""The presets, a YAML file each: the published experiments of TSSL-BP, IDE, SPIDE, ELL, FELL and BELL; the BPTT twins of those of
+TSSL-BP; our own experiments with local losses (local*) and L_proj (convex-*); and small ones on the digits data set.
+
+Where a preset is known to depart from the published experiment that it is named after, ``published.departures`` says in what."""
 
 from __future__ import annotations
 

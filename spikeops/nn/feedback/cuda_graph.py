@@ -6,45 +6,64 @@ are launched at once.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
 
 import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from spikeops.nn.feedback.captured_loop import CapturedLoop, CaptureError, Site
+from spikeops.nn.feedback.nested import describe, map_tensors
 from spikeops.nn.feedback.operators import Opaque, OpaqueTransposed
+from spikeops.nn.feedback.settings import current_settings
 from spikeops.nn.feedback.time_loop import Outcome, TimeLoop
 
-# Each holds the memory of its loop. Enough for a forward and a backward pass of a batch, of the last smaller one, and for tests.
+# Enough for a forward and a backward pass of a batch, of the last smaller one, and for tests. They share memory, but for their
+# inputs and outcomes.
 MAX_GRAPHS = 6
-WARM_UP_RUNS = 2
+# Kinds of loops that are remembered, so that each is captured at most once.
+MAX_KNOWN = 256
+
+Key = tuple  # of a loop without its tensors' values, and the settings of its kernels
 
 
 class GraphCache:
     """Runs time loops, as a CUDA graph where that is possible and wanted.
 
+    There are at most 6 graphs on a device. The one that was not used for the longest time gives way to a new one, and its loop just
+    runs from then on: where more kinds of loops take turns, capturing them again and again would cost more than it saves. Loops of
+    other shapes are of another kind, and so are those under other settings (:func:`current_settings`).
+
+    Threads and streams may share a cache: on a device its graphs are replayed one after the other. Copies in other processes, and
+    deep copies, have graphs of their own.
+
     Args:
-        mode: "auto": capture when a loop of the same shapes comes a second time; True: the first time; False: never.
+        mode: "auto": capture when a loop of the same kind comes a second time; True: the first time; False: never.
     """
 
     def __init__(self, mode: str | bool):
         self.mode = mode
-        self._graphs: OrderedDict[TimeLoop, CapturedLoop] = OrderedDict()
-        self._seen: OrderedDict[TimeLoop, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._devices: dict[torch.device, DeviceGraphs] = {}
 
     def run(self, loop: TimeLoop) -> Outcome:
+        """What the loop comes to.
+
+        Raises:
+            RuntimeError: mode True, and the loop cannot be captured (``torch.OutOfMemoryError`` if memory is what it lacks). With
+                "auto" that is a warning, and the loop just runs, now and later.
+        """
         if self.mode is False or not loop.current.is_cuda or not _can_be_captured(loop):
             return loop.run()
-        key = map_tensors(loop, describe)
-        if key not in self._graphs:
-            if self.mode == "auto" and key not in self._seen:
-                self._seen[key] = None
-                _trim(self._seen)
-                return loop.run()
-            self._graphs[key] = CapturedLoop(loop)
-            _trim(self._graphs)
-        self._graphs.move_to_end(key)
-        return self._graphs[key].run(loop)
+        outcome = self._on(loop.current.device).replay(loop, always=self.mode is True)
+        return loop.run() if outcome is None else outcome
+
+    def _on(self, device: torch.device) -> DeviceGraphs:
+        with self._lock:  # replicas of torch.nn.DataParallel share this cache, each in a thread and on a device of its own
+            if device not in self._devices:
+                self._devices[device] = DeviceGraphs(device)
+            return self._devices[device]
 
     def __deepcopy__(self, memo) -> GraphCache:
         return GraphCache(self.mode)
@@ -53,66 +72,75 @@ class GraphCache:
         return GraphCache, (self.mode,)
 
 
-class CapturedLoop:
-    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied."""
+class DeviceGraphs:
+    """The graphs of a cache on one device."""
 
-    def __init__(self, loop: TimeLoop):
-        self._loop = map_tensors(loop, torch.clone)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(loop.current.device):
-            # Outside the capture: libraries choose their algorithms and allocate their workspaces.
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(WARM_UP_RUNS):
-                    self._loop.run()
-            torch.cuda.current_stream().wait_stream(side)
-            # Other threads, such as data loaders', may go on using the device.
-            with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                self._outcome = self._loop.run()
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._lock = threading.Lock()
+        self._site: Site | None = None
+        self._graphs: OrderedDict[Key, CapturedLoop] = OrderedDict()
+        # Kinds that have come, and whether they may still be captured.
+        self._known: OrderedDict[Key, bool] = OrderedDict()
 
-    def run(self, loop: TimeLoop) -> Outcome:
-        copy_tensors(self._loop, loop)
-        self._graph.replay()
-        # The graph writes to the same memory each time; the caller keeps what it gets. A tensor may be there twice.
-        originals = {id(tensor): tensor for tensor in tensors_of(self._outcome)}
-        copies = {key: tensor.clone() for key, tensor in originals.items()}
-        return map_tensors(self._outcome, lambda tensor: copies[id(tensor)])
+    def replay(self, loop: TimeLoop, always: bool) -> Outcome | None:
+        """What the loop comes to, by its graph; None where it has none.
+
+        Args:
+            always: capture a loop when it comes for the first time, or raise an error.
+        """
+        key = map_tensors(loop, describe), current_settings()
+        with self._lock:
+            graph = self._graphs.get(key) or self._new(key, loop, always)
+            if graph is None:
+                return None
+            self._graphs.move_to_end(key)
+            return graph.run(loop)
+
+    def _new(self, key: Key, loop: TimeLoop, always: bool) -> CapturedLoop | None:
+        allowed = self._known.get(key, always)
+        self._note(key, self._known.get(key, True))
+        if not allowed:
+            return None
+        try:
+            graph = self._graphs[key] = self._capture(loop)
+        except CaptureError as error:
+            if error.out_of_memory:
+                self._graphs.clear()  # their memory may be what the loop needs to run at all
+            if always:
+                kind = torch.OutOfMemoryError if error.out_of_memory else RuntimeError
+                raise kind(
+                    f"FeedbackRing: the time loop could not be captured in a CUDA graph ({error.reason}): use a smaller batch, or "
+                    "cuda_graph=False."
+                ) from error.__cause__
+            self._note(key, False)
+            warnings.warn(
+                f"FeedbackRing: a time loop could not be captured in a CUDA graph ({error.reason}) and runs without one, more "
+                "slowly: use a smaller batch, or cuda_graph=False to do without graphs.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
+        if len(self._graphs) > MAX_GRAPHS:
+            self._note(self._graphs.popitem(last=False)[0], False)
+        return graph
+
+    def _capture(self, loop: TimeLoop) -> CapturedLoop:
+        site, self._site = self._site or Site(self._device), None
+        graph = CapturedLoop(loop, site)
+        self._site = site  # no more after a failure or an interrupt
+        return graph
+
+    def _note(self, key: Key, may_be_captured: bool) -> None:
+        self._known[key] = may_be_captured
+        self._known.move_to_end(key)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
 
 
 def _can_be_captured(loop: TimeLoop) -> bool:
-    """Unknown modules may do on the host what a graph would not repeat; and a caller may be capturing already."""
+    """Unknown modules may do on the host what a graph would not repeat, and a mode may watch or replace every operation, as those
+    that count them or make up tensors do; and a caller may be capturing already."""
     operators = [*loop.operators, *([loop.feedback] if loop.feedback else [])]
     opaque = any(isinstance(stage, (Opaque, OpaqueTransposed)) for operator in operators for stage in operator.stages)
-    return not opaque and not torch.cuda.is_current_stream_capturing()
-
-
-def map_tensors(value, function: Callable):
-    """A copy of nested dataclasses and tuples with ``function`` applied to every tensor."""
-    if isinstance(value, torch.Tensor):
-        return function(value)
-    if is_dataclass(value):
-        return replace(value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
-    return tuple(map_tensors(item, function) for item in value) if isinstance(value, tuple) else value
-
-
-def copy_tensors(to: TimeLoop, source: TimeLoop) -> None:
-    """Give a loop the values of all tensors of another that has the same shapes."""
-    torch._foreach_copy_(tensors_of(to), tensors_of(source))
-
-
-def tensors_of(value) -> list[torch.Tensor]:
-    """All tensors in nested dataclasses and tuples."""
-    found: list[torch.Tensor] = []
-    map_tensors(value, lambda tensor: (found.append(tensor), tensor)[1])
-    return found
-
-
-def describe(tensor: torch.Tensor) -> tuple:
-    """What a captured loop depends on, instead of the tensor: equal for loops that can share a graph."""
-    return tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
-
-
-def _trim(cache: OrderedDict) -> None:
-    while len(cache) > MAX_GRAPHS:
-        cache.popitem(last=False)
+    return not (opaque or _get_current_dispatch_mode() is not None or torch.cuda.is_current_stream_capturing())

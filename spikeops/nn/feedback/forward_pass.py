@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from spikeops.nn.feedback.cuda_graph import describe, map_tensors, tensors_of
+from spikeops.nn.feedback.nested import describe, map_tensors, tensors_of
 from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, empty_sequence, mean_weight
+
+# Kinds of passes whose shapes a ring remembers.
+MAX_KNOWN_SHAPES = 64
 
 
 class ForwardPass:
@@ -75,13 +78,17 @@ class ForwardPass:
         return loop_order(mean)
 
     def _layer_shapes(self, current: torch.Tensor) -> list[torch.Size]:
-        """Runs one sample of zeros around the ring for the shapes, unless these were seen before."""
+        """Runs one sample of zeros around the ring for the shapes, and to see that it is affine where it has to be, unless all
+        modules were seen before."""
         first = current.shape[1:] if self.ring.input == "spikes" else current.shape
         sample = first[1:]
         known = self.ring.known_shapes
         # Layers may be exchanged for others.
-        key = sample, map_tensors(tuple(self.operators), describe)
+        unknown = tuple(network and network.unknown_parts() for network in self.networks)
+        key = sample, map_tensors(tuple(self.operators), describe), unknown
         if key not in known:
+            if len(known) == MAX_KNOWN_SHAPES:
+                known.pop(next(iter(known)))
             known[key] = self._shapes_around_the_ring(current.new_zeros(1, *sample))
         return [torch.Size((first[0], *shape)) for shape in known[key]]
 

@@ -66,6 +66,11 @@ class FeedbackRing(nn.Module):
     - Gradients of linear layers are added to ``.grad``; the published SPIDE overwrites it.
     - Firing rates are averages over batch and neurons in every mode.
 
+    On a GPU: rates are not those of the CPU by default, as PyTorch lets cuDNN round what a convolution multiplies to TF32 (10 bits
+    of mantissa) on GPUs since Ampere, and a drive that is off by 1e-3 lets other neurons fire. ``torch.backends.cudnn.allow_tf32 =
+    False`` (or ``torch.backends.cudnn.conv.fp32_precision = "ieee"``; products of linear layers use TF32 only if asked to) leaves
+    what any other order of adding leaves: drives within rounding errors, and other spikes only at ties with the threshold.
+
     Args:
         layers: the sub-networks from each spiking layer to the next; empty for a ring of one layer. Each a chain of Conv2d,
             ConvTranspose2d, Linear, AvgPool2d, Flatten, batch-norm (IDE only), or Sequential of these. Other modules, and those
@@ -88,8 +93,11 @@ class FeedbackRing(nn.Module):
         backward_threshold: SPIDE: threshold of the ternary neurons, whose spikes have the size
             ``backward_threshold - backward_u_rest``.
         backward_u_rest: SPIDE: ``-backward_threshold`` by default.
-        cuda_graph: replay the time loop as a CUDA graph. "auto": on a GPU, from the second pass with the same shapes;
-            True: from the first; False: never.
+        cuda_graph: replay the time loop as a CUDA graph. "auto": on a GPU, from the second pass with the same shapes, and plainly,
+            with a warning, where that fails; True: from the first pass, and an error where it fails; False: never. Loops with
+            modules that are not known always run plainly. A ring has at most 6 graphs on a device, which share their memory: one
+            per shape of batch, mode, direction and setting (backend, TF32, determinism) that it is captured under. The one that
+            was not used for the longest time gives way to a new one, and its loop runs plainly from then on.
 
     Shapes:
         x (B, ...) or (T, B, ...) -> rate of the last layer (B, ...), float32 or float64 as x and the parameters.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 import torch
 
@@ -12,8 +13,13 @@ import torch
 MEMORY = 27
 TOLERANCE = 2e-10
 GROWTH_LIMIT = 1e6
+# Iterates whose residual norms are read at once. On a GPU each reading waits for all that was launched; those that come after the
+# last one wanted are thrown away.
+READ_AT_ONCE = {"cpu": 1, "cuda": 8}
 
 Residual = Callable[[torch.Tensor], torch.Tensor]
+# With their residuals, without end.
+Iterates = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass
@@ -36,13 +42,12 @@ class Solution:
     diverged: bool = False
     trace: list[float] = field(default_factory=list)
 
-    def offer(self, value: torch.Tensor, residual: torch.Tensor) -> float:
-        """Note an iterate, and keep it if it is the best so far. Returns its residual norm; NaN is never the best."""
-        norm = torch.linalg.vector_norm(residual).item()
+    def offer(self, value: torch.Tensor, norm: float) -> None:
+        """Note an iterate with its residual norm, and keep it if it is the best so far. NaN is never the best."""
+        self.steps = len(self.trace)
         self.trace.append(norm)
         if norm < self.residual:
             self.value, self.residual, self.best_step = value, norm, self.steps
-        return norm
 
 
 def broyden(residual: Residual, start: torch.Tensor, max_steps: int, tolerance: float | None = None) -> Solution:
@@ -54,32 +59,29 @@ def broyden(residual: Residual, start: torch.Tensor, max_steps: int, tolerance: 
     residual norm is taken over the whole batch.
 
     Args:
-        residual: (B, n) -> (B, n).
+        residual: (B, n) -> (B, n). On a GPU it is called for up to 7 steps more than the solution has taken, never more than
+            ``max_steps`` after the start.
         start: (B, n).
         max_steps: at most so many steps.
         tolerance: residual norm to stop at; default 2e-10 * sqrt(B n), out of reach of float32.
     """
-    tolerance = TOLERANCE * math.sqrt(start.numel()) if tolerance is None else tolerance
-    batch, n = start.shape
     memory = max(1, min(max_steps, MEMORY))
+    return _best_of(_broyden_iterates(residual, start, memory), start, max_steps, tolerance, _stalled)
+
+
+def _broyden_iterates(residual: Residual, start: torch.Tensor, memory: int) -> Iterates:
+    batch, n = start.shape
     # U and V^T with a row for each update.
     us, vs = (start.new_empty(batch, memory, n) for _ in range(2))
     x, r = start, residual(start)
-    result = Solution(x)
-    initial = norm = result.offer(x, r)
+    yield x, r
     # H r at x: known from the step that led away from there, except for the first step, which has the other sign.
     step, hr = -r, -r
-    while norm >= tolerance and result.steps < max_steps:
+    for updates in count():
         x, r_before = x + step, r
         r = residual(x)
-        result.steps += 1
-        norm = result.offer(x, r)
-        if norm < tolerance or _stalled(result, tolerance):
-            break
-        if not norm <= initial * GROWTH_LIMIT:
-            result.diverged = True
-            break
-        used, slot = min(result.steps - 1, memory), (result.steps - 1) % memory
+        yield x, r
+        used, slot = min(updates, memory), updates % memory
         v = _inverse_times(vs[:, :used], us[:, :used], step)  # H^T step
         hr_before, hr = hr, _inverse_times(us[:, :used], vs[:, :used], r)
         u = (step - (hr - hr_before)) / _dot(v, r - r_before)
@@ -90,7 +92,6 @@ def broyden(residual: Residual, start: torch.Tensor, max_steps: int, tolerance: 
         us[:, slot], vs[:, slot] = u, v
         hr = torch.addcmul(hr, u, _dot(v, r))
         step = -hr
-    return result
 
 
 def _inverse_times(us: torch.Tensor, vs: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -115,16 +116,30 @@ def damped_fixed_point(residual: Residual, start: torch.Tensor, steps: int, tole
     Converges where the eigenvalues of f's Jacobian have real parts below 1 and it is not too far from symmetric; slower than
     :func:`broyden`, but needs no memory. Arguments as there.
     """
-    tolerance = TOLERANCE * math.sqrt(start.numel()) if tolerance is None else tolerance
+    return _best_of(_damped_iterates(residual, start), start, steps, tolerance, lambda result, tolerance: False)
+
+
+def _damped_iterates(residual: Residual, start: torch.Tensor) -> Iterates:
     x, r = start, residual(start)
-    result = Solution(x)
-    initial = norm = result.offer(x, r)
-    while norm >= tolerance and result.steps < steps:
+    while True:
+        yield x, r
         x = x + r / 2
         r = residual(x)
-        result.steps += 1
-        norm = result.offer(x, r)
-        if not norm <= initial * GROWTH_LIMIT:
-            result.diverged = True
-            break
+
+
+def _best_of(iterates: Iterates, start: torch.Tensor, max_steps: int, tolerance: float | None, stalled: Callable) -> Solution:
+    """Takes steps until the residual is below the tolerance, stalls, or has grown too far."""
+    tolerance = TOLERANCE * math.sqrt(start.numel()) if tolerance is None else tolerance
+    result = Solution(start)
+    at_once = READ_AT_ONCE.get(start.device.type, 1)
+    with_norms = ((x, torch.linalg.vector_norm(r)) for x, r in islice(iterates, max_steps + 1))
+    while some := list(islice(with_norms, at_once)):
+        values, norms = zip(*some)
+        for value, norm in zip(values, torch.stack(norms).tolist()):
+            result.offer(value, norm)
+            if norm < tolerance or stalled(result, tolerance):
+                return result
+            if not norm <= result.trace[0] * GROWTH_LIMIT:
+                result.diverged = result.steps > 0  # a start that is not finite has not grown
+                return result
     return result

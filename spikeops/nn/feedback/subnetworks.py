@@ -49,6 +49,11 @@ class SubNetwork:
         """Whether :meth:`freeze` gives what :meth:`apply` computes."""
         return not (self.unknown or any(self.batch_statistics))
 
+    def unknown_parts(self) -> tuple:
+        """What the modules that are not known consist of, with modes and hooks: what may decide what they compute."""
+        parts = [part for leaf in self.unknown for part in leaf.modules()]
+        return tuple((part, part.training, *part._forward_pre_hooks, "then", *part._forward_hooks) for part in parts)
+
     @torch.no_grad()
     def check_affine(self, input_shape: torch.Size, like: torch.Tensor) -> None:
         """Raise an error if modules that are not known are not affine, tried out on random inputs."""

@@ -13,6 +13,7 @@ from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks
 from spikeops.nn.local.classifier import LocalClassifier
+from spikeops.nn.local.gradient import set_gradient
 from spikeops.nn.local.online import learn_online
 from spikeops.surrogate import Exponential, Surrogate
 
@@ -181,7 +182,7 @@ class LocalBlock(nn.Module):
         parameters = self.trainable()
         gradients = torch.autograd.grad(loss, parameters) if parameters else ()
         for parameter, gradient in zip(parameters, gradients):
-            parameter.grad = gradient
+            set_gradient(parameter, gradient)
         optimizer.step()
         return LocalStep(spikes.detach(), loss.detach(), fired.detach().sum(0))
 

@@ -16,6 +16,7 @@ from spikeops._dtypes import state_dtype
 from spikeops.functional import _layout
 from spikeops.functional.conv import spike_conv2d_weight
 from spikeops.nn.conv import SpikeConv2d
+from spikeops.nn.local.gradient import set_gradient
 
 
 def learn_online(block, x: Tensor, labels: Tensor, optimizer, scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,7 +113,7 @@ class _Learner:
             weight.grad += gradient()
         else:
             weight.grad = None  # its memory serves again
-            weight.grad = gradient().to(weight.dtype)
+            set_gradient(weight, gradient())
 
 
 def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:

@@ -36,8 +36,10 @@ class LocalLosses:
 
 
 class LocalLossBlock(nn.Module):
-    """Linear or convolutional layer -> batch norm -> spiking neurons, with a local loss on the firing rate h (Nokland & Eidnes,
-    "Training neural networks with local error signals", ICML 2019, for layers of spiking neurons).
+    """Linear or convolutional layer -> batch norm -> spiking neurons, with a local loss on the firing rate h.
+
+    The layer and its losses are those of Nokland & Eidnes, "Training neural networks with local error signals" (ICML 2019), with
+    spiking neurons in the place of the ReLU and their firing rate in that of its output: a variant of our own.
 
     ======== =============================================================================================================
     loss

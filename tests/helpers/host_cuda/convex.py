@@ -66,7 +66,7 @@ def trials(backend, case: Trials, noise="none", learns=False, decodes=False):
     backend.convex_trials(case.dtype, arrays, numbers)
     if learns:
         outputs |= {"feedforward": arrays["feedforward_rows"], "thresholds": arrays["thresholds"]}
-        assert np.array_equal(arrays["feedforward"].T, arrays["feedforward_rows"]), "the two copies of the weights differ"
+        assert np.array_equal(arrays["feedforward"].T, arrays["feedforward_rows"], equal_nan=True), "the two copies of the weights differ"
     return inputs, outputs
 
 

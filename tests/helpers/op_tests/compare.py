@@ -71,12 +71,19 @@ def run_both(op, tensors, options=None, upstream="contiguous"):
 
 
 def assert_identical(actual, expected, what):
-    """Equal in dtype, shape and every bit pattern's value."""
+    """Equal in dtype, shape and every bit, the sign of a zero too; a NaN equals any other."""
     actual = dense_copy(actual)
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
-    differing = (actual != expected).sum().item()
-    assert differing == 0, f"{what}: {differing} of {expected.numel()} elements differ"
+    differing = actual != expected
+    if expected.is_floating_point():
+        differing |= (expected == 0) & (actual.signbit() != expected.signbit())
+        differing &= ~(actual.isnan() & expected.isnan())
+    if differing.any():
+        first = tuple(differing.nonzero()[0].tolist())
+        raise AssertionError(
+            f"{what}: {differing.sum()} of {expected.numel()} elements differ, the first at {first}: {actual[first]}, expected {expected[first]}"
+        )
 
 
 def assert_close(actual, expected, what, rounding=None, scale=None):
@@ -108,3 +115,22 @@ def assert_same_results(actual, expected, exact=True):
         assert (a is None) == (e is None), f"gradient of {name}: {a} where the reference has {e}"
         if e is not None:
             assert_close(a, e, f"gradient of {name}", ROUNDING[state], expected.scales.get(name))
+
+
+def assert_agree(actual, expected, what, rounding=None, scale=None):
+    """NaN and infinite where ``expected`` is; elsewhere equal up to rounding, relative to the magnitudes ``scale`` (which broadcast)
+    that were added up."""
+    actual = dense_copy(actual)
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), what
+    finite = expected.isfinite()
+    assert_identical(actual.where(~finite, 0), expected.where(~finite, 0), f"{what}, where not finite")
+    rounding = ROUNDING[state_dtype(expected.dtype)] if rounding is None else rounding
+    allowed = rounding * scale.double()
+    if expected.dtype in LAST_PLACE:
+        allowed = allowed + LAST_PLACE[expected.dtype] * expected.double().abs() + SMALLEST[expected.dtype]
+    # Products may be denormal, and lose digits.
+    allowed = allowed + 8 * torch.finfo(expected.dtype).tiny
+    too_far = finite & ((actual.double() - expected.double()).abs() > allowed)
+    if too_far.any():
+        first = tuple(too_far.nonzero()[0].tolist())
+        raise AssertionError(f"{what}: {too_far.sum()} elements are off, the first at {first}: {actual[first]}, expected {expected[first]}")

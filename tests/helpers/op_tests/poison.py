@@ -3,6 +3,8 @@
 import torch
 
 _ATTEMPTS = 200
+_CUDA_BLOCK = 512  # bytes: what torch's allocator rounds up to
+_CUDA_SMALL_SEGMENT = 2 << 20  # bytes that it takes at once for small tensors
 
 
 def run_over_nan(function):
@@ -12,12 +14,14 @@ def run_over_nan(function):
     large as the outputs are filled with 0xFF bytes (NaN in every floating format, -1 in the integers) and freed, and the
     addresses of the outputs tell whether the allocator handed out that memory again. If not, another try is made.
     """
-    sizes = [(output.untyped_storage().nbytes(), output.device) for output in function()]
+    sizes = [_block_of(output.untyped_storage().nbytes(), output.device) for output in function()]
     kept = []
     for attempt in range(_ATTEMPTS):
         # The function may need memory for other things first, and the allocator may know of many other free blocks.
         copies = 3 * 2 ** (6 * attempt // _ATTEMPTS)
         buffers = [torch.full((size,), 0xFF, dtype=torch.uint8, device=device) for size, device in copies * sizes]
+        if any(b.is_cuda for b in buffers):
+            buffers += _all_free_blocks()
         poisoned = _merged([(b.data_ptr(), b.data_ptr() + len(b)) for b in buffers if len(b)])
         while buffers:
             buffers.pop()
@@ -26,6 +30,26 @@ def run_over_nan(function):
             return outputs
         kept = [*kept[-8:], outputs]  # moves the allocator on
     raise AssertionError("the allocator never reused the poisoned memory: nothing was tested")
+
+
+def _block_of(size, device):
+    """The whole block that the allocator gives for `size` bytes, lest unpoisoned gaps lie between neighbours."""
+    return (-(-size // _CUDA_BLOCK) * _CUDA_BLOCK if device.type == "cuda" else size), device
+
+
+def _all_free_blocks():
+    """Buffers that hold every free block in which torch's CUDA allocator would put a small tensor."""
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    held, size = [], _CUDA_SMALL_SEGMENT // 2
+    while size >= _CUDA_BLOCK:
+        before = torch.cuda.memory_reserved()
+        held.append(torch.full((size,), 0xFF, dtype=torch.uint8, device="cuda"))
+        if torch.cuda.memory_reserved() > before:  # no free block was so large: give the new segment back
+            held.pop()
+            torch.cuda.empty_cache()
+            size //= 2
+    return held
 
 
 def _merged(ranges):

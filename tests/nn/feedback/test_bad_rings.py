@@ -87,6 +87,33 @@ def test_spide_needs_affine_sub_networks():
         bent(torch.rand(2, 6))
 
 
+class Switched(nn.Module):
+    """Affine in evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(7, 7))
+
+    def forward(self, x):
+        y = self.inner(x)
+        return y.relu() if self.training else y
+
+
+@pytest.mark.parametrize("bend", [
+    lambda module: module.train(),
+    lambda module: module.inner.append(nn.ReLU()),
+    lambda module: module.inner[0].register_forward_hook(lambda module, args, y: y.relu()),
+    lambda module: module.inner[0].register_forward_pre_hook(lambda module, args: args[0].relu()),
+], ids=["mode", "module", "hook", "pre-hook"])  # fmt: skip
+def test_modules_that_were_affine_once_are_looked_at_again(bend):
+    layer = Switched()
+    module = snn.FeedbackRing([layer], nn.Linear(7, 7), nn.Linear(6, 7), method="spide").eval()
+    module(torch.rand(2, 6))
+    bend(layer)
+    with pytest.raises(ValueError, match=r"expected affine sub-networks for method='spide', but layers\[0\] is not"):
+        module(torch.rand(2, 6))
+
+
 @pytest.mark.parametrize("layers, feedback, message", [
     ([nn.Conv2d(4, 5, 3, 2, 1)], nn.ConvTranspose2d(5, 4, 3, 2, 1),
      "feedback maps spiking layer 1, of shape (5, 4, 4), to (4, 7, 7), but input_layer drives spiking layer 0 with (4, 8, 8)"),

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from feedback_tests.cuda_stand_in import Machine
 from torch import nn
 
 import spikeops.nn as snn
-from spikeops.nn.feedback import cuda_graph
+from spikeops.nn.feedback import cuda_graph, nested
+from spikeops.nn.feedback.captured_loop import CapturedLoop, Site
 from spikeops.nn.feedback.time_loop import TimeLoop
 
 
@@ -36,26 +38,31 @@ def test_a_copy_that_is_fed_the_tensors_of_another_loop_computes_what_that_compu
     second = recorded_loops(ring(2, feedback=feedback), torch.rand(3, 1, 8, 8), monkeypatch)
     assert len(first) == len(second) == 2
     for a, b in zip(first, second):
-        assert cuda_graph.map_tensors(a, cuda_graph.describe) == cuda_graph.map_tensors(b, cuda_graph.describe)
-        own = cuda_graph.map_tensors(a, torch.clone)
+        assert nested.map_tensors(a, nested.describe) == nested.map_tensors(b, nested.describe)
+        own = nested.map_tensors(a, torch.clone)
         with torch.no_grad():
             expected = b.run()
             assert any(not torch.equal(x, y) for x, y in zip(own.run().sums, expected.sums))
-            cuda_graph.copy_tensors(own, b)
-            for x, y in zip(cuda_graph.tensors_of(own.run()), cuda_graph.tensors_of(expected), strict=True):
+            nested.copy_tensors(own, b)
+            for x, y in zip(nested.tensors_of(own.run()), nested.tensors_of(expected), strict=True):
                 assert torch.equal(x, y)
 
 
-class Replay:
-    """Stands in for a CUDA graph: computes again, into the same memory."""
-
-    def __init__(self, captured):
-        self._captured = captured
-
-    def replay(self):
-        now = cuda_graph.tensors_of(self._captured._loop.run())
-        for kept, value in zip(cuda_graph.tensors_of(self._captured._outcome), now, strict=True):
-            kept.copy_(value)
+def test_loops_that_share_weights_feed_those_that_do_not():
+    """Their keys are equal: only shapes count."""
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    loops = [
+        snn.FeedbackRing([a], b, nn.Identity(), time_steps=8, threshold=0.5)
+        for a, b in ((first, first), (first, second), (second, second))
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        loops = [recorded_loops(ring, torch.rand(8, 3), patch)[0] for ring in loops]
+    with torch.no_grad():
+        for a in loops:
+            own = nested.map_tensors(a, torch.clone)
+            for b in loops:
+                nested.copy_tensors(own, b)
+                assert torch.equal(own.run().sums[-1], b.run().sums[-1])
 
 
 @torch.no_grad()
@@ -63,13 +70,15 @@ class Replay:
 def test_what_a_replay_has_given_is_not_touched_by_the_next(leak, monkeypatch):
     with torch.enable_grad():
         loops = [recorded_loops(ring(seed, leak=leak), torch.rand(3, 1, 8, 8), monkeypatch)[0] for seed in (1, 2)]
-    captured = object.__new__(cuda_graph.CapturedLoop)
-    captured._loop = cuda_graph.map_tensors(loops[0], torch.clone)
-    captured._outcome, captured._graph = captured._loop.run(), Replay(captured)
+    expected = [loop.run() for loop in loops]
+    machine, run = Machine(monkeypatch), TimeLoop.run
+    monkeypatch.setattr(TimeLoop, "run", lambda self: machine.run(self, lambda: run(self)))
+    captured = CapturedLoop(loops[0], Site(torch.device("cuda", 0)))
     outcomes = [captured.run(loop) for loop in loops]
-    for outcome, loop in zip(outcomes, loops):
-        for actual, expected in zip(cuda_graph.tensors_of(outcome), cuda_graph.tensors_of(loop.run()), strict=True):
-            assert torch.equal(actual, expected)
+    assert machine.captures == 1
+    for outcome, values in zip(outcomes, expected):
+        for actual, value in zip(nested.tensors_of(outcome), nested.tensors_of(values), strict=True):
+            assert torch.equal(actual, value)
         assert (outcome.counts[0] is outcome.sums[0]) == (leak == 1)
 
 
@@ -84,12 +93,12 @@ def test_loops_that_differ_do_not_share_a_graph(monkeypatch):
         recorded_loops(ring(1, feedback=False, dropout=0.3), x, monkeypatch)[0],
         replace(loop, steps=5),
     ]
-    keys = [cuda_graph.map_tensors(each, cuda_graph.describe) for each in (loop, *others)]
+    keys = [nested.map_tensors(each, nested.describe) for each in (loop, *others)]
     assert len(set(keys)) == len(keys)
 
 
 def test_loops_on_the_cpu_just_run(monkeypatch):
-    monkeypatch.setattr(cuda_graph, "CapturedLoop", None)
+    monkeypatch.setattr(cuda_graph, "DeviceGraphs", None)
     module = ring(1)
     module.graphs.mode = True
     assert module(torch.rand(3, 1, 8, 8)).shape == (3, 3, 4, 4)

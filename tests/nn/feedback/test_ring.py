@@ -8,7 +8,7 @@ from torch import nn
 
 import spikeops.nn as snn
 from spikeops.functional._event_conv import EventConv2d
-from spikeops.nn.feedback import incoming
+from spikeops.nn.feedback import forward_pass, incoming
 
 
 def lenet(**options):
@@ -346,6 +346,24 @@ def test_copies(make):
     ring = make().eval()
     twin = copy.deepcopy(ring)
     assert torch.equal(ring(image()), twin(image()))
+
+
+def test_copies_of_a_ring_that_has_run_with_modules_that_are_not_known(tmp_path):
+    ring = snn.FeedbackRing([nn.Sequential(nn.Linear(5, 5), nn.Tanh())], nn.Linear(5, 5), nn.Linear(3, 5)).eval()
+    x = torch.rand(2, 3)
+    rate = ring(x)
+    torch.save(ring, tmp_path / "ring.pt")
+    for twin in (copy.deepcopy(ring), torch.load(tmp_path / "ring.pt", weights_only=False)):
+        assert torch.equal(twin(x), rate) and len(twin.known_shapes) == 1
+
+
+@torch.no_grad()
+def test_shapes_are_not_remembered_without_end(monkeypatch):
+    monkeypatch.setattr(forward_pass, "MAX_KNOWN_SHAPES", 2)
+    ring = snn.FeedbackRing([nn.Conv2d(2, 2, 3, 1, 1)], nn.Conv2d(2, 2, 3, 1, 1), nn.Conv2d(1, 2, 3, 1, 1)).eval()
+    for side in (4, 5, 6, 4):
+        assert ring(torch.rand(2, 1, side, side)).shape == (2, 2, side, side)
+        assert len(ring.known_shapes) <= 2
 
 
 def test_a_ring_learns():

@@ -1,0 +1,191 @@
+"""A time loop as a CUDA graph, and the place that the graphs of a ring share on a device.
+
+All of them are captured on one stream and work in one pool of memory, which therefore has about the size that the largest needs and
+not that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
+what another left behind. Here none does, so any order will do:
+
+- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool.
+- Inside the pool it reads nothing that it has not written in the same replay. Between replays the pool holds nothing of value.
+- A replay begins when the one before has ended: :meth:`Site.turn` sees to that across threads and streams.
+
+The stream is the ring's own since PyTorch keeps a work space for matrix products per stream, which graphs write to: made during
+the first capture it lies in the pool, and is there for as long as any of the graphs. Nothing else may multiply on that stream.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import torch
+
+from spikeops.nn.feedback.nested import clone_tensors, copy_tensors, distinct_tensors, map_tensors
+from spikeops.nn.feedback.time_loop import Outcome, TimeLoop
+
+T = TypeVar("T")
+
+WARM_UP_RUNS = 2
+# PyTorch hands out 32 streams per device again and again. Those of other rings' graphs are left out.
+STREAMS = 32
+# PyTorch can capture one graph at a time.
+_capturing = threading.Lock()
+_sites: weakref.WeakValueDictionary[tuple[int, int], Site] = weakref.WeakValueDictionary()
+# Graphs whose capture PyTorch could not end, and such as repaired that. PyTorch may ask them later, so that they have to stay.
+_broken: list[torch.cuda.CUDAGraph] = []
+
+
+class CaptureError(RuntimeError):
+    """A time loop could not be captured; the reason is its ``__cause__``."""
+
+    @property
+    def reason(self) -> str:
+        text = str(self.__cause__).strip().splitlines()
+        return f"{type(self.__cause__).__name__}: {text[0].rstrip('.')}" if text else type(self.__cause__).__name__
+
+    @property
+    def out_of_memory(self) -> bool:
+        return isinstance(self.__cause__, torch.OutOfMemoryError)
+
+
+class Site:
+    """Stream, memory and order of the graphs of one ring on one device. To be used by one thread at a time.
+
+    Once a capture has failed here, or all graphs are gone, further ones need another site: PyTorch takes no graph into a pool that
+    all others have left, or in which it could not end a capture. The graphs that are here go on.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.stream = self._own_stream()
+        self._pool = torch.cuda.graph_pool_handle()
+        self._last_use = torch.cuda.Event()
+
+    def _own_stream(self) -> torch.cuda.Stream:
+        with _capturing:
+            for _ in range(STREAMS):
+                stream = torch.cuda.Stream(self.device)
+                place = self.device.index, stream.cuda_stream
+                if place not in _sites:
+                    _sites[place] = self
+                    _wait_for(self.device)  # what a ring that is gone left on this stream is no more in use
+                    return stream
+        raise CaptureError from RuntimeError(f"the graphs of {STREAMS} other rings have taken all streams of {self.device}")
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Around all use of the graphs' tensors: the device does it after everything that it was given before, on any stream."""
+        stream = torch.cuda.current_stream(self.device)
+        stream.wait_event(self._last_use)
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # where the device is lost, the first error says so
+                self._last_use.record(stream)
+            raise
+        self._last_use.record(stream)
+
+    def own(self, make: Callable[[], T]) -> T:
+        """What ``make`` copies of tensors, for graphs to read and write. It is allocated on the stream of the captures, where only
+        other such copies can get its memory once it is gone, and those wait for the last use."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            copy = make()
+        current.wait_stream(self.stream)
+        return copy
+
+    def capture(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """The graph of ``run``.
+
+        Raises:
+            CaptureError: it failed. Streams and allocator are as they were.
+        """
+        graph, before, first = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device), None
+        with _capturing:
+            try:
+                # Other threads, such as data loaders', may go on using the device.
+                with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
+                    try:
+                        run()
+                    except BaseException as error:
+                        first = error
+                        raise
+            except BaseException as error:  # perhaps of the end of the capture, which the first one made impossible
+                self._repair(graph, before)
+                first = first or error
+                try:
+                    if isinstance(first, Exception):
+                        raise CaptureError from first
+                    raise first
+                finally:
+                    first = None  # a cycle of error and frame would keep the capture's memory
+        return graph
+
+    def _repair(self, graph: torch.cuda.CUDAGraph, before: torch.cuda.Stream) -> None:
+        """Undo a capture that failed, where PyTorch does not: some versions leave the capture's stream the current one, and
+        allocator and random generator in the belief that a capture is under way, in which they free no memory and draw nothing."""
+        torch.cuda.set_stream(before)
+        with suppress(RuntimeError):
+            graph.reset()
+        with suppress(RuntimeError):  # it did end
+            torch._C._cuda_endAllocateToPool(self.device.index, self._pool)
+            _broken.append(graph)
+            torch._C._cuda_releasePool(self.device.index, self._pool)
+        with suppress(RuntimeError):  # takes an error that a library left behind; one that stays is met by the next call
+            torch.ones((), device=self.device)
+        with suppress(RuntimeError):
+            self._end_capture_of_generator()
+
+    def _end_capture_of_generator(self) -> None:
+        """The end of a capture that succeeds is what tells the generator."""
+        anything, graph = torch.ones((), device=self.device), torch.cuda.CUDAGraph()
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
+            anything.add_(1)  # PyTorch warns of graphs that are empty
+        _broken.append(graph)  # reset, it would take this stream's work space from the graphs that are there
+
+
+def _wait_for(device: torch.device) -> None:
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        raise CaptureError from error
+
+
+class CapturedLoop:
+    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied, and leaves
+    its outcome in others.
+
+    Raises:
+        CaptureError: it could not be captured.
+    """
+
+    def __init__(self, loop: TimeLoop, site: Site):
+        self._site = site
+        # Tensors made in inference mode could not be written to outside of it.
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(site.device), site.turn():
+            try:
+                self._loop = site.own(lambda: map_tensors(loop, torch.clone))
+                self._outcome = self._warm_up()
+            except Exception as error:
+                raise CaptureError from error
+            self._graph = site.capture(self._run)
+
+    def _warm_up(self) -> Outcome:
+        """Libraries choose their algorithms and load their kernels, which a capture does not let them."""
+        for _ in range(WARM_UP_RUNS):
+            outcome = self._loop.run()
+        return self._site.own(lambda: clone_tensors(outcome))
+
+    def _run(self) -> None:
+        torch._foreach_copy_(distinct_tensors(self._outcome), distinct_tensors(self._loop.run()))
+
+    def run(self, loop: TimeLoop) -> Outcome:
+        with self._site.turn():
+            copy_tensors(self._loop, loop)
+            self._graph.replay()
+            return clone_tensors(self._outcome)  # the next replay writes there
