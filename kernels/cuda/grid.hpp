@@ -53,46 +53,41 @@ int dispatch(SpikeFormat format, F f) {
 // border, so that a thread can move them as one access, else one. Absent arrays (null) do not matter.
 class Work {
  public:
-  Work(int64_t N, int width, std::initializer_list<const void*> arrays) : N_(N), width_(width), aligned_(N % width == 0) {
+  Work(int64_t N, int width, std::initializer_list<const void*> arrays) : N_(N), width_(width) {
     for (const void* array : arrays) aligned_ = aligned_ && reinterpret_cast<uintptr_t>(array) % 16 == 0;
   }
-  bool is_wide() const { return wide_; }
+  bool is_wide() const { return suits(width_); }
   Work& rows(int64_t rows) {
     rows_ = rows;
     return *this;
   }
-  Work& shared_bytes(size_t wide, size_t narrow) {
-    wide_shared_bytes_ = wide;
-    narrow_shared_bytes_ = narrow;
-    return *this;
-  }
-  // For kernels in which a thread is busy for long: so few neurons that some multiprocessors would have next to no threads are
-  // taken one a thread.
-  Work& spread() {
-    enough_blocks_ = kEnoughBlocks * gpu::current_device().multiprocessors;
-    return *this;
+
+  // Whether threads can move `width` items as one access.
+  bool suits(int width) const { return aligned_ && N_ % width == 0; }
+  // And whether every multiprocessor then has two warps for each of its four schedulers.
+  bool keeps_busy(int width) const {
+    return suits(width) && blocks_for(rows_ * N_ / width) >= 4 * gpu::current_device().multiprocessors;
   }
 
   // Launches the kernel for `width` items a thread or that for one; returns the CUDA error code.
   template <class... P, class... A>
   int launch(void* stream, void (*wide)(P...), void (*narrow)(P...), const A&... arguments) const {
-    const int64_t items = rows_ * N_;
-    if (items == 0) return cudaSuccess;
-    const auto run = [&](void (*kernel)(P...), int64_t threads, size_t shared_bytes) {
-      return gpu::launch(kernel, dim3(unsigned(blocks_for(threads))), dim3(kThreads), shared_bytes,
-                         static_cast<cudaStream_t>(stream), arguments...);
-    };
-    if (aligned_ && blocks_for(items / width_) >= enough_blocks_) return run(wide, items / width_, wide_shared_bytes_);
-    return run(narrow, items, narrow_shared_bytes_);
+    return is_wide() ? launch_of(width_, stream, 0, wide, arguments...) : launch_of(1, stream, 0, narrow, arguments...);
+  }
+
+  // Launches a kernel for so many items a thread.
+  template <class... P, class... A>
+  int launch_of(int width, void* stream, size_t shared_bytes, void (*kernel)(P...), const A&... arguments) const {
+    const int64_t threads = rows_ * N_ / width;
+    if (threads == 0) return cudaSuccess;
+    return gpu::launch(kernel, dim3(unsigned(blocks_for(threads))), dim3(kThreads), shared_bytes, static_cast<cudaStream_t>(stream),
+                       arguments...);
   }
 
  private:
-  static constexpr int64_t kEnoughBlocks = 4;  // a multiprocessor: two warps for each of its four schedulers
-
-  int64_t N_, rows_ = 1, enough_blocks_ = 0;
+  int64_t N_, rows_ = 1;
   int width_;
-  bool aligned_;
-  size_t wide_shared_bytes_ = 0, narrow_shared_bytes_ = 0;
+  bool aligned_ = true;
 };
 
 }  // namespace spikeops::cuda

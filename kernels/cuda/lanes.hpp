@@ -41,12 +41,13 @@ __device__ __forceinline__ Row<T, width> load_row(const T* from) {
 }
 
 // To global memory. On a device through the store instructions themselves: nvcc splits the copy of a struct into its elements and
-// joins them again only where nothing stands between them.
+// joins them again only where nothing stands between them. (Not into those of 16 bytes of small
+// numbers.)
 template <class T, int width>
 __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
 #if defined(__CUDA_ARCH__)
   constexpr int words = sizeof(lanes) / 4;
-  if constexpr (width > 1 && words > 0) {
+  if constexpr (width > 1 && words > 0 && (sizeof(T) >= 4 || words < 4)) {
     unsigned word[words];
     memcpy(word, &lanes, sizeof lanes);
     const size_t address = __cvta_generic_to_global(to);

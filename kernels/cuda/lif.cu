@@ -12,18 +12,16 @@ __global__ void __launch_bounds__(kThreads) lif_forward_kernel(LifForward a, Lif
   using S = State<Data>;
   const LifNeuron& neuron = a.neuron;
   for_each_group<width>(neuron.N, [&](int64_t i) {
-    with_reset(neuron.reset, [&](auto reset) {
-      LifNeurons<Data, width, decltype(reset)::value> neurons(neuron, params, i);
-      Data* const spikes = static_cast<Data*>(a.spikes) + i;
-      for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
-                           [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
-                             const Lanes<S, width> u = neurons.step(x);
-                             Lanes<Data, width> s;
-                             for (int l = 0; l < width; ++l) s[l] = spike_value<Data>(neurons.fires(u[l]));
-                             store(spikes + offset, s);
-                           });
-      store(static_cast<S*>(a.v_last) + i, neurons.v);
-    });
+    LifNeurons<Data, width> neurons(neuron, params, i);
+    Data* const spikes = static_cast<Data*>(a.spikes) + i;
+    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
+                         [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
+                           const Lanes<S, width> u = neurons.step(x);
+                           Lanes<Data, width> s;
+                           for (int l = 0; l < width; ++l) s[l] = spike_value<Data>(neurons.fires(u[l]));
+                           store(spikes + offset, s);
+                         });
+    store(static_cast<S*>(a.v_last) + i, neurons.v);
   });
 }
 
@@ -33,19 +31,17 @@ __global__ void __launch_bounds__(kThreads) lif_rate_forward_kernel(LifRateForwa
   const LifNeuron& neuron = a.neuron;
   const bool decaying = static_cast<Weighting>(a.weighting) == Weighting::decay;
   for_each_group<width>(neuron.N, [&](int64_t i) {
-    with_reset(neuron.reset, [&](auto reset) {
-      LifNeurons<Data, width, decltype(reset)::value> neurons(neuron, params, i);
-      const Lanes<S, width> weight = decaying ? neurons.decay : all_lanes<width>(S(1));
-      auto sums = all_lanes<width>(RateSums<S>{});
-      for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
-                           [&](int64_t, int64_t, const Lanes<Data, width>& x) {
-                             const Lanes<S, width> u = neurons.step(x);
-                             for (int l = 0; l < width; ++l) rate_step(sums[l], neurons.fires(u[l]), weight[l]);
-                           });
-      Lanes<Data, width> rate;
-      for (int l = 0; l < width; ++l) rate[l] = from_state<Data>(sums[l].spikes / sums[l].weight);
-      store(static_cast<Data*>(a.rate) + i, rate);
-    });
+    LifNeurons<Data, width> neurons(neuron, params, i);
+    const Lanes<S, width> weight = decaying ? neurons.decay : all_lanes<width>(S(1));
+    auto sums = all_lanes<width>(RateSums<S>{});
+    for_each_step<width>(static_cast<const Data*>(neuron.x) + i, neuron.x_stride, neuron.T, neuron.N,
+                         [&](int64_t, int64_t, const Lanes<Data, width>& x) {
+                           const Lanes<S, width> u = neurons.step(x);
+                           for (int l = 0; l < width; ++l) rate_step(sums[l], neurons.fires(u[l]), weight[l]);
+                         });
+    Lanes<Data, width> rate;
+    for (int l = 0; l < width; ++l) rate[l] = from_state<Data>(sums[l].spikes / sums[l].weight);
+    store(static_cast<Data*>(a.rate) + i, rate);
   });
 }
 
@@ -57,7 +53,6 @@ int lif_forward(const LifForward& a, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.spikes, a.v_last})
-        .spread()
         .launch(stream, lif_forward_kernel<Data, width>, lif_forward_kernel<Data, 1>, a, lif_params<State<Data>>(n));
   });
 }
@@ -68,7 +63,6 @@ int lif_rate_forward(const LifRateForward& a, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     return Work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.rate})
-        .spread()
         .launch(stream, lif_rate_forward_kernel<Data, width>, lif_rate_forward_kernel<Data, 1>, a, lif_params<State<Data>>(n));
   });
 }

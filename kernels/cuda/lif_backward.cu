@@ -29,15 +29,14 @@ struct RateGradient {
 
   __device__ __forceinline__ void count(int lane, bool spike) { rate_step(sums[lane], spike, decay[lane]); }
 
-  // After the last step: returns what the weights add to the gradient of the decay.
-  __device__ __forceinline__ Lanes<S, width> start(const Lanes<Data, width>& grad_rate) {
-    Lanes<S, width> grad_decay;
-    for (int l = 0; l < width; ++l) {
-      const S g = to_state(grad_rate[l]);
-      grad_spike[l] = g / sums[l].weight;
-      grad_decay[l] = decaying ? g * rate_decay_derivative(sums[l]) : S(0);
-    }
-    return grad_decay;
+  // After the last step.
+  __device__ __forceinline__ void start(const Lanes<Data, width>& grad_rate) {
+    for (int l = 0; l < width; ++l) grad_spike[l] = to_state(grad_rate[l]) / sums[l].weight;
+  }
+
+  // What the weights add to the gradient of the decay.
+  __device__ __forceinline__ S grad_decay(int lane, Data grad_rate) const {
+    return decaying ? to_state(grad_rate) * rate_decay_derivative(sums[lane]) : S(0);
   }
 
   __device__ __forceinline__ void step_back() {
@@ -49,17 +48,24 @@ struct RateGradient {
 template <class S>
 struct SurrogateShape { S scale, peak; };
 
-// The neurons of one thread, back in time. Where `reset` is compiled in, so is what most calls want: the gradient of the spikes
-// is given, that of x is wanted for each step and that of the decay is not.
-template <class Data_, int width_, int reset>
+// What a kernel can be asked for: the gradients of the spikes or the rate are given and that of x is wanted for each step; or
+// anything.
+enum class Gradients { of_spikes, of_rate, any };
+
+template <Gradients of>
+using GradientsConstant = std::integral_constant<Gradients, of>;
+
+// The neurons of one thread, back in time.
+template <class Data_, class Walk, Gradients gradients>
 class LifBackwardNeurons {
  public:
   using Data = Data_;
   using S = State<Data>;
-  static constexpr int width = width_, states = 1;
-  static constexpr bool anything = reset == kAnyReset, may_be_constant = anything;
+  static constexpr int width = Walk::width, block = Walk::block;
+  static constexpr int states = 1;
+  static constexpr bool any = gradients == Gradients::any, may_be_constant = any, has_gradients = gradients != Gradients::of_rate;
 
-  struct History { Lanes<S, width> u, derivative; };  // membrane potential before the reset; `prepare` adds the derivative there
+  struct History { Lanes<S, width> u[block], derivative[block]; };  // membrane potentials before the reset; `prepare` adds the rest
 
   __device__ __forceinline__ LifBackwardNeurons(const LifBackward& a, const LifParams<S>& params, const SurrogateShape<S>& shape,
                                                 int64_t first)
@@ -67,60 +73,63 @@ class LifBackwardNeurons {
         shape_(shape),
         first_(first),
         neurons_(a.neuron, params, first),
+        subtracts_(neurons_.reset == Reset::subtract),
+        replaces_(neurons_.reset == Reset::to),
+        through_reset_(!params.detach_reset && neurons_.reset != Reset::none),
         grad_v_(load_or<width>(a.grad_v_last, first, S(0))),
         rate_(a, neurons_.decay) {}
 
   __device__ __forceinline__ Lanes<S, width>& state(int) { return neurons_.v; }
 
-  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { count(neurons_.step(x)); }
+  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { count(membranes(x)); }
 
   __device__ __forceinline__ void begin() {
-    if constexpr (anything) start_ = neurons_.v;
+    if constexpr (any) start_ = neurons_.v;
   }
 
-  __device__ __forceinline__ History note(const Lanes<Data, width>& x) {
-    const Lanes<S, width> u = neurons_.step(x);
-    count(u);
-    return {u, {}};
+  __device__ __forceinline__ void note(History& history, int k, const Lanes<Data, width>& x) {
+    history.u[k] = membranes(x);
+    count(history.u[k]);
   }
 
   __device__ __forceinline__ void arrived() {
-    if constexpr (anything) {
-      counting_ = false;
-      if (a_.grad_rate != nullptr) grad_decay_ = rate_.start(load<width>(static_cast<const Data*>(a_.grad_rate) + first_));
-    }
+    counting_ = false;
+    if (!is_of_rate()) return;
+    const Lanes<Data, width> grad_rate = load<width>(static_cast<const Data*>(a_.grad_rate) + first_);
+    rate_.start(grad_rate);
+    if constexpr (any)
+      for (int l = 0; l < width; ++l) grad_decay_[l] = rate_.grad_decay(l, grad_rate[l]);
   }
 
-  template <int steps>
-  __device__ __forceinline__ void prepare(History (&history)[steps]) {
+  __device__ __forceinline__ void prepare(History& history, unsigned places) const {
     switch (static_cast<Surrogate>(a_.surrogate)) {
-      case Surrogate::atan: return derive<Surrogate::atan>(history);
-      case Surrogate::sigmoid: return derive<Surrogate::sigmoid>(history);
-      case Surrogate::exponential: return derive<Surrogate::exponential>(history);
-      case Surrogate::fast_sigmoid: return derive<Surrogate::fast_sigmoid>(history);
-      case Surrogate::triangle: return derive<Surrogate::triangle>(history);
-      case Surrogate::rectangle: return derive<Surrogate::rectangle>(history);
-      default: return derive<Surrogate::gaussian>(history);
+      case Surrogate::atan: return derive<Surrogate::atan>(history, places);
+      case Surrogate::sigmoid: return derive<Surrogate::sigmoid>(history, places);
+      case Surrogate::exponential: return derive<Surrogate::exponential>(history, places);
+      case Surrogate::fast_sigmoid: return derive<Surrogate::fast_sigmoid>(history, places);
+      case Surrogate::triangle: return derive<Surrogate::triangle>(history, places);
+      case Surrogate::rectangle: return derive<Surrogate::rectangle>(history, places);
+      default: return derive<Surrogate::gaussian>(history, places);
     }
   }
 
-  template <int steps>
-  __device__ __forceinline__ Lanes<Data, width> step_back(const History (&history)[steps], int k, bool first,
+  __device__ __forceinline__ Lanes<Data, width> step_back(const History& history, int k, bool first,
                                                           const Lanes<Data, width>& grad) {
     Lanes<Data, width> out;
     Lanes<S, width> grad_u;
     for (int l = 0; l < width; ++l) {
-      const S grad_spike = anything && a_.grad_spikes == nullptr ? rate_.grad_spike[l] : to_state(grad[l]);
-      grad_u[l] = neurons_.grad_membrane(grad_spike, grad_v_[l], history[k].u[l], history[k].derivative[l]);
+      const bool of_spikes = gradients == Gradients::of_spikes || (any && a_.grad_spikes != nullptr);
+      const S grad_spike = of_spikes ? to_state(grad[l]) : rate_.grad_spike[l];
+      grad_u[l] = grad_membrane(grad_spike, grad_v_[l], history.u[k][l], history.derivative[k][l]);
       out[l] = from_state<Data>(neurons_.params.input_scale * grad_u[l]);
       grad_v_[l] = grad_u[l] * neurons_.decay[l];
     }
-    if constexpr (anything) {
-      rate_.step_back();
+    if constexpr (gradients != Gradients::of_spikes) rate_.step_back();
+    if constexpr (any) {
       for (int l = 0; l < width; ++l) grad_u_sum_[l] += grad_u[l];
       if (a_.grad_decay != nullptr)
         for (int l = 0; l < width; ++l) {
-          const S v = first ? start_[l] : neurons_.after_reset(history[k == 0 ? 0 : k - 1].u[l]);
+          const S v = first ? start_[l] : after_reset(history.u[k == 0 ? 0 : k - 1][l]);
           grad_decay_[l] += grad_u[l] * (v - neurons_.params.v_rest);
         }
     }
@@ -129,7 +138,7 @@ class LifBackwardNeurons {
 
   // After the first step.
   __device__ __forceinline__ void store_sums() const {
-    if constexpr (anything) {
+    if constexpr (any) {
       if (a_.neuron.x_stride == 0) {
         Lanes<Data, width> out;
         for (int l = 0; l < width; ++l) out[l] = from_state<Data>(neurons_.params.input_scale * grad_u_sum_[l]);
@@ -141,59 +150,80 @@ class LifBackwardNeurons {
   }
 
  private:
-  template <Surrogate kind, int steps>
-  __device__ __forceinline__ void derive(History (&history)[steps]) {
-    constexpr int together = sizeof(Data) == 2 ? 1 : 2;  // steps whose divisions overlap; more would take more registers
+  // lif_reset and lif_grad_membrane, which kind of reset being a choice between numbers: a branch, or a copy of the code, for each
+  // kind would be a large part of a step.
+  __device__ __forceinline__ S after_reset(S u) const {
+    const S reset = subtracts_ ? u - neurons_.params.reset_amount : neurons_.params.v_reset;
+    return neurons_.fires(u) && (subtracts_ || replaces_) ? reset : u;
+  }
+
+  __device__ __forceinline__ S grad_membrane(S grad_spike, S grad_v, S u, S derivative) const {
+    const S factor = replaces_ ? neurons_.params.v_reset - u : -neurons_.params.reset_amount;
+    const S through_reset = grad_spike + grad_v * factor;
+    return (replaces_ && neurons_.fires(u) ? S(0) : grad_v) + (through_reset_ ? through_reset : grad_spike) * derivative;
+  }
+
+  __device__ __forceinline__ Lanes<S, width> membranes(const Lanes<Data, width>& x) {
+    const LifParams<S>& p = neurons_.params;
+    Lanes<S, width> u;
+    for (int l = 0; l < width; ++l) {
+      u[l] = lif_membrane(neurons_.v[l], to_state(x[l]), neurons_.decay[l], p.input_scale, p.v_rest);
+      neurons_.v[l] = after_reset(u[l]);
+    }
+    return u;
+  }
+
+  template <Surrogate kind>
+  __device__ __forceinline__ void derive(History& history, unsigned places) const {
+    constexpr int together = width == 1 ? 4 : width == 2 ? 2 : 1;  // steps whose divisions overlap; more would take more registers
     const S threshold = neurons_.params.threshold;
 #pragma unroll
-    for (int k = 0; k < steps; k += together) {
+    for (int k = 0; k < block; k += together) {
+      if ((places >> k & ((1u << together) - 1)) == 0) continue;
       OrdinaryDivision division;
       for (int j = k; j < k + together; ++j)
         for (int l = 0; l < width; ++l)
-          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, shape_.scale, shape_.peak, division);
+          history.derivative[j][l] = surrogate_derivative<kind>(history.u[j][l] - threshold, shape_.scale, shape_.peak, division);
       if (division.all_ordinary()) continue;
       for (int j = k; j < k + together; ++j)
         for (int l = 0; l < width; ++l)
-          history[j].derivative[l] = surrogate_derivative<kind>(history[j].u[l] - threshold, shape_.scale, shape_.peak);
+          history.derivative[j][l] = surrogate_derivative<kind>(history.u[j][l] - threshold, shape_.scale, shape_.peak);
     }
   }
 
+  __device__ __forceinline__ bool is_of_rate() const {
+    return gradients == Gradients::of_rate || (any && a_.grad_rate != nullptr);
+  }
+
   __device__ __forceinline__ void count(const Lanes<S, width>& u) {
-    if constexpr (anything)
-      if (counting_ && a_.grad_rate != nullptr)
-        for (int l = 0; l < width; ++l) rate_.count(l, neurons_.fires(u[l]));
+    if (is_of_rate() && counting_)
+      for (int l = 0; l < width; ++l) rate_.count(l, neurons_.fires(u[l]));
   }
 
   const LifBackward& a_;
   const SurrogateShape<S>& shape_;
   const int64_t first_;
-  LifNeurons<Data, width, reset> neurons_;
+  LifNeurons<Data, width> neurons_;
+  const bool subtracts_, replaces_, through_reset_;
   Lanes<S, width> grad_v_;
 
-  // Where anything may be asked for.
+  // Of a rate, and where anything may be asked for.
   RateGradient<Data, width> rate_;
   bool counting_ = true;
   Lanes<S, width> start_;  // of a block: membrane potentials
   Lanes<S, width> grad_decay_ = all_lanes<width>(S(0)), grad_u_sum_ = all_lanes<width>(S(0));
 };
 
-// Blocks for which a multiprocessor's registers shall suffice. (It deals them out in quarters: the numbers in between gain nothing.)
-template <class Data, int reset>
-constexpr int kLifBackwardBlocks = (reset == kAnyReset ? 4 : 6) + (sizeof(Data) == 2 ? 2 : 0);
-
-template <class Data, int width, int reset>
-__global__ void __launch_bounds__(kThreads, kLifBackwardBlocks<Data, reset>)
+template <class Data, class Walk, Gradients gradients>
+__global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     lif_backward_kernel(LifBackward a, LifParams<State<Data>> params, SurrogateShape<State<Data>> shape, State<Data>* scratch,
                         Segments segments) {
-  using Neurons = LifBackwardNeurons<Data, width, reset>;
-  GPU_DYNAMIC_SHARED(unsigned char, shared);
   const LifNeuron& neuron = a.neuron;
-  const Kept<Neurons> kept(neuron.T, segments, shared);
-  for_each_group<width>(neuron.N, [&](int64_t i) {
-    Neurons neurons(a, params, shape, i);
-    walk_back(neurons, kept,
-              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.x_stride,
-               static_cast<const Data*>(a.grad_spikes), static_cast<Data*>(a.grad_x), scratch, i});
+  for_each_group<Walk::width>(neuron.N, [&](int64_t i) {
+    LifBackwardNeurons<Data, Walk, gradients> neurons(a, params, shape, i);
+    walk_back<decltype(neurons), Walk>(
+        neurons, {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.x_stride,
+                  static_cast<const Data*>(a.grad_spikes), static_cast<Data*>(a.grad_x), scratch, i});
     neurons.store_sums();
   });
 }
@@ -204,30 +234,33 @@ int64_t lif_backward_scratch(int64_t T, int64_t N) { return (Segments(T).count -
 
 int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   const LifNeuron& n = a.neuron;
+  const Work work(n.N, 1, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x, a.grad_decay,
+                           a.grad_v_init, scratch});
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    constexpr int width = 16 / sizeof(S);
-    const Segments segments(n.T);
-    Work work(n.N, width, {n.x, n.decay_per_neuron, n.v_init, a.grad_spikes, a.grad_rate, a.grad_v_last, a.grad_x, a.grad_decay,
-                           a.grad_v_init, scratch});
-    work.spread().shared_bytes(Kept<LifBackwardNeurons<Data, width, kAnyReset>>::bytes(n.T, segments),
-                               Kept<LifBackwardNeurons<Data, 1, kAnyReset>>::bytes(n.T, segments));
-    const auto launch = [&](auto reset) {
-      return work.launch(stream, lif_backward_kernel<Data, width, decltype(reset)::value>,
-                         lif_backward_kernel<Data, 1, kAnyReset>, a, lif_params<S>(n),
-                         SurrogateShape<S>{S(a.surrogate_scale), S(a.surrogate_peak)}, static_cast<S*>(scratch), segments);
+    const auto launch = [&](auto walk, auto gradients) {
+      using Walk = decltype(walk);
+      constexpr Gradients of = decltype(gradients)::value;
+      const Segments segments(n.T);
+      return work.launch_of(Walk::width, stream, kept_bytes<LifBackwardNeurons<Data, Walk, of>, Walk>(n.T, segments),
+                            lif_backward_kernel<Data, Walk, of>, a, lif_params<S>(n),
+                            SurrogateShape<S>{S(a.surrogate_scale), S(a.surrogate_peak)}, static_cast<S*>(scratch), segments);
     };
     if constexpr (sizeof(S) == 4) {
-      if (a.grad_spikes != nullptr && a.grad_decay == nullptr && n.x_stride != 0) {
-        switch (static_cast<Reset>(n.reset)) {
-          case Reset::subtract: return launch(ResetConstant<int(Reset::subtract)>{});
-          case Reset::to: return launch(ResetConstant<int(Reset::to)>{});
-          default: return launch(ResetConstant<int(Reset::none)>{});
+      if (a.grad_decay == nullptr && n.x_stride != 0) {
+        if (a.grad_rate != nullptr) {
+          constexpr GradientsConstant<Gradients::of_rate> gradients;
+          return with_walk<Data, Walks::narrow>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
+        }
+        if (a.grad_spikes != nullptr) {
+          constexpr GradientsConstant<Gradients::of_spikes> gradients;
+          return with_walk<Data, Walks::all>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
         }
       }
     }
-    return launch(ResetConstant<kAnyReset>{});
+    constexpr GradientsConstant<Gradients::any> gradients;
+    return with_walk<Data, Walks::long_>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
   });
 }
 

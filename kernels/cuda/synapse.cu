@@ -36,7 +36,6 @@ int synaptic_filter(const SynapticFilter& args, void* stream) {
     using S = State<Data>;
     constexpr int width = 16 / sizeof(Data);
     return Work(args.N, width, {args.in, args.out})
-        .spread()
         .launch(stream, synaptic_filter_kernel<Data, width, direction>, synaptic_filter_kernel<Data, 1, direction>, args,
                 S(1.0 / args.tau_s), S(1.0 - 1.0 / args.tau_s));
   });

@@ -30,17 +30,19 @@ __global__ void __launch_bounds__(kThreads) tssl_bp_forward_kernel(TsslBpForward
 }
 
 // The neurons of one thread, back in time.
-template <class Data_, int width_>
+template <class Data_, class Walk>
 class TsslBpBackwardNeurons {
  public:
   using Data = Data_;
   using S = State<Data>;
-  static constexpr int width = width_, states = 2;
-  static constexpr bool may_be_constant = false;
+  static constexpr int width = Walk::width, block = Walk::block;
+  static constexpr int states = 2;
+  static constexpr bool may_be_constant = false, has_gradients = true;
 
   struct History {
-    Lanes<S, width> u, du;  // membrane potential before the reset, its change in this step
-    unsigned quiet;         // bit l: neuron l is
+    Lanes<S, width> u[block];      // membrane potentials before the reset
+    Lanes<S, width> slope[block];  // their changes in the steps; `prepare` puts there the slopes that apply
+    Lanes<unsigned, width> quiet;  // bit k: in step k the neuron is
   };
 
   __device__ __forceinline__ explicit TsslBpBackwardNeurons(const TsslBpParams<S>& params) : params_(params) {}
@@ -49,53 +51,73 @@ class TsslBpBackwardNeurons {
 
   __device__ __forceinline__ void begin() {}
 
-  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { note(x); }
+  __device__ __forceinline__ void step(const Lanes<Data, width>& x) {
+    for (int l = 0; l < width; ++l) step(l, x);
+  }
 
-  __device__ __forceinline__ History note(const Lanes<Data, width>& x) {
-    History now{};
+  __device__ __forceinline__ void note(History& history, int k, const Lanes<Data, width>& x) {
     for (int l = 0; l < width; ++l) {
-      TsslBpState<S> state{v_[l], a_[l]};
-      const TsslBpStep<S> step = tssl_bp_step(state, to_state(x[l]), params_);
-      v_[l] = state.v;
-      a_[l] = state.a;
-      now.u[l] = step.u;
-      now.du[l] = step.du;
-      now.quiet |= unsigned(a_[l] < params_.quiet_level) << l;
+      const TsslBpStep<S> now = step(l, x);
+      history.u[k][l] = now.u;
+      history.slope[k][l] = now.du;
+      history.quiet[l] = (history.quiet[l] & ~(1u << k)) | unsigned(a_[l] < params_.quiet_level) << k;
     }
-    return now;
   }
 
   __device__ __forceinline__ void arrived() {}
 
-  template <int steps>
-  __device__ __forceinline__ void prepare(History (&)[steps]) {}
-
-  template <int steps>
-  __device__ __forceinline__ Lanes<Data, width> step_back(const History (&history)[steps], int k, bool,
-                                                          const Lanes<Data, width>& grad_a) {
-    const Lanes<S, width>&u = history[k].u, &du = history[k].du;
-    const auto quiet = [&](int l) { return bool(history[k].quiet >> l & 1); };
-
-    // Either slope takes a division. A neuron that fires is not quiet (unless tau_s < 1), so that one quotient serves for both.
-    OrdinaryDivision division;
-    division.note(params_.theta_s > S(1));
-    Lanes<TsslBpSlopes<S>, width> slopes;
-    for (int l = 0; l < width; ++l) {
-      const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u[l], params_);
-      const S quotient = division.of_ordinary(fires(u[l]) ? S(-1) : ratio.numerator, fires(u[l]) ? du[l] : ratio.denominator);
-      slopes[l] = {tssl_bp_firing_slope(quotient), quotient};
+  // Either slope takes a division. A neuron that fires is not quiet (unless tau_s < 1), so that one quotient serves for both.
+  __device__ __forceinline__ void prepare(History& history, unsigned places) const {
+    constexpr int together = width == 1 ? 4 : width == 2 ? 2 : 1;  // steps whose divisions overlap
+#pragma unroll
+    for (int k = 0; k < block; k += together) {
+      if ((places >> k & ((1u << together) - 1)) == 0) continue;
+      OrdinaryDivision division;
+      Lanes<S, width> quotient[together];
+      for (int j = 0; j < together; ++j)
+        for (int l = 0; l < width; ++l) {
+          const S u = history.u[k + j][l];
+          const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u, params_);
+          quotient[j][l] = division.of_ordinary(fires(u) ? S(-1) : ratio.numerator,
+                                                fires(u) ? history.slope[k + j][l] : ratio.denominator);
+        }
+      if (!division.all_ordinary())
+        for (int j = 0; j < together; ++j)
+          for (int l = 0; l < width; ++l) {
+            const S u = history.u[k + j][l];
+            const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u, params_);
+            quotient[j][l] = fires(u) ? S(-1) / history.slope[k + j][l] : ratio.numerator / ratio.denominator;
+          }
+      for (int j = 0; j < together; ++j)
+        for (int l = 0; l < width; ++l)
+          history.slope[k + j][l] = fires(history.u[k + j][l]) ? tssl_bp_firing_slope(quotient[j][l]) : quotient[j][l];
     }
-    if (!division.all_ordinary())
-      for (int l = 0; l < width; ++l) slopes[l] = tssl_bp_slopes(u[l], du[l], params_);
+  }
 
+  __device__ __forceinline__ Lanes<Data, width> step_back(const History& history, int k, bool, const Lanes<Data, width>& grad_a) {
     Lanes<Data, width> out;
-    for (int l = 0; l < width; ++l)
-      out[l] = from_state<Data>(
-          tssl_bp_backward_step(carry_[l], to_state(grad_a[l]), u[l], fires(u[l]), quiet(l), slopes[l], params_));
+    for (int l = 0; l < width; ++l) {
+      const S u = history.u[k][l];
+      const bool quiet = history.quiet[l] >> k & 1;
+      TsslBpSlopes<S> slopes{history.slope[k][l], history.slope[k][l]};
+      if (params_.theta_s > S(1) && quiet && fires(u)) {
+        const TsslBpRatio<S> ratio = tssl_bp_quiet_ratio(u, params_);
+        slopes.quiet = ratio.numerator / ratio.denominator;
+      }
+      out[l] = from_state<Data>(tssl_bp_backward_step(carry_[l], to_state(grad_a[l]), u, fires(u), quiet, slopes, params_));
+    }
     return out;
   }
 
  private:
+  __device__ __forceinline__ TsslBpStep<S> step(int lane, const Lanes<Data, width>& x) {
+    TsslBpState<S> state{v_[lane], a_[lane]};
+    const TsslBpStep<S> now = tssl_bp_step(state, to_state(x[lane]), params_);
+    v_[lane] = state.v;
+    a_[lane] = state.a;
+    return now;
+  }
+
   __device__ __forceinline__ bool fires(S u) const { return u >= params_.fire_level; }
 
   const TsslBpParams<S>& params_;
@@ -103,18 +125,15 @@ class TsslBpBackwardNeurons {
   Lanes<TsslBpCarry<S>, width> carry_ = all_lanes<width>(TsslBpCarry<S>{S(0), S(0)});
 };
 
-template <class Data, int width>
-__global__ void __launch_bounds__(kThreads, sizeof(Data) == 8 ? 4 : 6)
+template <class Data, class Walk>
+__global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     tssl_bp_backward_kernel(TsslBpBackward args, TsslBpParams<State<Data>> params, State<Data>* scratch, Segments segments) {
-  using Neurons = TsslBpBackwardNeurons<Data, width>;
-  GPU_DYNAMIC_SHARED(unsigned char, shared);
   const TsslBpNeuron& neuron = args.neuron;
-  const Kept<Neurons> kept(neuron.T, segments, shared);
-  for_each_group<width>(neuron.N, [&](int64_t i) {
-    Neurons neurons(params);
-    walk_back(neurons, kept,
-              {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.N,
-               static_cast<const Data*>(args.grad_psc), static_cast<Data*>(args.grad_x), scratch, i});
+  for_each_group<Walk::width>(neuron.N, [&](int64_t i) {
+    TsslBpBackwardNeurons<Data, Walk> neurons(params);
+    walk_back<decltype(neurons), Walk>(
+        neurons, {neuron.T, neuron.N, segments, static_cast<const Data*>(neuron.x), neuron.N,
+                  static_cast<const Data*>(args.grad_psc), static_cast<Data*>(args.grad_x), scratch, i});
   });
 }
 
@@ -126,7 +145,6 @@ int tssl_bp_forward(const TsslBpForward& a, void* stream) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
     return Work(n.N, width, {n.x, a.psc, a.spikes})
-        .spread()
         .launch(stream, tssl_bp_forward_kernel<Data, width>, tssl_bp_forward_kernel<Data, 1>, a,
                 tssl_bp_params<State<Data>>(n));
   });
@@ -136,17 +154,16 @@ int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (Segments(T)
 
 int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
   const TsslBpNeuron& n = a.neuron;
+  const Work work(n.N, 1, {n.x, a.grad_psc, a.grad_x, scratch});
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    constexpr int width = 16 / sizeof(S);
-    const Segments segments(n.T);
-    return Work(n.N, width, {n.x, a.grad_psc, a.grad_x, scratch})
-        .spread()
-        .shared_bytes(Kept<TsslBpBackwardNeurons<Data, width>>::bytes(n.T, segments),
-                      Kept<TsslBpBackwardNeurons<Data, 1>>::bytes(n.T, segments))
-        .launch(stream, tssl_bp_backward_kernel<Data, width>, tssl_bp_backward_kernel<Data, 1>, a, tssl_bp_params<S>(n),
-                static_cast<S*>(scratch), segments);
+    return with_walk<Data, Walks::all>(work, n.T, [&](auto walk) {
+      using Walk = decltype(walk);
+      const Segments segments(n.T);
+      return work.launch_of(Walk::width, stream, kept_bytes<TsslBpBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
+                            tssl_bp_backward_kernel<Data, Walk>, a, tssl_bp_params<S>(n), static_cast<S*>(scratch), segments);
+    });
   });
 }
 

@@ -1,25 +1,27 @@
-// How a thread walks back through time, for any neuron: forward over the sequence, then backward over its gradients, with the
-// history of the neurons on chip.
+// How a thread walks back through time: its neurons run forward over the sequence, then backward over its gradients, with their
+// history on chip.
 //
-// Time is cut into blocks of kStepsAhead steps that end with the sequence: the first may be short. Within a block the history is in
-// registers. To come back to a block, a thread keeps in shared memory its rows of x, as they came, and the state at its beginning,
-// and runs its steps once more. The last block needs neither. A long sequence is cut into segments, of which the first is the
-// short one; all but the last are run twice, from the state at their beginning, which is kept in a scratch array.
+// Time is cut into blocks, within which the history is in registers. A short sequence is one block, all of whose loads are issued
+// at once (`walk_back_at_once`). Of a longer one (`walk_back`), whose first block may be the short one, a thread keeps in shared
+// memory the rows of x, as they came, and the state at the beginning of each block, and runs a block's steps once more when it comes
+// back to it; the last block needs neither. A sequence of more than kSegment steps is cut into segments, of which the first is the
+// short one; they are run twice, all but the last: the state at their beginnings is kept in a scratch array.
 //
 // `Neurons` are those of one thread:
-//   Data, S, width, states       types of data and state; number of neurons; numbers of state of each
+//   Data, S, width, states, block   types of data and state; neurons; numbers of state per neuron; steps of a block
 //   may_be_constant              whether x may be the same in all steps
-//   History                      what stepping back needs of one time step
+//   has_gradients                whether there may be a gradient of each step
+//   History                      what stepping back needs of the steps of a block
 //   Lanes<S, width>& state(n)    the n-th number of the state, n < states
 //   step(x)                      one step forward
 //   begin()                      called before the first step of a block that is noted:
-//   History note(x)              one step forward, with its history
+//   note(history, k, x)          one step forward, the block's k-th, with its history
 //   arrived()                    called once, when the last step was done
-//   prepare(history)             called with the histories of a block before its first step back, for what does not depend on the
-//                                gradients: slopes of several steps overlap there, and which function they are of is asked once.
-//                                Steps that a short block lacks have a history of zeros
-//   step_back(history, k, first, grad)   one step back, the block's k-th, which may be its first: returns the gradient of x.
-//                                `grad` is undefined where no gradients are given
+//   prepare(history, places)     called for the history of a block before its first step back; bit k of `places`: step k exists.
+//                                What the slopes of all its steps have in common, which of several functions it is for one, is
+//                                asked once here; and they do not wait for each other
+//   Lanes<Data, width> step_back(history, k, first, grad)   gradient of x at the block's step k; `first`: it is the first of the
+//                                block. `grad` is undefined where no gradients are given
 #pragma once
 
 #include "grid.hpp"
@@ -28,9 +30,9 @@
 namespace spikeops::cuda {
 
 // The steps of a segment. Long segments read less of x twice; short ones leave room for more threads on a multiprocessor, whose
-// loads hide each other's latency. Two blocks of threads with 20 bytes a thread and step fit the larger devices.
-constexpr int64_t kSegment = 96, kSmallSegment = 48;
-constexpr size_t kMostBytesPerStep = 20;
+// loads hide each other's latency. What a thread keeps of a step is at most so many bytes.
+constexpr int64_t kSegment = 128, kSmallSegment = 48;
+constexpr size_t kMostBytesPerStep = 10;
 
 // Worked out by the host: a division costs a thread as much as several steps.
 struct Segments {
@@ -63,13 +65,53 @@ __device__ __forceinline__ int64_t opaque(int64_t n) {
   return n;
 }
 
+// For T of at most a block.
+template <class Neurons>
+__device__ __forceinline__ void walk_back_at_once(Neurons& neurons,
+                                                  const WalkBack<typename Neurons::Data, typename Neurons::S>& walk) {
+  using Data = typename Neurons::Data;
+  constexpr int width = Neurons::width, block = Neurons::block;
+  static_assert(Neurons::states > 0 && block <= 32);
+  const int steps = int(walk.T);
+  const auto load_rows = [&](Row<Data, width> (&rows)[block], const Data* row, int64_t stride) {
+    stride = opaque(stride);
+#pragma unroll
+    for (int k = 0; k < block; ++k) {
+      if (k < steps) rows[k] = load_row<width>(row);
+      row += stride;
+    }
+  };
+  Row<Data, width> x[block], grad[block];
+  load_rows(x, walk.x + walk.i, walk.x_stride);
+  if (Neurons::has_gradients && walk.grad != nullptr) load_rows(grad, walk.grad + walk.i, walk.N);
+
+  typename Neurons::History history{};
+  neurons.begin();
+#pragma unroll
+  for (int k = 0; k < block; ++k)
+    if (k < steps) neurons.note(history, k, x[k].lanes());
+  neurons.arrived();
+  neurons.prepare(history, ~0u >> (32 - steps));
+
+  const int64_t stride = opaque(walk.N);
+  Data* row = walk.grad_x + (walk.i + (block - 1) * stride);
+#pragma unroll
+  for (int k = block - 1; k >= 0; --k) {
+    if (k < steps) {
+      const Lanes<Data, width> grad_x = neurons.step_back(history, k, k == 0, grad[k].lanes());
+      if (!Neurons::may_be_constant || walk.x_stride != 0) store(row, grad_x);
+    }
+    row -= stride;
+  }
+}
+
 // What a thread keeps in shared memory.
 template <class Neurons>
 class Kept {
  public:
   using Data = typename Neurons::Data;
   using S = typename Neurons::S;
-  static constexpr int width = Neurons::width, block = kStepsAhead;
+  static constexpr int width = Neurons::width, block = Neurons::block;
   static_assert((block & (block - 1)) == 0);
   static_assert(kSegment % block == 0 && kSmallSegment % block == 0, "all blocks but the first are whole");
   static_assert(sizeof(Lanes<Data, width>) + Neurons::states * sizeof(Lanes<S, width>) / block <= kMostBytesPerStep);
@@ -80,7 +122,7 @@ class Kept {
 
   __device__ __forceinline__ Kept(int64_t T, const Segments& segments, unsigned char* shared)
       : rows_(reinterpret_cast<Row<Data, width>*>(shared) + threadIdx.x),
-        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * int(sizeof(Row<Data, width>)) * block * kThreads) +
+        states_(reinterpret_cast<Number*>(shared + blocks(T, segments) * block * kThreads * int(sizeof(Row<Data, width>))) +
                 threadIdx.x) {}
 
   using Number = Lanes<S, width>;
@@ -102,7 +144,8 @@ template <class Neurons>
 __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>& kept,
                                           const WalkBack<typename Neurons::Data, typename Neurons::S>& walk) {
   using Data = typename Neurons::Data;
-  constexpr int width = Neurons::width, states = Neurons::states, block = kStepsAhead;
+  constexpr int width = Neurons::width, states = Neurons::states, block = Neurons::block;
+  static_assert(block < 32);
   constexpr unsigned whole = (1u << block) - 1;
 
   // Block b holds the steps from b * block - idle on; bit k of its places: step k exists.
@@ -137,7 +180,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
     next_places = 0;
   };
   const auto gradient_is_next = [&](int b) {  // from the last step of the block to the first
-    if (walk.grad == nullptr) return nothing_is_next();
+    if (!Neurons::has_gradients || walk.grad == nullptr) return nothing_is_next();
     next = walk.grad + (opaque(walk.i) + (first_step(b) + block - 1) * N);
     next_stride = opaque(-N);
     next_places = b == 0 ? whole >> idle : whole;
@@ -173,13 +216,13 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       }
     }
 
-    typename Neurons::History history[block] = {};
+    typename Neurons::History history{};
     unsigned now = places(b);
     gradient_is_next(b);
     neurons.begin();
 #pragma unroll
     for (int k = 0; k < block; ++k) {
-      if (now >> k & 1) history[k] = neurons.note(rows[k].lanes());
+      if (now >> k & 1) neurons.note(history, k, rows[k].lanes());
       load_next(k);
     }
     if (segment == segments - 1) neurons.arrived();
@@ -193,7 +236,7 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
         x_is_next(first_block(segment - 1));
       else
         nothing_is_next();
-      neurons.prepare(history);
+      neurons.prepare(history, now);
       const int64_t grad_x_stride = opaque(N);
 #pragma unroll
       for (int k = block - 1; k >= 0; --k) {
@@ -213,12 +256,68 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       neurons.begin();
 #pragma unroll
       for (int k = 0; k < block; ++k)
-        if (now >> k & 1) history[k] = neurons.note(kept.row(kept_as, k).lanes());
+        if (now >> k & 1) neurons.note(history, k, kept.row(kept_as, k).lanes());
     }
     if (segment == 0) break;
     b = first_block(segment - 1);
-    for (int n = 0; n < states; ++n)
-      neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
+    for (int n = 0; n < states; ++n) neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
+  }
+}
+
+// How the threads of a kernel walk back: so many neurons each, in blocks of so many steps, of which there is one.
+template <int width_, int block_, bool at_once_>
+struct Walk {
+  static constexpr int width = width_, block = block_;
+  static constexpr bool at_once = at_once_;
+};
+
+template <class Neurons, class Walk>
+__device__ __forceinline__ void walk_back(Neurons& neurons, const WalkBack<typename Neurons::Data, typename Neurons::S>& walk) {
+  if constexpr (Walk::at_once) {
+    walk_back_at_once(neurons, walk);
+  } else {
+    GPU_DYNAMIC_SHARED(unsigned char, shared);
+    walk_back(neurons, Kept<Neurons>(walk.T, walk.segments, shared), walk);
+  }
+}
+
+template <class Neurons, class Walk>
+size_t kept_bytes(int64_t T, const Segments& segments) {
+  if constexpr (Walk::at_once) return 0;
+  else return Kept<Neurons>::bytes(T, segments);
+}
+
+// Blocks on a multiprocessor for which registers must suffice, about as many as loads must be under way from. (A multiprocessor
+// deals out registers in quarters, so that in between there is little to gain.)
+template <class Data, class Walk>
+constexpr int kWalkBackBlocks = sizeof(Data) == 8 ? 4 : Walk::width * Walk::block >= 32 ? 6 : 8;
+
+// Those among which a kernel can choose: for its most frequent use all, for others fewer, since each is a kernel of its own.
+enum class Walks { all, narrow, long_ };
+
+// f(Walk{}) for the one that suits `T` steps of `work`. One neuron a thread, or two of 16 bits, makes for accesses of 4 bytes: whole
+// sectors for a warp, and the registers of a thread suffice for more steps. Where there are but few steps, wide accesses make up for
+// what a thread costs, if there are neurons enough to keep every multiprocessor busy.
+template <class Data, Walks walks, class F>
+int with_walk(const Work& work, int64_t T, F f) {
+  constexpr int wide = 4, narrow = sizeof(Data) == 2 ? 2 : 1;
+  if constexpr (sizeof(Data) == 8) {
+    return f(Walk<1, 8, false>{});
+  } else {
+    if constexpr (walks == Walks::all) {
+      if (T <= 8 && work.keeps_busy(wide)) {
+        if constexpr (narrow == 1)
+          if (T <= 4) return f(Walk<wide, 4, true>{});
+        return f(Walk<wide, 8, true>{});
+      }
+    }
+    if constexpr (narrow > 1)
+      if (!work.suits(narrow)) return f(Walk<1, 16, false>{});
+    if constexpr (walks == Walks::all && narrow == 1)
+      if (T <= 16) return f(Walk<1, 16, true>{});
+    if constexpr (walks != Walks::long_)
+      if (16 < T && T <= 32) return f(Walk<narrow, 32, true>{});
+    return f(Walk<narrow, 16, false>{});
   }
 }
 

@@ -8,7 +8,7 @@ from host_cuda import ops
 from host_cuda.arrays import FLOATING, Case, assert_same_bytes, from_storage
 from host_cuda.ops import SURROGATES, assert_same
 
-BLOCK, SEGMENT, SMALL_SEGMENT, THREADS = 8, 96, 48, 64
+BLOCK, SEGMENT, SMALL_SEGMENT, THREADS = 16, 128, 48, 64
 
 
 @pytest.fixture
@@ -31,10 +31,11 @@ def around(*steps):
     return sorted({t + d for t in steps for d in (-1, 0, 1)})
 
 
-@pytest.mark.parametrize("T", around(BLOCK, 2 * BLOCK, SEGMENT, SEGMENT + BLOCK, 2 * SEGMENT))
-def test_borders_of_blocks_and_segments(host_kernels, T):
+@pytest.mark.parametrize("T", around(4, 8, BLOCK, 2 * BLOCK, SEGMENT, SEGMENT + BLOCK, 2 * SEGMENT))
+def test_borders_of_blocks_and_segments(host_kernels, device, T):
+    device(multiprocessors=1)
     for dtype in FLOATING:
-        for N in (3, 264):
+        for N in (3, 264) if T > 9 else (3, 264, 1028):
             backward_passes(host_kernels, Case(dtype, T, N))
 
 
@@ -46,26 +47,40 @@ def test_devices_with_little_shared_memory_take_short_segments(host_kernels, dev
     assert host_kernels.last_launch()["shared_bytes"] <= 64 << 10
 
 
-@pytest.mark.parametrize("T", [1, 7, 8, 9, 96, 97, 1000])
-@pytest.mark.parametrize("dtype", FLOATING)
-def test_shared_memory_holds_all_blocks_of_a_segment_but_the_last(host_kernels, T, dtype):
+def expected_launch(op, dtype, T, N):
+    """Blocks and bytes of shared memory of a backward pass of an even number of neurons, enough of them for wide accesses."""
     data, state = np.dtype("uint16" if dtype == "bfloat16" else dtype).itemsize, 8 if dtype == "float64" else 4
-    kept = (min(T, SEGMENT) + BLOCK - 1) // BLOCK - 1
-    width = 16 // state
-    for op, states in ((ops.lif_backward, 1), (ops.tssl_bp_backward, 2)):
-        op(host_kernels.cuda, Case(dtype, T, 16))
-        assert host_kernels.last_launch()["shared_bytes"] == kept * THREADS * width * (BLOCK * data + states * state)
+    width = 2 if data == 2 else 1
+    if state == 4 and T <= 8:
+        return N // 4 // THREADS, 0
+    if (data == 4 and T <= 16) or (state == 4 and 16 < T <= 32):
+        return N // width // THREADS, 0
+    block = 8 if dtype == "float64" else 16
+    kept = (min(T, SEGMENT) + block - 1) // block - 1
+    states = {ops.lif_backward: 1, ops.tssl_bp_backward: 2}[op]
+    return N // width // THREADS, kept * THREADS * width * (block * data + states * state)
+
+
+@pytest.mark.parametrize("T", [1, 4, 5, 8, 9, 16, 17, 32, 33, 96, 128, 129, 1000])
+@pytest.mark.parametrize("dtype", FLOATING)
+def test_launches(host_kernels, device, dtype, T):
+    """Short sequences are walked through at once, in registers; of long ones all blocks of a segment but the last are kept."""
+    device(multiprocessors=1)
+    for op in (ops.lif_backward, ops.tssl_bp_backward):
+        case = Case(dtype, T, 1024)
+        assert_same(host_kernels, op, case)
+        launch = host_kernels.last_launch()
+        assert (launch["blocks"], launch["shared_bytes"]) == expected_launch(op, dtype, T, case.N), op.__name__
 
 
 @pytest.mark.parametrize("multiprocessors", [1, 2])
-def test_few_neurons_are_taken_one_a_thread(host_kernels, device, multiprocessors):
+def test_few_neurons_of_few_steps_are_taken_one_a_thread(host_kernels, device, multiprocessors):
     """From four blocks for each multiprocessor on, threads take 16 bytes each."""
     device(multiprocessors=multiprocessors)
-    for op in (ops.lif_forward, ops.lif_backward, ops.lif_rate_forward, ops.tssl_bp_forward, ops.tssl_bp_backward,
-               ops.synaptic_filter_forward, ops.synaptic_filter_backward):  # fmt: skip
+    for op in (ops.lif_backward, ops.tssl_bp_backward):
         enough = 4 * multiprocessors * 4 * THREADS
         for N, width in ((enough, 4), (enough - 4 * THREADS, 1), (8, 1)):
-            assert_same(host_kernels, op, Case("float32", 9, N))
+            assert_same(host_kernels, op, Case("float32", 7, N))
             assert host_kernels.last_launch()["blocks"] == max(N // (width * THREADS), 1), (op.__name__, N)
 
 
