@@ -126,7 +126,7 @@ def test_a_graph_captured_in_inference_mode_serves_outside_of_it_too(captures):
 
 
 def graphs_of(ring):
-    return [captured._graph for device in ring.graphs._devices.values() for captured in device._graphs.values()]
+    return [g for device in ring.graphs._devices.values() for captured in device._graphs.values() for g in captured._graphs]
 
 
 def pool_bytes(pool):

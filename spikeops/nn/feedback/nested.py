@@ -1,8 +1,8 @@
-"""Tensors inside nested dataclasses and tuples, such as time loops and their outcomes."""
+"""Tensors inside nested dataclasses and tuples, such as time loops, solvers, and what they come to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 
 import torch
@@ -15,6 +15,14 @@ def map_tensors(value, function: Callable):
     if is_dataclass(value):
         return replace(value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
     return tuple(map_tensors(item, function) for item in value) if isinstance(value, tuple) else value
+
+
+def parts_of(value) -> Iterator:
+    """All there is in nested dataclasses and tuples, and these themselves."""
+    yield value
+    inside = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else value if isinstance(value, tuple) else ()
+    for item in inside:
+        yield from parts_of(item)
 
 
 def tensors_of(value) -> list[torch.Tensor]:

@@ -221,8 +221,9 @@ class Doubling:
 
     current: torch.Tensor
     steps: int = 1
-    operators: tuple = ()
-    feedback: None = None
+
+    title = "doubling"
+    device = property(lambda self: self.current.device)
 
     def run(self):
         return self.current.machine.run(self, self._compute)
