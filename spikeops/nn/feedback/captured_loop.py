@@ -1,10 +1,11 @@
-"""A time loop as a CUDA graph, and the place that the graphs of a ring share on a device.
+"""A time loop as a CUDA graph, and the place that all graphs of a ring share on a device.
 
 All of them are captured on one stream and work in one pool of memory, which therefore has about the size that the largest needs and
 not that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
 what another left behind. Here none does, so any order will do:
 
-- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool.
+- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool. Solvers
+  keep their updates in memory that they share there, one solution after the other (:meth:`Site.scratch`).
 - Inside the pool it reads nothing that it has not written in the same replay. Between replays the pool holds nothing of value.
 - A replay begins when the one before has ended: :meth:`Site.turn` sees to that across threads and streams.
 
@@ -62,6 +63,7 @@ class Site:
         self.stream = self._own_stream()
         self._pool = torch.cuda.graph_pool_handle()
         self._last_use = torch.cuda.Event()
+        self._scratch: Callable[[], torch.Tensor | None] = lambda: None
 
     def _own_stream(self) -> torch.cuda.Stream:
         with _capturing:
@@ -96,6 +98,15 @@ class Site:
             copy = make()
         current.wait_stream(self.stream)
         return copy
+
+    def scratch(self, size: int, like: torch.Tensor) -> torch.Tensor:
+        """Memory of that many numbers or more, where graphs that are replayed one right after the other may leave something for the
+        next, until others do. The same for all that hold it, unless one needs more of it or another type."""
+        scratch = self._scratch()
+        if scratch is None or scratch.numel() < size or scratch.dtype != like.dtype:
+            scratch = self.own(lambda: like.new_empty(size))
+            self._scratch = weakref.ref(scratch)
+        return scratch
 
     def capture(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """The graph of ``run``.

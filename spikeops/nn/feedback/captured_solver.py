@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -21,13 +22,16 @@ class CapturedSolver(Captured):
     """A solver as CUDA graphs. A chunk goes on from tensors in which the one before has left its last iterate."""
 
     def _prepare(self) -> list[Callable[[], None]]:
-        self._room, self._chunk = self._site.own(self._own.room), None
+        shape = self._own.room_shape()
+        self._scratch = self._site.scratch(math.prod(shape), self._own.start)  # other solvers find it as long as it is held
+        self._room, self._chunk = self._scratch[: math.prod(shape)].view(shape), None
         numbers = list(islice(self._own.readings(), MAX_CHUNKS))
         for _ in range(WARM_UP_RUNS):
+            last = None
             for some in numbers:
-                chunk = self._own.take(some, self._room, chunk.last if some.start else None)
-                if self._chunk is None:  # of the longest one
-                    self._chunk = self._site.own(lambda: map_tensors(chunk, torch.clone))  # noqa: B023 - called at once
+                chunk = self._own.take(some, self._room, last)
+                self._chunk = self._chunk or self._site.own(partial(map_tensors, chunk, torch.clone))  # of the longest one
+                last = chunk.last
         return [partial(self._take, some) for some in numbers]
 
     def _take(self, numbers: range) -> None:

@@ -88,21 +88,21 @@ class Solver:
         return self.best_of(self._chunks(), tolerance)
 
     def _chunks(self) -> Iterator[Chunk]:
-        room, chunk = self.room(), None
+        room, chunk = self.start.new_empty(self.room_shape()), None
         for numbers in self.readings():
             chunk = self.take(numbers, room, chunk and chunk.last)
             yield chunk
 
-    def room(self) -> torch.Tensor | None:
-        """Memory that all iterates share; what is in it before the first one does not matter."""
-        return None
+    def room_shape(self) -> tuple[int, ...]:
+        """Of the memory that all iterates share. What is in it before the first one does not matter."""
+        return (0,)
 
     def readings(self) -> Iterator[range]:
         """Numbers of the iterates of each chunk."""
         at_once, end = READ_AT_ONCE.get(self.start.device.type, 1), self.max_steps + 1
         return (range(first, min(first + at_once, end)) for first in range(0, end, at_once))
 
-    def take(self, numbers: range, room: torch.Tensor | None, last: Iterate | BroydenIterate | None) -> Chunk:
+    def take(self, numbers: range, room: torch.Tensor, last: Iterate | BroydenIterate | None) -> Chunk:
         """The iterates of these numbers, ``last`` the one before them."""
         values, norms = [], []
         for number in numbers:
@@ -168,14 +168,14 @@ class BroydenIterate:
 class Broyden(Solver):
     """See :func:`broyden`. The room is U and V^T, with a row for each update: (2, B, memory, n)."""
 
-    def room(self) -> torch.Tensor:
+    def room_shape(self) -> tuple[int, ...]:
         batch, n = self.start.shape
-        return self.start.new_empty(2, batch, max(1, min(self.max_steps, MEMORY)), n)
+        return 2, batch, max(1, min(self.max_steps, MEMORY)), n
 
     def _first(self) -> BroydenIterate:
         r = self.residual(self.start)
-        # The first step has the other sign than all others.
-        return BroydenIterate(self.start, r, step=-r, r_before=r, hr=-r)
+        step = hr = -r  # later steps have the other sign
+        return BroydenIterate(self.start, r, step, r, hr)
 
     def _next(self, number: int, room: torch.Tensor, last: BroydenIterate) -> BroydenIterate:
         step, hr = (last.step, last.hr) if number == 1 else self._update(number - 2, room, last)
@@ -222,7 +222,7 @@ class DampedFixedPoint(Solver):
     def _first(self) -> Iterate:
         return Iterate(self.start, self.residual(self.start))
 
-    def _next(self, number: int, room: None, last: Iterate) -> Iterate:
+    def _next(self, number: int, room: torch.Tensor, last: Iterate) -> Iterate:
         x = last.x + last.r / 2
         return Iterate(x, self.residual(x))
 
