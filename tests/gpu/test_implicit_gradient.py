@@ -44,7 +44,7 @@ def same(a, b):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("steps", [1, 3, 7, 8, 30, 80])
+@pytest.mark.parametrize("steps", [3, 8, 30, 80])
 def test_graphs_compute_the_same(kind, steps):
     """With other weights and right-hand sides; for batches that take turns; and without touching solutions given before."""
     cache, kept = GraphCache(True), []

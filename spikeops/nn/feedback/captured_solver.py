@@ -36,6 +36,7 @@ class CapturedSolver(Captured):
 
     def _take(self, numbers: range) -> None:
         new = self._own.take(numbers, self._room, self._chunk.last if numbers.start else None)
+        # A chunk that others follow has several iterates, so that none of what they go on from lies where this writes to.
         torch._foreach_copy_(tensors_of(self._taken(numbers)), tensors_of(new))
 
     def _taken(self, numbers: range) -> Chunk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 
 import torch
@@ -17,12 +17,15 @@ def map_tensors(value, function: Callable):
     return tuple(map_tensors(item, function) for item in value) if isinstance(value, tuple) else value
 
 
-def parts_of(value) -> Iterator:
+def parts_of(value) -> list:
     """All there is in nested dataclasses and tuples, and these themselves."""
-    yield value
-    inside = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else value if isinstance(value, tuple) else ()
-    for item in inside:
-        yield from parts_of(item)
+    found = [value]
+    for part in found:  # grows meanwhile
+        if is_dataclass(part):
+            found += [getattr(part, f.name) for f in fields(part)]
+        elif isinstance(part, tuple):
+            found += part
+    return found
 
 
 def tensors_of(value) -> list[torch.Tensor]:
