@@ -1,4 +1,5 @@
-"""Feedback rings on a GPU: time loops replayed as CUDA graphs compute what they compute step by step, and what the CPU computes."""
+"""Feedback rings on a GPU: time loops replayed as CUDA graphs compute what they compute step by step, and what the CPU computes.
+Solvers of the implicit gradient: test_implicit_gradient.py."""
 
 import gc
 import threading
@@ -10,7 +11,7 @@ from torch import nn
 
 import spikeops
 import spikeops.nn as snn
-from spikeops.nn.feedback import captured_loop, cuda_graph, solvers
+from spikeops.nn.feedback import captured_loop, cuda_graph
 from spikeops.nn.feedback.time_loop import TimeLoop
 
 
@@ -126,7 +127,7 @@ def test_a_graph_captured_in_inference_mode_serves_outside_of_it_too(captures):
 
 
 def graphs_of(ring):
-    return [captured._graph for device in ring.graphs._devices.values() for captured in device._graphs.values()]
+    return [g for device in ring.graphs._devices.values() for captured in device._graphs.values() for g in captured._graphs]
 
 
 def pool_bytes(pool):
@@ -288,10 +289,11 @@ def test_a_backward_pass_that_cannot_be_captured_still_computes_its_gradients(mo
     check_that_all_is_well()
 
 
-def test_a_ring_that_is_gone_gives_its_memory_back():
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_a_ring_that_is_gone_gives_its_memory_back(method):
     gc.collect()
     sites = len(captured_loop._sites)
-    ring = convolutional("spide", True)
+    ring = convolutional(method, True)
     training_steps(ring, [4, 4])
     (pool,) = {graph.pool() for graph in graphs_of(ring)}
     assert pool_bytes(pool) > 0 and len(captured_loop._sites) == sites + 1
@@ -299,27 +301,6 @@ def test_a_ring_that_is_gone_gives_its_memory_back():
     gc.collect()
     torch.cuda.empty_cache()
     assert pool_bytes(pool) == 0 and len(captured_loop._sites) == sites
-
-
-@pytest.mark.parametrize("solver", [solvers.broyden, solvers.damped_fixed_point])
-def test_the_solvers_do_not_wait_in_every_step(solver, monkeypatch):
-    torch.manual_seed(1)
-    matrix = torch.randn(256, 256, device="cuda") / 17  # so that 24 steps do not reach the rounding errors
-    right = torch.randn(8, 256, device="cuda")
-    found = []
-    for at_once, waits in ((1, range(25, 30)), (8, range(4, 9))):
-        monkeypatch.setitem(solvers.READ_AT_ONCE, "cuda", at_once)
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                found.append(solver(lambda v: v @ matrix - v + right, torch.zeros_like(right), 24, 0.0))
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        assert sum("called a synchronizing" in str(warning.message) for warning in caught) in waits
-    often, seldom = found
-    assert often.steps == seldom.steps == 24 and often.trace == seldom.trace
-    assert torch.equal(often.value, seldom.value)
 
 
 two_devices = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -1,10 +1,11 @@
-"""A time loop as a CUDA graph, and the place that the graphs of a ring share on a device.
+"""A time loop as a CUDA graph, and the place that all graphs of a ring share on a device.
 
 All of them are captured on one stream and work in one pool of memory, which therefore has about the size that the largest needs and
 not that of all together. PyTorch asks graphs of one pool to run one at a time, and in the order of their capture where one reads
 what another left behind. Here none does, so any order will do:
 
-- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool.
+- What a graph reads from outside, and where it leaves its outcome, is made outside the capture, and so outside the pool. Solvers
+  keep their updates in memory that they share there, one solution after the other (:meth:`Site.scratch`).
 - Inside the pool it reads nothing that it has not written in the same replay. Between replays the pool holds nothing of value.
 - A replay begins when the one before has ended: :meth:`Site.turn` sees to that across threads and streams.
 
@@ -38,7 +39,7 @@ _broken: list[torch.cuda.CUDAGraph] = []
 
 
 class CaptureError(RuntimeError):
-    """A time loop could not be captured; the reason is its ``__cause__``."""
+    """Work could not be captured; the reason is its ``__cause__``."""
 
     @property
     def reason(self) -> str:
@@ -62,6 +63,7 @@ class Site:
         self.stream = self._own_stream()
         self._pool = torch.cuda.graph_pool_handle()
         self._last_use = torch.cuda.Event()
+        self._scratch: Callable[[], torch.Tensor | None] = lambda: None
 
     def _own_stream(self) -> torch.cuda.Stream:
         with _capturing:
@@ -96,6 +98,15 @@ class Site:
             copy = make()
         current.wait_stream(self.stream)
         return copy
+
+    def scratch(self, size: int, like: torch.Tensor) -> torch.Tensor:
+        """Memory of that many numbers or more, where graphs that are replayed one right after the other may leave something for the
+        next, until others do. The same for all that hold it, unless one needs more of it or another type."""
+        scratch = self._scratch()
+        if scratch is None or scratch.numel() < size or scratch.dtype != like.dtype:
+            scratch = self.own(lambda: like.new_empty(size))
+            self._scratch = weakref.ref(scratch)
+        return scratch
 
     def capture(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """The graph of ``run``.
@@ -156,36 +167,44 @@ def _wait_for(device: torch.device) -> None:
         raise CaptureError from error
 
 
-class CapturedLoop:
-    """A time loop as a CUDA graph: it reads tensors of its own, into which those of a loop of the same shapes are copied, and leaves
-    its outcome in others.
+class Captured:
+    """Work as one or more CUDA graphs. They read tensors of their own, into which those of work of the same shapes are copied.
 
     Raises:
         CaptureError: it could not be captured.
     """
 
-    def __init__(self, loop: TimeLoop, site: Site):
+    def __init__(self, work, site: Site):
         self._site = site
         # Tensors made in inference mode could not be written to outside of it.
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(site.device), site.turn():
             try:
-                self._loop = site.own(lambda: map_tensors(loop, torch.clone))
-                self._outcome = self._warm_up()
+                self._own = site.own(lambda: map_tensors(work, torch.clone))
+                parts = self._prepare()
             except Exception as error:
                 raise CaptureError from error
-            self._graph = site.capture(self._run)
+            self._graphs = [site.capture(part) for part in parts]
 
-    def _warm_up(self) -> Outcome:
-        """Libraries choose their algorithms and load their kernels, which a capture does not let them."""
+    def _prepare(self) -> list[Callable[[], None]]:
+        """Makes room for what comes out, and lets libraries choose their algorithms and load their kernels, which a capture does
+        not; returns what to capture."""
+        raise NotImplementedError
+
+
+class CapturedLoop(Captured):
+    """A time loop as a CUDA graph, which leaves its outcome in tensors of its own."""
+
+    def _prepare(self) -> list[Callable[[], None]]:
         for _ in range(WARM_UP_RUNS):
-            outcome = self._loop.run()
-        return self._site.own(lambda: clone_tensors(outcome))
+            outcome = self._own.run()
+        self._outcome = self._site.own(lambda: clone_tensors(outcome))
+        return [self._run]
 
     def _run(self) -> None:
-        torch._foreach_copy_(distinct_tensors(self._outcome), distinct_tensors(self._loop.run()))
+        torch._foreach_copy_(distinct_tensors(self._outcome), distinct_tensors(self._own.run()))
 
     def run(self, loop: TimeLoop) -> Outcome:
         with self._site.turn():
-            copy_tensors(self._loop, loop)
-            self._graph.replay()
+            copy_tensors(self._own, loop)
+            self._graphs[0].replay()
             return clone_tensors(self._outcome)  # the next replay writes there

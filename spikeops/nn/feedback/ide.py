@@ -7,11 +7,10 @@ import math
 import torch
 
 from spikeops.nn.feedback.forward_pass import ForwardPass
-from spikeops.nn.feedback.linearise import linearise
-from spikeops.nn.feedback.operators import loop_order
-from spikeops.nn.feedback.solvers import TOLERANCE, Solution, broyden, damped_fixed_point
+from spikeops.nn.feedback.implicit_equation import ImplicitEquation, TransposedJacobian, dropped
+from spikeops.nn.feedback.solvers import TOLERANCE, Broyden, DampedFixedPoint, Solution, Solver
 
-SOLVERS = {"broyden": broyden, "fixed_point": damped_fixed_point}
+SOLVERS = {"broyden": Broyden, "fixed_point": DampedFixedPoint}
 # A solution whose residual stays above this part of the right-hand side counts as failed.
 FAILED_RESIDUAL = 0.1
 NO_SLOPE = "each is at rate 0 or 1 in the equilibrium equation, or is dropped"
@@ -35,18 +34,14 @@ def _equilibrium_map(forward: ForwardPass) -> tuple[torch.Tensor, list[torch.Ten
     """f(a) at the last layer's simulated rate a, in the sub-networks' own mode; per layer, whether any neuron passes a gradient."""
     q, ring, passes = forward.rates[-1], forward.ring, []
     for index, (network, weights) in enumerate(zip(forward.networks, forward.weights)):
-        drive = None if network is None else _dropped(network.apply(q, weights), forward.masks[index])
+        drive = None if network is None else dropped(network.apply(q, weights), forward.masks[index])
         if index == 0:
-            from_input = _dropped(forward.input_drive, forward.input_mask)
+            from_input = dropped(forward.input_drive, forward.input_mask)
             drive = from_input if drive is None else drive + from_input
         potential = drive / ring.threshold
         q = potential.clamp(0, 1)
         passes.append((potential == q).any())
     return q, passes
-
-
-def _dropped(drive: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return drive if mask is None else drive * mask
 
 
 class _ImplicitGradient(torch.autograd.Function):
@@ -82,21 +77,22 @@ class ImplicitSolve:
             ring.report(finite, passes, NO_SLOPE)
             return grad
         with torch.no_grad():
-            grad = loop_order(grad)
-            jacobian = TransposedJacobian(self.forward, self.point)
-            # The solvers want one row per sample.
-            right = _rows(grad)
-
-            def residual(v):
-                return _rows(jacobian(_from_rows(v, grad.shape))) - v + right
-
-            start = torch.zeros_like(right) if ring.solver == "broyden" else right
+            jacobian, finite, sending = TransposedJacobian.at(self.point, self.forward)
+            equation = ImplicitEquation.of(jacobian, grad)
+            scale = torch.linalg.vector_norm(equation.right)
+            finite, *sending, scale = torch.stack([self.forward.finite(finite), *sending, scale]).tolist()
+            ring.report(finite, sending, NO_SLOPE)
             # The published tolerance is out of reach of float32, where the last steps only move rounding errors around.
-            scale = torch.linalg.vector_norm(right).item()
-            tolerance = max(TOLERANCE * math.sqrt(right.numel()), torch.finfo(right.dtype).eps * scale)
-            solution = SOLVERS[ring.solver](residual, start, ring.solver_steps, tolerance)
+            eps = torch.finfo(equation.right.dtype).eps
+            tolerance = max(TOLERANCE * math.sqrt(equation.right.numel()), eps * scale)
+            solution = ring.graphs.run(self._solver(equation), tolerance)
             self._report(solution, scale)
-            return _from_rows(solution.value, grad.shape)
+            return equation.from_rows(solution.value)
+
+    def _solver(self, equation: ImplicitEquation) -> Solver:
+        ring, right = self.forward.ring, equation.right
+        start = torch.zeros_like(right) if ring.solver == "broyden" else right
+        return SOLVERS[ring.solver](equation, start, ring.solver_steps)
 
     def _report(self, solution: Solution, scale: float) -> None:
         ring = self.forward.ring
@@ -110,42 +106,3 @@ class ImplicitSolve:
         if ring.on_solver_failure == "raise":
             raise SolverError(f"FeedbackRing: {message}")
         ring.warn("solver", f"{message} Its best iterate is used.")
-
-
-class TransposedJacobian:
-    """v -> J^T v, with J the derivative of f at a point; weights, masks and input are constants. Linearised once, when made."""
-
-    def __init__(self, forward: ForwardPass, point: torch.Tensor):
-        self._steps = []
-        q, threshold = point, forward.ring.threshold
-        for index, (network, mask) in enumerate(zip(forward.networks, forward.masks)):
-            if network.affine:
-                drive, transpose = forward.operators[index].apply(q), forward.operators[index].transposed(q).apply
-            else:
-                drive, transpose = linearise(network.parts(forward.weights[index]), q)
-            drive = _dropped(drive, mask)
-            if index == 0:
-                drive = drive + _dropped(forward.input_drive.detach(), forward.input_mask)
-            potential = drive / threshold
-            q = potential.clamp(0, 1)
-            slope = (potential == q) / torch.tensor(threshold, dtype=q.dtype)
-            self._steps.append((_dropped(slope, mask), transpose))
-        finite, *sending = torch.stack([forward.finite(q.isfinite().all()), *(slope.any() for slope, _ in self._steps)]).tolist()
-        forward.ring.report(finite, sending, NO_SLOPE)
-
-    def __call__(self, v: torch.Tensor) -> torch.Tensor:
-        for slope, transpose in reversed(self._steps):
-            v = transpose(slope * v)
-        return v
-
-
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) in channels-last order, or (B, ...), as (B, n): a view."""
-    return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
-
-
-def _from_rows(rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    if len(shape) != 4:
-        return rows.view(shape)
-    batch, channels, height, width = shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Tensors inside nested dataclasses and tuples, such as time loops and their outcomes."""
+"""Tensors inside nested dataclasses and tuples, such as time loops, solvers, and what they come to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ def map_tensors(value, function: Callable):
     if is_dataclass(value):
         return replace(value, **{f.name: map_tensors(getattr(value, f.name), function) for f in fields(value)})
     return tuple(map_tensors(item, function) for item in value) if isinstance(value, tuple) else value
+
+
+def parts_of(value) -> list:
+    """All there is in nested dataclasses and tuples, and these themselves."""
+    found = [value]
+    for part in found:  # grows meanwhile
+        if is_dataclass(part):
+            found += [getattr(part, f.name) for f in fields(part)]
+        elif isinstance(part, tuple):
+            found += part
+    return found
 
 
 def tensors_of(value) -> list[torch.Tensor]:

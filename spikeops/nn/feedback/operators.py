@@ -216,6 +216,8 @@ class Opaque:
     module: nn.Module
     batch_norms: tuple[nn.Module, ...]
 
+    can_be_captured = False
+
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         with switched(self.batch_norms, training=False):
             return self.module(x.clone())  # it may work in place
@@ -228,6 +230,8 @@ class Opaque:
 class OpaqueTransposed:
     opaque: Opaque
     shape: tuple[int, ...]
+
+    can_be_captured = False
 
     def apply(self, y: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():

@@ -95,11 +95,13 @@ class FeedbackRing(nn.Module):
         backward_threshold: SPIDE: threshold of the ternary neurons, whose spikes have the size
             ``backward_threshold - backward_u_rest``.
         backward_u_rest: SPIDE: ``-backward_threshold`` by default.
-        cuda_graph: replay the time loop as a CUDA graph. "auto": on a GPU, from the second pass with the same shapes, and plainly,
-            with a warning, where that fails; True: from the first pass, and an error where it fails; False: never. Loops with
-            modules that are not known always run plainly. A ring has at most 6 graphs on a device, which share their memory: one
-            per shape of batch, mode, direction and setting (backend, TF32, determinism) that it is captured under. The one that
-            was not used for the longest time gives way to a new one, and its loop runs plainly from then on.
+        cuda_graph: replay the time loops, and the solver of the implicit gradient (IDE), as CUDA graphs. "auto": on a GPU, from the
+            second pass with the same shapes, and plainly, with a warning, where that fails; True: from the first pass, and an error
+            where it fails; False: never. Those with modules that are not known always run plainly. A ring has the graphs of at
+            most 6 loops and solvers on a device, which share their memory: one per shape of batch, mode, direction and setting
+            (backend, TF32, determinism) that it is captured under. The one that was not used for the longest time gives way to a
+            new one, and runs plainly from then on. A solver has a graph for every 8 steps, after which the host looks whether to
+            go on; the first 64 are replayed.
 
     Shapes:
         x (B, ...) or (T, B, ...) -> rate of the last layer (B, ...), float32 or float64 as x and the parameters.

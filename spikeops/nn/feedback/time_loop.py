@@ -7,6 +7,7 @@ the next within the step, and perhaps one from the last back to the first that t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -82,6 +83,12 @@ class TimeLoop:
     per_step: bool
     steps: int
     count: bool
+
+    title: ClassVar[str] = "time loop"
+
+    @property
+    def device(self) -> torch.device:
+        return self.current.device
 
     def run(self, trains: list[torch.Tensor] | None = None) -> Outcome:
         """Tensors with 4 dimensions are channels-last.

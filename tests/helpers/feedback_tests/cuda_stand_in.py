@@ -13,6 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from spikeops.nn.feedback.nested import tensors_of
+from spikeops.nn.feedback.solvers import Solver
 from spikeops.nn.feedback.time_loop import Outcome
 
 OUTSIDE_THE_STREAM = {"__get__", "stride", "size", "dim", "numel", "data_ptr", "is_contiguous", "as_subclass", "equal"}
@@ -103,7 +104,13 @@ class Machine:
         monkeypatch.setattr(torch, "_foreach_copy_", copy)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end_allocation, raising=False)
         monkeypatch.setattr(torch._C, "_cuda_releasePool", release, raising=False)
-        monkeypatch.setattr(torch, "ones", lambda *_, device: SimpleNamespace(add_=lambda _: None))
+        ones = torch.ones
+
+        def ones_or_anything(*shape, device=None, **options):
+            on_device = device is not None and torch.device(device).type == "cuda"
+            return SimpleNamespace(add_=lambda _: None) if on_device else ones(*shape, device=device, **options)
+
+        monkeypatch.setattr(torch, "ones", ones_or_anything)
 
     @contextmanager
     def capture(self, graph, pool, stream, capture_error_mode):
@@ -137,6 +144,18 @@ class Machine:
             raise self.fails()
         self.capturing.loop, self.capturing.outcome = loop, compute()
         return self.capturing.outcome
+
+    def capture_solvers(self, monkeypatch):
+        """Have the chunks of solvers captured too."""
+        take = Solver.take
+
+        def taken(solver, *args):
+            def compute():
+                return take(solver, *args)
+
+            return self.run(SimpleNamespace(run=compute), compute)
+
+        monkeypatch.setattr(Solver, "take", taken)
 
     def use(self, tensors):
         """An operation on the present stream of the tensors' device. What is captured does not run yet."""
@@ -221,8 +240,9 @@ class Doubling:
 
     current: torch.Tensor
     steps: int = 1
-    operators: tuple = ()
-    feedback: None = None
+
+    title = "doubling"
+    device = property(lambda self: self.current.device)
 
     def run(self):
         return self.current.machine.run(self, self._compute)
