@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from gpu_tests.captures import FAILURES, refuse, run_out_of_memory
 from torch import nn
 
 import spikeops
@@ -198,20 +199,6 @@ def test_threads_take_turns():
     assert not errors, errors
     for found, values in zip(outcomes, expected):
         assert len(found) == len(values) and all(torch.equal(a, b) for a, b in zip(found, values))
-
-
-def refuse():
-    torch.cuda.current_stream().synchronize()
-
-
-def run_out_of_memory():
-    torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
-
-
-FAILURES = {
-    refuse: "CUDA error: operation not permitted when stream is capturing",
-    run_out_of_memory: "OutOfMemoryError: CUDA out of memory",
-}
 
 
 def failing_captures(monkeypatch, fail):

@@ -33,9 +33,9 @@ Key = tuple  # of a loop or solver without its tensors' values, and the settings
 class GraphCache:
     """Runs time loops and solvers, as CUDA graphs where that is possible and wanted.
 
-    There are the graphs of at most 6 of them on a device. The one that was not used for the longest time gives way to a new one, and
-    just runs from then on: where more kinds of work take turns, capturing them again and again would cost more than it saves. Work
-    of other shapes is of another kind, and so is that under other settings (:func:`current_settings`).
+    There are the graphs of at most 6 of them on a device. The one that was not used for the longest time gives way to a new one,
+    and just runs from then on: where more kinds of work take turns, capturing them again and again would cost more than it saves.
+    Work of other shapes is of another kind, and so is that under other settings (:func:`current_settings`).
 
     Threads and streams may share a cache: on a device its graphs are replayed one after the other. Copies in other processes, and
     deep copies, have graphs of their own.
@@ -116,8 +116,8 @@ class DeviceGraphs:
             if always:
                 kind = torch.OutOfMemoryError if error.out_of_memory else RuntimeError
                 raise kind(
-                    f"FeedbackRing: the {work.title} could not be captured in a CUDA graph ({error.reason}): use a smaller batch, or "
-                    "cuda_graph=False."
+                    f"FeedbackRing: the {work.title} could not be captured in a CUDA graph ({error.reason}): use a smaller batch, "
+                    "or cuda_graph=False."
                 ) from error.__cause__
             self._note(key, False)
             warnings.warn(

@@ -5,11 +5,12 @@ import gc
 import math
 import warnings
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from feedback_tests.cuda_stand_in import Doubling, Machine
+from feedback_tests.cuda_stand_in import Doubling, Machine, Race
 from torch import nn
 
 import spikeops.nn as snn
@@ -134,6 +135,25 @@ def test_auto_captures_what_comes_again(machine):
     for batch, captures in ((3, 0), (3, 4), (3, 4), (2, 4), (2, 8), (3, 8)):
         check(cache, machine, *problem(batch=batch))
         assert machine.captures == captures
+
+
+@pytest.mark.parametrize("batches", [(3, 3), (3, 2)], ids=["one solver", "two solvers"])
+def test_two_streams_take_turns(machine, batches):
+    """Also in the memory that solvers share."""
+    cache = GraphCache(True)
+    for step in range(6):
+        with torch.cuda.stream(machine.streams[0][20 + step % 2]):
+            check(cache, machine, *problem(batch=batches[step % 2]))
+    assert machine.captures == 4 * len(set(batches))
+
+
+def test_without_turns_two_streams_race(machine, monkeypatch):
+    """So that the test above can fail."""
+    cache, (one, tolerance) = GraphCache(True), problem()
+    check(cache, machine, one, tolerance)
+    monkeypatch.setattr(captured_loop.Site, "turn", lambda self: nullcontext())
+    with pytest.raises(Race), torch.cuda.stream(machine.streams[0][20]):
+        check(cache, machine, one, tolerance)
 
 
 def alive(machine):
