@@ -51,11 +51,19 @@ class TsslBpBackwardNeurons {
 
   __device__ __forceinline__ void begin() {}
 
-  __device__ __forceinline__ void step(const Lanes<Data, width>& x) {
+  struct OnlyKind {};
+
+  template <class F>
+  __device__ __forceinline__ void forward(F f) { f(OnlyKind{}); }
+
+  template <class F>
+  __device__ __forceinline__ void backward(F f) { f(OnlyKind{}); }
+
+  __device__ __forceinline__ void step(OnlyKind, const Lanes<Data, width>& x) {
     for (int l = 0; l < width; ++l) step(l, x);
   }
 
-  __device__ __forceinline__ void note(History& history, int k, const Lanes<Data, width>& x) {
+  __device__ __forceinline__ void note(OnlyKind, History& history, int k, const Lanes<Data, width>& x) {
     for (int l = 0; l < width; ++l) {
       const TsslBpStep<S> now = step(l, x);
       history.u[k][l] = now.u;
@@ -94,7 +102,8 @@ class TsslBpBackwardNeurons {
     }
   }
 
-  __device__ __forceinline__ Lanes<Data, width> step_back(const History& history, int k, bool, const Lanes<Data, width>& grad_a) {
+  __device__ __forceinline__ Lanes<Data, width> step_back(OnlyKind, const History& history, int k, bool,
+                                                          const Lanes<Data, width>& grad_a) {
     Lanes<Data, width> out;
     for (int l = 0; l < width; ++l) {
       const S u = history.u[k][l];
