@@ -56,8 +56,8 @@ enum class Gradients { of_spikes, of_rate, any };
 template <Gradients of>
 using GradientsConstant = std::integral_constant<Gradients, of>;
 
-// Kinds of steps forward and backward. Subtraction forward serves for neurons without a reset, too: no membrane reaches their level.
-// Backward, subtraction that is detached is as none. Where anything may be asked for, every step asks.
+// Kinds of steps forward and backward. Subtraction forward serves for neurons without a reset, too: no membrane reaches their
+// level. Backward, subtraction that is detached is as none. Where anything may be asked for, every step asks.
 struct AnyKind {};
 template <Reset reset>
 struct ForwardKind {};
@@ -109,6 +109,10 @@ class LifBackwardNeurons {
 
   __device__ __forceinline__ void begin() {
     if constexpr (any) start_ = neurons_.v;
+  }
+
+  __device__ __forceinline__ void lack(History& history, int k, const Lanes<Data, width>& x) const {
+    for (int l = 0; l < width; ++l) history.u[k][l] = to_state(x[l]);
   }
 
   template <class Kind>
@@ -207,7 +211,7 @@ class LifBackwardNeurons {
   template <Surrogate kind>
   __device__ __forceinline__ void derive(History& history, unsigned places) const {
     constexpr int together = width == 1 ? 4 : width == 2 ? 2 : 1;  // steps whose divisions overlap; more would take more registers
-    const S threshold = opaque(neurons_.params.threshold);  // or else all kinds share the differences, and the registers for them
+    const S threshold = neurons_.params.threshold;
 #pragma unroll
     for (int k = 0; k < block; k += together) {
       if ((places >> k & ((1u << together) - 1)) == 0) continue;

@@ -18,6 +18,8 @@
 //   step(kind, x)                one step forward
 //   begin()                      called before the first step of a block that is noted:
 //   note(kind, history, k, x)    one step forward, the block's k-th, with its history
+//   lack(history, k, x)          called before that for steps that may not exist, to put something there: x itself, whose registers
+//                                are free then
 //   arrived()                    called once, when the last step was done
 //   prepare(history, places)     called for the history of a block before its first step back; bit k of `places`: step k exists.
 //                                What the slopes of all its steps have in common, which of several functions it is for one, is
@@ -25,8 +27,6 @@
 //   Lanes<Data, width> step_back(kind, history, k, first, grad)   gradient of x at the block's step k; `first`: it is the first of
 //                                the block. `grad` is undefined where no gradients are given
 #pragma once
-
-#include <type_traits>
 
 #include "grid.hpp"
 #include "walk.hpp"
@@ -64,10 +64,9 @@ struct WalkBack {
 // The same number, of which the compiler knows nothing, so that it keeps no multiples or sums of it in registers.
 template <class Number>
 __device__ __forceinline__ Number opaque(Number n) {
+  static_assert(sizeof n == 8);
 #if defined(__CUDA_ARCH__)
-  if constexpr (std::is_same_v<Number, float>) asm volatile("" : "+f"(n));
-  else if constexpr (std::is_same_v<Number, double>) asm volatile("" : "+d"(n));
-  else asm volatile("" : "+l"(n));
+  asm volatile("" : "+l"(n));
 #endif
   return n;
 }
@@ -89,7 +88,8 @@ __device__ __forceinline__ void walk_back_at_once(Neurons& neurons,
       row = opaque(row + stride);
     }
   };
-  Row<Data, width> x[block], grad[block];
+  // With values for steps that there are not: registers that nothing sets for some T would be taken all the time.
+  Row<Data, width> x[block]{}, grad[block]{};
   load_rows(x, walk.x, walk.x_stride);
   if (Neurons::has_gradients && walk.grad != nullptr) load_rows(grad, walk.grad, walk.N);
 
@@ -97,8 +97,10 @@ __device__ __forceinline__ void walk_back_at_once(Neurons& neurons,
   neurons.begin();
   neurons.forward([&](auto kind) {
 #pragma unroll
-    for (int k = 0; k < block; ++k)
+    for (int k = 0; k < block; ++k) {
+      neurons.lack(history, k, x[k].lanes());
       if (k < steps) neurons.note(kind, history, k, x[k].lanes());
+    }
   });
   neurons.arrived();
   neurons.prepare(history, ~0u >> (32 - steps));
@@ -321,15 +323,14 @@ constexpr int kNarrow = sizeof(Data) == 2 ? 2 : 1;
 
 // f(Walk{}) for the one that suits `T` steps of `work`. One neuron a thread, or two of 16 bits, makes for accesses of 4 bytes: whole
 // sectors for a warp, and the registers of a thread suffice for more steps. Where there are but few steps, wide accesses make up
-// for what a thread costs, if there are neurons enough to keep every multiprocessor busy.
+// for what a thread costs, if there are neurons enough to keep every multiprocessor busy. `work` must suit kNarrow neurons a thread
+// unless walks are of_any_length.
 template <class Data, Walks walks, class F>
 int with_walk(const Work& work, int64_t T, F f) {
   constexpr int wide = 4, narrow = kNarrow<Data>;
   if constexpr (sizeof(Data) == 8) {
     return f(Walk<1, 8, false>{});
   } else {
-    if constexpr (walks != Walks::of_any_length)
-      if (!work.suits(narrow)) return with_walk<Data, Walks::of_any_length>(work, T, f);
     if constexpr (walks == Walks::all) {
       if (T <= 8 && work.keeps_busy(wide)) {
         if constexpr (narrow == 1)
@@ -341,7 +342,7 @@ int with_walk(const Work& work, int64_t T, F f) {
     }
     if constexpr (walks != Walks::of_any_length)
       if (16 < T && T <= 32) return f(Walk<narrow, 32, true>{});
-    if constexpr (narrow > 1)
+    if constexpr (narrow > 1 && walks == Walks::of_any_length)
       if (!work.suits(narrow)) return f(Walk<1, 16, false>{});
     return f(Walk<narrow, 16, false>{});
   }
