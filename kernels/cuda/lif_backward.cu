@@ -277,7 +277,7 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
     const auto launch = [&](auto gradients) {
       constexpr Gradients of = decltype(gradients)::value;
       constexpr Walks walks = of == Gradients::of_spikes ? Walks::all
-                              : of == Gradients::of_rate ? Walks::without_wide
+                              : of == Gradients::of_rate ? Walks::fewer
                                                          : Walks::of_any_length;
       return with_walk<Data, walks>(work, n.T, [&](auto walk) {
         using Walk = decltype(walk);

@@ -315,7 +315,7 @@ template <class Data, class Walk>
 constexpr int kWalkBackBlocks = sizeof(Data) == 8 ? 4 : Walk::width * Walk::block >= 32 ? 6 : 8;
 
 // Those among which a kernel can choose: for its most frequent use all, for others fewer, since each is a kernel of its own.
-enum class Walks { all, without_wide, of_any_length };
+enum class Walks { all, fewer, of_any_length };
 
 // Neurons a thread for accesses of 4 bytes.
 template <class Data>
@@ -331,15 +331,12 @@ int with_walk(const Work& work, int64_t T, F f) {
   if constexpr (sizeof(Data) == 8) {
     return f(Walk<1, 8, false>{});
   } else {
-    if constexpr (walks == Walks::all) {
-      if (T <= 8 && work.keeps_busy(wide)) {
-        if constexpr (narrow == 1)
-          if (T <= 4) return f(Walk<wide, 4, true>{});
-        return f(Walk<wide, 8, true>{});
-      }
-      if constexpr (narrow == 1)
-        if (T <= 16) return f(Walk<1, 16, true>{});
-    }
+    if constexpr (walks == Walks::all && narrow == 1)
+      if (T <= 4 && work.keeps_busy(wide)) return f(Walk<wide, 4, true>{});
+    if constexpr (walks == Walks::all || (walks == Walks::fewer && narrow == 1))
+      if (T <= 8 && work.keeps_busy(wide)) return f(Walk<wide, 8, true>{});
+    if constexpr (walks != Walks::of_any_length && narrow == 1)
+      if (T <= 16) return f(Walk<1, 16, true>{});
     if constexpr (walks != Walks::of_any_length)
       if (16 < T && T <= 32) return f(Walk<narrow, 32, true>{});
     if constexpr (narrow > 1 && walks == Walks::of_any_length)
