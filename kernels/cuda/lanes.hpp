@@ -35,22 +35,53 @@ struct alignas(Lanes<T, width>) Row {
   }
 };
 
-template <int width, class T>
-__device__ __forceinline__ Row<T, width> load_row(const T* from) {
-  return *reinterpret_cast<const Row<T, width>*>(from);
+// Where something lies in global memory, to count on from row to row: of sums of pointers nvcc keeps the parts in registers.
+__device__ __forceinline__ size_t global_address(const void* pointer) {
+#if defined(__CUDA_ARCH__)
+  return __cvta_generic_to_global(pointer);
+#else
+  return reinterpret_cast<size_t>(pointer);
+#endif
 }
 
-// To global memory. On a device through the store instructions themselves: nvcc splits the copy of a struct into its elements and
-// joins them again only where nothing stands between them. (Not into those of 16 bytes of small
-// numbers.)
-template <class T, int width>
-__device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
+// Through the load and store instructions themselves: they stay in this order, and nvcc, which splits the copy of a struct into its
+// elements and joins them again only where nothing stands between them, leaves them whole.
+template <int width, class T>
+__device__ __forceinline__ Row<T, width> load_row(size_t address) {
+  Row<T, width> row;
 #if defined(__CUDA_ARCH__)
-  constexpr int words = sizeof(lanes) / 4;
-  if constexpr (width > 1 && words > 0 && (sizeof(T) >= 4 || words < 4)) {
+  if constexpr (sizeof row == 2) {
+    unsigned short part;
+    asm volatile("ld.global.b16 %0, [%1];" : "=h"(part) : "l"(address));
+    memcpy(&row, &part, sizeof row);
+  } else {
+    constexpr int words = sizeof row / 4;
+    unsigned word[words];
+    if constexpr (words == 1) asm volatile("ld.global.b32 %0, [%1];" : "=r"(word[0]) : "l"(address));
+    if constexpr (words == 2) asm volatile("ld.global.v2.b32 {%0, %1}, [%2];" : "=r"(word[0]), "=r"(word[1]) : "l"(address));
+    if constexpr (words == 4)
+      asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3]) : "l"(address));
+    static_assert(words == 1 || words == 2 || words == 4, "an access of up to 16 bytes");
+    memcpy(&row, word, sizeof row);
+  }
+#else
+  row = *reinterpret_cast<const Row<T, width>*>(address);
+#endif
+  return row;
+}
+
+template <class T, int width>
+__device__ __forceinline__ void store(size_t address, const Lanes<T, width>& lanes) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof lanes == 2) {
+    unsigned short part;
+    memcpy(&part, &lanes, sizeof lanes);
+    asm volatile("st.global.b16 [%0], %1;" ::"l"(address), "h"(part) : "memory");
+  } else {
+    constexpr int words = sizeof lanes / 4;
     unsigned word[words];
     memcpy(word, &lanes, sizeof lanes);
-    const size_t address = __cvta_generic_to_global(to);
     if constexpr (words == 1) asm volatile("st.global.b32 [%0], %1;" ::"l"(address), "r"(word[0]) : "memory");
     if constexpr (words == 2)
       asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(address), "r"(word[0]), "r"(word[1]) : "memory");
@@ -59,10 +90,16 @@ __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
     for (int w = 0; w + 4 <= words; w += 4)
       asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(address + 4 * w), "r"(word[w]), "r"(word[w + 1]),
                    "r"(word[w + 2]), "r"(word[w + 3]) : "memory");
-    return;
   }
+#else
+  *reinterpret_cast<Lanes<T, width>*>(address) = lanes;
 #endif
-  *reinterpret_cast<Lanes<T, width>*>(to) = lanes;
+}
+
+template <class T, int width>
+__device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
+  if constexpr (width > 1 && sizeof(T) >= 4) store(global_address(to), lanes);
+  else *reinterpret_cast<Lanes<T, width>*>(to) = lanes;  // small numbers stay packed
 }
 
 template <int width, class T>

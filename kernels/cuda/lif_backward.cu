@@ -1,6 +1,7 @@
 // LIF backward, for the gradient of a spike train or of a rate. Runs the neurons forward again, keeping their membrane potentials
 // on chip, then walks back: reads x and the upstream gradient once and writes the gradient of x once (for long T some of x
 // twice).
+#include <cmath>
 #include <type_traits>
 
 #include "division.hpp"
@@ -55,6 +56,14 @@ enum class Gradients { of_spikes, of_rate, any };
 template <Gradients of>
 using GradientsConstant = std::integral_constant<Gradients, of>;
 
+// Kinds of steps forward and backward. Subtraction forward serves for neurons without a reset, too: no membrane reaches their
+// level. Backward, subtraction that is detached is as none. Where anything may be asked for, every step asks.
+struct AnyKind {};
+template <Reset reset>
+struct ForwardKind {};
+template <Reset reset, bool detached>
+struct BackwardKind {};
+
 // The neurons of one thread, back in time.
 template <class Data_, class Walk, Gradients gradients>
 class LifBackwardNeurons {
@@ -73,22 +82,42 @@ class LifBackwardNeurons {
         shape_(shape),
         first_(first),
         neurons_(a.neuron, params, first),
-        subtracts_(neurons_.reset == Reset::subtract),
-        replaces_(neurons_.reset == Reset::to),
-        through_reset_(!params.detach_reset && neurons_.reset != Reset::none),
+        reset_level_(neurons_.reset == Reset::none ? S(NAN) : params.fire_level),
         grad_v_(load_or<width>(a.grad_v_last, first, S(0))),
         rate_(a, neurons_.decay) {}
 
   __device__ __forceinline__ Lanes<S, width>& state(int) { return neurons_.v; }
 
-  __device__ __forceinline__ void step(const Lanes<Data, width>& x) { count(membranes(x)); }
+  template <class F>
+  __device__ __forceinline__ void forward(F f) const {
+    if constexpr (any) f(AnyKind{});
+    else if (neurons_.reset == Reset::to) f(ForwardKind<Reset::to>{});
+    else f(ForwardKind<Reset::subtract>{});
+  }
+
+  template <class F>
+  __device__ __forceinline__ void backward(F f) const {
+    const bool detached = neurons_.params.detach_reset;
+    if constexpr (any) f(AnyKind{});
+    else if (neurons_.reset == Reset::to) detached ? f(BackwardKind<Reset::to, true>{}) : f(BackwardKind<Reset::to, false>{});
+    else if (neurons_.reset == Reset::subtract && !detached) f(BackwardKind<Reset::subtract, false>{});
+    else f(BackwardKind<Reset::none, true>{});
+  }
+
+  template <class Kind>
+  __device__ __forceinline__ void step(Kind kind, const Lanes<Data, width>& x) { count(membranes(kind, x)); }
 
   __device__ __forceinline__ void begin() {
     if constexpr (any) start_ = neurons_.v;
   }
 
-  __device__ __forceinline__ void note(History& history, int k, const Lanes<Data, width>& x) {
-    history.u[k] = membranes(x);
+  __device__ __forceinline__ void lack(History& history, int k, const Lanes<Data, width>& x) const {
+    for (int l = 0; l < width; ++l) history.u[k][l] = to_state(x[l]);
+  }
+
+  template <class Kind>
+  __device__ __forceinline__ void note(Kind kind, History& history, int k, const Lanes<Data, width>& x) {
+    history.u[k] = membranes(kind, x);
     count(history.u[k]);
   }
 
@@ -113,14 +142,15 @@ class LifBackwardNeurons {
     }
   }
 
-  __device__ __forceinline__ Lanes<Data, width> step_back(const History& history, int k, bool first,
+  template <class Kind>
+  __device__ __forceinline__ Lanes<Data, width> step_back(Kind kind, const History& history, int k, bool first,
                                                           const Lanes<Data, width>& grad) {
     Lanes<Data, width> out;
     Lanes<S, width> grad_u;
     for (int l = 0; l < width; ++l) {
       const bool of_spikes = gradients == Gradients::of_spikes || (any && a_.grad_spikes != nullptr);
       const S grad_spike = of_spikes ? to_state(grad[l]) : rate_.grad_spike[l];
-      grad_u[l] = grad_membrane(grad_spike, grad_v_[l], history.u[k][l], history.derivative[k][l]);
+      grad_u[l] = grad_membrane(kind, grad_spike, grad_v_[l], history.u[k][l], history.derivative[k][l]);
       out[l] = from_state<Data>(neurons_.params.input_scale * grad_u[l]);
       grad_v_[l] = grad_u[l] * neurons_.decay[l];
     }
@@ -129,7 +159,7 @@ class LifBackwardNeurons {
       for (int l = 0; l < width; ++l) grad_u_sum_[l] += grad_u[l];
       if (a_.grad_decay != nullptr)
         for (int l = 0; l < width; ++l) {
-          const S v = first ? start_[l] : after_reset(history.u[k == 0 ? 0 : k - 1][l]);
+          const S v = first ? start_[l] : neurons_.after_reset(history.u[k == 0 ? 0 : k - 1][l]);
           grad_decay_[l] += grad_u[l] * (v - neurons_.params.v_rest);
         }
     }
@@ -150,25 +180,30 @@ class LifBackwardNeurons {
   }
 
  private:
-  // lif_reset and lif_grad_membrane, which kind of reset being a choice between numbers: a branch, or a copy of the code, for each
-  // kind would be a large part of a step.
-  __device__ __forceinline__ S after_reset(S u) const {
-    const S reset = subtracts_ ? u - neurons_.params.reset_amount : neurons_.params.v_reset;
-    return neurons_.fires(u) && (subtracts_ || replaces_) ? reset : u;
+  template <Reset reset>
+  __device__ __forceinline__ S after_reset(ForwardKind<reset>, S u) const {
+    return lif_reset<reset>(u, u >= reset_level_, neurons_.params.reset_amount, neurons_.params.v_reset);
+  }
+  __device__ __forceinline__ S after_reset(AnyKind, S u) const { return neurons_.after_reset(u); }
+
+  template <Reset reset, bool detached>
+  __device__ __forceinline__ S grad_membrane(BackwardKind<reset, detached>, S grad_spike, S grad_v, S u, S derivative) const {
+    const LifParams<S>& p = neurons_.params;
+    return lif_grad_membrane<reset>(grad_spike, grad_v, u, neurons_.fires(u), derivative, p.reset_amount, p.v_reset, detached);
+  }
+  __device__ __forceinline__ S grad_membrane(AnyKind, S grad_spike, S grad_v, S u, S derivative) const {
+    const LifParams<S>& p = neurons_.params;
+    return lif_grad_membrane(neurons_.reset, grad_spike, grad_v, u, neurons_.fires(u), derivative, p.reset_amount, p.v_reset,
+                             p.detach_reset);
   }
 
-  __device__ __forceinline__ S grad_membrane(S grad_spike, S grad_v, S u, S derivative) const {
-    const S factor = replaces_ ? neurons_.params.v_reset - u : -neurons_.params.reset_amount;
-    const S through_reset = grad_spike + grad_v * factor;
-    return (replaces_ && neurons_.fires(u) ? S(0) : grad_v) + (through_reset_ ? through_reset : grad_spike) * derivative;
-  }
-
-  __device__ __forceinline__ Lanes<S, width> membranes(const Lanes<Data, width>& x) {
+  template <class Kind>
+  __device__ __forceinline__ Lanes<S, width> membranes(Kind kind, const Lanes<Data, width>& x) {
     const LifParams<S>& p = neurons_.params;
     Lanes<S, width> u;
     for (int l = 0; l < width; ++l) {
       u[l] = lif_membrane(neurons_.v[l], to_state(x[l]), neurons_.decay[l], p.input_scale, p.v_rest);
-      neurons_.v[l] = after_reset(u[l]);
+      neurons_.v[l] = after_reset(kind, u[l]);
     }
     return u;
   }
@@ -204,7 +239,7 @@ class LifBackwardNeurons {
   const SurrogateShape<S>& shape_;
   const int64_t first_;
   LifNeurons<Data, width> neurons_;
-  const bool subtracts_, replaces_, through_reset_;
+  const S reset_level_;  // smallest membrane that is reset; none is where there is no reset
   Lanes<S, width> grad_v_;
 
   // Of a rate, and where anything may be asked for.
@@ -239,28 +274,26 @@ int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    const auto launch = [&](auto walk, auto gradients) {
-      using Walk = decltype(walk);
+    const auto launch = [&](auto gradients) {
       constexpr Gradients of = decltype(gradients)::value;
-      const Segments segments(n.T);
-      return work.launch_of(Walk::width, stream, kept_bytes<LifBackwardNeurons<Data, Walk, of>, Walk>(n.T, segments),
-                            lif_backward_kernel<Data, Walk, of>, a, lif_params<S>(n),
-                            SurrogateShape<S>{S(a.surrogate_scale), S(a.surrogate_peak)}, static_cast<S*>(scratch), segments);
+      constexpr Walks walks = of == Gradients::of_spikes ? Walks::all
+                              : of == Gradients::of_rate ? Walks::fewer
+                                                         : Walks::of_any_length;
+      return with_walk<Data, walks>(work, n.T, [&](auto walk) {
+        using Walk = decltype(walk);
+        const Segments segments(n.T);
+        return work.launch_of(Walk::width, stream, kept_bytes<LifBackwardNeurons<Data, Walk, of>, Walk>(n.T, segments),
+                              lif_backward_kernel<Data, Walk, of>, a, lif_params<S>(n),
+                              SurrogateShape<S>{S(a.surrogate_scale), S(a.surrogate_peak)}, static_cast<S*>(scratch), segments);
+      });
     };
     if constexpr (sizeof(S) == 4) {
-      if (a.grad_decay == nullptr && n.x_stride != 0) {
-        if (a.grad_rate != nullptr) {
-          constexpr GradientsConstant<Gradients::of_rate> gradients;
-          return with_walk<Data, Walks::narrow>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
-        }
-        if (a.grad_spikes != nullptr) {
-          constexpr GradientsConstant<Gradients::of_spikes> gradients;
-          return with_walk<Data, Walks::all>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
-        }
+      if (a.grad_decay == nullptr && n.x_stride != 0 && work.suits(kNarrow<Data>)) {
+        if (a.grad_rate != nullptr) return launch(GradientsConstant<Gradients::of_rate>{});
+        if (a.grad_spikes != nullptr) return launch(GradientsConstant<Gradients::of_spikes>{});
       }
     }
-    constexpr GradientsConstant<Gradients::any> gradients;
-    return with_walk<Data, Walks::long_>(work, n.T, [&](auto walk) { return launch(walk, gradients); });
+    return launch(GradientsConstant<Gradients::any>{});
   });
 }
 

@@ -51,11 +51,23 @@ class TsslBpBackwardNeurons {
 
   __device__ __forceinline__ void begin() {}
 
-  __device__ __forceinline__ void step(const Lanes<Data, width>& x) {
+  struct OnlyKind {};
+
+  template <class F>
+  __device__ __forceinline__ void forward(F f) { f(OnlyKind{}); }
+
+  template <class F>
+  __device__ __forceinline__ void backward(F f) { f(OnlyKind{}); }
+
+  __device__ __forceinline__ void step(OnlyKind, const Lanes<Data, width>& x) {
     for (int l = 0; l < width; ++l) step(l, x);
   }
 
-  __device__ __forceinline__ void note(History& history, int k, const Lanes<Data, width>& x) {
+  __device__ __forceinline__ void lack(History& history, int k, const Lanes<Data, width>& x) const {
+    for (int l = 0; l < width; ++l) history.u[k][l] = history.slope[k][l] = to_state(x[l]);
+  }
+
+  __device__ __forceinline__ void note(OnlyKind, History& history, int k, const Lanes<Data, width>& x) {
     for (int l = 0; l < width; ++l) {
       const TsslBpStep<S> now = step(l, x);
       history.u[k][l] = now.u;
@@ -94,7 +106,8 @@ class TsslBpBackwardNeurons {
     }
   }
 
-  __device__ __forceinline__ Lanes<Data, width> step_back(const History& history, int k, bool, const Lanes<Data, width>& grad_a) {
+  __device__ __forceinline__ Lanes<Data, width> step_back(OnlyKind, const History& history, int k, bool,
+                                                          const Lanes<Data, width>& grad_a) {
     Lanes<Data, width> out;
     for (int l = 0; l < width; ++l) {
       const S u = history.u[k][l];
@@ -158,12 +171,14 @@ int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    return with_walk<Data, Walks::all>(work, n.T, [&](auto walk) {
+    const auto launch = [&](auto walk) {
       using Walk = decltype(walk);
       const Segments segments(n.T);
       return work.launch_of(Walk::width, stream, kept_bytes<TsslBpBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
                             tssl_bp_backward_kernel<Data, Walk>, a, tssl_bp_params<S>(n), static_cast<S*>(scratch), segments);
-    });
+    };
+    return work.suits(kNarrow<Data>) ? with_walk<Data, Walks::all>(work, n.T, launch)
+                                     : with_walk<Data, Walks::of_any_length>(work, n.T, launch);
   });
 }
 

@@ -3,8 +3,8 @@
 //
 // Time is cut into blocks, within which the history is in registers. A short sequence is one block, all of whose loads are issued
 // at once (`walk_back_at_once`). Of a longer one (`walk_back`), whose first block may be the short one, a thread keeps in shared
-// memory the rows of x, as they came, and the state at the beginning of each block, and runs a block's steps once more when it comes
-// back to it; the last block needs neither. A sequence of more than kSegment steps is cut into segments, of which the first is the
+// memory the rows of x, as they came, and the state at the beginning of each block, and runs a block's steps once more when it
+// comes back to it; the last block needs neither. A sequence of more than kSegment steps is cut into segments, of which the first is the
 // short one; they are run twice, all but the last: the state at their beginnings is kept in a scratch array.
 //
 // `Neurons` are those of one thread:
@@ -13,15 +13,19 @@
 //   has_gradients                whether there may be a gradient of each step
 //   History                      what stepping back needs of the steps of a block
 //   Lanes<S, width>& state(n)    the n-th number of the state, n < states
-//   step(x)                      one step forward
+//   forward(f), backward(f)      call f(kind) once, for loops over steps; `kind` tells steps in the compiler's terms what is the same
+//                                for all of them
+//   step(kind, x)                one step forward
 //   begin()                      called before the first step of a block that is noted:
-//   note(history, k, x)          one step forward, the block's k-th, with its history
+//   note(kind, history, k, x)    one step forward, the block's k-th, with its history
+//   lack(history, k, x)          called before that for steps that may not exist, to put something there: x itself, whose registers
+//                                are free then
 //   arrived()                    called once, when the last step was done
 //   prepare(history, places)     called for the history of a block before its first step back; bit k of `places`: step k exists.
 //                                What the slopes of all its steps have in common, which of several functions it is for one, is
 //                                asked once here; and they do not wait for each other
-//   Lanes<Data, width> step_back(history, k, first, grad)   gradient of x at the block's step k; `first`: it is the first of the
-//                                block. `grad` is undefined where no gradients are given
+//   Lanes<Data, width> step_back(kind, history, k, first, grad)   gradient of x at the block's step k; `first`: it is the first of
+//                                the block. `grad` is undefined where no gradients are given
 #pragma once
 
 #include "grid.hpp"
@@ -58,7 +62,9 @@ struct WalkBack {
 };
 
 // The same number, of which the compiler knows nothing, so that it keeps no multiples or sums of it in registers.
-__device__ __forceinline__ int64_t opaque(int64_t n) {
+template <class Number>
+__device__ __forceinline__ Number opaque(Number n) {
+  static_assert(sizeof n == 8);
 #if defined(__CUDA_ARCH__)
   asm volatile("" : "+l"(n));
 #endif
@@ -73,36 +79,44 @@ __device__ __forceinline__ void walk_back_at_once(Neurons& neurons,
   constexpr int width = Neurons::width, block = Neurons::block;
   static_assert(Neurons::states > 0 && block <= 32);
   const int steps = int(walk.T);
-  const auto load_rows = [&](Row<Data, width> (&rows)[block], const Data* row, int64_t stride) {
-    stride = opaque(stride);
+  const auto load_rows = [&](Row<Data, width> (&rows)[block], const Data* first, int64_t stride) {
+    stride *= sizeof(Data);
+    size_t row = global_address(first + walk.i);
 #pragma unroll
     for (int k = 0; k < block; ++k) {
-      if (k < steps) rows[k] = load_row<width>(row);
-      row += stride;
+      if (k < steps) rows[k] = load_row<width, Data>(row);
+      row = opaque(row + stride);
     }
   };
-  Row<Data, width> x[block], grad[block];
-  load_rows(x, walk.x + walk.i, walk.x_stride);
-  if (Neurons::has_gradients && walk.grad != nullptr) load_rows(grad, walk.grad + walk.i, walk.N);
+  // With values for steps that there are not: registers that nothing sets for some T would be taken all the time.
+  Row<Data, width> x[block]{}, grad[block]{};
+  load_rows(x, walk.x, walk.x_stride);
+  if (Neurons::has_gradients && walk.grad != nullptr) load_rows(grad, walk.grad, walk.N);
 
   typename Neurons::History history{};
   neurons.begin();
+  neurons.forward([&](auto kind) {
 #pragma unroll
-  for (int k = 0; k < block; ++k)
-    if (k < steps) neurons.note(history, k, x[k].lanes());
+    for (int k = 0; k < block; ++k) {
+      neurons.lack(history, k, x[k].lanes());
+      if (k < steps) neurons.note(kind, history, k, x[k].lanes());
+    }
+  });
   neurons.arrived();
   neurons.prepare(history, ~0u >> (32 - steps));
 
-  const int64_t stride = opaque(walk.N);
-  Data* row = walk.grad_x + (walk.i + (block - 1) * stride);
+  const int64_t stride = walk.N * sizeof(Data);
+  size_t row = opaque(global_address(walk.grad_x + walk.i) + (block - 1) * stride);
+  neurons.backward([&](auto kind) {
 #pragma unroll
-  for (int k = block - 1; k >= 0; --k) {
-    if (k < steps) {
-      const Lanes<Data, width> grad_x = neurons.step_back(history, k, k == 0, grad[k].lanes());
-      if (!Neurons::may_be_constant || walk.x_stride != 0) store(row, grad_x);
+    for (int k = block - 1; k >= 0; --k) {
+      if (k < steps) {
+        const Lanes<Data, width> grad_x = neurons.step_back(kind, history, k, k == 0, grad[k].lanes());
+        if (!Neurons::may_be_constant || walk.x_stride != 0) store(row, grad_x);
+      }
+      row = opaque(row - stride);
     }
-    row -= stride;
-  }
+  });
 }
 
 // What a thread keeps in shared memory.
@@ -162,27 +176,26 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
 
   // The rows of a block are loaded while the one before is worked on, each as soon as its registers are free.
   Row<Data, width> rows[block];
-  const Data* next = walk.x;  // row 0 of the next block
+  size_t next = 0;  // address of the next row
   int64_t next_stride = 0;
   unsigned next_places = 0;
   const auto load_next = [&](int k) {
-    if (next_places >> k & 1) rows[k] = load_row<width>(next);
-    next += next_stride;
+    if (next_places >> k & 1) rows[k] = load_row<width, Data>(next);
+    next = opaque(next + next_stride);
   };
   const auto x_is_next = [&](int b) {
-    next = walk.x + (opaque(walk.i) + first_step(b) * walk.x_stride);
-    next_stride = opaque(walk.x_stride);
+    next = global_address(walk.x + (opaque(walk.i) + first_step(b) * walk.x_stride));
+    next_stride = opaque(walk.x_stride * int64_t(sizeof(Data)));
     next_places = places(b);
   };
   const auto nothing_is_next = [&] {
-    next = walk.x;
     next_stride = 0;
     next_places = 0;
   };
   const auto gradient_is_next = [&](int b) {  // from the last step of the block to the first
     if (!Neurons::has_gradients || walk.grad == nullptr) return nothing_is_next();
-    next = walk.grad + (opaque(walk.i) + (first_step(b) + block - 1) * N);
-    next_stride = opaque(-N);
+    next = global_address(walk.grad + (opaque(walk.i) + (first_step(b) + block - 1) * N));
+    next_stride = opaque(-N * int64_t(sizeof(Data)));
     next_places = b == 0 ? whole >> idle : whole;
   };
 
@@ -206,28 +219,32 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       }
       const unsigned now = places(b);
       x_is_next(b + 1);
+      neurons.forward([&](auto kind) {
 #pragma unroll
-      for (int k = 0; k < block; ++k) {
-        if (now >> k & 1) {
-          if (kept_as >= 0) kept.row(kept_as, k) = rows[k];
-          neurons.step(rows[k].lanes());
+        for (int k = 0; k < block; ++k) {
+          if (now >> k & 1) {
+            if (kept_as >= 0) kept.row(kept_as, k) = rows[k];
+            neurons.step(kind, rows[k].lanes());
+          }
+          load_next(k);
         }
-        load_next(k);
-      }
+      });
     }
 
     typename Neurons::History history{};
     unsigned now = places(b);
     gradient_is_next(b);
     neurons.begin();
+    neurons.forward([&](auto kind) {
 #pragma unroll
-    for (int k = 0; k < block; ++k) {
-      if (now >> k & 1) neurons.note(history, k, rows[k].lanes());
-      load_next(k);
-    }
+      for (int k = 0; k < block; ++k) {
+        if (now >> k & 1) neurons.note(kind, history, k, rows[k].lanes());
+        load_next(k);
+      }
+    });
     if (segment == segments - 1) neurons.arrived();
 
-    Data* grad_x = walk.grad_x + (opaque(walk.i) + (first_step(b) + block - 1) * N);
+    size_t grad_x = global_address(walk.grad_x + (opaque(walk.i) + (first_step(b) + block - 1) * N));
 #pragma unroll 1
     for (;;) {
       if (b > first)
@@ -237,30 +254,35 @@ __device__ __forceinline__ void walk_back(Neurons& neurons, const Kept<Neurons>&
       else
         nothing_is_next();
       neurons.prepare(history, now);
-      const int64_t grad_x_stride = opaque(N);
+      const int64_t grad_x_stride = opaque(N * int64_t(sizeof(Data)));
+      neurons.backward([&](auto kind) {
 #pragma unroll
-      for (int k = block - 1; k >= 0; --k) {
-        const int row = block - 1 - k;
-        if (now >> k & 1) {
-          const Lanes<Data, width> grad = neurons.step_back(history, k, (now << 1 >> k & 1) == 0, rows[row].lanes());
-          if (!Neurons::may_be_constant || walk.x_stride != 0) store(grad_x, grad);
+        for (int k = block - 1; k >= 0; --k) {
+          const int row = block - 1 - k;
+          if (now >> k & 1) {
+            const Lanes<Data, width> grad = neurons.step_back(kind, history, k, (now << 1 >> k & 1) == 0, rows[row].lanes());
+            if (!Neurons::may_be_constant || walk.x_stride != 0) store(grad_x, grad);
+          }
+          grad_x = opaque(grad_x - grad_x_stride);
+          load_next(row);
         }
-        grad_x -= grad_x_stride;
-        load_next(row);
-      }
+      });
       if (b == first) break;
       --b;
       now = places(b);
       const int kept_as = b - first;
       for (int n = 0; n < states; ++n) neurons.state(n) = kept.state(kept_as, n);
       neurons.begin();
+      neurons.forward([&](auto kind) {
 #pragma unroll
-      for (int k = 0; k < block; ++k)
-        if (now >> k & 1) neurons.note(history, k, kept.row(kept_as, k).lanes());
+        for (int k = 0; k < block; ++k)
+          if (now >> k & 1) neurons.note(kind, history, k, kept.row(kept_as, k).lanes());
+      });
     }
     if (segment == 0) break;
     b = first_block(segment - 1);
-    for (int n = 0; n < states; ++n) neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
+    for (int n = 0; n < states; ++n)
+      neurons.state(n) = load<width>(static_cast<const typename Neurons::S*>(scratch(n, segment - 1)));
   }
 }
 
@@ -293,30 +315,32 @@ template <class Data, class Walk>
 constexpr int kWalkBackBlocks = sizeof(Data) == 8 ? 4 : Walk::width * Walk::block >= 32 ? 6 : 8;
 
 // Those among which a kernel can choose: for its most frequent use all, for others fewer, since each is a kernel of its own.
-enum class Walks { all, narrow, long_ };
+enum class Walks { all, fewer, of_any_length };
+
+// Neurons a thread for accesses of 4 bytes.
+template <class Data>
+constexpr int kNarrow = sizeof(Data) == 2 ? 2 : 1;
 
 // f(Walk{}) for the one that suits `T` steps of `work`. One neuron a thread, or two of 16 bits, makes for accesses of 4 bytes: whole
-// sectors for a warp, and the registers of a thread suffice for more steps. Where there are but few steps, wide accesses make up for
-// what a thread costs, if there are neurons enough to keep every multiprocessor busy.
+// sectors for a warp, and the registers of a thread suffice for more steps. Where there are but few steps, wide accesses make up
+// for what a thread costs, if there are neurons enough to keep every multiprocessor busy. `work` must suit kNarrow neurons a thread
+// unless walks are of_any_length.
 template <class Data, Walks walks, class F>
 int with_walk(const Work& work, int64_t T, F f) {
-  constexpr int wide = 4, narrow = sizeof(Data) == 2 ? 2 : 1;
+  constexpr int wide = 4, narrow = kNarrow<Data>;
   if constexpr (sizeof(Data) == 8) {
     return f(Walk<1, 8, false>{});
   } else {
-    if constexpr (walks == Walks::all) {
-      if (T <= 8 && work.keeps_busy(wide)) {
-        if constexpr (narrow == 1)
-          if (T <= 4) return f(Walk<wide, 4, true>{});
-        return f(Walk<wide, 8, true>{});
-      }
-    }
-    if constexpr (narrow > 1)
-      if (!work.suits(narrow)) return f(Walk<1, 16, false>{});
     if constexpr (walks == Walks::all && narrow == 1)
+      if (T <= 4 && work.keeps_busy(wide)) return f(Walk<wide, 4, true>{});
+    if constexpr (walks == Walks::all || (walks == Walks::fewer && narrow == 1))
+      if (T <= 8 && work.keeps_busy(wide)) return f(Walk<wide, 8, true>{});
+    if constexpr (walks != Walks::of_any_length && narrow == 1)
       if (T <= 16) return f(Walk<1, 16, true>{});
-    if constexpr (walks != Walks::long_)
+    if constexpr (walks != Walks::of_any_length)
       if (16 < T && T <= 32) return f(Walk<narrow, 32, true>{});
+    if constexpr (narrow > 1 && walks == Walks::of_any_length)
+      if (!work.suits(narrow)) return f(Walk<1, 16, false>{});
     return f(Walk<narrow, 16, false>{});
   }
 }
