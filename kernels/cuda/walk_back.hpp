@@ -312,7 +312,9 @@ size_t kept_bytes(int64_t T, const Segments& segments) {
 // Blocks on a multiprocessor for which registers must suffice, about as many as loads must be under way from. (A multiprocessor
 // deals out registers in quarters, so that in between there is little to gain.)
 template <class Data, class Walk>
-constexpr int kWalkBackBlocks = sizeof(Data) == 8 ? 4 : Walk::width * Walk::block >= 32 ? 6 : 8;
+constexpr int kWalkBackBlocks = sizeof(Data) == 8 || Walk::width * Walk::block > 32 ? 4
+                                : Walk::width * Walk::block == 32                   ? 6
+                                                                                    : 8;
 
 // Those among which a kernel can choose: for its most frequent use all, for others fewer, since each is a kernel of its own.
 enum class Walks { all, fewer, of_any_length };
