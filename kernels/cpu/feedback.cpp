@@ -31,8 +31,9 @@ void steps(const FeedbackNeuron& a, const typename Neuron::Params& params, int64
   w.input[0] = {a.drive ? static_cast<const Data*>(a.drive) : no_drives, a.drive ? a.N : 0, !a.drive};
   w.input[1] = {a.current ? static_cast<const Data*>(a.current) : no_currents, a.current && a.current_per_step ? a.N : 0, !a.current};
   if (a.factor) w.fixed[0].data = static_cast<const Data*>(a.factor);
-  void* const state[] = {a.membrane, a.rate, a.count};  // a count that nobody asked for lives and dies with its tile
-  for (int k = 0; k < 3; ++k) w.initial[k].state = w.last[k] = static_cast<S*>(state[k]);
+  void* const state[] = {a.membrane, a.rate, a.count};
+  for (int k = 0; k < 3; ++k) w.initial[k] = w.last[k] = static_cast<S*>(state[k]);
+  w.unwanted[2] = !a.count;
   w.output[0] = {static_cast<Data*>(a.spikes), a.N};
   walk(w, begin, end, [&](int64_t t, const auto& out, int64_t n) {
     // Threads may set the same flag, to the same value.

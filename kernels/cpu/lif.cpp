@@ -19,19 +19,14 @@ inline void with_neuron(const LifNeuron& n, Body body) {
   with_dtype(n.dtype, [&](auto data) { with_reset(n.reset, [&]<Reset reset>() { body(Lif<decltype(data), reset>{}); }); });
 }
 
-template <class Neuron>
-PerNeuron<typename Neuron::Data, typename Neuron::S> per_neuron(const void* numbers, double all) {
-  using S = typename Neuron::S;
-  return {static_cast<const S*>(numbers), nullptr, S(all)};
-}
-
-// Input, numbers per neuron and initial state, the same for every walk; further parts of the state start at 0.
+// Input, decay and initial membrane potential, the same for every walk.
 template <class Neuron, class AnyWalk>
 void start_at(const LifNeuron& n, AnyWalk& w) {
+  using S = typename Neuron::S;
   w.T = n.T;
   w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
-  w.fixed[0] = per_neuron<Neuron>(n.decay_per_neuron, n.decay);
-  w.initial[0] = per_neuron<Neuron>(n.v_init, 0);
+  w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), nullptr, S(n.decay)};
+  w.initial[0] = static_cast<const S*>(n.v_init);
 }
 
 template <class Neuron>

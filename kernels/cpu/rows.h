@@ -39,16 +39,6 @@ inline const S* state_row(const Data* row, S* buffer, int64_t n) {
   else return convert_row(row, buffer, n), buffer;
 }
 
-template <class Data>
-SPIKEOPS_ROW void prefetch_row(const Data* row, int64_t n) {
-  prefetch(row, n);
-}
-
-template <class Data>
-SPIKEOPS_ROW void prefetch_row_for_write(Data* row, int64_t n) {
-  prefetch_for_write(row, n);
-}
-
 // How many numbers a struct has that holds nothing but numbers of one type.
 template <class Number, class Struct>
 constexpr int kFields = __is_empty(Struct) ? 0 : int(sizeof(Struct) / sizeof(Number));

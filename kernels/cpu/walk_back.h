@@ -129,7 +129,7 @@ struct WalkBack {
   BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step
   Series<const Data> input[1] = {};
   PerNeuron<Data, S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
-  PerNeuron<Data, S> initial[kFields<S, typename Neuron::State> + 1] = {};
+  const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
   const Data* grad_output = nullptr;          // (T, N), or null: 0
   const Data* grad_rate = nullptr;  // (N): the gradient of the rate in place of that of the trains
   Weighting weighting = Weighting::mean;
@@ -147,15 +147,22 @@ struct BackTile {
   using History = typename Neuron::History;
   static constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
   static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry, kParameters = WalkBack<Neuron>::kParameters;
-  static constexpr int kRows = 2 * kState + kFixed + kCarry + kParameters + 6;  // beside the history's
-  static int64_t length_for(int64_t T) { return tile_for<S>(T * kHistory + kRows); }
+  static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
+  static constexpr int kRows = kPassed + kFixed + kParameters + 6;   // beside the history's
 
-  BackTile(int64_t T, int64_t length) : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
+  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call.
+  static int64_t length_for(int64_t T) {
+    constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
+    const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
+    return fitting < kShortest ? kShortest : smaller(fitting, kTile);
+  }
+
+  BackTile(int64_t T, int64_t length)
+      : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
     S* next = history + T * kHistory * length;
     const auto take = [&](S*& row) { row = next, next += length; };
-    for (int k = 0; k < kState; ++k) take(state[k]), take(initial[k]);
+    for (int k = 0; k < kPassed; ++k) take(passed[k]);
     for (int k = 0; k < kFixed; ++k) take(fixed[k]);
-    for (int k = 0; k < kCarry; ++k) take(carry[k]);
     for (int k = 0; k < kParameters; ++k) take(parameters[k]);
     take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
     fill_row(zeros, S(0), length);
@@ -169,7 +176,7 @@ struct BackTile {
   const int64_t length;
   const Scratch<S> memory;
   S* const history;
-  S *state[kState], *initial[kState], *fixed[kFixed + 1], *carry[kCarry], *parameters[kParameters + 1] = {};
+  S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
   S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight;
 };
 
@@ -182,15 +189,19 @@ inline const Number* as_numbers(const Data* row, S* buffer, int64_t n) {
 
 // The tile's steps forward, which leave their history.
 template <class Neuron>
-void replay(const WalkBack<Neuron>& w, BackTile<Neuron>& tile, BackRows<typename Neuron::Numbers>& rows, int64_t n0, int64_t n) {
+void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, int64_t n0, int64_t n) {
   using S = typename Neuron::S;
-  Rows<const S, typename Neuron::State> from = rows.initial;
-  Rows<S, typename Neuron::State> to;
-  for (int k = 0; k < tile.kState; ++k) to.row[k] = tile.state[k];
+  StepRows<Neuron, typename Neuron::History, S> step;
+  step.fixed = rows.fixed;
+  step.from = rows.initial;
+  for (int k = 0; k < tile.kState; ++k) step.to.row[k] = tile.passed[k];
+  step.n = n;
   for (int64_t t = 0; t < w.T; ++t) {
-    if (t + 1 < w.T) prefetch_rows<typename Neuron::Input>(w.input, t + 1, n0, n);
-    step_row<Neuron>(w.params, rows_at<typename Neuron::Input>(w.input, t, n0), rows.fixed, from, to, tile.history_at(t), n);
-    from = read_only(to);
+    if (t + 1 < w.T && w.input[0].step) prefetch(w.input[0].row(t + 1, n0), n);
+    rows_at(w.input, t, n0, step.in);
+    step.kept = tile.history_at(t);
+    step_row(w.params, step);
+    step.from = read_only(step.to);
   }
 }
 
@@ -224,22 +235,21 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
   using Number = typename Neuron::Number;
   using Numbers = typename Neuron::Numbers;
   using Tile = BackTile<Neuron>;
-  const int64_t length = Tile::length_for(w.T), longest = smaller(length, end - begin);
+  const int64_t length = Tile::length_for(w.T);
   Tile tile(w.T, length);
-  for (int k = 0; k < tile.kState; ++k) w.initial[k].fill(tile.initial[k], longest);
-  for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], longest);
+  for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], smaller(length, end - begin));
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
   const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1);
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
-    for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k].row(tile.initial[k], n0, n);
+    for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
     for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0, n);
     replay(w, tile, rows, n0, n);
 
     for (int k = 0; k < tile.kCarry; ++k) {
       rows.from.row[k] = w.grad_last[k] ? w.grad_last[k] + n0 : tile.zeros;
-      rows.to.row[k] = w.grad_initial[k] ? w.grad_initial[k] + n0 : tile.carry[k];
+      rows.to.row[k] = w.grad_initial[k] ? w.grad_initial[k] + n0 : tile.passed[k];
     }
     Rows<S, typename Neuron::Parameters> sums;
     const bool with_parameters = tile.kParameters > 0 && w.grad_parameters[0];
@@ -253,10 +263,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
 
     rows.n = n;
     for (int64_t t = w.T - 1; t >= 0; --t) {
-      if (t) {
-        if (w.grad_output) prefetch_row(w.grad_output + (t - 1) * w.N + n0, n);
-        if (!summed) prefetch_row_for_write(w.grad_input + (t - 1) * w.N + n0, n);
-      }
+      if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
       rows.history = read_only(tile.history_at(t));
       if (t) rows.history_before = read_only(tile.history_at(t - 1));
       if constexpr (rows.input.kCount > 0) rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);

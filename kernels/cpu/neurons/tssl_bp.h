@@ -22,10 +22,10 @@ struct TsslBp {
   using Result = Nothing;
 
   SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History& history, Output& out) {
-    history.u = tssl_bp_step(state, to_state(in.x), p).u;
-    history.a = state.a;
+    const S u = tssl_bp_step(state, to_state(in.x), p).u;
+    history = {u, state.a};
+    if constexpr (with_spikes) out.spikes = spike_value<Data>(u >= p.fire_level);
     out.psc = from_state<Data>(state.a);
-    if constexpr (with_spikes) out.spikes = spike_value<Data>(history.u >= p.fire_level);
   }
 
   SPIKEOPS_HD State after(const Params& p, History history) { return {history.u >= p.fire_level ? S(0) : history.u, history.a}; }
