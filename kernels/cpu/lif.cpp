@@ -25,7 +25,7 @@ void start_at(const LifNeuron& n, AnyWalk& w) {
   using S = typename Neuron::S;
   w.T = n.T;
   w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
-  w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), nullptr, S(n.decay)};
+  w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.initial[0] = static_cast<const S*>(n.v_init);
 }
 

@@ -14,7 +14,7 @@
 // A function that runs through a row: compiled once, not into every walk.
 #define SPIKEOPS_ROW __attribute__((noinline))
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 template <class S>
@@ -96,21 +96,18 @@ struct Series {
   Number* row(int64_t t, int64_t n0) const { return data + t * step + (same_for_all ? 0 : n0); }
 };
 
-// A number per neuron, of the state's or of the data's type, or one for all.
-template <class Data, class S>
+// A number per neuron, or one for all.
+template <class S>
 struct PerNeuron {
-  const S* state = nullptr;
-  const Data* data = nullptr;
+  const S* numbers = nullptr;
   S all = S(0);
 
   // Once for a call: `buffer` is this number's in all tiles.
   void fill(S* buffer, int64_t n) const {
-    if (!state && !data) fill_row(buffer, all, n);
+    if (!numbers) fill_row(buffer, all, n);
   }
-  const S* row(S* buffer, int64_t n0, int64_t n) const {
-    return state ? state + n0 : data ? state_row(data + n0, buffer, n) : buffer;
-  }
+  const S* row(const S* buffer, int64_t n0) const { return numbers ? numbers + n0 : buffer; }
 };
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -10,7 +10,7 @@
 
 #include "rows.h"
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 struct Nothing {};
@@ -25,7 +25,7 @@ struct Walk {
   bool back_in_time = false;  // from the last time step to the first
   Series<const Data> input[kFields<Data, typename Neuron::Input> + 1] = {};
   Series<Data> output[kFields<Data, typename Neuron::Output> + 1] = {};
-  PerNeuron<Data, S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
+  PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
   const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
   S* last[kFields<S, typename Neuron::State> + 1] = {};  // (N) the state after the last step, or null. May be `initial`
   bool unwanted[kFields<S, typename Neuron::State> + 1] = {};  // a part of the state that nobody asks for, wherever it starts
@@ -92,7 +92,7 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, EachRow each_row) {
       rows.to.row[k] = w.last[k] ? w.last[k] + n0 : states[k];
       rows.from.row[k] = w.unwanted[k] ? states[k] : w.initial[k] ? w.initial[k] + n0 : zeros;
     }
-    for (int k = 0; k < kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(fixed_numbers[k], n0, n);
+    for (int k = 0; k < kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(fixed_numbers[k], n0);
     rows.n = n;
     for (int64_t step = 0; step < w.T; ++step) {
       const int64_t t = w.back_in_time ? w.T - 1 - step : step;
@@ -119,4 +119,4 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end) {
 }
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

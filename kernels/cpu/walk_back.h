@@ -13,7 +13,7 @@
 
 #include "walk.h"
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 // Rows of a tile at a time step.
@@ -128,7 +128,7 @@ struct WalkBack {
   int64_t T = 0, N = 0;
   BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step
   Series<const Data> input[1] = {};
-  PerNeuron<Data, S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
+  PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
   const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
   const Data* grad_output = nullptr;          // (T, N), or null: 0
   const Data* grad_rate = nullptr;  // (N): the gradient of the rate in place of that of the trains
@@ -244,7 +244,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
     for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
-    for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0, n);
+    for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0);
     replay(w, tile, rows, n0, n);
 
     for (int k = 0; k < tile.kCarry; ++k) {
@@ -291,4 +291,4 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
 }
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

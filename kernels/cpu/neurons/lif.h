@@ -3,7 +3,7 @@
 
 #include "../walk_back.h"
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 template <class S>
@@ -124,4 +124,4 @@ struct LifRate {
 };
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -4,7 +4,7 @@
 
 #include "../walk.h"
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 template <class S>
@@ -32,4 +32,4 @@ struct Synapse {
 };
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -3,7 +3,7 @@
 
 #include "../walk_back.h"
 
-namespace spikeops::cpu {
+namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 template <class Data, bool with_spikes> struct TsslBpOutput { Data psc, spikes; };
@@ -48,4 +48,4 @@ struct TsslBp {
 };
 
 }  // namespace
-}  // namespace spikeops::cpu
+}  // namespace spikeops::cpu::SPIKEOPS_ISA
