@@ -29,7 +29,8 @@ void steps(const FeedbackNeuron& a, const typename Neuron::Params& params, int64
   if (!a.drive) fill_row(no_drives, from_state<Data>(no_drive(params)), longest);
   if (!a.current) fill_row(no_currents, from_state<Data>(S(-0.0)), longest);
   w.input[0] = {a.drive ? static_cast<const Data*>(a.drive) : no_drives, a.drive ? a.N : 0, !a.drive};
-  w.input[1] = {a.current ? static_cast<const Data*>(a.current) : no_currents, a.current && a.current_per_step ? a.N : 0, !a.current};
+  const int64_t current_step = a.current && a.current_per_step ? a.N : 0;
+  w.input[1] = {a.current ? static_cast<const Data*>(a.current) : no_currents, current_step, !a.current};
   if (a.factor) w.input[2] = {static_cast<const Data*>(a.factor), 0};
   void* const state[] = {a.membrane, a.rate, a.count};
   for (int k = 0; k < 3; ++k) w.initial[k] = w.last[k] = static_cast<S*>(state[k]);

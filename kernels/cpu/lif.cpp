@@ -96,8 +96,9 @@ void lif_forward(const LifForward& a, int64_t begin, int64_t end) {
 
 void lif_rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
   with_neuron(a.neuron, [&]<class Data, Reset reset>(Lif<Data, reset>) {
-    if (static_cast<Weighting>(a.weighting) == Weighting::decay) rate_forward<LifRate<Data, reset, Weighting::decay>>(a, begin, end);
-    else rate_forward<LifRate<Data, reset, Weighting::mean>>(a, begin, end);
+    const bool weighted = static_cast<Weighting>(a.weighting) == Weighting::decay;
+    if (weighted) return rate_forward<LifRate<Data, reset, Weighting::decay>>(a, begin, end);
+    rate_forward<LifRate<Data, reset, Weighting::mean>>(a, begin, end);
   });
 }
 

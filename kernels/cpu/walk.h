@@ -72,7 +72,8 @@ inline void rows_at(const Series<Data>* series, int64_t t, int64_t n0, Rows<Data
   for (int k = 0; k < rows.kCount; ++k) rows.row[k] = series[k].row(t, n0);
 }
 
-// Takes [begin, end) through all steps. Rows are as long as a page: the hardware fetches them by itself. each_row(t, rows of output, n) is called after each step of a tile.
+// Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
+// each_row(t, rows of output, n) is called after each step of a tile.
 template <class Neuron, class EachRow>
 void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, EachRow each_row) {
   using S = typename Neuron::S;

@@ -38,7 +38,8 @@ using BackRow = void (*)(const typename Numbers::BackParams&, const BackRows<Num
 
 // The state before a step: at the first one the initial state, later what the history of the step before tells.
 template <class Neuron, bool first, class S>
-SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& params, const Rows<const S, typename Neuron::State>& initial,
+SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& params,
+                                                const Rows<const S, typename Neuron::State>& initial,
                                                 const Rows<const S, typename Neuron::History>& history_before, int64_t i) {
   if constexpr (first) return load(initial, i);
   else return Neuron::after(params, load(history_before, i));
@@ -51,7 +52,8 @@ SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const Back
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
     typename Numbers::Carry carry = load(rows.from, i);
     typename Numbers::Before before{};
-    if constexpr (!__is_empty(typename Numbers::Before)) before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
+    if constexpr (!__is_empty(typename Numbers::Before))
+      before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
     const auto grad = Back::step_back(params, carry, before, load(rows.history, i), load(rows.input, i), load(rows.gradient, i),
                                       load(rows.fixed, i));
     rows.grad_input[i] = from_state<typename Numbers::Number>(grad);
@@ -62,8 +64,8 @@ SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const Back
 // Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
 template <class Neuron, bool first, class S>
 SPIKEOPS_ROW void parameter_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::State> initial,
-                                             const Rows<const S, typename Neuron::History> history_before, const S* __restrict grad,
-                                             const Rows<S, typename Neuron::Parameters> sum, int64_t n) {
+                                const Rows<const S, typename Neuron::History> history_before, const S* __restrict grad,
+                                const Rows<S, typename Neuron::Parameters> sum, int64_t n) {
   const typename Neuron::Params params = given;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
     typename Neuron::Parameters total = load(read_only(sum), i);
@@ -95,7 +97,7 @@ SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, in
 // One step of a rate's numerator and normaliser, and of their derivatives.
 template <class Neuron, class S>
 SPIKEOPS_ROW void rate_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::History> history,
-                                        const Rows<const S, typename Neuron::Fixed> fixed, const Rows<S, RateSums<S>> sums, int64_t n) {
+                           const Rows<const S, typename Neuron::Fixed> fixed, const Rows<S, RateSums<S>> sums, int64_t n) {
   const typename Neuron::Params params = given;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
     RateSums<S> sum = load(read_only(sums), i);
@@ -106,8 +108,8 @@ SPIKEOPS_ROW void rate_row(const typename Neuron::Params& given, const Rows<cons
 
 // The weight of the last step's spike in a rate's gradient, and the leak's gradient through the weights.
 template <class Data, class S>
-SPIKEOPS_ROW void rate_gradient_row(const Data* __restrict grad_rate, const Rows<const S, RateSums<S>> sums,
-                                                 S* __restrict weight, S* __restrict grad_leak, int64_t n) {
+SPIKEOPS_ROW void rate_gradient_row(const Data* __restrict grad_rate, const Rows<const S, RateSums<S>> sums, S* __restrict weight,
+                                    S* __restrict grad_leak, int64_t n) {
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
     const RateSums<S> sum = load(sums, i);
     const S g = to_state(grad_rate[i]);
@@ -130,13 +132,13 @@ struct WalkBack {
   Series<const Data> input[1] = {};
   PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
   const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
-  const Data* grad_output = nullptr;          // (T, N), or null: 0
-  const Data* grad_rate = nullptr;  // (N): the gradient of the rate in place of that of the trains
+  const Data* grad_output = nullptr;           // (T, N), or null: 0
+  const Data* grad_rate = nullptr;             // (N): the gradient of the rate in place of that of the trains
   Weighting weighting = Weighting::mean;
   const S* grad_last[kCarry + 1] = {};         // (N), or null: 0
   S* grad_initial[kCarry + 1] = {};            // (N), or null
   S* grad_parameters[kParameters + 1] = {};    // (N), all of them or none
-  Data* grad_input = nullptr;                 // (T, N), or (N), summed over time, where the input is the same in all steps
+  Data* grad_input = nullptr;                  // (T, N), or (N), summed over time, where the input is the same in all steps
   S input_scale = S(1);
 };
 
@@ -146,19 +148,21 @@ struct BackTile {
   using S = typename Neuron::S;
   using History = typename Neuron::History;
   static constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
-  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry, kParameters = WalkBack<Neuron>::kParameters;
+  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry;
+  static constexpr int kParameters = WalkBack<Neuron>::kParameters;
   static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
   static constexpr int kRows = kPassed + kFixed + kParameters + 6;   // beside the history's
 
-  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call.
+  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
+  // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
+  // has caught up. (For writing it does not pay.)
   static int64_t length_for(int64_t T) {
     constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
     const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
     return fitting < kShortest ? kShortest : smaller(fitting, kTile);
   }
 
-  BackTile(int64_t T, int64_t length)
-      : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
+  BackTile(int64_t T, int64_t length) : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
     S* next = history + T * kHistory * length;
     const auto take = [&](S*& row) { row = next, next += length; };
     for (int k = 0; k < kPassed; ++k) take(passed[k]);
@@ -189,7 +193,8 @@ inline const Number* as_numbers(const Data* row, S* buffer, int64_t n) {
 
 // The tile's steps forward, which leave their history.
 template <class Neuron>
-void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, int64_t n0, int64_t n) {
+void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, int64_t n0,
+            int64_t n) {
   using S = typename Neuron::S;
   StepRows<Neuron, typename Neuron::History, S> step;
   step.fixed = rows.fixed;
@@ -208,8 +213,8 @@ void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackR
 // Turns the gradient of a rate into the weight of each step's spike, starting with the last, and into the part of the leak's
 // gradient that comes from the weights.
 template <class Neuron>
-void start_rate(const WalkBack<Neuron>& w, BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, typename Neuron::S* grad_leak,
-                int64_t n0, int64_t n) {
+void start_rate(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows,
+                typename Neuron::S* grad_leak, int64_t n0, int64_t n) {
   using S = typename Neuron::S;
   if (w.weighting == Weighting::mean) return divide_row(w.grad_rate + n0, S(w.T), tile.rate_weight, n);
   const Rows<S, RateSums<S>> sums{{tile.input, tile.gradient, tile.grad_input, tile.grad_sum}};  // not yet in use
@@ -221,7 +226,7 @@ void start_rate(const WalkBack<Neuron>& w, BackTile<Neuron>& tile, const BackRow
 template <class Neuron>
 void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::Numbers>& rows, int64_t t,
                     const Rows<typename Neuron::S, typename Neuron::Parameters>& sums) {
-  if constexpr (sums.kCount > 0) {
+  if constexpr (WalkBack<Neuron>::kParameters > 0) {
     if (t) parameter_row<Neuron, false>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
     else parameter_row<Neuron, true>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
   }
@@ -266,7 +271,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
       rows.history = read_only(tile.history_at(t));
       if (t) rows.history_before = read_only(tile.history_at(t - 1));
-      if constexpr (rows.input.kCount > 0) rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
+      if constexpr (kFields<Number, typename Neuron::BackInput> > 0) rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
       if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
       if constexpr (SameType<Number, S>::value)
         if (!w.grad_output) rows.gradient.row[0] = w.grad_rate ? tile.rate_weight : tile.zeros;

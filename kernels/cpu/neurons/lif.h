@@ -69,12 +69,12 @@ struct LifBack : LifNumbers<S> {
   using Numbers = LifNumbers<S>;
 
   // The gradient of u, and through it that of the membrane potential before the step.
-  SPIKEOPS_HD S step_back(const LifBackParams<S>& p, typename Numbers::Carry& carry, Nothing, typename Numbers::History history, Nothing,
-                          typename Numbers::Gradient gradient, typename Numbers::Fixed fixed) {
+  SPIKEOPS_HD S step_back(const LifBackParams<S>& p, typename Numbers::Carry& carry, Nothing, typename Numbers::History history,
+                          Nothing, typename Numbers::Gradient gradient, typename Numbers::Fixed fixed) {
     const S u = history.u;
     const S derivative = surrogate_derivative<kind>(u - p.threshold, p.surrogate_scale, p.surrogate_peak);
-    const S grad_u = lif_grad_membrane<reset>(gradient.spikes, carry.grad_v, u, u >= p.fire_level, derivative, p.reset_amount, p.v_reset,
-                                              detach_reset);
+    const S grad_u = lif_grad_membrane<reset>(gradient.spikes, carry.grad_v, u, u >= p.fire_level, derivative, p.reset_amount,
+                                              p.v_reset, detach_reset);
     carry.grad_v = grad_u * fixed.decay;
     return grad_u;
   }

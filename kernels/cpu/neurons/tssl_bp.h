@@ -43,7 +43,8 @@ struct TsslBp {
   // The change of the membrane potential in this step follows from the state before it.
   SPIKEOPS_HD S step_back(const Params& p, Carry& carry, State before, History history, Input in, Gradient gradient, Fixed) {
     const S du = tssl_bp_step(before, to_state(in.x), p).du;
-    return tssl_bp_backward_step(carry, to_state(gradient.psc), history.u, du, history.u >= p.fire_level, history.a < p.quiet_level, p);
+    return tssl_bp_backward_step(carry, to_state(gradient.psc), history.u, du, history.u >= p.fire_level,
+                                 history.a < p.quiet_level, p);
   }
 };
 
