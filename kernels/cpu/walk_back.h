@@ -271,7 +271,8 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
       rows.history = read_only(tile.history_at(t));
       if (t) rows.history_before = read_only(tile.history_at(t - 1));
-      if constexpr (kFields<Number, typename Neuron::BackInput> > 0) rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
+      if constexpr (kFields<Number, typename Neuron::BackInput> != 0)
+        rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
       if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
       if constexpr (SameType<Number, S>::value)
         if (!w.grad_output) rows.gradient.row[0] = w.grad_rate ? tile.rate_weight : tile.zeros;
