@@ -60,14 +60,6 @@ struct Scratch {
   S* data;
 };
 
-// Tile for kernels that keep `rows` numbers per neuron: as many neurons as fit the cache, whole cache lines of them.
-template <class S>
-inline int64_t tile_for(int64_t rows) {
-  constexpr int64_t kCacheBytes = 64 << 10;
-  const int64_t fitting = kCacheBytes / (rows * int64_t(sizeof(S))) / 64 * 64;
-  return fitting < 64 ? 64 : smaller(fitting, kTile);
-}
-
 // Asks for a row that is needed one time step later. Hardware prefetchers see a row of each time step as a new stream, and
 // have only just caught up when it ends.
 template <class Data>

@@ -253,6 +253,7 @@ inline void chain_row(const Data* __restrict derivative, S decay, S threshold, S
   }
 }
 
+// A loop of its own, not the walk (walk.h): it starts from a row of data, and hands that on as its first row.
 template <class Data>
 void gradient_in_time(const LocalGradientInTime& a, int64_t begin, int64_t end) {
   using S = State<Data>;

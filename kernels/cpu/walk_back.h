@@ -1,0 +1,300 @@
+// The walk through time and back, the same for all neurons. A tile takes all its steps and its history is kept in the cache; then
+// the steps are taken back. Nothing of the forward pass need have been saved but its input. A neuron (walk.h) has, besides:
+//   after(params, history)           the state after the step that left this history
+//   fired(params, history), leak(fixed)                              if it has rates
+//   Parameters, parameter_step(params, sum&, state before, grad)     if numbers per neuron have gradients
+// and shares with its step back, a struct of its own, what does not depend on the options of the latter:
+//   BackParams, Carry, Parameters    the numbers of the layer; structs of S: what passes from step to step, sums over time
+//   Number                           type of the rows that the step back reads and writes: Data, or S
+//   Gradient, BackInput              structs of Number: the gradients of Output; what it needs of Input, or Nothing
+//   Before                           State, where it needs the one before the step, or Nothing
+//   step_back(back params, carry&, before, history, input, gradient, fixed) -> gradient of what the scaled input was added to
+#pragma once
+
+#include "walk.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+// Rows of a tile at a time step.
+template <class Neuron>
+struct BackRows {
+  using S = typename Neuron::S;
+  using Number = typename Neuron::Number;
+  Rows<const S, typename Neuron::Fixed> fixed;
+  Rows<const S, typename Neuron::State> initial;
+  Rows<const S, typename Neuron::History> history, history_before;
+  Rows<const Number, typename Neuron::BackInput> input;
+  Rows<const Number, typename Neuron::Gradient> gradient;
+  Rows<const S, typename Neuron::Carry> from;
+  Rows<S, typename Neuron::Carry> to;
+  Number* grad_input;
+  int64_t n;
+};
+
+// `Numbers` holds the types that a neuron shares with its step back.
+template <class Numbers>
+using BackRow = void (*)(const typename Numbers::BackParams&, const BackRows<Numbers>&);
+
+// The state before a step: at the first one the initial state, later what the history of the step before tells.
+template <class Neuron, bool first, class S>
+SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& params,
+                                                const Rows<const S, typename Neuron::State>& initial,
+                                                const Rows<const S, typename Neuron::History>& history_before, int64_t i) {
+  if constexpr (first) return load(initial, i);
+  else return Neuron::after(params, load(history_before, i));
+}
+
+template <class Back, class Numbers, bool first>
+SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const BackRows<Numbers>& given_rows) {
+  const typename Numbers::BackParams params = given;
+  const BackRows<Numbers> rows = given_rows;
+  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
+    typename Numbers::Carry carry = load(rows.from, i);
+    typename Numbers::Before before{};
+    if constexpr (!__is_empty(typename Numbers::Before))
+      before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
+    const auto grad = Back::step_back(params, carry, before, load(rows.history, i), load(rows.input, i), load(rows.gradient, i),
+                                      load(rows.fixed, i));
+    rows.grad_input[i] = from_state<typename Numbers::Number>(grad);
+    store(rows.to, i, carry);
+  }
+}
+
+// Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
+template <class Neuron, bool first, class S>
+SPIKEOPS_ROW void parameter_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::State> initial,
+                                const Rows<const S, typename Neuron::History> history_before, const S* __restrict grad,
+                                const Rows<S, typename Neuron::Parameters> sum, int64_t n) {
+  const typename Neuron::Params params = given;
+  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
+    typename Neuron::Parameters total = load(read_only(sum), i);
+    Neuron::parameter_step(params, total, state_before<Neuron, first>(params, initial, history_before, i), grad[i]);
+    store(sum, i, total);
+  }
+}
+
+template <class Data, class S>
+SPIKEOPS_ROW void scale_row(const S* __restrict in, S scale, Data* __restrict out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = from_state<Data>(scale * in[i]);
+}
+
+template <class Data, class S>
+SPIKEOPS_ROW void divide_row(const Data* __restrict in, S divisor, S* __restrict out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = to_state(in[i]) / divisor;
+}
+
+template <class S>
+SPIKEOPS_ROW void add_row(const S* __restrict in, S* __restrict sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
+}
+
+template <class S>
+SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) row[i] *= factor[i];
+}
+
+// One step of a rate's numerator and normaliser, and of their derivatives.
+template <class Neuron, class S>
+SPIKEOPS_ROW void rate_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::History> history,
+                           const Rows<const S, typename Neuron::Fixed> fixed, const Rows<S, RateSums<S>> sums, int64_t n) {
+  const typename Neuron::Params params = given;
+  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
+    RateSums<S> sum = load(read_only(sums), i);
+    rate_step(sum, Neuron::fired(params, load(history, i)), Neuron::leak(load(fixed, i)));
+    store(sums, i, sum);
+  }
+}
+
+// The weight of the last step's spike in a rate's gradient, and the leak's gradient through the weights.
+template <class Data, class S>
+SPIKEOPS_ROW void rate_gradient_row(const Data* __restrict grad_rate, const Rows<const S, RateSums<S>> sums, S* __restrict weight,
+                                    S* __restrict grad_leak, int64_t n) {
+  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
+    const RateSums<S> sum = load(sums, i);
+    const S g = to_state(grad_rate[i]);
+    weight[i] = g / sum.weight;
+    grad_leak[i] = g * rate_decay_derivative(sum);
+  }
+}
+
+// Where the numbers of a neuron that steps back lie.
+template <class Neuron>
+struct WalkBack {
+  using Data = typename Neuron::Data;
+  using S = typename Neuron::S;
+  using Numbers = typename Neuron::Numbers;
+  static constexpr int kCarry = kFields<S, typename Neuron::Carry>, kParameters = kFields<S, typename Neuron::Parameters>;
+  typename Neuron::Params params;
+  typename Neuron::BackParams back_params;
+  int64_t T = 0, N = 0;
+  BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step
+  Series<const Data> input[1] = {};
+  PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
+  const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
+  const Data* grad_output = nullptr;           // (T, N), or null: 0
+  const Data* grad_rate = nullptr;             // (N): the gradient of the rate in place of that of the trains
+  Weighting weighting = Weighting::mean;
+  const S* grad_last[kCarry + 1] = {};         // (N), or null: 0
+  S* grad_initial[kCarry + 1] = {};            // (N), or null
+  S* grad_parameters[kParameters + 1] = {};    // (N), all of them or none
+  Data* grad_input = nullptr;                  // (T, N), or (N), summed over time, where the input is the same in all steps
+  S input_scale = S(1);
+};
+
+// The rows of a tile, in one piece of memory.
+template <class Neuron>
+struct BackTile {
+  using S = typename Neuron::S;
+  using History = typename Neuron::History;
+  static constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
+  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry;
+  static constexpr int kParameters = WalkBack<Neuron>::kParameters;
+  static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
+  static constexpr int kRows = kPassed + kFixed + kParameters + 6;   // beside the history's
+
+  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
+  // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
+  // has caught up. (For writing it does not pay.)
+  static int64_t length_for(int64_t T) {
+    constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
+    const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
+    return fitting < kShortest ? kShortest : smaller(fitting, kTile);
+  }
+
+  BackTile(int64_t T, int64_t length) : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
+    S* next = history + T * kHistory * length;
+    const auto take = [&](S*& row) { row = next, next += length; };
+    for (int k = 0; k < kPassed; ++k) take(passed[k]);
+    for (int k = 0; k < kFixed; ++k) take(fixed[k]);
+    for (int k = 0; k < kParameters; ++k) take(parameters[k]);
+    take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
+    fill_row(zeros, S(0), length);
+  }
+  Rows<S, History> history_at(int64_t t) const {
+    Rows<S, History> rows;
+    for (int k = 0; k < kHistory; ++k) rows.row[k] = history + (t * kHistory + k) * length;
+    return rows;
+  }
+
+  const int64_t length;
+  const Scratch<S> memory;
+  S* const history;
+  S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
+  S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight;
+};
+
+// A row of data as numbers of type Number: the row itself, or its conversion.
+template <class Number, class Data, class S>
+inline const Number* as_numbers(const Data* row, S* buffer, int64_t n) {
+  if constexpr (SameType<Number, Data>::value) return row;
+  else return state_row(row, buffer, n);
+}
+
+// The tile's steps forward, which leave their history.
+template <class Neuron>
+void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, int64_t n0,
+            int64_t n) {
+  using S = typename Neuron::S;
+  StepRows<Neuron, typename Neuron::History, S> step;
+  step.fixed = rows.fixed;
+  step.from = rows.initial;
+  for (int k = 0; k < tile.kState; ++k) step.to.row[k] = tile.passed[k];
+  step.n = n;
+  for (int64_t t = 0; t < w.T; ++t) {
+    if (t + 1 < w.T && w.input[0].step) prefetch(w.input[0].row(t + 1, n0), n);
+    rows_at(w.input, t, n0, step.in);
+    step.kept = tile.history_at(t);
+    step_row(w.params, step);
+    step.from = read_only(step.to);
+  }
+}
+
+// Turns the gradient of a rate into the weight of each step's spike, starting with the last, and into the part of the leak's
+// gradient that comes from the weights.
+template <class Neuron>
+void start_rate(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows,
+                typename Neuron::S* grad_leak, int64_t n0, int64_t n) {
+  using S = typename Neuron::S;
+  if (w.weighting == Weighting::mean) return divide_row(w.grad_rate + n0, S(w.T), tile.rate_weight, n);
+  const Rows<S, RateSums<S>> sums{{tile.input, tile.gradient, tile.grad_input, tile.grad_sum}};  // not yet in use
+  for (S* row : sums.row) fill_row(row, S(0), n);
+  for (int64_t t = 0; t < w.T; ++t) rate_row<Neuron>(w.params, read_only(tile.history_at(t)), rows.fixed, sums, n);
+  rate_gradient_row(w.grad_rate + n0, read_only(sums), tile.rate_weight, grad_leak, n);
+}
+
+template <class Neuron>
+void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::Numbers>& rows, int64_t t,
+                    const Rows<typename Neuron::S, typename Neuron::Parameters>& sums) {
+  if constexpr (WalkBack<Neuron>::kParameters > 0) {
+    if (t) parameter_row<Neuron, false>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
+    else parameter_row<Neuron, true>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
+  }
+}
+
+// Takes [begin, end) through all steps and back.
+template <class Neuron>
+void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
+  using Data = typename Neuron::Data;
+  using S = typename Neuron::S;
+  using Number = typename Neuron::Number;
+  using Numbers = typename Neuron::Numbers;
+  using Tile = BackTile<Neuron>;
+  const int64_t length = Tile::length_for(w.T);
+  Tile tile(w.T, length);
+  for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], smaller(length, end - begin));
+  const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
+  // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
+  const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1);
+  for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
+    BackRows<Numbers> rows;
+    for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
+    for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0);
+    replay(w, tile, rows, n0, n);
+
+    for (int k = 0; k < tile.kCarry; ++k) {
+      rows.from.row[k] = w.grad_last[k] ? w.grad_last[k] + n0 : tile.zeros;
+      rows.to.row[k] = w.grad_initial[k] ? w.grad_initial[k] + n0 : tile.passed[k];
+    }
+    Rows<S, typename Neuron::Parameters> sums;
+    const bool with_parameters = tile.kParameters > 0 && w.grad_parameters[0];
+    for (int k = 0; k < tile.kParameters; ++k) {
+      sums.row[k] = with_parameters ? w.grad_parameters[k] + n0 : tile.parameters[k];
+      fill_row(sums.row[k], S(0), n);
+    }
+    if constexpr (Neuron::kHasRate)
+      if (w.grad_rate) start_rate(w, tile, rows, sums.row[0], n0, n);
+    if (summed) fill_row(tile.grad_sum, S(0), n);
+
+    rows.n = n;
+    for (int64_t t = w.T - 1; t >= 0; --t) {
+      if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
+      rows.history = read_only(tile.history_at(t));
+      if (t) rows.history_before = read_only(tile.history_at(t - 1));
+      if constexpr (kFields<Number, typename Neuron::BackInput> != 0)
+        rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
+      if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
+      if constexpr (SameType<Number, S>::value)
+        if (!w.grad_output) rows.gradient.row[0] = w.grad_rate ? tile.rate_weight : tile.zeros;
+      Data* const grad_input = w.grad_input + (summed ? 0 : t * w.N) + n0;
+      if constexpr (SameType<Number, S>::value) rows.grad_input = tile.grad_input;
+      if constexpr (SameType<Number, Data>::value)
+        if (direct) rows.grad_input = grad_input;
+      (t ? w.row : w.first_row)(w.back_params, rows);
+      rows.from = read_only(rows.to);
+      if constexpr (SameType<Number, S>::value) {
+        if (summed) add_row(rows.grad_input, tile.grad_sum, n);
+        else if (!direct) scale_row(rows.grad_input, w.input_scale, grad_input, n);
+        if (with_parameters) add_parameters(w, rows, t, sums);
+      }
+      if (weighted) multiply_row(rows.fixed.row[0], tile.rate_weight, n);
+    }
+    if (summed) scale_row(tile.grad_sum, w.input_scale, w.grad_input + n0, n);
+    if (w.T == 0)
+      for (int k = 0; k < tile.kCarry; ++k)
+        if (rows.to.row[k] != rows.from.row[k]) copy_row(rows.from.row[k], rows.to.row[k], n);
+  });
+}
+
+}  // namespace
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -1,0 +1,131 @@
+"""The CPU kernels work on whole vectors, whatever the options: read from the object code of `spikeops_testing`.
+
+Compilers give up on a loop without a word, and the numbers stay right. In the code of each instruction set, every function that
+runs through a row of neurons must have a loop of full-width arithmetic, without arithmetic on single numbers in it.
+"""
+
+import itertools
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TESTING_DIR = Path(os.environ.get("SPIKEOPS_TESTING_DIR", Path(__file__).resolve().parents[2] / "build" / "testing"))
+
+RESETS = ("subtract", "to", "none")  # in the order of kernels/math
+SURROGATES = ("atan", "sigmoid", "exponential", "fast_sigmoid", "triangle", "rectangle", "gaussian")
+DATA = ("float", "double", "fp16", "bf16")
+REGISTERS = {"v2": "xmm", "v3": "ymm", "v4": "zmm"}
+
+# In double precision, exp is the C library's: one number at a time.
+CALLS_EXP = re.compile(r"(LifBack double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double")
+WITHOUT_ARITHMETIC = ("fill_row", "copy_row")
+
+PACKED = re.compile(r"v?(?:add|sub|mul|div)p[sd]|vp?\w*add[dq]|p\w*add[dq]|v?pslld")
+SINGLE = re.compile(r"v?(?:add|sub|mul|div)s[sd]")
+INSTRUCTION = re.compile(r"^[ \t]*([0-9a-f]+):[ \t]+(\S+)[ \t]*(.*)$", re.MULTILINE)
+
+
+def short_name(symbol):
+    """`back_row LifBack float to sigmoid detached ...`, from a function's full name; None if it does not run through a row."""
+    found = re.search(r"(\w+_row)(?:<(.*)>\(|\()", symbol)
+    if not found:
+        return None
+    arguments = re.sub(r"spikeops::(cpu::)?|v\d::|\(anonymous namespace\)::", "", found[2] or "")
+    arguments = re.sub(r"\(Reset\)(\d)", lambda m: RESETS[int(m[1])], arguments)
+    arguments = re.sub(r"\(Surrogate\)(\d)", lambda m: SURROGATES[int(m[1])], arguments)
+    return f"{found[1]} " + " ".join(re.findall(r"[\w()]+", arguments))
+
+
+def loops(body):
+    """The instructions of each innermost loop."""
+    code = [(int(address, 16), name, operands) for address, name, operands in INSTRUCTION.findall(body)]
+    jumps = []
+    for address, name, operands in code:
+        target = re.match(r"([0-9a-f]+)", operands)
+        if name.startswith("j") and target and code[0][0] <= int(target[1], 16) <= address:
+            jumps.append((int(target[1], 16), address))
+    for first, last in jumps:
+        if not any(first <= other and end <= last and (other, end) != (first, last) for other, end in jumps):
+            yield [(name, operands) for address, name, operands in code if first <= address <= last]
+
+
+def fault(body, register):
+    """What keeps a function from working on whole vectors, or None."""
+    found = list(loops(body))
+    whole = [loop for loop in found if any(PACKED.fullmatch(name) and register in operands for name, operands in loop)]
+    if any(name == "call" for loop in found for name, _ in loop):
+        return "calls a function for each number"
+    if not whole:
+        return f"has no loop of arithmetic on {register} registers"
+    # What is left over at the end of a row may look like a loop too, by a jump back from out of the way.
+    if all(any(SINGLE.fullmatch(name) for name, _ in loop) for loop in whole):
+        return "takes its vectors apart"
+    return None
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """{instruction set: {short name: [code, ...]}}"""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("reads x86-64 code")
+    if not shutil.which("objdump"):
+        pytest.skip("needs objdump (binutils)")
+    modules = list(TESTING_DIR.glob("spikeops_testing*.so"))
+    if not modules:
+        pytest.skip(f"spikeops_testing is not built in {TESTING_DIR} (SPIKEOPS_BUILD_TESTING=ON, SPIKEOPS_TESTING_DIR)")
+    command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--disassembler-options=intel", str(modules[0])]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rows = {isa: {} for isa in REGISTERS}
+    for symbol, body in re.findall(r"^[0-9a-f]+ <(.+)>:\n((?:.+\n)*)", listing, re.MULTILINE):
+        isa = re.search(r"spikeops::cpu::(v\d)::", symbol)
+        if isa and (name := short_name(symbol)):
+            rows[isa[1]].setdefault(name, []).append(body)
+    return rows
+
+
+def expected():
+    """Parts of names that must be there: functions that are the same but for their names may be one, these are not."""
+    for state, reset, surrogate, detach in itertools.product(("float", "double"), RESETS, SURROGATES, ("false", "true")):
+        if reset != "none" or detach == "true":
+            yield f"back_row LifBack {state} {reset} {surrogate} {detach} "
+    for data in DATA:
+        yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
+        yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)
+        yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))
+        yield from (f"step_row Synapse {data} {adjoint} " for adjoint in ("false", "true"))
+        yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))
+
+
+@pytest.mark.parametrize("isa", REGISTERS)
+def test_rows_of_neurons_are_worked_on_as_whole_vectors(rows, isa):
+    code = rows[isa]
+    missing = [name for name in expected() if not any(name in f"{found} " for found in code)]
+    assert not missing, f"{isa}: not in spikeops_testing (is it up to date?): {missing}"
+    faults = {}
+    for name, bodies in code.items():
+        if not name.startswith(WITHOUT_ARITHMETIC):
+            faults[name] = next(filter(None, (fault(body, REGISTERS[isa]) for body in bodies)), None)
+    scalar = [f"{name} {reason}" for name, reason in faults.items() if reason and not CALLS_EXP.search(name)]
+    assert not scalar, f"{isa}: not vectorised:\n" + "\n".join(scalar)
+    cured = [name for name, reason in faults.items() if not reason and CALLS_EXP.search(name)]
+    assert not cured, f"{isa}: vectorised now, take them out of CALLS_EXP: {cured}"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("  10: vmulps ymm0,ymm1,YMMWORD PTR [rax]\n  14: jb 10 <f>\n", None),
+        ("  10: vmulss xmm0,xmm1,DWORD PTR [rax]\n  14: jb 10 <f>\n", "has no loop"),
+        ("  0c: vmulps ymm0,ymm1,ymm2\n  10: vmulss xmm0,xmm1,xmm2\n  14: jb 10 <f>\n", "has no loop"),
+        ("  10: vmulps ymm0,ymm1,ymm2\n  14: vaddss xmm0,xmm0,xmm1\n  18: jb 10 <f>\n", "takes its vectors apart"),
+        ("  10: call 400 <exp@plt>\n  14: jb 10 <f>\n", "calls a function"),
+    ],
+)
+def test_the_reading_of_code(body, reason):
+    found = fault(body, "ymm")
+    assert found is None if reason is None else found.startswith(reason)
