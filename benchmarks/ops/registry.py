@@ -136,7 +136,8 @@ def _probabilities(T, N, dtype, device):
 
 def _step_state(x):
     """Membrane potentials, rates, and room for the spikes."""
-    return torch.zeros_like(x[0]), torch.zeros_like(x[0]), torch.empty_like(x)
+    state = state_dtype(x.dtype)
+    return torch.zeros_like(x[0], dtype=state), torch.zeros_like(x[0], dtype=state), torch.empty_like(x)
 
 
 def _trial_inputs(T, N, dtype, device):

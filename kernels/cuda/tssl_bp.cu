@@ -177,8 +177,8 @@ int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
       return work.launch_of(Walk::width, stream, kept_bytes<TsslBpBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
                             tssl_bp_backward_kernel<Data, Walk>, a, tssl_bp_params<S>(n), static_cast<S*>(scratch), segments);
     };
-    return work.suits(kNarrow<Data>) ? with_walk<Data, Walks::all>(work, n.T, launch)
-                                     : with_walk<Data, Walks::of_any_length>(work, n.T, launch);
+    // One neuron a thread for 16-bit data, too: two would leave too few threads the registers for their slopes.
+    return with_walk<Data, Walks::all, 1>(work, n.T, launch);
   });
 }
 

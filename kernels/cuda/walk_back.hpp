@@ -325,11 +325,11 @@ constexpr int kNarrow = sizeof(Data) == 2 ? 2 : 1;
 
 // f(Walk{}) for the one that suits `T` steps of `work`. One neuron a thread, or two of 16 bits, makes for accesses of 4 bytes: whole
 // sectors for a warp, and the registers of a thread suffice for more steps. Where there are but few steps, wide accesses make up
-// for what a thread costs, if there are neurons enough to keep every multiprocessor busy. `work` must suit kNarrow neurons a thread
+// for what a thread costs, if there are neurons enough to keep every multiprocessor busy. `work` must suit `narrow` neurons a thread
 // unless walks are of_any_length.
-template <class Data, Walks walks, class F>
+template <class Data, Walks walks, int narrow = kNarrow<Data>, class F>
 int with_walk(const Work& work, int64_t T, F f) {
-  constexpr int wide = 4, narrow = kNarrow<Data>;
+  constexpr int wide = 4;
   if constexpr (sizeof(Data) == 8) {
     return f(Walk<1, 8, false>{});
   } else {

@@ -50,10 +50,10 @@ def test_devices_with_little_shared_memory_take_short_segments(host_kernels, dev
 def expected_launch(op, dtype, T, N):
     """Blocks and bytes of shared memory of a backward pass of an even number of neurons, enough of them for wide accesses."""
     data, state = np.dtype("uint16" if dtype == "bfloat16" else dtype).itemsize, 8 if dtype == "float64" else 4
-    width = 2 if data == 2 else 1
+    width = 2 if data == 2 and op is ops.lif_backward else 1
     if state == 4 and T <= 8:
         return N // 4 // THREADS, 0
-    if (data == 4 and T <= 16) or (state == 4 and 16 < T <= 32):
+    if (state == 4 and width == 1 and T <= 16) or (state == 4 and 16 < T <= 32):
         return N // width // THREADS, 0
     block = 8 if dtype == "float64" else 16
     kept = (min(T, SEGMENT) + block - 1) // block - 1

@@ -276,6 +276,9 @@ def test_a_backward_pass_that_cannot_be_captured_still_computes_its_gradients(mo
     check_that_all_is_well()
 
 
+WORK_SPACE = 32 << 20  # of cuBLAS, on Hopper
+
+
 @pytest.mark.parametrize("method", ["ide", "spide"])
 def test_a_ring_that_is_gone_gives_its_memory_back(method):
     gc.collect()
@@ -287,7 +290,8 @@ def test_a_ring_that_is_gone_gives_its_memory_back(method):
     del ring
     gc.collect()
     torch.cuda.empty_cache()
-    assert pool_bytes(pool) == 0 and len(captured_loop._sites) == sites
+    # IDE's solver multiplies matrices. What PyTorch 2.11 keeps for that on a stream stays, for whoever has the stream next.
+    assert pool_bytes(pool) <= (WORK_SPACE if method == "ide" else 0) and len(captured_loop._sites) == sites
 
 
 two_devices = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
