@@ -68,9 +68,14 @@ def _count(kernel: Kernel, instruction: str) -> None:
         (kernel.loads if operation.startswith("L") else kernel.stores)[bits // 8] += 1
 
 
+def _readable(demangled: str) -> str:
+    """Without the names of namespaces that have none, and `Kind 0` for an enumerator that c++filt writes as a cast."""
+    return re.sub(r"\((?:\w+::|::)*(\w+)\)(\d+)", r"\1 \2", demangled.replace("(anonymous namespace)", ""))
+
+
 def readable(demangled: str) -> str:
     """``lif_forward_kernel<float, 4>`` of a whole signature."""
-    found = re.search(r"(\w+(?:<.*>)?)\((?:spikeops::|\w+\*)", demangled.replace("(anonymous namespace)", ""))
+    found = re.search(r"(\w+(?:<.*>)?)\((?:spikeops::|\w+\*)", _readable(demangled))
     name = found[1] if found else demangled
     return re.sub(r"\(?\b(?:\w+::)+(\w+)\)?", lambda m: "" if m[0].startswith("(") else m[1], name)
 
