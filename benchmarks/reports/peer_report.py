@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from measuring.results import NOISY_RATIO, Row, load
+from measuring.results import LEFT_OUT, NOISY_RATIO, Row, load
 from reports.figures import Figures
 
 OURS = "spikeops"
@@ -69,7 +69,7 @@ def _line(figures, op, size, provider):
 
 def _left_out(figures):
     lines = []
-    for reason, rows in figures.left_out().items():
+    for reason, rows in figures.reasons(LEFT_OUT).items():
         where = dict.fromkeys(f"{row.provider} ({row.op}, {row.T} x {row.N}, {row.dtype}, {row.mode})" for row in rows)
         lines.append(f"- {reason}: {', '.join(where)}")
     return "\n".join(lines)
