@@ -64,7 +64,7 @@ class Run:
         self.gate, self.although_red = gate, although_red
         self.ops = [OPS[name] for name in ops]
         self.table = Table(DEVICE)
-        self.timer = DeviceTimer()
+        self.timer = DeviceTimer(DEVICE)
         self._disagreements: dict[tuple, str] = {}
 
     def measure(self, case: Case, compiled: bool = False) -> None:

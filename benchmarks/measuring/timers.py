@@ -80,9 +80,9 @@ class DeviceTimer:
 
     watches_the_host = True
 
-    def __init__(self):
-        cache_bytes = getattr(torch.cuda.get_device_properties("cuda"), "L2_cache_size", 64 << 20)
-        self._flush = torch.empty(max(2 * cache_bytes, 32 << 20), dtype=torch.uint8, device="cuda")
+    def __init__(self, device: str = "cuda"):
+        cache_bytes = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 64 << 20)
+        self._flush = torch.empty(max(2 * cache_bytes, 32 << 20), dtype=torch.uint8, device=device)
         self._sleep: dict[str, float] = {}  # seconds that were enough, by the name of the call
         self._hopeless: set[str] = set()
 

@@ -51,8 +51,6 @@ def gpu_on_the_cpu(monkeypatch):
     monkeypatch.setattr(gpu_bench, "DEVICE", "cpu")
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     monkeypatch.setattr(torch.cuda, "_sleep", _sleep)
-    real = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, **options: real(*size, **{**options, "device": "cpu"}))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(L2_cache_size=1 << 20, total_memory=1 << 33))
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda: None)

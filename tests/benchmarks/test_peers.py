@@ -293,26 +293,24 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "_sleep", sleep)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: None)
-    real = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, device, **options: real(*size, **options))
     return device
 
 
 def test_the_call_is_enqueued_while_the_device_sleeps(device):
-    timed = DeviceTimer().time("f", lambda: device.log.append("call"))
+    timed = DeviceTimer("cpu").time("f", lambda: device.log.append("call"))
     assert timed.seconds == pytest.approx(3e-3) and timed.on_time
     assert device.log == ["sleep", "event", "call", "event", "wait"]
 
 
 def test_a_late_host_makes_the_device_sleep_longer(device):
-    timer, device.needed = DeviceTimer(), 3 * timers.FIRST_SLEEP
+    timer, device.needed = DeviceTimer("cpu"), 3 * timers.FIRST_SLEEP
     assert timer.time("f", lambda: None).on_time
     assert device.sleeps == pytest.approx([timers.FIRST_SLEEP * factor for factor in (1, 2, 4)])
     assert timer.time("f", lambda: None).on_time and len(device.sleeps) == 4  # it has learnt
 
 
 def test_a_call_that_waits_for_the_device_is_marked(device):
-    timer, device.needed = DeviceTimer(), 1e9
+    timer, device.needed = DeviceTimer("cpu"), 1e9
     assert not timer.time("f", lambda: None).on_time
     tries = len(device.sleeps)
     assert max(device.sleeps) <= timers.LONGEST_SLEEP
@@ -325,7 +323,7 @@ def test_what_is_measured_on_a_device(device, run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 100)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 150)
     comparison = run("same")
-    comparison.timer = DeviceTimer()
+    comparison.timer = DeviceTimer("cpu")
     comparison.layer("x", 3, 50)
     found = values(load(comparison.path))
     for provider in ("spikeops", "same"):
