@@ -53,6 +53,7 @@ def machine(monkeypatch):
         }.items():
             monkeypatch.setattr(_library, name, value)
         monkeypatch.setattr(_devices, "_triton_missing", lambda: made.triton_missing)
+        monkeypatch.setattr(torch.version, "cuda", "13.0")  # a torch without CUDA would not have loaded the library
         for cache in ("_cuda_reasons", "_triton_reasons"):
             monkeypatch.setattr(_devices, cache, {})
         return made
