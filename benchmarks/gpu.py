@@ -15,7 +15,7 @@ from pathlib import Path
 
 from device import gpu_steps
 from device.gpu_steps import BUILD_FILE, REPOSITORY, missing
-from device.proof import FAIL, Proof, Result, pack_logs, table, unpack_logs
+from device.proof import FAIL, Proof, Result, pack_logs, table_of, unpack_logs
 
 LOGS = REPOSITORY / "build" / "gpu"
 STEPS = {
@@ -52,7 +52,7 @@ def device_facts() -> dict[str, str]:
 
 def summary(facts: dict[str, str], results: list[Result], csv: Path) -> str:
     """Markdown: where, how each step ended, and what was measured."""
-    lines = [f"# Proof on {facts['device']}", "", *(f"- {name}: {value}" for name, value in facts.items()), "", table(results)]
+    lines = [f"# Proof on {facts['device']}", "", *(f"- {name}: {value}" for name, value in facts.items()), "", table_of(results)]
     if csv.exists():
         from measuring.results import load
         from reports import report
@@ -105,14 +105,15 @@ def main(arguments=None) -> int:
         proof.step("build", lambda: gpu_steps.build(proof, facts["compute capability"].replace(".", "")))
     if reason := missing("spikeops"):
         sys.exit(f"make gpu: {reason}: build it, or install its wheel and say --installed")
+    installed = gpu_steps.installed_build()
     if options.proven_by is not None:
         unpack_logs(options.proven_by, LOGS)
         tested = (LOGS / BUILD_FILE).read_text() if (LOGS / BUILD_FILE).exists() else "none"
-        if tested != gpu_steps.installed_build():
+        if tested != installed:
             sys.exit(f"make gpu: --proven-by {options.proven_by}: its tests were made on another build ({tested})")
     proof.step("backends", lambda: gpu_steps.backends(proof))
     LOGS.mkdir(parents=True, exist_ok=True)
-    (LOGS / BUILD_FILE).write_text(gpu_steps.installed_build())
+    (LOGS / BUILD_FILE).write_text(installed)
     together = {}
     if "tests" in steps:
         together |= gpu_steps.test_steps(proof, proof.seconds_left)

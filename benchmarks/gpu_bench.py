@@ -22,7 +22,7 @@ import torch
 import spikeops
 
 from measuring.outcomes import Outcome, read_outcomes
-from measuring.results import ALTHOUGH_RED, LEFT_OUT, Table
+from measuring.results import ALTHOUGH_RED, LEFT_OUT, Table, first_line
 from measuring.timers import DeviceTimer, TimeUp, wall_clock, within
 from ops.gate import Gate, disagreement
 from ops.providers import (
@@ -274,7 +274,7 @@ def follow(run: Run, listed: list, seconds: float, path: Path) -> int:
                 run.leave_out(where, str(reason))
             except Exception as error:  # the other cases are worth having
                 failures += 1
-                run.leave_out(where, f"failed: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+                run.leave_out(where, f"failed: {type(error).__name__}: {first_line(error)}")
             run.table.save(path)  # what is measured stays, even if this process is killed
             gc.collect()
             torch.cuda.empty_cache()

@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from measuring import markdown
+
 REGISTERS, THREADS, WARP, PARTITIONS = 65536, 2048, 32, 4  # of a multiprocessor of compute capability 9.0
 BLOCK_WARPS = 2  # kThreads of kernels/cuda/grid.hpp
 
@@ -92,15 +94,15 @@ def table(after: dict[str, Kernel], before: dict[str, Kernel] | None = None) -> 
         "loads": lambda k: _widths(k.loads),
         "stores": lambda k: _widths(k.stores),
     }
-    lines = [f"| kernel | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    lines = []
     for name in sorted({*after, *(before or {})}):
         cells = []
         for show in columns.values():
             new = show(after[name]) if name in after else "-"
             old = new if before is None else show(before[name]) if name in before else "-"
             cells.append(new if old == new else f"{old} → {new}")
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([f"`{name}`", *cells])
+    return markdown.table(["kernel", *columns], lines) + "\n"
 
 
 def _widths(accesses: Counter) -> str:

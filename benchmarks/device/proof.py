@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from measuring import markdown
+
 HERE = Path(__file__).resolve().parents[1]  # the folder of the commands
 PASS, PART, FAIL, SKIPPED = "PASS", "PART", "FAIL", "SKIPPED"
 """PART: it had to end before it was through, and what had run was right."""
@@ -156,11 +158,10 @@ def unpack_logs(archive: Path, logs: Path) -> None:
                 (logs / member.name).write_bytes(tar.extractfile(member).read())
 
 
-def table(results: list[Result]) -> str:
+def table_of(results: list[Result]) -> str:
     """The steps as a Markdown table."""
-    lines = ["| step | result | seconds | detail |", "| --- | --- | --- | --- |"]
-    lines += [f"| {r.name} | {r.status} | {r.seconds:.0f} | {r.detail.replace('|', '/')} |" for r in results]
-    return "\n".join(lines) + "\n"
+    lines = [(r.name, r.status, f"{r.seconds:.0f}", r.detail.replace("|", "/")) for r in results]
+    return markdown.table(("step", "result", "seconds", "detail"), lines) + "\n"
 
 
 def python(*words) -> list:

@@ -17,7 +17,7 @@ import spikeops.functional as SF
 
 from libraries.catalogue import LIBRARIES
 from libraries.library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
-from measuring.results import LEFT_OUT, Table
+from measuring.results import LEFT_OUT, Table, first_line
 from measuring.timers import TimeUp, make_timer, within
 
 SECONDS_PER_CALL = {"cuda": 0.06, "cpu": 0.3}  # of measuring, per provider and mode
@@ -325,6 +325,5 @@ def _exact_convolutions():
 
 
 def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else ""
+    text = first_line(error)
     return text if isinstance(error, TimeUp) else f"{type(error).__name__}: {text}"[:300]

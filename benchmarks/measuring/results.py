@@ -110,6 +110,11 @@ def _typed(row):
     return Row(**{**row, **numbers, "value": row["value"] if row["metric"] in REASONS else float(row["value"])})
 
 
+def first_line(error: BaseException) -> str:
+    """Of its message: what a table has room for."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def quantile(values: list[float], share: float) -> float:
     """Linearly interpolated quantile."""
     ordered = sorted(values)

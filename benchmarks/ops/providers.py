@@ -12,6 +12,7 @@ from torch import Tensor
 
 import spikeops
 
+from measuring.results import first_line
 from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, Case, compile_is_worth_it
 
 FUSED = "spikeops"
@@ -78,7 +79,7 @@ class Bench:
             if provider != COMPILED:
                 raise
             # It needs a C++ compiler or Triton, and has its own opinion of what it can compile.
-            raise LeftOut(f"torch.compile failed: {str(error).strip().splitlines()[0]}") from None
+            raise LeftOut(f"torch.compile failed: {first_line(error)}") from None
 
     def _call(self, provider, mode):
         case = self.case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from measuring.results import NOISY_RATIO, Row
@@ -78,6 +79,11 @@ class Figures:
             if row.metric == metric:
                 reasons.setdefault(row.value, []).append(row)
         return reasons
+
+    def list_of_reasons(self, metric: str, name: Callable[[Row], str]) -> str:
+        """A Markdown list of the reasons, each with what ``name`` calls its rows, once."""
+        reasons = self.reasons(metric).items()
+        return "\n".join(f"- {reason}: {', '.join(dict.fromkeys(map(name, rows)))}" for reason, rows in reasons)
 
 
 def _count(n: int) -> str:

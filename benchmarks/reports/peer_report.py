@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from measuring.markdown import table
 from measuring.results import LEFT_OUT, NOISY_RATIO, Row, load
 from reports.figures import Figures
 
@@ -40,7 +41,7 @@ def markdown(rows: list[Row]) -> str:
     lines = [_line(figures, op, size, provider) for op, sizes in figures.sizes.items() for size in sizes
              for provider in _providers(figures, op, size)]  # fmt: skip
     if lines:
-        parts.append(_table(lines))
+        parts.append(table(_COLUMNS, lines))
     if left_out := _left_out(figures):
         parts += ["## Not measured", left_out]
     return "\n\n".join(parts) + "\n"
@@ -68,13 +69,4 @@ def _line(figures, op, size, provider):
 
 
 def _left_out(figures):
-    lines = []
-    for reason, rows in figures.reasons(LEFT_OUT).items():
-        where = dict.fromkeys(f"{row.provider} ({row.op}, {row.T} x {row.N}, {row.dtype}, {row.mode})" for row in rows)
-        lines.append(f"- {reason}: {', '.join(where)}")
-    return "\n".join(lines)
-
-
-def _table(lines):
-    rows = [_COLUMNS, ["---"] * len(_COLUMNS), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return figures.list_of_reasons(LEFT_OUT, lambda row: f"{row.provider} ({row.op}, {row.T} x {row.N}, {row.dtype}, {row.mode})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from measuring.markdown import table
 from measuring.results import ALTHOUGH_RED, LEFT_OUT, NOISY_RATIO, Row, load
 from ops.providers import CLONE, COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
 from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE
@@ -105,7 +106,7 @@ def _ops(figures):
         if (size.T, size.N) != OVERHEAD_SIZE
         for cells in _cells(figures, op, mode, size)
     ]
-    return lines and _table(list(lines[0]), [cells.values() for cells in lines])
+    return lines and table(list(lines[0]), [cells.values() for cells in lines])
 
 
 def _overhead(figures):
@@ -123,7 +124,7 @@ def _overhead(figures):
     if not lines:
         return ""
     T, N = OVERHEAD_SIZE
-    return f"Microseconds per call at T = {T}, N = {N}: Python and dispatch.\n\n" + _table(["op", "by", *modes], lines)
+    return f"Microseconds per call at T = {T}, N = {N}: Python and dispatch.\n\n" + table(["op", "by", *modes], lines)
 
 
 def _overhead_of(figures, *where):
@@ -153,7 +154,7 @@ def _training_steps(figures):
         "after the other, as the paper describes it (TSSL-BP: its code's own formulation). On a GPU: from a device at rest to a device "
         f"at rest; {PLAIN_LAUNCHES}: time loops that are not replayed as a CUDA graph."
     )
-    return about + "\n\n" + _table(["preset", "T", "batch", "by", "ms", "x eager", "x published"], lines)
+    return about + "\n\n" + table(["preset", "T", "batch", "by", "ms", "x eager", "x published"], lines)
 
 
 def _saved(figures):
@@ -167,7 +168,7 @@ def _saved(figures):
                 cells = ["" if value is None else f"{value / 1e6:.3g} MB = {value / unit:.2f} x" for value in kept]
                 lines.append([op, size, *cells])
     about = "Memory kept from forward to backward, and as a multiple of the input's.\n\n"
-    return lines and about + _table(["op", "T x N", *providers], lines)
+    return lines and about + table(["op", "T x N", *providers], lines)
 
 
 def _compile_times(figures):
@@ -177,15 +178,11 @@ def _compile_times(figures):
         if seconds is not None and seconds >= 0.1:  # a mode that shares its graph with the one before compiles nothing
             lines.append([op, size, mode, f"{seconds:.1f}"])
     about = "Seconds that the first call takes longer than the next ones.\n\n"
-    return lines and about + _table(["op", "T x N", "mode", "seconds"], lines)
+    return lines and about + table(["op", "T x N", "mode", "seconds"], lines)
 
 
 def _reasons(figures, metric):
-    lines = []
-    for reason, rows in figures.reasons(metric).items():
-        where = dict.fromkeys(f"{row.op} by {row.provider}" for row in rows)
-        lines.append(f"- {reason}: {', '.join(where)}")
-    return "\n".join(lines)
+    return figures.list_of_reasons(metric, lambda row: f"{row.op} by {row.provider}")
 
 
 def _measured_ops(figures):
@@ -203,11 +200,6 @@ def _show(figure: Figure | None, unit: str = "") -> str:
     value = 100 * figure.value if unit == "%" else figure.value
     digits = f"{value:.0f}" if value >= 100 or unit == "%" else f"{value:.3g}"
     return ("~" if figure.is_noisy else "") + digits + (" %" if unit == "%" else "")
-
-
-def _table(header, lines):
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
 
 
 def _plots(figures, path):
