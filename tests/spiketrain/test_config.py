@@ -55,3 +55,11 @@ def test_wrong_options_are_named(option):
 def test_each_method_is_found_by_its_name():
     for name in methods.names():
         assert methods.get(name).Options().name == name
+
+
+def test_scripts_find_load_config_where_it_lay_before():
+    from spiketrain import config, methods
+
+    assert config.load_config is methods.load_config
+    with pytest.raises(ImportError, match="load_configuration"):
+        from spiketrain.config import load_configuration  # noqa: F401
