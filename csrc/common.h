@@ -6,7 +6,6 @@
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
@@ -18,7 +17,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../kernels/args.h"
+#include "../kernels/math/args.h"
 
 namespace spikeops {
 

@@ -2,9 +2,8 @@
 set(SPIKEOPS_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
 
 set(_cpu_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu)
-set(SPIKEOPS_CPU_SOURCES lif tssl_bp feedback local synapse count pack encode reduce convex event_conv table)
-list(TRANSFORM SPIKEOPS_CPU_SOURCES PREPEND ${_cpu_dir}/)
-list(TRANSFORM SPIKEOPS_CPU_SOURCES APPEND .cpp)
+file(GLOB SPIKEOPS_CPU_SOURCES CONFIGURE_DEPENDS ${_cpu_dir}/*.cpp)
+list(REMOVE_ITEM SPIKEOPS_CPU_SOURCES ${_cpu_dir}/select.cpp)  # for any CPU
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(SPIKEOPS_ISAS v2 v3 v4)

@@ -52,12 +52,13 @@ set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 does not know CUDA 13's C++20
 enable_language(CUDA)
 
 file(GLOB _cuda_kernels CONFIGURE_DEPENDS kernels/cuda/*.cu)
-file(GLOB _cuda_bindings CONFIGURE_DEPENDS csrc/cuda/*.cpp)
-add_library(spikeops_cuda SHARED ${_cuda_kernels} ${_cuda_bindings})
-target_include_directories(spikeops_cuda SYSTEM PRIVATE ${SPIKEOPS_CUDA_INCLUDE})
+add_library(spikeops_cuda SHARED ${_cuda_kernels})
+spikeops_ops(spikeops_cuda cuda spikeops)
+target_include_directories(spikeops_cuda_ops_cuda SYSTEM PRIVATE ${SPIKEOPS_CUDA_INCLUDE})
 string(JOIN " " _built ${SPIKEOPS_CUDA_ARCHS})
-set_source_files_properties(${_cuda_bindings} PROPERTIES COMPILE_DEFINITIONS
-  "USE_CUDA;SPIKEOPS_CUDA_FLAGS=\"-O3 --fmad=false\";SPIKEOPS_CUDA_ARCHS_BUILT=\"${_built}\";SPIKEOPS_CUDA_PTX_BUILT=\"${_ptx}\";SPIKEOPS_CUDA_VERSION=\"${CMAKE_CUDA_COMPILER_VERSION}\"")
+target_compile_definitions(
+  spikeops_cuda_ops_cuda PRIVATE USE_CUDA SPIKEOPS_CUDA_FLAGS="-O3 --fmad=false" SPIKEOPS_CUDA_ARCHS_BUILT="${_built}"
+                                 SPIKEOPS_CUDA_PTX_BUILT="${_ptx}" SPIKEOPS_CUDA_VERSION="${CMAKE_CUDA_COMPILER_VERSION}")
 # No contraction to fused multiply-add: float32 spikes are the same on every backend.
 set(_gencode "")
 foreach(_arch IN LISTS SPIKEOPS_CUDA_ARCHS)
@@ -66,6 +67,6 @@ endforeach()
 list(APPEND _gencode "-gencode=arch=compute_${_ptx},code=compute_${_ptx}")
 target_compile_options(spikeops_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;${_gencode}>)
 target_link_options(spikeops_cuda PRIVATE -Wl,--gc-sections)
-spikeops_torch_binding(spikeops_cuda torch_cpu torch_cuda)
+spikeops_link_torch(spikeops_cuda torch_cpu torch_cuda)
 # Optional: setup.py goes on without it where SPIKEOPS_CUDA=auto and the compilation failed.
 install(TARGETS spikeops_cuda LIBRARY DESTINATION . OPTIONAL RUNTIME DESTINATION . OPTIONAL)

@@ -1,8 +1,10 @@
 // Kernel arguments from numpy arrays. Sequences are (T, N) arrays; options come as a dictionary with the names of
-// kernels/args.h.
+// kernels/math.
 #pragma once
 
-#include "../../kernels/args.h"
+#include "../../kernels/math/feedback.h"
+#include "../../kernels/math/lif.h"
+#include "../../kernels/math/tssl_bp.h"
 #include "arrays.h"
 
 namespace spikeops::testing {

@@ -6,7 +6,13 @@
 
 #include "../../kernels/cpu/kernels.h"
 #include "../../kernels/cuda/launch.h"
-#include "../../kernels/math/row_sum.h"
+#include "../../kernels/math/convex.h"
+#include "../../kernels/math/count.h"
+#include "../../kernels/math/encode.h"
+#include "../../kernels/math/local.h"
+#include "../../kernels/math/pack.h"
+#include "../../kernels/math/reduce.h"
+#include "../../kernels/math/synapse.h"
 #include "op_arguments.h"
 
 namespace spikeops::testing {
@@ -14,67 +20,28 @@ namespace {
 
 // The CPU kernels, on one thread.
 struct Cpu {
-  const cpu::Kernels& k = cpu::kernels();
-  void run(const LifForward& a) const { k.lif_forward(a, 0, a.neuron.N); }
-  void run(const LifRateForward& a) const { k.lif_rate_forward(a, 0, a.neuron.N); }
-  void run(const LifBackward& a) const { k.lif_backward(a, 0, a.neuron.N); }
-  void run(const TsslBpForward& a) const { k.tssl_bp_forward(a, 0, a.neuron.N); }
-  void run(const TsslBpBackward& a) const { k.tssl_bp_backward(a, 0, a.neuron.N); }
-  void run(const FeedbackStep& a) const { cpu::start(a.neuron), k.feedback_step(a, 0, a.neuron.N); }
-  void run(const TernaryStep& a) const { cpu::start(a.neuron), k.ternary_step(a, 0, a.neuron.N); }
-  void run(const LocalLearningStep& a) const { k.local_learning_step(a, 0, a.N); }
-  void run(const LocalGradientInTime& a) const { k.local_gradient_in_time(a, 0, a.N); }
-  void run_forward(const SynapticFilter& a) const { k.synaptic_filter_forward(a, 0, a.N); }
-  void run_backward(const SynapticFilter& a) const { k.synaptic_filter_backward(a, 0, a.N); }
-  void run(const SpikeCount& a) const { k.spike_count(a, 0, a.N); }
-  void run(const PackedCount& a) const { k.packed_count(a, 0, a.N); }
-  void run_pack(const Pack& a) const { k.pack_spikes(a, 0, a.N); }
-  void run_unpack(const Pack& a) const { k.unpack_spikes(a, 0, a.N); }
-  void run(const PoissonEncode& a) const { k.poisson_encode(a, 0, a.N); }
-  void run(const LatencyEncode& a) const { k.latency_encode(a, 0, a.N); }
-  void run(const ConvexTrials& a) const { k.convex_trials(a, 0, a.B); }
-  void run(const RowSum& a) const {
-    k.row_sum_blocks(a, 0, a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock));
-    k.row_sum_rows(a, 0, a.rows);
+  template <class Args>
+  void run(const Args& a) const { cpu::kernel_for(a)(a, 0, items(a)); }
+
+ private:
+  template <class Args>
+  static int64_t items(const Args& a) {
+    if constexpr (requires { shares_of(a); }) return shares_of(a).items;
+    else if constexpr (requires { a.neuron; }) return a.neuron.N;
+    else return a.N;
   }
 };
 
 // The CUDA kernels, compiled for the host. Their launchers throw instead of returning an error.
 struct CudaHost {
-  void run(const LifForward& a) const { cuda::lif_forward(a, nullptr); }
-  void run(const LifRateForward& a) const { cuda::lif_rate_forward(a, nullptr); }
-  void run(const LifBackward& a) const {
-    with_scratch(a.neuron.dtype, cuda::lif_backward_scratch(a.neuron.T, a.neuron.N),
-                 [&](void* scratch) { cuda::lif_backward(a, scratch, nullptr); });
+#define KERNEL(name, Args) \
+  void run(const Args& a) const { cuda::name(a, nullptr); }
+#define SCRATCH_KERNEL(name, Args)                                         \
+  void run(const Args& a) const {                                          \
+    std::vector<unsigned char> scratch(cuda::name##_scratch(a), 0xff); \
+    cuda::name(a, scratch.data(), nullptr);                                \
   }
-  void run(const TsslBpForward& a) const { cuda::tssl_bp_forward(a, nullptr); }
-  void run(const TsslBpBackward& a) const {
-    with_scratch(a.neuron.dtype, cuda::tssl_bp_backward_scratch(a.neuron.T, a.neuron.N),
-                 [&](void* scratch) { cuda::tssl_bp_backward(a, scratch, nullptr); });
-  }
-  void run(const FeedbackStep& a) const { cuda::feedback_step(a, nullptr); }
-  void run(const TernaryStep& a) const { cuda::ternary_step(a, nullptr); }
-  void run(const LocalLearningStep& a) const { cuda::local_learning_step(a, nullptr); }
-  void run(const LocalGradientInTime& a) const { cuda::local_gradient_in_time(a, nullptr); }
-  void run_forward(const SynapticFilter& a) const { cuda::synaptic_filter_forward(a, nullptr); }
-  void run_backward(const SynapticFilter& a) const { cuda::synaptic_filter_backward(a, nullptr); }
-  void run(const SpikeCount& a) const { cuda::spike_count(a, nullptr); }
-  void run(const PackedCount& a) const { cuda::packed_spike_count(a, nullptr); }
-  void run_pack(const Pack& a) const { cuda::pack_spikes(a, nullptr); }
-  void run_unpack(const Pack& a) const { cuda::unpack_spikes(a, nullptr); }
-  void run(const PoissonEncode& a) const { cuda::poisson_encode(a, nullptr); }
-  void run(const LatencyEncode& a) const { cuda::latency_encode(a, nullptr); }
-  void run(const ConvexTrials& a) const {
-    with_scratch(a.dtype, cuda::convex_trials_scratch(a), [&](void* scratch) { cuda::convex_trials(a, scratch, nullptr); });
-  }
-  void run(const RowSum& a) const { cuda::row_sum(a, nullptr); }
-
- private:
-  template <class Run>
-  static void with_scratch(DType dtype, int64_t count, Run run) {
-    if (dtype == DType::f64) return run(std::vector<double>(count, std::numeric_limits<double>::quiet_NaN()).data());
-    run(std::vector<float>(count, std::numeric_limits<float>::quiet_NaN()).data());
-  }
+#include "../../kernels/kernels.def"
 };
 
 template <class Backend>
@@ -114,26 +81,30 @@ void bind_tssl_bp_and_synapse(py::module_& m) {
     Backend().run(TsslBpBackward{tssl_bp_neuron(dtype, x, tau_m, tau_s, threshold), read(grad_psc), write(grad_x)});
   });
   m.def("synaptic_filter_forward", [](const std::string& dtype, py::array x, double tau_s, py::array psc) {
-    Backend().run_forward(SynapticFilter{dtype_of(dtype), rows(x), columns(x), tau_s, read(x), write(psc)});
+    Backend().run(SynapticFilterForward{{dtype_of(dtype), rows(x), columns(x), tau_s, read(x), write(psc)}});
   });
   m.def("synaptic_filter_backward", [](const std::string& dtype, py::array grad_psc, double tau_s, py::array grad_x) {
-    Backend().run_backward(
-        SynapticFilter{dtype_of(dtype), rows(grad_psc), columns(grad_psc), tau_s, read(grad_psc), write(grad_x)});
+    Backend().run(SynapticFilterBackward{
+        {dtype_of(dtype), rows(grad_psc), columns(grad_psc), tau_s, read(grad_psc), write(grad_x)}});
   });
 }
 
 template <class Backend>
 void bind_feedback(py::module_& m) {
   m.def("feedback_step", [](const std::string& dtype, py::dict arrays, double leak, double threshold, double reset_amount) {
-    Backend().run(FeedbackStep{feedback_neuron(dtype, arrays), leak, threshold, reset_amount});
+    const FeedbackNeuron neuron = feedback_neuron(dtype, arrays);
+    if (neuron.fired) Backend().run(ClearFired{neuron.T, neuron.fired});
+    Backend().run(FeedbackStep{neuron, leak, threshold, reset_amount});
   });
   m.def("ternary_step",
         [](const std::string& dtype, py::dict arrays, double drive_scale, double leak, double threshold, double amplitude) {
-          Backend().run(TernaryStep{feedback_neuron(dtype, arrays), drive_scale, leak, threshold, amplitude});
+          const FeedbackNeuron neuron = feedback_neuron(dtype, arrays);
+          if (neuron.fired) Backend().run(ClearFired{neuron.T, neuron.fired});
+          Backend().run(TernaryStep{neuron, drive_scale, leak, threshold, amplitude});
         });
 }
 
-// Arrays by the names of kernels/args.h; absent ones are null.
+// Arrays by the names of kernels/math; absent ones are null.
 template <class Backend>
 void bind_local(py::module_& m) {
   using Neuron = std::tuple<double, double, std::tuple<int, double, double>>;  // decay, threshold, surrogate
@@ -174,10 +145,10 @@ void bind_count_and_pack(py::module_& m) {
     Backend().run(PackedCount{rows(packed), columns(packed), read(packed), pointer<int32_t>(count)});
   });
   m.def("pack_spikes", [](const std::string& format, py::array spikes, py::array packed) {
-    Backend().run_pack(Pack{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)});
+    Backend().run(PackSpikes{{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)}});
   });
   m.def("unpack_spikes", [](const std::string& format, py::array packed, py::array spikes) {
-    Backend().run_unpack(Pack{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)});
+    Backend().run(UnpackSpikes{{format_of(format), rows(spikes), columns(spikes), write(spikes), write(packed)}});
   });
 }
 
@@ -192,11 +163,13 @@ void bind_encode_and_reduce(py::module_& m) {
   m.def("row_sum", [](py::array x, py::array out) {
     std::vector<double> partials(rows(x) * ((columns(x) + kRowSumBlock - 1) / kRowSumBlock),
                                  std::numeric_limits<double>::quiet_NaN());
-    Backend().run(RowSum{x.itemsize() == sizeof(double), rows(x), columns(x), read(x), write(out), partials.data()});
+    const RowSum sum{x.itemsize() == sizeof(double), rows(x), columns(x), read(x), write(out), partials.data()};
+    Backend().run(RowSumBlocks{sum});
+    if (blocks_of(sum) != 1) Backend().run(RowSumRows{sum});
   });
 }
 
-// Arrays by the names of kernels/args.h; absent ones are null.
+// Arrays by the names of kernels/math; absent ones are null.
 template <class Backend>
 void bind_convex(py::module_& m) {
   m.def("convex_trials", [](const std::string& dtype, py::dict arrays, py::dict numbers) {

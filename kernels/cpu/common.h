@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "../math/args.h"
 #include "kernels.h"
 
 #ifndef SPIKEOPS_ISA

@@ -160,7 +160,7 @@ class Network {
 
 }  // namespace
 
-void convex_trials(const ConvexTrials& args, int64_t begin, int64_t end) {
+void convex_snn_trial(const ConvexTrials& args, int64_t begin, int64_t end) {
   const auto run = [&](auto zero) {
     Network<decltype(zero)> network(args);
     for (int64_t trial = begin; trial < end; ++trial) network.run(trial);

@@ -21,7 +21,7 @@ void spike_count(const SpikeCount& args, int64_t begin, int64_t end) {
   });
 }
 
-void packed_count(const PackedCount& args, int64_t begin, int64_t end) {
+void packed_spike_count(const PackedCount& args, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) args.count[i] = 0;
   for (int64_t w = 0; w < args.words; ++w) {
     const SpikeWord* __restrict words = static_cast<const SpikeWord*>(args.packed) + w * args.N;

@@ -1,5 +1,7 @@
 // Convolution of mostly silent spikes: the weights of the neurons that fired, added up; and the gradient of its weights, where
 // the upstream gradients of the neurons that saw them fire are.
+#include "../math/event_conv.h"
+
 #include "common.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {

@@ -55,6 +55,10 @@ void with_params(const Args& args, int64_t begin, int64_t end) {
 
 }  // namespace
 
+void clear_fired(const ClearFired& args, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; ++t) args.fired[t] = 0;
+}
+
 void feedback_step(const FeedbackStep& args, int64_t begin, int64_t end) { with_params(args, begin, end); }
 
 void ternary_step(const TernaryStep& args, int64_t begin, int64_t end) { with_params(args, begin, end); }

@@ -13,7 +13,7 @@ inline void for_each_step(int64_t T, Body body) {
 
 }  // namespace
 
-void pack_spikes(const Pack& args, int64_t begin, int64_t end) {
+void pack_spikes(const PackSpikes& args, int64_t begin, int64_t end) {
   with_format(args.format, [&](auto data) {
     using Data = decltype(data);
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
@@ -29,12 +29,12 @@ void pack_spikes(const Pack& args, int64_t begin, int64_t end) {
   });
 }
 
-void unpack_spikes(const Pack& args, int64_t begin, int64_t end) {
+void unpack_spikes(const UnpackSpikes& args, int64_t begin, int64_t end) {
   with_format(args.format, [&](auto data) {
     using Data = decltype(data);
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
       for_each_step(args.T, [&](int64_t w, int bit, int64_t t) {
-        Data* __restrict spikes = static_cast<Data*>(const_cast<void*>(args.spikes)) + t * args.N + n0;
+        Data* __restrict spikes = static_cast<Data*>(args.spikes) + t * args.N + n0;
         const SpikeWord* __restrict words = static_cast<const SpikeWord*>(args.packed) + w * args.N + n0;
         for (int64_t i = 0; i < n; ++i) spikes[i] = spike_value<Data>((words[i] >> bit) & 1u);
       });

@@ -1,5 +1,5 @@
-// Row sums in a fixed order (kernels/math/row_sum.h).
-#include "../math/row_sum.h"
+// Row sums in a fixed order (kernels/math/reduce.h).
+#include "../math/reduce.h"
 #include "common.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
@@ -17,27 +17,31 @@ double block_sum(const S* __restrict in, int64_t n) {
   return sum;
 }
 
-int64_t blocks_of(const RowSum& args) { return (args.columns + kRowSumBlock - 1) / kRowSumBlock; }
+void store(const RowSum& args, int64_t row, double sum) {
+  if (args.is_double) static_cast<double*>(args.out)[row] = sum;
+  else static_cast<float*>(args.out)[row] = float(sum);
+}
 
 }  // namespace
 
-void row_sum_blocks(const RowSum& args, int64_t begin, int64_t end) {
+void row_sum_blocks(const RowSumBlocks& args, int64_t begin, int64_t end) {
   const int64_t blocks = blocks_of(args);
   for (int64_t k = begin; k < end; ++k) {
     const int64_t column = k % blocks * kRowSumBlock;
     const int64_t offset = k / blocks * args.columns + column, n = smaller(kRowSumBlock, args.columns - column);
-    args.partials[k] = args.is_double ? block_sum(static_cast<const double*>(args.in) + offset, n)
+    const double sum = args.is_double ? block_sum(static_cast<const double*>(args.in) + offset, n)
                                       : block_sum(static_cast<const float*>(args.in) + offset, n);
+    if (blocks == 1) store(args, k, sum);
+    else args.partials[k] = sum;
   }
 }
 
-void row_sum_rows(const RowSum& args, int64_t begin, int64_t end) {
+void row_sum_rows(const RowSumRows& args, int64_t begin, int64_t end) {
   const int64_t blocks = blocks_of(args);
   for (int64_t row = begin; row < end; ++row) {
     double sum = 0;
     for (int64_t k = 0; k < blocks; ++k) sum += args.partials[row * blocks + k];
-    if (args.is_double) static_cast<double*>(args.out)[row] = sum;
-    else static_cast<float*>(args.out)[row] = float(sum);
+    store(args, row, sum);
   }
 }
 

@@ -19,8 +19,8 @@ void filter(const SynapticFilter& args, int64_t begin, int64_t end) {
 
 }  // namespace
 
-void synaptic_filter_forward(const SynapticFilter& args, int64_t begin, int64_t end) { filter<false>(args, begin, end); }
+void synaptic_filter_forward(const SynapticFilterForward& args, int64_t begin, int64_t end) { filter<false>(args, begin, end); }
 
-void synaptic_filter_backward(const SynapticFilter& args, int64_t begin, int64_t end) { filter<true>(args, begin, end); }
+void synaptic_filter_backward(const SynapticFilterBackward& args, int64_t begin, int64_t end) { filter<true>(args, begin, end); }
 
 }  // namespace spikeops::cpu::SPIKEOPS_ISA

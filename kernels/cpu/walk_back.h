@@ -11,6 +11,7 @@
 //   step_back(back params, carry&, before, history, input, gradient, fixed) -> gradient of what the scaled input was added to
 #pragma once
 
+#include "../math/rate.h"
 #include "walk.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {

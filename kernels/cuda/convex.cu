@@ -16,8 +16,9 @@ constexpr int kTile = 256;
 constexpr int64_t kSharedBytes = 40 << 10;
 
 int64_t state_elements(const ConvexTrials& args) { return 2 * args.N; }  // membrane and drive
+int64_t state_bytes(const ConvexTrials& args) { return state_elements(args) * int64_t(state_size(args.dtype)); }
 bool state_is_shared(const ConvexTrials& args) {
-  return state_elements(args) * int64_t(args.dtype == DType::f64 ? sizeof(double) : sizeof(float)) <= kSharedBytes;
+  return state_bytes(args) <= kSharedBytes;
 }
 int64_t blocks_of(const ConvexTrials& args) {
   if (args.targets != nullptr) return args.B > 0 ? 1 : 0;
@@ -169,11 +170,11 @@ int launch_trials(const ConvexTrials& args, S* scratch, void* stream) {
 
 }  // namespace
 
-int64_t convex_trials_scratch(const ConvexTrials& args) {
-  return state_is_shared(args) ? 0 : blocks_of(args) * state_elements(args);
+int64_t convex_snn_trial_scratch(const ConvexTrials& args) {
+  return state_is_shared(args) ? 0 : blocks_of(args) * state_bytes(args);
 }
 
-int convex_trials(const ConvexTrials& args, void* scratch, void* stream) {
+int convex_snn_trial(const ConvexTrials& args, void* scratch, void* stream) {
   if (args.B == 0) return cudaSuccess;
   return args.dtype == DType::f64 ? launch_trials(args, static_cast<double*>(scratch), stream)
                                   : launch_trials(args, static_cast<float*>(scratch), stream);

@@ -1,5 +1,5 @@
-// Steps of feedback networks, spiking and ternary: one launch per call, the state in registers over the time steps. (Flags take
-// one more launch, which clears them.)
+// Steps of feedback networks, spiking and ternary: one launch per call, the state in registers over the time steps. (Flags
+// take one more launch before it, which clears them.)
 #include "../math/feedback.h"
 
 #include "../math/pack.h"
@@ -82,11 +82,6 @@ __global__ void __launch_bounds__(kThreads) clear_fired_kernel(int32_t* fired, i
 template <class Step>
 int step(const Step& args, void* stream) {
   const FeedbackNeuron& a = args.neuron;
-  if (a.fired != nullptr) {
-    const dim3 grid(unsigned(blocks_for(a.T)));
-    if (const int error = gpu::launch(clear_fired_kernel, grid, dim3(kThreads), 0, static_cast<cudaStream_t>(stream), a.fired, a.T))
-      return error;
-  }
   return dispatch(a.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using Params = decltype(feedback_params<State<Data>>(args));
@@ -98,6 +93,10 @@ int step(const Step& args, void* stream) {
 }
 
 }  // namespace
+
+int clear_fired(const ClearFired& args, void* stream) {
+  return Work(args.T, 1, {}).launch_of(1, stream, 0, clear_fired_kernel, args.fired, args.T);
+}
 
 int feedback_step(const FeedbackStep& args, void* stream) { return step(args, stream); }
 

@@ -3,7 +3,7 @@
 
 #include <initializer_list>
 
-#include "../args.h"
+#include "../math/args.h"
 #include "gpu.hpp"
 
 namespace spikeops::cuda {
@@ -24,6 +24,9 @@ __device__ __forceinline__ void for_each_group(int64_t count, Body body) {
   const int64_t stride = int64_t(gridDim.x) * blockDim.x * width;
   for (int64_t i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * width; i < count; i += stride) body(i);
 }
+
+// Bytes of a number of the state.
+inline size_t state_size(DType dtype) { return dtype == DType::f64 ? sizeof(double) : sizeof(float); }
 
 // f(Data{}) for the data type that `dtype` names.
 template <class F>

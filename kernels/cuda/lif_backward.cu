@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
 
 }  // namespace
 
-int64_t lif_backward_scratch(int64_t T, int64_t N) { return (Segments(T).count - 1) * N; }
+int64_t lif_backward_scratch(const LifBackward& a) { return scratch_bytes(a.neuron, 1); }
 
 int lif_backward(const LifBackward& a, void* scratch, void* stream) {
   const LifNeuron& n = a.neuron;

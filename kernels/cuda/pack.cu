@@ -15,7 +15,7 @@ __device__ __forceinline__ int64_t steps_in_word(int64_t T, int64_t w) {
 }
 
 template <class Data, int width>
-__global__ void __launch_bounds__(kThreads) pack_spikes_kernel(Pack args, int64_t words) {
+__global__ void __launch_bounds__(kThreads) pack_spikes_kernel(PackedSpikes args, int64_t words) {
   for_each_group<width>(words * args.N, [&](int64_t position) {
     const int64_t w = position / args.N, i = position % args.N;
     auto packed = all_lanes<width>(SpikeWord(0));
@@ -28,11 +28,11 @@ __global__ void __launch_bounds__(kThreads) pack_spikes_kernel(Pack args, int64_
 }
 
 template <class Data, int width>
-__global__ void __launch_bounds__(kThreads) unpack_spikes_kernel(Pack args, int64_t words) {
+__global__ void __launch_bounds__(kThreads) unpack_spikes_kernel(PackedSpikes args, int64_t words) {
   for_each_group<width>(words * args.N, [&](int64_t position) {
     const int64_t w = position / args.N, i = position % args.N;
     const auto packed = load<width>(static_cast<const SpikeWord*>(args.packed) + position);
-    Data* const out = static_cast<Data*>(const_cast<void*>(args.spikes)) + w * kSpikesPerWord * args.N + i;
+    Data* const out = static_cast<Data*>(args.spikes) + w * kSpikesPerWord * args.N + i;
     const int64_t steps = steps_in_word(args.T, w);
 #pragma unroll 4
     for (int64_t bit = 0; bit < steps; ++bit) {
@@ -47,7 +47,7 @@ int64_t words_of(int64_t T) { return (T + kSpikesPerWord - 1) / kSpikesPerWord; 
 
 }  // namespace
 
-int pack_spikes(const Pack& args, void* stream) {
+int pack_spikes(const PackSpikes& args, void* stream) {
   return dispatch(args.format, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);
@@ -58,7 +58,7 @@ int pack_spikes(const Pack& args, void* stream) {
   });
 }
 
-int unpack_spikes(const Pack& args, void* stream) {
+int unpack_spikes(const UnpackSpikes& args, void* stream) {
   return dispatch(args.format, [&](auto zero) {
     using Data = decltype(zero);
     constexpr int width = 16 / sizeof(Data);

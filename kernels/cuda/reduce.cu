@@ -1,5 +1,5 @@
-// Row sums in the fixed order of kernels/math/row_sum.h: blocks of a row by one warp each, then the blocks in order.
-#include "../math/row_sum.h"
+// Row sums in the fixed order of kernels/math/reduce.h: blocks of a row by one warp each, then the blocks in order.
+#include "../math/reduce.h"
 
 #include "grid.hpp"
 #include "launch.h"
@@ -8,8 +8,6 @@ namespace spikeops::cuda {
 namespace {
 
 static_assert(kRowSumLanes == 32, "a lane of the order is a lane of a warp");
-
-int64_t blocks_in_row(const RowSum& args) { return (args.columns + kRowSumBlock - 1) / kRowSumBlock; }
 
 template <class S, class Out>
 __global__ void __launch_bounds__(kThreads) row_sum_blocks_kernel(RowSum args, int64_t blocks_per_row, Out* out) {
@@ -50,26 +48,27 @@ __global__ void __launch_bounds__(kThreads) row_sum_rows_kernel(RowSum args, int
 }
 
 template <class S>
-int row_sum(const RowSum& args, void* stream) {
-  const int64_t blocks_per_row = blocks_in_row(args);
-  const dim3 warp_grid(unsigned(blocks_for(args.rows * blocks_per_row * kRowSumLanes)));
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  if (blocks_per_row == 1)
-    return gpu::launch(row_sum_blocks_kernel<S, S>, warp_grid, dim3(kThreads), 0, cuda_stream, args, blocks_per_row,
-                       static_cast<S*>(args.out));
-  if (blocks_per_row > 1)
-    if (const int error = gpu::launch(row_sum_blocks_kernel<S, double>, warp_grid, dim3(kThreads), 0, cuda_stream, args,
-                                      blocks_per_row, args.partials))
-      return error;
-  return gpu::launch(row_sum_rows_kernel<S>, dim3(unsigned(args.rows < kMaxBlocks ? args.rows : kMaxBlocks)), dim3(kThreads),
-                     0, cuda_stream, args, blocks_per_row);
+int launch_blocks(const RowSum& args, int64_t blocks_per_row, void* stream) {
+  const dim3 grid(unsigned(blocks_for(args.rows * blocks_per_row * kRowSumLanes)));
+  const auto on = static_cast<cudaStream_t>(stream);
+  return blocks_per_row == 1
+             ? gpu::launch(row_sum_blocks_kernel<S, S>, grid, dim3(kThreads), 0, on, args, blocks_per_row, static_cast<S*>(args.out))
+             : gpu::launch(row_sum_blocks_kernel<S, double>, grid, dim3(kThreads), 0, on, args, blocks_per_row, args.partials);
 }
 
 }  // namespace
 
-int row_sum(const RowSum& args, void* stream) {
+int row_sum_blocks(const RowSumBlocks& args, void* stream) {
+  const int64_t blocks = blocks_of(args);
+  if (args.rows * blocks == 0) return cudaSuccess;
+  return args.is_double ? launch_blocks<double>(args, blocks, stream) : launch_blocks<float>(args, blocks, stream);
+}
+
+int row_sum_rows(const RowSumRows& args, void* stream) {
   if (args.rows == 0) return cudaSuccess;
-  return args.is_double ? row_sum<double>(args, stream) : row_sum<float>(args, stream);
+  return gpu::launch(args.is_double ? row_sum_rows_kernel<double> : row_sum_rows_kernel<float>,
+                     dim3(unsigned(args.rows < kMaxBlocks ? args.rows : kMaxBlocks)), dim3(kThreads), 0,
+                     static_cast<cudaStream_t>(stream), args, blocks_of(args));
 }
 
 }  // namespace spikeops::cuda

@@ -43,11 +43,11 @@ int synaptic_filter(const SynapticFilter& args, void* stream) {
 
 }  // namespace
 
-int synaptic_filter_forward(const SynapticFilter& args, void* stream) {
+int synaptic_filter_forward(const SynapticFilterForward& args, void* stream) {
   return synaptic_filter<Direction::forward>(args, stream);
 }
 
-int synaptic_filter_backward(const SynapticFilter& args, void* stream) {
+int synaptic_filter_backward(const SynapticFilterBackward& args, void* stream) {
   return synaptic_filter<Direction::backward>(args, stream);
 }
 

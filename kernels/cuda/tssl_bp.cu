@@ -163,7 +163,7 @@ int tssl_bp_forward(const TsslBpForward& a, void* stream) {
   });
 }
 
-int64_t tssl_bp_backward_scratch(int64_t T, int64_t N) { return 2 * (Segments(T).count - 1) * N; }
+int64_t tssl_bp_backward_scratch(const TsslBpBackward& a) { return scratch_bytes(a.neuron, 2); }
 
 int tssl_bp_backward(const TsslBpBackward& a, void* scratch, void* stream) {
   const TsslBpNeuron& n = a.neuron;

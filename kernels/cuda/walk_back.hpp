@@ -47,6 +47,12 @@ struct Segments {
         count((T + steps - 1) / steps) {}
 };
 
+// Bytes of scratch memory for so many numbers of state per neuron.
+template <class Neuron>
+int64_t scratch_bytes(const Neuron& neuron, int states) {
+  return states * (Segments(neuron.T).count - 1) * neuron.N * int64_t(state_size(neuron.dtype));
+}
+
 // Where a walk's rows of x lie and where it finds and puts its gradients. The arrays begin with neuron 0: their addresses are the
 // same for all threads.
 template <class Data, class S>

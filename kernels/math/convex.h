@@ -2,6 +2,7 @@
 // Euler step.
 #pragma once
 
+#include "args.h"
 #include "normal.h"
 
 namespace spikeops {
@@ -35,6 +36,45 @@ SPIKEOPS_HD S convex_readout(S y, S weight, const ConvexParams<S>& p) {
 // The random numbers of a neuron of a trial for time steps 4 * time_group to 4 * time_group + 3.
 SPIKEOPS_HD Philox4 convex_noise(uint64_t seed, int64_t trial, int64_t neurons, int64_t n, int64_t time_group) {
   return philox(seed, uint64_t(trial * neurons + n), uint64_t(time_group));
+}
+
+// Trials of the convex-optimisation network (kernels/math/convex.h). float or double data only. With `targets` the network
+// learns from one trial after the other; without, the trials are independent. Matrices are transposed where a row is then
+// what one input, or one spike, does to all neurons.
+struct ConvexTrials {
+  DType dtype;
+  int64_t T, B, N, K;       // time steps (one less than time bins), trials, neurons, inputs
+  int64_t M, Y;             // dimensions of the readout and of the targets
+  double dt, leak, spike_cost, sigma_v;
+  double feedforward_rate, threshold_rate, threshold_drift;
+  int64_t buffer_steps;     // time steps of each trial without learning
+  const void* x;            // (T + 1, B, K)
+  void* feedforward;        // (K, N). Written when learning
+  const void* recurrent;    // (N, N), row: the neuron that fires
+  void* thresholds;         // (N). Written when learning
+  const void* decoder;      // (N, M), or null: the readout is the firing rates, M = N
+  const void* noise;        // (T, B, N) standard normal numbers, or null
+  const int64_t* seed;      // (1): draws the noise, or null
+  const void* targets;      // (B, Y), or null: no learning
+  const void* encoder;      // (N, Y)
+  void* feedforward_rows;   // (N, K): the same weights as `feedforward`. Written when learning
+  int32_t* spikes;          // (T, B): the neuron that fires, or -1
+  void* readout;            // (T + 1, B, M)
+};
+
+// Learning trials follow one another: each begins with what the one before has learned.
+SPIKEOPS_HD Shares shares_of(const ConvexTrials& a) { return {a.B, a.targets != nullptr ? a.B : 1, a.T * a.N}; }
+
+template <class S>
+static inline ConvexParams<S> convex_params(const ConvexTrials& a) {
+  return {S(a.dt),
+          S(a.leak),
+          S(a.spike_cost),
+          S(1.0 - a.leak * a.dt),
+          S(std::sqrt(2.0 * a.dt * a.leak) * a.sigma_v),
+          S(a.feedforward_rate),
+          S(a.threshold_rate),
+          S(a.dt * a.threshold_drift)};
 }
 
 }  // namespace spikeops

@@ -1,6 +1,7 @@
 // Sums of spikes over time: of integers in int32, of floating numbers in the precision of the state.
 #pragma once
 
+#include "args.h"
 #include "pack.h"
 
 namespace spikeops {
@@ -19,5 +20,19 @@ SPIKEOPS_HD typename Count<Data>::Result count_result(typename Count<Data>::Sum 
   if constexpr (IsInteger<Data>::value) return sum;
   else return from_state<Data>(sum);
 }
+
+struct SpikeCount {
+  SpikeFormat format;
+  int64_t T, N;
+  const void* spikes;       // (T, N)
+  void* count;              // (N): int32 for integer input (values summed), the data type for floating input
+};
+
+struct PackedCount {
+  int64_t words, N;
+  const void* packed;       // (words, N) SpikeWord
+  int32_t* count;           // (N)
+};
+SPIKEOPS_HD Shares shares_of(const PackedCount& a) { return shares_of_neurons(a.words, a.N); }
 
 }  // namespace spikeops

@@ -2,7 +2,7 @@
 // and ternary (SPIDE's backward pass). The state is summed up as it goes: rate = leak * rate + spike, count = number of spikes.
 #pragma once
 
-#include "base.h"
+#include "args.h"
 
 namespace spikeops {
 
@@ -53,6 +53,48 @@ SPIKEOPS_HD S feedback_neuron_step(FeedbackState<S>& state, S drive, S current, 
   state.count += absolute(sign);
   state.membrane = p.leak * (u - spike);
   return sign * factor;
+}
+
+// Neurons of feedback networks, updated in place.
+struct FeedbackNeuron {
+  DType dtype;
+  int64_t T, N;
+  const void* drive;        // (T, N) data, or null: 0
+  const void* current;      // (N) data, or (T, N) where current_per_step, or null: 0
+  bool current_per_step;
+  const void* factor;       // (N) data, or null: the mask of the drive; for ternary neurons the gate of the spikes
+  void* membrane;           // (N) state
+  void* spikes;             // (T, N) data
+  void* rate;               // (N) state
+  void* count;              // (N) state, or null
+  int32_t* fired;           // (T), or null: whether any spike of the step is not 0. It is only ever set: ClearFired comes first
+};
+
+// Before a step that is asked which of its time steps fired: none has yet.
+struct ClearFired {
+  int64_t T;
+  int32_t* fired;           // (T)
+};
+SPIKEOPS_HD Shares shares_of(const ClearFired& a) { return {a.T, a.T, 1}; }  // too few for a second thread
+
+struct FeedbackStep {
+  FeedbackNeuron neuron;
+  double leak, threshold, reset_amount;
+};
+
+struct TernaryStep {
+  FeedbackNeuron neuron;
+  double drive_scale, leak, threshold, amplitude;
+};
+
+template <class S>
+static inline FeedbackParams<S> feedback_params(const FeedbackStep& a) {
+  return {S(a.leak), S(a.threshold), S(a.reset_amount)};
+}
+
+template <class S>
+static inline TernaryParams<S> feedback_params(const TernaryStep& a) {
+  return {S(a.drive_scale), S(a.leak), S(a.threshold), S(a.amplitude)};
 }
 
 }  // namespace spikeops

@@ -2,6 +2,8 @@
 //   u = v_rest + decay * (v - v_rest) + input_scale * x ;  s = u >= fire_level ;  v' = reset(u, s)
 #pragma once
 
+#include "args.h"
+#include "rate.h"
 #include "surrogate.h"
 
 namespace spikeops {
@@ -63,26 +65,49 @@ SPIKEOPS_HD S lif_grad_membrane(Reset reset, S grad_spike, S grad_v, S u, bool s
   return lif_grad_membrane<Reset::none>(grad_spike, grad_v, u, spike, derivative, reset_amount, v_reset, detach_reset);
 }
 
-// Firing rate. weighting mean: sum s / T. weighting decay: sum_t decay^(T-1-t) s[t] / sum_t decay^t.
-// The numbers are part of the op schemas: spikeops/functional/_lif_options.py holds the same table.
-enum class Weighting : int { mean = 0, decay = 1 };
+struct LifNeuron {
+  DType dtype;           // of x, spikes and their gradients
+  int64_t T, N;
+  int64_t x_stride;      // from one time step of x to the next: N, or 0 where x (N) is the same in all of them
+  double decay, threshold, input_scale, reset_amount, v_reset, v_rest;
+  int reset;             // Reset
+  bool strict, detach_reset;
+  const void* x;
+  const void* decay_per_neuron;  // (N) state, or null: `decay` for all
+  const void* v_init;            // (N) state, or null: 0
+};
 
-// One step of numerator and normaliser, and of their derivatives with respect to the decay (used by the backward pass).
-template <class S>
-struct RateSums { S spikes, weight, dspikes, dweight; };
+struct LifForward {
+  LifNeuron neuron;
+  void* spikes;          // (T, N) data
+  void* v_last;          // (N) state
+};
+
+struct LifRateForward {
+  LifNeuron neuron;
+  int weighting;         // Weighting
+  void* rate;            // (N) data
+};
+
+struct LifBackward {
+  LifNeuron neuron;
+  int surrogate;         // Surrogate
+  double surrogate_scale, surrogate_peak;
+  const void* grad_spikes = nullptr;  // (T, N) data, or null: 0. Unused where grad_rate is given
+  const void* grad_rate = nullptr;    // (N) data, or null: the gradient is that of the spikes, not of the rate
+  int weighting = 0;                  // Weighting of grad_rate
+  const void* grad_v_last = nullptr;  // (N) state, or null: 0
+  void* grad_x = nullptr;             // (T, N) data, or (N), summed over time, where x is the same in all time steps
+  void* grad_decay = nullptr;         // (N) state, summed over time, or null
+  void* grad_v_init = nullptr;        // (N) state, or null
+};
 
 template <class S>
-SPIKEOPS_HD void rate_step(RateSums<S>& sums, bool spike, S decay) {
-  sums.dspikes = sums.spikes + decay * sums.dspikes;
-  sums.dweight = sums.weight + decay * sums.dweight;
-  sums.spikes = decay * sums.spikes + (spike ? S(1) : S(0));
-  sums.weight = decay * sums.weight + S(1);
-}
-
-// d rate / d decay at fixed spikes.
-template <class S>
-SPIKEOPS_HD S rate_decay_derivative(const RateSums<S>& sums) {
-  return (sums.dspikes - sums.spikes / sums.weight * sums.dweight) / sums.weight;
+static inline LifParams<S> lif_params(const LifNeuron& n) {
+  const S threshold = S(n.threshold);
+  const S above = std::nextafter(threshold, std::numeric_limits<S>::infinity());
+  return {S(n.decay), S(n.input_scale), S(n.v_rest), S(n.v_reset), S(n.reset_amount), threshold,
+          n.strict ? above : threshold, n.detach_reset};
 }
 
 }  // namespace spikeops

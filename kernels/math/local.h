@@ -2,7 +2,7 @@
 // The membrane potential is kept before its reset, which the next step makes up for.
 #pragma once
 
-#include "base.h"
+#include "args.h"
 #include "lif.h"
 
 namespace spikeops {
@@ -59,6 +59,45 @@ SPIKEOPS_HD S local_difference(bool spike, bool is_label) {
 template <class S>
 SPIKEOPS_HD S local_error(S difference, S derivative, S error_scale) {
   return error_scale * difference * derivative;
+}
+
+// A layer that learns by ELL or FELL and its classifier. Units lie in the order of the membrane potentials, samples outermost.
+struct LocalLearningStep {
+  DType dtype;
+  int64_t N, U, K;          // samples, units, classes
+  double decay, threshold;
+  int surrogate;            // Surrogate
+  double surrogate_scale, surrogate_peak;
+  double error_scale;
+  const void* current;      // (N, U) data
+  const void* weight;       // (K, U) data
+  const void* feedback;     // (K, U) data: the matrix through which errors come back, `weight` itself or another
+  const int64_t* labels;    // (N)
+  void* membrane;           // (N, U) state, before its reset
+  void* spikes;             // (N, U) data
+  void* derivative;         // (N, U) data; may be `gradient`, where nobody wants to see it
+  void* gradient;           // (N, U) data
+  void* trace;              // (N, U) state, or null
+  void* class_membrane;     // (N, K) state
+  void* count;              // (N, K) state
+  void* squared_error;      // (N) state
+  void* error;              // (N, K) data
+  void* class_derivative;   // (N, K) data, or null
+};
+SPIKEOPS_HD Shares shares_of(const LocalLearningStep& a) { return {a.N, 2, a.U}; }  // the CPU kernel takes two samples at once
+
+struct LocalGradientInTime {
+  DType dtype;
+  int64_t T, N;
+  double decay, threshold;
+  const void* gradient;     // (N) data
+  const void* derivatives;  // (T, N) data
+  void* gradients;          // (T + 1, N) data
+};
+
+template <class S>
+static inline LocalParams<S> local_params(const LocalLearningStep& a) {
+  return {S(a.decay), S(a.threshold), S(a.surrogate_scale), S(a.surrogate_peak), S(a.error_scale)};
 }
 
 }  // namespace spikeops

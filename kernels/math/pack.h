@@ -1,7 +1,7 @@
 // Bit-packed spikes: time step t of a neuron is bit t % 16 of its word t / 16.
 #pragma once
 
-#include "base.h"
+#include "args.h"
 
 namespace spikeops {
 
@@ -19,5 +19,15 @@ SPIKEOPS_HD bool is_spike(Data x) {
   if constexpr (IsInteger<Data>::value) return x != 0;
   else return to_state(x) != 0;
 }
+
+struct PackedSpikes {
+  SpikeFormat format;
+  int64_t T, N;
+  void* spikes;             // (T, N): nonzero is a spike
+  void* packed;             // (ceil(T / kSpikesPerWord), N) SpikeWord
+};
+
+struct PackSpikes : PackedSpikes {};    // reads spikes
+struct UnpackSpikes : PackedSpikes {};  // reads packed
 
 }  // namespace spikeops

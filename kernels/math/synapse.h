@@ -1,7 +1,7 @@
 // First-order synapse: a[t] = a[t-1] + theta_s * (x[t] - a[t-1]), theta_s = 1 / tau_s, and its adjoint.
 #pragma once
 
-#include "base.h"
+#include "args.h"
 
 namespace spikeops {
 
@@ -13,5 +13,16 @@ template <class S>
 SPIKEOPS_HD S synapse_backward_step(S next, S grad_a, S theta_s, S one_minus_theta_s) {
   return theta_s * grad_a + one_minus_theta_s * next;
 }
+
+struct SynapticFilter {
+  DType dtype;
+  int64_t T, N;
+  double tau_s;
+  const void* in;           // forward: x, backward: the upstream gradient; (T, N) data
+  void* out;                // forward: a, backward: the gradient of x; (T, N) data
+};
+
+struct SynapticFilterForward : SynapticFilter {};
+struct SynapticFilterBackward : SynapticFilter {};
 
 }  // namespace spikeops

@@ -1,6 +1,7 @@
 // TSSL-BP neuron (Zhang & Li, NeurIPS 2020, arXiv:2002.10085): one step forward and one step of the O(T) backward recursion.
 #pragma once
 
+#include "args.h"
 #include "surrogate.h"
 #include "synapse.h"
 
@@ -79,6 +80,33 @@ SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, bool s
 template <class S>
 SPIKEOPS_HD S tssl_bp_backward_step(TsslBpCarry<S>& carry, S grad_a, S u, S du, bool spike, bool quiet, const TsslBpParams<S>& p) {
   return tssl_bp_backward_step(carry, grad_a, u, spike, quiet, tssl_bp_slopes(u, du, p), p);
+}
+
+struct TsslBpNeuron {
+  DType dtype;
+  int64_t T, N;
+  double tau_m, tau_s, threshold;
+  const void* x;            // (T, N) data
+};
+
+struct TsslBpForward {
+  TsslBpNeuron neuron;
+  void* psc;                // (T, N) data
+  void* spikes;             // (T, N) data, or null
+};
+
+struct TsslBpBackward {
+  TsslBpNeuron neuron;
+  const void* grad_psc;     // (T, N) data
+  void* grad_x;             // (T, N) data
+};
+
+template <class S>
+static inline TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
+  const double theta_m = 1.0 / n.tau_m, theta_s = 1.0 / n.tau_s;
+  const S threshold = S(n.threshold);
+  return {S(theta_m), S(theta_s), S(1.0 - theta_m), S(1.0 - theta_s), threshold,
+          std::nextafter(threshold, std::numeric_limits<S>::infinity()), S(1.0 / (4.0 * n.tau_s))};
 }
 
 }  // namespace spikeops

@@ -25,7 +25,7 @@ def op(name: str, fake, backward=None, setup_context=None):
     """Registers an op and returns ``call(ops, *args)``, which runs it: ``ops`` is its namespace, as from ``_backend.namespace``.
 
     Args:
-        name: the op's name in the schemas (csrc/ops.cpp).
+        name: the op's name in the schemas (csrc/<family>.cpp).
         fake: computes empty outputs with the shapes and strides of the real ones.
         backward: ``backward(ops, ctx, *grads)`` -> gradients of the op's arguments; ``ops`` is the namespace of the forward.
         setup_context: as in ``torch.library.register_autograd``.

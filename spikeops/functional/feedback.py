@@ -13,7 +13,7 @@ from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _register
 
-# The arguments that are numbers, in the order of the schemas (csrc/ops.cpp), and the name of the one called `factor` there.
+# The arguments that are numbers, in the order of the schemas (csrc/feedback.cpp), and the name of the one called `factor` there.
 _NUMBERS = {
     "feedback_step_": ("leak", "threshold", "reset_amount"),
     "ternary_step_": ("drive_scale", "leak", "threshold", "amplitude"),

@@ -144,7 +144,7 @@ def run_lif(
 
 
 def _arguments(op, x, decay, threshold, options, v_init, time_steps):
-    """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/ops.cpp)."""
+    """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if time_steps is None:
         _checks.sequence(op, "x", x)
@@ -180,7 +180,7 @@ def _arguments(op, x, decay, threshold, options, v_init, time_steps):
 
 # --- fake kernels and autograd formulas -------------------------------------------------------------------------------------
 
-# The arguments of the forward ops are x, decay_tensor, v_init and then plain numbers (csrc/ops.cpp).
+# The arguments of the forward ops are x, decay_tensor, v_init and then plain numbers (csrc/lif.cpp).
 _TENSORS = 3
 
 

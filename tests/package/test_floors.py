@@ -186,7 +186,7 @@ def include_graph():
     graph = {}
     for folder in ("kernels", "csrc"):
         for path in sorted((REPOSITORY / folder).rglob("*.*")):
-            if path.suffix not in (".h", ".hpp", ".cpp", ".cu"):
+            if path.suffix not in (".h", ".hpp", ".def", ".cpp", ".cu"):
                 continue
             name = str(path.relative_to(REPOSITORY))
             graph[name] = {}
@@ -203,8 +203,8 @@ def include_graph():
 # What files below a folder may include besides the system's headers; the first folder that fits counts.
 INCLUDES = {
     "kernels/math/": r"kernels/math/",
-    "kernels/cpu/": r"kernels/(math/|args\.h|cpu/)",
-    "kernels/cuda/": r"kernels/(math/|args\.h|cuda/|cuda_host/)",
+    "kernels/cpu/": r"kernels/(math/|kernels\.def|cpu/)",
+    "kernels/cuda/": r"kernels/(math/|kernels\.def|cuda/|cuda_host/)",
     "kernels/cuda_host/": r"kernels/cuda_host/",
     "kernels/": r"kernels/math/",
     "csrc/testing/": r"kernels/|csrc/testing/|<pybind11/",
@@ -231,7 +231,7 @@ def test_includes_look_down_only():
 
 
 @pytest.mark.parametrize("path, name", [
-    ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/args.h"),
+    ("kernels/cuda/gpu.hpp", "csrc/testing/arrays.h"), ("kernels/math/lif.h", "kernels/kernels.def"),
     ("kernels/cpu/lif.cpp", "<torch/torch.h>"), ("csrc/lif.h", "<pybind11/numpy.h>"), ("csrc/lif.h", "spikeops/lif.h"),
     ("kernels/cuda/lif.cu", "<Python.h>"), ("csrc/common.h", "csrc/testing/arrays.h"),
 ])  # fmt: skip

@@ -1,6 +1,7 @@
 // The LIF neuron (kernels/math/lif.h) as the walk through time takes it: its spikes, its firing rate, and its step back.
 #pragma once
 
+#include "../../math/lif.h"
 #include "../walk_back.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {

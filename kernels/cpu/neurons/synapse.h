@@ -2,6 +2,7 @@
 // first and needs no history.
 #pragma once
 
+#include "../../math/synapse.h"
 #include "../walk.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {

@@ -1,6 +1,7 @@
 // The TSSL-BP neuron (kernels/math/tssl_bp.h) as the walk through time takes it.
 #pragma once
 
+#include "../../math/tssl_bp.h"
 #include "../walk_back.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {

@@ -36,7 +36,7 @@ class Inputs:
 
     def neurons(self, decay=None, v_init=False, reset="subtract", strict=False, detach_reset=False, surrogate=ATan(2.0),
                 is_constant=False):  # fmt: skip
-        """The arguments LIF_NEURON of csrc/ops.cpp."""
+        """The arguments LIF_NEURON of csrc/lif.cpp."""
         kind, scale, peak = surrogate.coefficients
         numbers = (0.6, 1.0, 1.0, 1.0, -0.2, 0.1, scale, peak)
         modes = (RESETS[reset], int(strict), int(detach_reset), kind, self.T if is_constant else 0)
@@ -44,7 +44,7 @@ class Inputs:
         return x, decay and self.decay(decay), self.v_init() if v_init else None, numbers, modes
 
     def step(self, drive=True, current="constant", factor=True, count=True, fired=True):
-        """The arguments FEEDBACK_NEURON of csrc/ops.cpp. What is only written holds nonsense."""
+        """The arguments FEEDBACK_NEURON of csrc/feedback.cpp. What is only written holds nonsense."""
         state = state_dtype(self.dtype)
 
         # The layouts that ops copy are for input.

@@ -89,7 +89,7 @@ def test_encodings_keep_the_layout(draw, op):
 
 
 def row_sum_in_order(x):
-    """kernels/math/row_sum.h, one addition at a time."""
+    """kernels/math/reduce.h, one addition at a time."""
     sums = []
     for row in x.double():
         total = 0.0

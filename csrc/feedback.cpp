@@ -1,9 +1,15 @@
 // Steps of feedback networks: bindings for every device.
-#pragma once
-
+#include "../kernels/math/feedback.h"
 #include "in_place.h"
+#include "ops.h"
+
+// `factor` is the mask of the drive, or the gate of ternary spikes.
+#define FEEDBACK_NEURON \
+  "Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) rate, Tensor? drive, Tensor? current, Tensor? factor, " \
+  "Tensor(d!)? count, Tensor(e!)? fired"
 
 namespace spikeops {
+namespace {
 
 // The neurons of a call, and the tensors that must live as long as it.
 class FeedbackCall : InPlaceCall {
@@ -37,9 +43,13 @@ class FeedbackCall : InPlaceCall {
   OptionalTensor drive_, current_, factor_;
 };
 
-inline bool is_leak(double leak) { return leak > 0 && leak <= 1; }
+// No step has fired yet.
+void clear(Backend& backend, const FeedbackNeuron& neuron) {
+  if (neuron.fired) backend.run(ClearFired{neuron.T, neuron.fired});
+}
 
-template <class Backend>
+bool is_leak(double leak) { return leak > 0 && leak <= 1; }
+
 void feedback_step(const Tensor& membrane, const Tensor& spikes, const Tensor& rate, const OptionalTensor& drive,
                    const OptionalTensor& current, const OptionalTensor& mask, const OptionalTensor& count, const OptionalTensor& fired,
                    double leak, double threshold, double reset_amount) {
@@ -48,10 +58,10 @@ void feedback_step(const Tensor& membrane, const Tensor& spikes, const Tensor& r
   STD_TORCH_CHECK(is_leak(leak) && are_finite(spikes, {threshold, reset_amount}),
                   "feedback_step_: expected finite numbers, and leak in (0, 1]");
   if (!drive) call.neuron.factor = nullptr;  // nothing to mask
+  clear(backend, call.neuron);
   backend.run(FeedbackStep{call.neuron, leak, threshold, reset_amount});
 }
 
-template <class Backend>
 void ternary_step(const Tensor& membrane, const Tensor& spikes, const Tensor& rate, const OptionalTensor& drive,
                   const OptionalTensor& current, const OptionalTensor& gate, const OptionalTensor& count, const OptionalTensor& fired,
                   double drive_scale, double leak, double threshold, double amplitude) {
@@ -59,7 +69,16 @@ void ternary_step(const Tensor& membrane, const Tensor& spikes, const Tensor& ra
   const FeedbackCall call("ternary_step_", membrane, spikes, rate, drive, current, gate, count, fired);
   STD_TORCH_CHECK(is_leak(leak) && threshold > 0 && are_finite(spikes, {threshold, drive_scale, amplitude}),
                   "ternary_step_: expected finite numbers, threshold above 0 and leak in (0, 1]");
+  clear(backend, call.neuron);
   backend.run(TernaryStep{call.neuron, drive_scale, leak, threshold, amplitude});
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(feedback) {
+  ops.add(TORCH_BOX(&feedback_step), "feedback_step_(" FEEDBACK_NEURON ", float leak, float threshold, float reset_amount) -> ()");
+  ops.add(TORCH_BOX(&ternary_step),
+          "ternary_step_(" FEEDBACK_NEURON ", float drive_scale, float leak, float threshold, float amplitude) -> ()");
 }
 
 }  // namespace spikeops

@@ -1,11 +1,10 @@
 // Spike encoding bindings, for every device.
-#pragma once
-
-#include "common.h"
+#include "../kernels/math/encode.h"
+#include "ops.h"
 
 namespace spikeops {
+namespace {
 
-template <class Backend>
 Tensor poisson_encode(const Tensor& p, int64_t T, const Tensor& seed) {
   Backend backend(p);
   STD_TORCH_CHECK(seed.scalar_type() == ScalarType::Long && seed.numel() == 1 && seed.get_device() == p.get_device(),
@@ -17,13 +16,19 @@ Tensor poisson_encode(const Tensor& p, int64_t T, const Tensor& seed) {
   return spikes;
 }
 
-template <class Backend>
 Tensor latency_encode(const Tensor& p, int64_t T) {
   Backend backend(p);
   const Sequence in = Sequence::one_step(p);
   Tensor spikes = in.empty_sequence(T, p.scalar_type());
   backend.run(LatencyEncode{dtype_of("latency_encode", p), T, in.N, read(in.tensor), write(spikes)});
   return spikes;
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(encode) {
+  ops.add(TORCH_BOX(&poisson_encode), "poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
+  ops.add(TORCH_BOX(&latency_encode), "latency_encode(Tensor p, int T) -> Tensor");
 }
 
 }  // namespace spikeops

@@ -1,35 +1,34 @@
 // Trials of the convex-optimisation network: binding for every device.
-#pragma once
-
-#include "common.h"
+#include "../kernels/math/convex.h"
+#include "ops.h"
 
 namespace spikeops {
+namespace {
 
 // `value`, of the given sizes, with its last axis innermost in memory.
-inline Tensor trial_tensor(const Tensor& value, const char* name, const Tensor& like, const Dims& sizes) {
+Tensor trial_tensor(const Tensor& value, const char* name, const Tensor& like, const Dims& sizes) {
   STD_TORCH_CHECK(sizes_of(value) == sizes && value.scalar_type() == like.scalar_type() && value.get_device() == like.get_device(),
                   "convex_snn_trial: expected ", name, " of another shape, dtype or device; see spikeops.functional.convex_snn_trial");
   return as_layout(value, sizes, contiguous_strides(sizes), like.scalar_type());
 }
 
-inline OptionalTensor trial_tensor(const OptionalTensor& value, const char* name, const Tensor& like, const Dims& sizes) {
+OptionalTensor trial_tensor(const OptionalTensor& value, const char* name, const Tensor& like, const Dims& sizes) {
   return value ? OptionalTensor(trial_tensor(*value, name, like, sizes)) : std::nullopt;
 }
 
 // A copy of a matrix with its first axis innermost in memory.
-inline Tensor transposed_copy(const Tensor& matrix) {
+Tensor transposed_copy(const Tensor& matrix) {
   Tensor copy = empty_strided(matrix, sizes_of(matrix), {1, matrix.size(0)}, matrix.scalar_type());
   torch::stable::copy_(copy, matrix);
   return copy;
 }
 
-inline Tensor contiguous_copy(const Tensor& value) {
+Tensor contiguous_copy(const Tensor& value) {
   Tensor copy = empty_strided(value, sizes_of(value), contiguous_strides(sizes_of(value)), value.scalar_type());
   torch::stable::copy_(copy, value);
   return copy;
 }
 
-template <class Backend>
 std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
     const Tensor& x, const Tensor& feedforward, const Tensor& recurrent, const Tensor& thresholds, const OptionalTensor& decoder,
     const OptionalTensor& noise, const OptionalTensor& seed, const OptionalTensor& targets, const OptionalTensor& encoder,
@@ -83,6 +82,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
   args.readout = write(readout);
   backend.run(args);
   return {spikes, readout, learned_weights, learned_limits};
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(convex) {
+  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift. Learns if there are targets; the
+  // last two outputs are empty if there are none.
+  ops.add(TORCH_BOX(&convex_snn_trial),
+          "convex_snn_trial(Tensor x, Tensor feedforward, Tensor recurrent, Tensor thresholds, Tensor? decoder, Tensor? noise,"
+          " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"
+          " -> (Tensor spikes, Tensor readout, Tensor feedforward_learned, Tensor thresholds_learned)");
 }
 
 }  // namespace spikeops

@@ -1,11 +1,10 @@
 // TSSL-BP bindings, for every device.
-#pragma once
-
-#include "common.h"
+#include "../kernels/math/tssl_bp.h"
+#include "ops.h"
 
 namespace spikeops {
+namespace {
 
-template <class Backend>
 std::tuple<Tensor, Tensor> tssl_bp_forward(const Tensor& x, double tau_m, double tau_s, double threshold, bool return_spikes) {
   Backend backend(x);
   const Sequence in(x);
@@ -16,7 +15,6 @@ std::tuple<Tensor, Tensor> tssl_bp_forward(const Tensor& x, double tau_m, double
   return {psc, spikes};
 }
 
-template <class Backend>
 Tensor tssl_bp_backward(const Tensor& grad_psc, const Tensor& x, double tau_m, double tau_s, double threshold) {
   Backend backend(x);
   const Sequence in(x);
@@ -25,6 +23,16 @@ Tensor tssl_bp_backward(const Tensor& grad_psc, const Tensor& x, double tau_m, d
   const TsslBpNeuron neuron{dtype_of("tssl_bp", x), in.T, in.N, tau_m, tau_s, threshold, read(in.tensor)};
   backend.run(TsslBpBackward{neuron, read(grad), write(grad_x)});
   return grad_x;
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(tssl_bp) {
+  ops.add(TORCH_BOX(&tssl_bp_forward),
+          "tssl_bp_forward(Tensor x, float tau_m, float tau_s, float threshold, bool return_spikes)"
+          " -> (Tensor psc, Tensor spikes)");
+  ops.add(TORCH_BOX(&tssl_bp_backward),
+          "tssl_bp_backward(Tensor grad_psc, Tensor x, float tau_m, float tau_s, float threshold) -> Tensor");
 }
 
 }  // namespace spikeops

@@ -1,19 +1,24 @@
-// LIF bindings, for every device: Backend(x).run(args) runs a kernel where x lives.
-#pragma once
+// LIF bindings, for every device.
+#include "../kernels/math/lif.h"
+#include "ops.h"
 
-#include "common.h"
+// The many options of LIF neurons travel as two lists, since PyTorch's Python side of an op costs time for every argument:
+//   numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
+//   modes: reset, strict, detach_reset, surrogate, time_steps: 0, or the number of time steps where x has no time axis and is the
+//     same in all of them; its gradient is then summed over them
+#define LIF_NEURON "Tensor x, Tensor? decay_tensor, Tensor? v_init, float[] numbers, int[] modes"
 
 namespace spikeops {
+namespace {
 
-// Numbers: decay, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
-using Modes = std::vector<int64_t>;  // reset, strict, detach_reset, surrogate, time_steps
+using Modes = std::vector<int64_t>;
 
 // The neurons of a call, and the tensors that must live as long as it.
 struct LifCall {
   LifCall(const char* op, const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
           const Modes& modes)
       : x(sequence(op, input, modes)), is_constant(modes[4] > 0), state(state_type(input)) {
-    STD_TORCH_CHECK(numbers.size() == 8, op, ": expected 8 numbers (csrc/ops.cpp)");
+    STD_TORCH_CHECK(numbers.size() == 8, op, ": expected 8 numbers (csrc/lif.cpp)");
     if (decay_tensor) decay_per_neuron = x.like_step(*decay_tensor, state);
     if (v_init) initial = x.like_step(*v_init, state);
     neuron.dtype = dtype_of(op, input);
@@ -36,7 +41,7 @@ struct LifCall {
   }
 
   static Sequence sequence(const char* op, const Tensor& input, const Modes& modes) {
-    STD_TORCH_CHECK(modes.size() == 5, op, ": expected 5 modes (csrc/ops.cpp)");
+    STD_TORCH_CHECK(modes.size() == 5, op, ": expected 5 modes (csrc/lif.cpp)");
     return modes[4] > 0 ? Sequence::one_step(input, modes[4]) : Sequence(input);
   }
 
@@ -52,7 +57,6 @@ struct LifCall {
   LifBackward backward;  // without the gradients
 };
 
-template <class Backend>
 std::tuple<Tensor, Tensor> lif_forward(const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
                                        const Numbers& numbers, const Modes& modes) {
   Backend backend(x);
@@ -62,7 +66,6 @@ std::tuple<Tensor, Tensor> lif_forward(const Tensor& x, const OptionalTensor& de
   return {spikes, v_last};
 }
 
-template <class Backend>
 Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
                         const Modes& modes, int64_t weighting) {
   Backend backend(x);
@@ -72,7 +75,6 @@ Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, con
   return rate;
 }
 
-template <class Backend>
 std::tuple<Tensor, Tensor, Tensor> lif_gradients(Backend& backend, const LifCall& call, LifBackward args, bool need_decay,
                                                  bool need_v_init) {
   Tensor grad_x = call.empty_input_gradient();
@@ -85,7 +87,6 @@ std::tuple<Tensor, Tensor, Tensor> lif_gradients(Backend& backend, const LifCall
   return {grad_x, grad_decay, grad_v_init};
 }
 
-template <class Backend>
 std::tuple<Tensor, Tensor, Tensor> lif_backward(const OptionalTensor& grad_spikes, const OptionalTensor& grad_v_last,
                                                 const Tensor& x, const OptionalTensor& decay_tensor, const OptionalTensor& v_init,
                                                 const Numbers& numbers, const Modes& modes, bool need_decay, bool need_v_init) {
@@ -100,7 +101,6 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward(const OptionalTensor& grad_spike
   return lif_gradients(backend, call, args, need_decay, need_v_init);
 }
 
-template <class Backend>
 std::tuple<Tensor, Tensor, Tensor> lif_rate_backward(const Tensor& grad_rate, const Tensor& x, const OptionalTensor& decay_tensor,
                                                      const OptionalTensor& v_init, const Numbers& numbers, const Modes& modes,
                                                      int64_t weighting, bool need_decay, bool need_v_init) {
@@ -111,6 +111,19 @@ std::tuple<Tensor, Tensor, Tensor> lif_rate_backward(const Tensor& grad_rate, co
   args.grad_rate = read(rate);
   args.weighting = int(weighting);
   return lif_gradients(backend, call, args, need_decay, need_v_init);
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(lif) {
+  ops.add(TORCH_BOX(&lif_forward), "lif_forward(" LIF_NEURON ") -> (Tensor spikes, Tensor v_last)");
+  ops.add(TORCH_BOX(&lif_backward),
+          "lif_backward(Tensor? grad_spikes, Tensor? grad_v_last, " LIF_NEURON ", bool need_decay, bool need_v_init)"
+          " -> (Tensor grad_x, Tensor grad_decay, Tensor grad_v_init)");
+  ops.add(TORCH_BOX(&lif_rate_forward), "lif_rate_forward(" LIF_NEURON ", int weighting) -> Tensor");
+  ops.add(TORCH_BOX(&lif_rate_backward),
+          "lif_rate_backward(Tensor grad_rate, " LIF_NEURON ", int weighting, bool need_decay, bool need_v_init)"
+          " -> (Tensor grad_x, Tensor grad_decay, Tensor grad_v_init)");
 }
 
 }  // namespace spikeops

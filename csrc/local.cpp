@@ -1,9 +1,10 @@
 // Steps of layers that learn with a local classifier: bindings for every device.
-#pragma once
-
+#include "../kernels/math/local.h"
 #include "in_place.h"
+#include "ops.h"
 
 namespace spikeops {
+namespace {
 
 // Tensors beside the membrane potentials of a layer (N, ...), or of its classifier (N, K). Copies live as long as the call.
 class LocalCall : public InPlaceCall {
@@ -53,7 +54,6 @@ class LocalCall : public InPlaceCall {
 };
 
 // numbers: decay, threshold, surrogate_scale, surrogate_peak, error_scale
-template <class Backend>
 void local_learning_step(const Tensor& membrane, const Tensor& spikes, const Tensor& gradient, const OptionalTensor& derivative,
                          const OptionalTensor& trace, const Tensor& class_membrane, const Tensor& count,
                          const Tensor& squared_error, const Tensor& error, const OptionalTensor& class_derivative,
@@ -92,7 +92,6 @@ void local_learning_step(const Tensor& membrane, const Tensor& spikes, const Ten
   backend.run(a);
 }
 
-template <class Backend>
 Tensor local_gradient_in_time(const Tensor& gradient, const Tensor& derivatives, double decay, double threshold) {
   Backend backend(derivatives);
   const Sequence history(derivatives);
@@ -105,6 +104,19 @@ Tensor local_gradient_in_time(const Tensor& gradient, const Tensor& derivatives,
   backend.run(LocalGradientInTime{dtype_of("local_gradient_in_time", derivatives), history.T, history.N, decay, threshold,
                                   read(last), read(history.tensor), write(gradients)});
   return gradients;
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(local) {
+  // numbers: decay, threshold, surrogate_scale, surrogate_peak, error_scale
+  ops.add(TORCH_BOX(&local_learning_step),
+          "local_learning_step_(Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) gradient, Tensor(d!)? derivative,"
+          " Tensor(e!)? trace, Tensor(f!) class_membrane, Tensor(g!) count, Tensor(h!) squared_error, Tensor(i!) error,"
+          " Tensor(j!)? class_derivative, Tensor current, Tensor weight, Tensor? feedback, Tensor labels, float[] numbers,"
+          " int surrogate) -> ()");
+  ops.add(TORCH_BOX(&local_gradient_in_time),
+          "local_gradient_in_time(Tensor gradient, Tensor derivatives, float decay, float threshold) -> Tensor");
 }
 
 }  // namespace spikeops

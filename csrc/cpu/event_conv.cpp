@@ -1,11 +1,11 @@
 // Convolution of mostly silent spikes. CPU only: a GPU is faster with the dense convolution.
-#pragma once
-
-#include "common.h"
+#include "../../kernels/math/event_conv.h"
+#include "../ops.h"
 
 namespace spikeops {
+namespace {
 
-inline bool is_channels_last(const Tensor& x) {
+bool is_channels_last(const Tensor& x) {
   const int64_t strides[] = {x.size(1) * x.size(2) * x.size(3), 1, x.size(1) * x.size(3), x.size(1)};
   for (int64_t d = 0; d < 4; ++d)
     if (x.size(d) != 1 && x.stride(d) != strides[d] && x.numel() > 0) return false;
@@ -50,7 +50,6 @@ struct EventConvCall {
 
 // x (B, C, H, W) channels-last, weight (KH, KW, C, P), bias (O) -> out (B, O, H', W') channels-last. P is O rounded up to whole
 // vectors of 64 bytes.
-template <class Backend>
 void event_conv(const Tensor& out, const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const Dims& stride,
                 const Dims& padding, const Dims& dilation, bool transposed) {
   Backend backend(x);
@@ -72,7 +71,6 @@ void event_conv(const Tensor& out, const Tensor& x, const Tensor& weight, const 
 
 // The gradient of the weights of a convolution that is not transposed, in parts (parts, KH, KW, C, P) to be added up, since a sum
 // over all samples would depend on the number of threads. grad_out is channels-last.
-template <class Backend>
 Tensor event_conv_weight(const Tensor& x, const Tensor& grad_out, const Dims& kernel_size, const Dims& stride, const Dims& padding,
                          const Dims& dilation, int64_t parts) {
   Backend backend(x);
@@ -82,6 +80,17 @@ Tensor event_conv_weight(const Tensor& x, const Tensor& grad_out, const Dims& ke
   Tensor gradient = empty_strided(x, sizes, contiguous_strides(sizes), x.scalar_type());
   backend.run(EventConvWeight{call.args, parts, read(grad_out), write(gradient)});
   return gradient;
+}
+
+}  // namespace
+
+SPIKEOPS_OPS(event_conv) {
+  ops.add(TORCH_BOX(&event_conv),
+          "event_conv_(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation,"
+          " bool transposed) -> ()");
+  ops.add(TORCH_BOX(&event_conv_weight),
+          "event_conv_weight(Tensor x, Tensor grad_out, int[] kernel_size, int[] stride, int[] padding, int[] dilation, int parts)"
+          " -> Tensor");
 }
 
 }  // namespace spikeops

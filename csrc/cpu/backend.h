@@ -1,0 +1,38 @@
+// Runs the CPU kernels on torch's own threads.
+#pragma once
+
+#include "../../kernels/cpu/kernels.h"
+#include "../common.h"
+
+namespace spikeops {
+namespace {
+
+class Backend {
+ public:
+  static constexpr const char* kDispatchKey = "CPU";
+  static constexpr bool kDefinesOps = true;
+
+  explicit Backend(const Tensor&) {}
+
+  template <class Args>
+  void run(const Args& args) const {
+    const cpu::Kernel<Args> kernel = cpu::kernel_for(args);
+    const Shares shares = shares_for(args);
+    const int64_t together = std::max<int64_t>(shares.together, 1), groups = (shares.items + together - 1) / together;
+    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (together * std::max<int64_t>(shares.elements, 1)));
+    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+      kernel(args, begin * together, std::min(shares.items, end * together));
+    });
+  }
+
+ private:
+  template <class Args>
+  static Shares shares_for(const Args& args) {
+    if constexpr (requires { shares_of(args); }) return shares_of(args);
+    else if constexpr (requires { args.neuron; }) return shares_of_neurons(args.neuron.T, args.neuron.N);
+    else return shares_of_neurons(args.T, args.N);
+  }
+};
+
+}  // namespace
+}  // namespace spikeops
