@@ -8,7 +8,8 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _in_place, _register
+from spikeops.functional import _checks, _in_place, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE, STEP
 from spikeops.surrogate import Exponential, Surrogate
 
 _STEP = "local_learning_step_"
@@ -153,9 +154,8 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
     _explain_gradient(gradient, derivatives, decay, threshold)
     if _backend.is_reference():
         return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
-    return _backend.namespace("local_gradient_in_time", gradient.device).local_gradient_in_time(
-        gradient, derivatives, decay, threshold
-    )
+    ops = _backend.namespace("local_gradient_in_time", gradient.device)
+    return _gradient_in_time(ops, gradient, derivatives, decay, threshold)
 
 
 # --- errors: what did not fit, in words -------------------------------------------------------------------------------------
@@ -264,4 +264,7 @@ def _gradient_fake(gradient, derivatives, decay, threshold):
 
 
 _register.op(_STEP, _step_fake)
-_register.op("local_gradient_in_time", _gradient_fake)
+_gradient_in_time = _register.op(
+    "local_gradient_in_time", _gradient_fake, definition=reference.local_gradient_in_time,
+    vmap=_vmap.as_neurons(lambda *_: ((STEP, SEQUENCE, None, None), (SEQUENCE,))),
+)  # fmt: skip

@@ -7,43 +7,75 @@ from spikeops.surrogate import ATan
 
 
 class _Spike(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, u, threshold, strict, surrogate):
-        ctx.save_for_backward(u)
-        ctx.threshold, ctx.surrogate = threshold, surrogate
+    def forward(u, threshold, strict, surrogate):
         return (u > threshold if strict else u >= threshold).to(u.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        u, ctx.threshold, _, ctx.surrogate = inputs
+        ctx.save_for_backward(u)
+        ctx.save_for_forward(u)
 
     @staticmethod
     def backward(ctx, grad_spike):
         (u,) = ctx.saved_tensors
         return grad_spike * ctx.surrogate.derivative(u - ctx.threshold), None, None, None
 
+    @staticmethod
+    def jvp(ctx, tangent, *_):
+        (u,) = ctx.saved_tensors
+        return tangent * ctx.surrogate.derivative(u - ctx.threshold)
+
 
 class _ResetTo(torch.autograd.Function):
-    """v_reset where a neuron fired, else u, whatever u is. The gradient is that of u + s * (v_reset - u)."""
+    """v_reset where a neuron fired, else u, whatever u is. The derivatives are those of u + s * (v_reset - u)."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, u, s, v_reset):
-        ctx.save_for_backward(u, s)
-        ctx.v_reset = v_reset
+    def forward(u, s, v_reset):
         return torch.where(s > 0, v_reset, u)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        u, s, ctx.v_reset = inputs
+        ctx.save_for_backward(u, s)
+        ctx.save_for_forward(u, s)
 
     @staticmethod
     def backward(ctx, grad_v):
         u, s = ctx.saved_tensors
-        return torch.where(s > 0, 0, grad_v), grad_v * (ctx.v_reset - u), None
+        return _ResetTo.apply(grad_v, s, 0.0), grad_v * (ctx.v_reset - u), None
+
+    @staticmethod
+    def jvp(ctx, tangent_u, tangent_s, _):
+        u, s = ctx.saved_tensors
+        return torch.where(s > 0, 0.0, tangent_u) + tangent_s * (ctx.v_reset - u)
 
 
 class _Outputs(torch.autograd.Function):
     """An output without an upstream gradient counts as one whose gradient is 0."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, spikes, v):
+    def forward(spikes, v):
         return spikes.view_as(spikes), v.view_as(v)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
 
     @staticmethod
     def backward(ctx, grad_spikes, grad_v):
         return grad_spikes, grad_v
+
+    @staticmethod
+    def jvp(ctx, tangent_spikes, tangent_v):
+        return tangent_spikes.view_as(tangent_spikes), tangent_v.view_as(tangent_v)
 
 
 def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
