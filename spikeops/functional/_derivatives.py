@@ -27,7 +27,7 @@ def fast_function(kernel, formula, setup_context) -> type[torch.autograd.Functio
     return Formula
 
 
-def transformable_function(name, kernel, formula, setup_context, definition, vmap_rule) -> type[torch.autograd.Function]:
+def transformable_function(kernel, formula, setup_context, forward_mode, vmap_rule) -> type[torch.autograd.Function]:
     """The same in the form that `torch.func` and forward mode ask for, which costs some ten microseconds more for each call."""
 
     class Transformable(torch.autograd.Function):
@@ -47,13 +47,7 @@ def transformable_function(name, kernel, formula, setup_context, definition, vma
 
         @staticmethod
         def jvp(ctx, *tangents):
-            if definition is None:
-                raise NotImplementedError(
-                    f"{name}: has no forward-mode derivative (torch.func.jvp, jacfwd, hessian, torch.autograd.forward_ad), since its "
-                    "gradient is a rule for the backward pass alone. Use reverse mode: torch.func.grad, vjp or jacrev, twice for "
-                    "second derivatives."
-                )
-            return push_forward(definition, ctx.rebuild(ctx.saved_tensors), tangents)
+            return forward_mode(ctx.rebuild(ctx.saved_tensors), tangents)
 
         @staticmethod
         def vmap(info, in_dims, *args):

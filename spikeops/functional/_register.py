@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 
 import torch
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
 from spikeops._library import triton_interpreted
-from spikeops.functional import _derivatives
+from spikeops.functional import _derivatives, _transforms
 
 _NAMESPACES = ("spikeops", "spikeops_triton")
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _LIBRARIES = {namespace: torch.library.Library(namespace, "FRAGMENT") for namespace in _NAMESPACES}
 
 
@@ -25,7 +25,7 @@ def _triton_kernel(name: str):
     return run
 
 
-def op(name: str, fake, backward=None, setup_context=None, *, definition=None, vmap=None):
+def op(name: str, fake, backward=None, setup_context=None, *, definition=None, is_linear=False, vmap=None):
     """Registers an op and returns ``call(ops, *args)``, which runs it: ``ops`` is its namespace, as from ``_backend.namespace``.
 
     Args:
@@ -34,8 +34,10 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, v
         backward: ``backward(ops, ctx, *grads)`` -> gradients of the op's arguments; ``ops`` is the namespace of the forward. It calls
             what differentiates in its turn, where it runs with gradients on.
         setup_context: as in ``torch.library.register_autograd``.
-        definition: the op in plain PyTorch, of the same arguments. Its derivative is the op's in forward mode, and where there is no
-            ``backward``, also in the other.
+        definition: the op in plain PyTorch, of the same arguments: its derivatives, in both modes, are the op's, if there is no
+            ``backward``.
+        is_linear: in its first argument, the only tensor: forward mode is then the op itself. Without definition it is refused for
+            other ops.
         vmap: ``vmap(call, ops)`` -> the rule of ``torch.library.register_vmap``, as ``_vmap`` makes it.
     """
     schema = str(getattr(torch.ops.spikeops, name).default._schema).removeprefix("spikeops::")
@@ -50,9 +52,9 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, v
     def call(ops, *args):
         # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
         if fast:
-            if is_plain_eager(args[0]):
+            if _transforms.is_plain_eager(args[0]):
                 return fast[ops.name].apply(*args)
-            if not torch.compiler.is_compiling() and _differentiates_in_layers():
+            if not torch.compiler.is_compiling() and _transforms.are_active():
                 return transformable[ops.name].apply(*args)
         return getattr(ops, name)(*args)
 
@@ -70,40 +72,55 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, v
             kernel = getattr(ops, name).default
             fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)
             transformable[namespace] = _derivatives.transformable_function(
-                name.removesuffix("_forward"), kernel, formula, setup_context, definition, rule
+                kernel, formula, setup_context, _forward_mode(name, call, ops, definition, is_linear), rule
             )  # fmt: skip
-            _LIBRARIES[namespace].impl(name, _autograd_kernel(kernel, fast[namespace], transformable[namespace]), "Autograd")
+            _LIBRARIES[namespace].impl(name, _autograd_kernel(kernel, transformable[namespace]), "Autograd")
 
     return call
 
 
-def _autograd_kernel(kernel, fast, transformable):
+def _forward_mode(name, call, ops, definition, is_linear):
+    """The function ``(args, tangents)`` -> tangents of the outputs."""
+
+    def of_itself(args, tangents):
+        return call(ops, tangents[0], *args[1:])
+
+    def of_definition(args, tangents):
+        return _derivatives.push_forward(definition, args, tangents)
+
+    def refused(args, tangents):
+        raise NotImplementedError(
+            f"{name.removesuffix('_forward')}: there is no forward-mode derivative (torch.func.jvp, jacfwd, hessian, "
+            "torch.autograd.forward_ad), since a surrogate gradient is a rule of the backward pass. Use reverse mode: torch.func.grad, "
+            "vjp or jacrev, twice for second derivatives, or spikeops.backend('reference'), which is slow and carries tangents through "
+            "the surrogate."
+        )
+
+    return of_itself if is_linear else of_definition if definition is not None else refused
+
+
+def _autograd_kernel(kernel, transformable):
     """What PyTorch's dispatcher runs for the op where gradients may be wanted: in compiled, exported and traced code. Unlike that of
     `torch.library.register_autograd`, it serves the transforms of `torch.func` and loses no forward-mode tangent."""
 
     def run(*args):
-        if _differentiates_in_layers():
-            return transformable.apply(*args)
-        if torch.is_grad_enabled() and any(isinstance(arg, torch.Tensor) and arg.requires_grad for arg in args):
-            return fast.apply(*args)
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        if torch.is_grad_enabled() and any(arg.requires_grad for arg in tensors) or any(map(_transforms.has_tangent, tensors)):
+            with enable_single_level_autograd_function():
+                return SingleLevel.apply(*args)
         with torch._C._AutoDispatchBelowAutograd():
             return kernel(*args)
 
+    class SingleLevel(torch.autograd.function._SingleLevelFunction):
+        @staticmethod
+        def forward(ctx, *args):
+            # On, so that the transforms further out see the op as well.
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), torch._C._AutoDispatchBelowAutograd():
+                output = kernel(*args)
+            transformable.setup_context(ctx, args, output)
+            return output
+
+        backward = transformable.backward
+        jvp = transformable.jvp
+
     return run
-
-
-def is_plain_eager(x) -> bool:
-    """Whether nobody looks on: neither a compiler or tracer, nor a dispatch mode, nor a transform of `torch.func`, nor forward-mode
-    differentiation, nor a tensor that is not what it seems."""
-    return (
-        type(x) in _PLAIN
-        and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not _differentiates_in_layers()
-        and torch._C._get_tracing_state() is None
-    )
-
-
-def _differentiates_in_layers() -> bool:
-    """Whether a transform of `torch.func` is active, or forward-mode differentiation."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -49,6 +49,6 @@ def _setup_context(ctx, inputs, output):
 
 
 _spike_count = _register.op(
-    "spike_count", _fake, lambda ops, ctx, grad: grad.expand(ctx.shape), _setup_context, definition=reference.spike_count,
+    "spike_count", _fake, lambda ops, ctx, grad: grad.expand(ctx.shape), _setup_context, is_linear=True,
     vmap=_vmap.as_neurons(lambda spikes: ((SEQUENCE,), (STEP,))),
 )  # fmt: skip

@@ -106,6 +106,7 @@ def local_learning_step_(
         >>> units["spikes"], classes["error"]
         (tensor([[0., 1., 1.]]), tensor([[ 1.0000, -0.3679]]))
     """
+    _in_place.refuse_transforms(_STEP)
     explain = partial(
         _explain_step, membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative,
         current, weight, feedback, labels, decay, threshold, error_scale, surrogate,

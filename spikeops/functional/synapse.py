@@ -48,9 +48,9 @@ def _setup_context(ctx, inputs, output):
 _of_sequences = _vmap.as_neurons(lambda x, tau_s: ((SEQUENCE, None), (SEQUENCE,)))
 _synaptic_filter_forward = _register.op(
     "synaptic_filter_forward", _fake, lambda ops, ctx, g: (_synaptic_filter_backward(ops, g, ctx.tau_s), None), _setup_context,
-    definition=reference.synaptic_filter, vmap=_of_sequences,
+    is_linear=True, vmap=_of_sequences,
 )  # fmt: skip
 _synaptic_filter_backward = _register.op(
     "synaptic_filter_backward", _fake, lambda ops, ctx, g: (_synaptic_filter_forward(ops, g, ctx.tau_s), None), _setup_context,
-    definition=reference.synaptic_filter_adjoint, vmap=_of_sequences,
+    is_linear=True, vmap=_of_sequences,
 )  # fmt: skip

@@ -27,20 +27,15 @@ class _SynapticFilter(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out):
-        return synaptic_filter_adjoint(grad_out, ctx.tau_s), None
+        g = torch.zeros_like(grad_out[0], dtype=state_dtype(grad_out.dtype))
+        grad_spikes = []
+        for grad_a in reversed(grad_out.to(g.dtype)):
+            # That of a[t]: its own, and a[t + 1]'s.
+            grad_spikes.append(1 / ctx.tau_s * grad_a + (1 - 1 / ctx.tau_s) * g)
+            g = grad_spikes[-1]
+        return torch.stack(grad_spikes[::-1]).to(grad_out.dtype), None
 
 
 def synaptic_filter(spikes, tau_s):
     """See :func:`spikeops.functional.synaptic_filter`."""
     return _SynapticFilter.apply(spikes, tau_s)
-
-
-def synaptic_filter_adjoint(grad_out, tau_s):
-    """The gradient of spikes from that of the current."""
-    g = torch.zeros_like(grad_out[0], dtype=state_dtype(grad_out.dtype))
-    grad_spikes = []
-    for grad_a in reversed(grad_out.to(g.dtype)):
-        # That of a[t]: its own, and a[t + 1]'s.
-        grad_spikes.append(1 / tau_s * grad_a + (1 - 1 / tau_s) * g)
-        g = grad_spikes[-1]
-    return torch.stack(grad_spikes[::-1]).to(grad_out.dtype)

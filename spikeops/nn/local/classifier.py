@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from spikeops.functional import _checks
@@ -161,13 +160,25 @@ def _is_channels_last(spikes: Tensor) -> bool:
 class _AlignedLinear(torch.autograd.Function):
     """A linear map whose error goes back through another matrix, which gets the weight's gradient too."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
-        ctx.save_for_backward(features, feedback_weight)
+    def forward(features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
         return F.linear(features, weight)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        features, _, feedback_weight = inputs
+        ctx.save_for_backward(features, feedback_weight)
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise NotImplementedError(
+            f"{_OP}: there is no forward-mode derivative (torch.func.jvp, torch.autograd.forward_ad) with feedback='alignment', which "
+            "is a rule of the backward pass. Use reverse mode."
+        )
+
+    @staticmethod
     def backward(ctx, gradient: Tensor):
         features, feedback_weight = ctx.saved_tensors
         weight_gradient = gradient.t() @ features
