@@ -47,13 +47,16 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
     if definition is not None and backward is None:
         backward, setup_context = _derivatives.of_definition(definition)
 
-    fast, transformable = {}, {}
+    kernels, fast, transformable = {}, {}, {}
 
     def call(ops, *args):
         # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
         if fast:
-            if _transforms.is_plain_eager(args[0]):
-                return fast[ops.name].apply(*args)
+            if _transforms.is_plain_eager(args[1] if args[0] is None else args[0]):
+                if torch.is_grad_enabled():
+                    return fast[ops.name].apply(*args)
+                with torch._C._AutoDispatchBelowAutograd():
+                    return kernels[ops.name](*args)
             if not torch.compiler.is_compiling() and _transforms.are_active():
                 return transformable[ops.name].apply(*args)
         return getattr(ops, name)(*args)
@@ -69,7 +72,7 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
             def formula(ctx, *grads, ops=ops):
                 return backward(ops, ctx, *grads)
 
-            kernel = getattr(ops, name).default
+            kernel = kernels[namespace] = getattr(ops, name).default
             fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)
             transformable[namespace] = _derivatives.transformable_function(
                 kernel, formula, setup_context, _forward_mode(name, call, ops, definition, is_linear), rule

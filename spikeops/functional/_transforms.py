@@ -15,7 +15,8 @@ def is_plain_eager(x) -> bool:
         type(x) in _PLAIN
         and not torch.compiler.is_compiling()
         and torch._C._len_torch_dispatch_stack() == 0
-        and not are_active()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
         and torch._C._get_tracing_state() is None
     )
 
