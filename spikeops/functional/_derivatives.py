@@ -8,6 +8,7 @@ An op's first derivative is a kernel. Derivatives of that, and forward-mode deri
 from __future__ import annotations
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
 
 
 def fast_function(kernel, formula, setup_context) -> type[torch.autograd.Function]:
@@ -117,6 +118,7 @@ def _split(args):
     others = tuple(None if isinstance(arg, torch.Tensor) else arg for arg in args)
 
     def rebuild(tensors):
+        tensors = unwrap_dead_wrappers(tuple(tensors))  # of transforms that are over, where a vjp is called later
         return tuple(other if tensor is None else tensor for tensor, other in zip(tensors, others))
 
     return tuple(arg if isinstance(arg, torch.Tensor) else None for arg in args), rebuild

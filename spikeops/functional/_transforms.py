@@ -31,10 +31,6 @@ def has_tangent(x: torch.Tensor) -> bool:
     return forward_ad.unpack_dual(x, level=0).tangent is not None
 
 
-def is_differentiated(x: torch.Tensor | None) -> bool:
-    return x is not None and (x.requires_grad or has_tangent(x))
-
-
 def refuse(op: str, why: str) -> None:
     """Raises an error under transforms of `torch.func` and in forward mode."""
     if not torch.compiler.is_compiling() and are_active():
@@ -44,6 +40,8 @@ def refuse(op: str, why: str) -> None:
 
 
 def refuse_derivatives(op: str, tensors, why: str) -> None:
-    """The same only if one of the tensors is differentiated. Plain autograd shows by itself that an output has no gradient."""
-    if not torch.compiler.is_compiling() and are_active() and any(map(is_differentiated, tensors)):
+    """The same only if tensors are, or may be, differentiated. Plain autograd shows by itself that an output has no gradient."""
+    if torch.compiler.is_compiling() or not are_active():
+        return
+    if forward_ad._current_level >= 0 or any(tensor is not None and tensor.requires_grad for tensor in tensors):
         raise NotImplementedError(f"{op}: there is no derivative for torch.func (grad, vjp, jvp, ...) or torch.autograd.forward_ad: {why}")

@@ -39,7 +39,7 @@ def one_by_one(call, ops):
 
     def rule(info, in_dims, *args):
         results = [
-            call(ops, *(arg if dim is None else arg.select(dim, item) for arg, dim in zip(args, in_dims)))
+            call(ops, *(arg.select(dim, item) if isinstance(dim, int) else arg for arg, dim in zip(args, in_dims)))
             for item in range(info.batch_size)
         ]
         if isinstance(results[0], tuple):

@@ -96,6 +96,11 @@ class LocalClassifier(nn.Module):
         flat, weight = self.flat(spikes), self.unpooled(self.weight, spikes)
         if self.feedback_weight is None:
             return F.linear(flat, weight)
+        if torch.jit.is_tracing():
+            raise NotImplementedError(
+                f"{_OP}: cannot be traced (torch.jit.trace, torch.onnx.export) with feedback='alignment', as a trace does not keep the "
+                "other matrix for the way back. Use torch.export, or feedback='transpose'."
+            )
         return _AlignedLinear.apply(flat, weight, self.unpooled(self.feedback_weight, spikes))
 
     # Pooling and the linear map after it are one linear map of the spikes. The small matrix is spread over the maps instead of
