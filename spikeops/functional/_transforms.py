@@ -45,3 +45,9 @@ def refuse_derivatives(op: str, tensors, why: str) -> None:
         return
     if forward_ad._current_level >= 0 or any(tensor is not None and tensor.requires_grad for tensor in tensors):
         raise NotImplementedError(f"{op}: there is no derivative for torch.func (grad, vjp, jvp, ...) or torch.autograd.forward_ad: {why}")
+
+
+def refuse_forward_mode(what: str) -> None:
+    """Raises an error in forward mode."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        raise NotImplementedError(f"{what} Use reverse mode: torch.func.grad, vjp or jacrev.")

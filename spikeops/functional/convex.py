@@ -149,7 +149,7 @@ def _check_tensors(given: dict[str, torch.Tensor | None]) -> None:
     _shape("feedforward", feedforward, ("N", None), ("K", inputs))
     if feedforward.numel() == 0:
         raise ValueError(f"{_OP}: expected at least one neuron and one input, got feedforward of shape {tuple(feedforward.shape)}.")
-    neurons = len(feedforward)
+    neurons = feedforward.shape[0]
     _shape("recurrent", given["recurrent"], ("N", neurons), ("N", neurons))
     _shape("thresholds", given["thresholds"], ("N", neurons))
     if decoder is not None:

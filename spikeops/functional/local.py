@@ -184,7 +184,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
     if membrane.dim() < 2:
         raise ValueError(f"{_STEP}: expected membrane to have shape (N, ...), samples and units, got {tuple(membrane.shape)}.")
     _in_place.check_dense(_STEP, membrane)
-    if membrane.numel() and len(membrane) > 1 and membrane.stride(0) != membrane.shape[1:].numel():
+    if membrane.numel() and membrane.shape[0] > 1 and membrane.stride(0) != _layout.count(membrane.shape[1:]):
         raise ValueError(
             f"{_STEP}: expected membrane, which is written in place, to have the samples outermost in memory, got strides "
             f"{membrane.stride()} for shape {tuple(membrane.shape)}. Call membrane.contiguous() first."
@@ -199,7 +199,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
 
     samples = membrane.shape[0]
     _in_place.check_dtype(_STEP, "class_membrane", class_membrane, state, where)
-    if class_membrane.dim() != 2 or len(class_membrane) != samples:
+    if class_membrane.dim() != 2 or class_membrane.shape[0] != samples:
         raise ValueError(
             f"{_STEP}: expected class_membrane to have shape ({samples}, K), samples and classes, got {tuple(class_membrane.shape)}."
         )

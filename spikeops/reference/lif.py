@@ -3,9 +3,11 @@
 import torch
 
 from spikeops._dtypes import state_dtype
+from spikeops.reference._forward_mode import call, forward_mode
 from spikeops.surrogate import ATan
 
 
+@forward_mode
 class _Spike(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -25,11 +27,12 @@ class _Spike(torch.autograd.Function):
         return grad_spike * ctx.surrogate.derivative(u - ctx.threshold), None, None, None
 
     @staticmethod
-    def jvp(ctx, tangent, *_):
+    def tangent(ctx, tangent, *_):
         (u,) = ctx.saved_tensors
         return tangent * ctx.surrogate.derivative(u - ctx.threshold)
 
 
+@forward_mode
 class _ResetTo(torch.autograd.Function):
     """v_reset where a neuron fired, else u, whatever u is. The derivatives are those of u + s * (v_reset - u)."""
 
@@ -48,14 +51,15 @@ class _ResetTo(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_v):
         u, s = ctx.saved_tensors
-        return _ResetTo.apply(grad_v, s, 0.0), grad_v * (ctx.v_reset - u), None
+        return call(_ResetTo, grad_v, s, 0.0), grad_v * (ctx.v_reset - u), None
 
     @staticmethod
-    def jvp(ctx, tangent_u, tangent_s, _):
+    def tangent(ctx, tangent_u, tangent_s, _):
         u, s = ctx.saved_tensors
         return torch.where(s > 0, 0.0, tangent_u) + tangent_s * (ctx.v_reset - u)
 
 
+@forward_mode
 class _Outputs(torch.autograd.Function):
     """An output without an upstream gradient counts as one whose gradient is 0."""
 
@@ -74,7 +78,7 @@ class _Outputs(torch.autograd.Function):
         return grad_spikes, grad_v
 
     @staticmethod
-    def jvp(ctx, tangent_spikes, tangent_v):
+    def tangent(ctx, tangent_spikes, tangent_v):
         return tangent_spikes.view_as(tangent_spikes), tangent_v.view_as(tangent_v)
 
 
@@ -90,16 +94,16 @@ def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset
     spikes = []
     for x_t in currents:
         u = v_rest + decay * (v - v_rest) + input_scale * x_t
-        s = _Spike.apply(u, threshold, strict, surrogate)
+        s = call(_Spike, u, threshold, strict, surrogate)
         s_reset = s.detach() if detach_reset else s
         if reset == "subtract":
             v = u - reset_amount * s_reset
         elif reset == "to":
-            v = _ResetTo.apply(u, s_reset, v_reset)
+            v = call(_ResetTo, u, s_reset, v_reset)
         else:
             v = u
         spikes.append(s)
-    return _Outputs.apply(torch.stack(spikes).to(x.dtype), v)
+    return call(_Outputs, torch.stack(spikes).to(x.dtype), v)
 
 
 def lif_rate(x, decay=0.5, threshold=1.0, *, weighting="mean", **options):

@@ -3,8 +3,10 @@
 import torch
 
 from spikeops._dtypes import state_dtype
+from spikeops.reference._forward_mode import call, forward_mode
 
 
+@forward_mode
 class _TsslBp(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -26,7 +28,7 @@ class _TsslBp(torch.autograd.Function):
         return tssl_bp_gradient(grad_psc, x, *ctx.numbers), None, None, None
 
     @staticmethod
-    def jvp(ctx, tangent, *_):
+    def tangent(ctx, tangent, *_):
         (x,) = ctx.saved_tensors
         # The transpose of what carries gradients back.
         _, transposed = torch.func.vjp(lambda grad: tssl_bp_gradient(grad, x, *ctx.numbers), torch.zeros_like(x))
@@ -72,5 +74,5 @@ def _spike_time_slope(du):
 
 def tssl_bp(x, tau_m=5.0, tau_s=3.0, threshold=1.0, return_spikes=False):
     """See :func:`spikeops.functional.tssl_bp`."""
-    psc, spikes = _TsslBp.apply(x, tau_m, tau_s, threshold)
+    psc, spikes = call(_TsslBp, x, tau_m, tau_s, threshold)
     return (psc, spikes) if return_spikes else psc

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 
@@ -101,6 +101,7 @@ class LocalClassifier(nn.Module):
                 f"{_OP}: cannot be traced (torch.jit.trace, torch.onnx.export) with feedback='alignment', as a trace does not keep the "
                 "other matrix for the way back. Use torch.export, or feedback='transpose'."
             )
+        _transforms.refuse_forward_mode(f"{_OP}: there is no forward-mode derivative with feedback='alignment', which is a rule of the backward pass.")
         return _AlignedLinear.apply(flat, weight, self.unpooled(self.feedback_weight, spikes))
 
     # Pooling and the linear map after it are one linear map of the spikes. The small matrix is spread over the maps instead of
@@ -177,14 +178,8 @@ class _AlignedLinear(torch.autograd.Function):
         ctx.save_for_backward(features, feedback_weight)
 
     @staticmethod
-    def jvp(ctx, *tangents):
-        raise NotImplementedError(
-            f"{_OP}: there is no forward-mode derivative (torch.func.jvp, torch.autograd.forward_ad) with feedback='alignment', which "
-            "is a rule of the backward pass. Use reverse mode."
-        )
-
-    @staticmethod
     def backward(ctx, gradient: Tensor):
         features, feedback_weight = ctx.saved_tensors
-        weight_gradient = gradient.t() @ features
-        return gradient @ feedback_weight, weight_gradient, weight_gradient
+        # Under autocast the gradient, like the output, is of its 16 bits.
+        weight_gradient = gradient.t() @ features.to(gradient.dtype)
+        return gradient @ feedback_weight.to(gradient.dtype), weight_gradient, weight_gradient
