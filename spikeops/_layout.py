@@ -22,9 +22,17 @@ def is_dense(shape, strides) -> bool:
     return True
 
 
+def count(shape):
+    """How many elements there are. Not `torch.Size.numel`, which makes an int of sizes that vary."""
+    elements = 1
+    for size in shape:
+        elements = elements * size
+    return elements
+
+
 def is_time_major(x: torch.Tensor) -> bool:
     step = x.shape[1:]
-    return x.numel() == 0 or ((x.shape[0] == 1 or x.stride(0) == step.numel()) and is_dense(step, x.stride()[1:]))
+    return x.numel() == 0 or ((x.shape[0] == 1 or x.stride(0) == count(step)) and is_dense(step, x.stride()[1:]))
 
 
 def time_major(x: torch.Tensor) -> torch.Tensor:
@@ -46,7 +54,7 @@ def sequence(x: torch.Tensor, time_steps: int) -> torch.Tensor:
 def empty_sequence(x: torch.Tensor, T=None, dtype=None) -> torch.Tensor:
     """Uninitialised (T, ...) with x's order of dimensions. x must be time-major."""
     T = x.shape[0] if T is None else T
-    return x.new_empty_strided((T, *x.shape[1:]), (x.shape[1:].numel(), *x.stride()[1:]), dtype=dtype or x.dtype)
+    return x.new_empty_strided((T, *x.shape[1:]), (count(x.shape[1:]), *x.stride()[1:]), dtype=dtype or x.dtype)
 
 
 def empty_step(x: torch.Tensor, dtype=None) -> torch.Tensor:
@@ -64,6 +72,6 @@ def like_step(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def like_sequence(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """value, of x's shape, laid out like `empty_sequence` of x and of its dtype."""
-    if value.dtype == x.dtype and value.stride() == (x.shape[1:].numel(), *x.stride()[1:]):
+    if value.dtype == x.dtype and value.stride() == (count(x.shape[1:]), *x.stride()[1:]):
         return value
     return empty_sequence(x).copy_(value)

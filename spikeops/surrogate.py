@@ -149,3 +149,17 @@ class Gaussian(Surrogate):
     @property
     def coefficients(self) -> tuple[int, float, float]:
         return 6, 1 / (2 * self.sigma**2), 1 / (self.sigma * math.sqrt(2 * math.pi))
+
+
+def from_coefficients(kind: int, scale: float, peak: float) -> Surrogate:
+    """The inverse of :attr:`Surrogate.coefficients`, up to rounding."""
+    makers = (
+        lambda: ATan(2 * peak),
+        lambda: Sigmoid(scale),
+        lambda: Exponential(scale),
+        lambda: FastSigmoid(scale),
+        lambda: Triangle(1 / scale),
+        lambda: Rectangle(2 * scale),
+        lambda: Gaussian(math.sqrt(1 / (2 * scale))),
+    )
+    return makers[kind]()

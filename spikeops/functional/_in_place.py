@@ -9,7 +9,11 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _transforms
+
+
+def refuse_transforms(op) -> None:
+    _transforms.refuse(op, "it works in place on its arguments. A batch may be one more axis of the neurons; call it outside the transform.")
 
 
 def run(op, arguments, tensors, numbers, written, explain) -> None:

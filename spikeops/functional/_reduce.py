@@ -5,9 +5,17 @@ from __future__ import annotations
 
 import torch
 
-from spikeops.functional import _register
+from spikeops.functional import _register, _vmap
 
-_register.op("row_sum", fake=lambda x: x.new_empty(x.shape[0]))
+
+def _setup_context(ctx, inputs, output):
+    ctx.shape = inputs[0].shape
+
+
+_row_sum = _register.op(
+    "row_sum", lambda x: x.new_empty(x.shape[0]), lambda ops, ctx, grad: grad.unsqueeze(1).expand(ctx.shape), _setup_context,
+    is_linear=True, vmap=_vmap.rows,
+)  # fmt: skip
 
 
 def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
@@ -20,4 +28,4 @@ def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     # Largest stride first: a full sum then walks memory as it lies, without a copy.
     reduced.sort(key=lambda d: -grad.stride(d))
     rows = grad.permute(kept + reduced).reshape(parameter.numel(), -1).contiguous()
-    return ops.row_sum(rows).reshape(parameter.shape).to(parameter.dtype)
+    return _row_sum(ops, rows).reshape(parameter.shape).to(parameter.dtype)

@@ -1,4 +1,5 @@
-"""Registers what is written in Python of an op: its fake kernel and its autograd formula, for the native op and its Triton twin.
+"""Registers what is written in Python of an op: its fake kernel, its derivatives and what vmap makes of it, for the native op and
+its Triton twin.
 
 The Triton ops live in a namespace of their own, with the native schemas, so that one process can run both and compare them."""
 
@@ -7,11 +8,14 @@ from __future__ import annotations
 import importlib
 
 import torch
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
 
 from spikeops._library import triton_interpreted
+from spikeops.functional import _derivatives, _transforms
 
 _NAMESPACES = ("spikeops", "spikeops_triton")
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_LIBRARIES = {namespace: torch.library.Library(namespace, "FRAGMENT") for namespace in _NAMESPACES}
 
 
 def _triton_kernel(name: str):
@@ -21,65 +25,105 @@ def _triton_kernel(name: str):
     return run
 
 
-def op(name: str, fake, backward=None, setup_context=None):
+def op(name: str, fake, backward=None, setup_context=None, *, definition=None, is_linear=False, vmap=None):
     """Registers an op and returns ``call(ops, *args)``, which runs it: ``ops`` is its namespace, as from ``_backend.namespace``.
 
     Args:
         name: the op's name in the schemas (csrc/<family>.cpp).
         fake: computes empty outputs with the shapes and strides of the real ones.
-        backward: ``backward(ops, ctx, *grads)`` -> gradients of the op's arguments; ``ops`` is the namespace of the forward.
+        backward: ``backward(ops, ctx, *grads)`` -> gradients of the op's arguments; ``ops`` is the namespace of the forward. It calls
+            what differentiates in its turn, where it runs with gradients on.
         setup_context: as in ``torch.library.register_autograd``.
+        definition: the op in plain PyTorch, of the same arguments: its derivatives, in both modes, are the op's, if there is no
+            ``backward``.
+        is_linear: in its first argument, the only tensor: forward mode is then the op itself. Without definition it is refused for
+            other ops.
+        vmap: ``vmap(call, ops)`` -> the rule of ``torch.library.register_vmap``, as ``_vmap`` makes it.
     """
     schema = str(getattr(torch.ops.spikeops, name).default._schema).removeprefix("spikeops::")
     torch.library.define(f"spikeops_triton::{schema.split('(', 1)[0]}", "(" + schema.split("(", 1)[1])
     devices = ("cuda", "cpu") if triton_interpreted() else ("cuda",)
     torch.library.impl(f"spikeops_triton::{name}", devices, _triton_kernel(name))
+    if definition is not None and backward is None:
+        backward, setup_context = _derivatives.of_definition(definition)
 
-    functions = {}
+    kernels, fast, transformable = {}, {}, {}
+
+    def call(ops, *args):
+        # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
+        if fast:
+            if _transforms.is_plain_eager(args[1] if args[0] is None else args[0]):
+                if torch.is_grad_enabled():
+                    return fast[ops.name].apply(*args)
+                with torch._C._AutoDispatchBelowAutograd():
+                    return kernels[ops.name](*args)
+            if not torch.compiler.is_compiling() and _transforms.are_active():
+                return transformable[ops.name].apply(*args)
+        return getattr(ops, name)(*args)
+
     for namespace in _NAMESPACES:
-        qualified = f"{namespace}::{name}"
+        ops, qualified = getattr(torch.ops, namespace), f"{namespace}::{name}"
         torch.library.register_fake(qualified, fake)
+        rule = None if vmap is None else vmap(call, ops)
+        if rule is not None:
+            torch.library.register_vmap(qualified, rule)
         if backward is not None:
-            ops = getattr(torch.ops, namespace)
 
             def formula(ctx, *grads, ops=ops):
                 return backward(ops, ctx, *grads)
 
-            torch.library.register_autograd(qualified, formula, setup_context=setup_context)
-            functions[namespace] = _function(getattr(ops, name).default, formula, setup_context)
-
-    def call(ops, *args):
-        # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
-        if functions and is_plain_eager(args[0]):
-            return functions[ops.name].apply(*args)
-        return getattr(ops, name)(*args)
+            kernel = kernels[namespace] = getattr(ops, name).default
+            fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)
+            transformable[namespace] = _derivatives.transformable_function(
+                kernel, formula, setup_context, _forward_mode(name, call, ops, definition, is_linear), rule
+            )  # fmt: skip
+            _LIBRARIES[namespace].impl(name, _autograd_kernel(kernel, transformable[namespace]), "Autograd")
 
     return call
 
 
-def _function(kernel, formula, setup_context) -> type[torch.autograd.Function]:
-    """The registered autograd formula once more, without the detour through PyTorch's dispatcher, which costs a training step
-    of a small network as much as its kernels: 15 us for each forward and each backward call."""
+def _forward_mode(name, call, ops, definition, is_linear):
+    """The function ``(args, tangents)`` -> tangents of the outputs."""
 
-    class Formula(torch.autograd.Function):
+    def of_itself(args, tangents):
+        return call(ops, tangents[0], *args[1:])
+
+    def of_definition(args, tangents):
+        return _derivatives.push_forward(definition, args, tangents)
+
+    def refused(args, tangents):
+        raise NotImplementedError(
+            f"{name.removesuffix('_forward')}: there is no forward-mode derivative (torch.func.jvp, jacfwd, hessian, "
+            "torch.autograd.forward_ad), since a surrogate gradient is a rule of the backward pass. Use reverse mode: torch.func.grad, "
+            "vjp or jacrev, twice for second derivatives, or spikeops.backend('reference'), which is slow and carries tangents through "
+            "the surrogate."
+        )
+
+    return of_itself if is_linear else of_definition if definition is not None else refused
+
+
+def _autograd_kernel(kernel, transformable):
+    """What PyTorch's dispatcher runs for the op where gradients may be wanted: in compiled, exported and traced code. Unlike that of
+    `torch.library.register_autograd`, it serves the transforms of `torch.func` and loses no forward-mode tangent."""
+
+    def run(*args):
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        if torch.is_grad_enabled() and any(arg.requires_grad for arg in tensors) or any(map(_transforms.has_tangent, tensors)):
+            with enable_single_level_autograd_function():
+                return SingleLevel.apply(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return kernel(*args)
+
+    class SingleLevel(torch.autograd.function._SingleLevelFunction):
         @staticmethod
         def forward(ctx, *args):
-            with torch._C._AutoDispatchBelowAutograd():
+            # On, so that the transforms further out see the op as well.
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), torch._C._AutoDispatchBelowAutograd():
                 output = kernel(*args)
-            setup_context(ctx, args, output)
+            transformable.setup_context(ctx, args, output)
             return output
 
-        backward = staticmethod(formula)
+        backward = transformable.backward
+        jvp = transformable.jvp
 
-    return Formula
-
-
-def is_plain_eager(x) -> bool:
-    """Whether nobody looks on: neither a compiler, nor a dispatch mode, nor a transform of `torch.func`, nor a tensor that is not
-    what it seems."""
-    return (
-        type(x) in _PLAIN
-        and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch._C._are_functorch_transforms_active()
-    )
+    return run

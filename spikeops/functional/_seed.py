@@ -12,8 +12,18 @@ def draw(op: str, generator: torch.Generator | None, device: torch.device) -> to
     not hand out again before the copy is done.
 
     Raises:
-        RuntimeError: the generator is not on ``device``, while a CUDA graph is captured there.
+        RuntimeError: the generator is not on ``device``, while a CUDA graph is captured there; under vmap that was not told what to do
+            with random numbers.
     """
+    try:
+        return _draw(op, generator, device)
+    except RuntimeError as error:
+        if not torch._C._are_functorch_transforms_active():
+            raise
+        raise RuntimeError(f"{op}: draws random numbers. {error}") from None
+
+
+def _draw(op: str, generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
     on_gpu = device.type == "cuda"
     if generator is None or generator.device == device:
         return torch.randint(2**63 - 1, (1,), generator=generator, device=device)

@@ -6,12 +6,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _event_conv
 from spikeops.functional._event_conv import EventConv2d
-from spikeops.functional._register import is_plain_eager
+from spikeops.functional._transforms import is_plain_eager
 
 _OP = "spike_conv2d"
 # About so many samples are looked through for the share of neurons that fire.
@@ -46,7 +45,7 @@ def spike_conv2d(
         groups: of channels that are convolved by themselves.
 
     Returns:
-        (N, O, H', W'), in channels-last order where events were added up. Differentiable once.
+        (N, O, H', W'), in channels-last order where events were added up.
 
     Raises:
         As `conv2d`. TypeError: spikes or weight are no tensors.
@@ -90,11 +89,11 @@ class _SpikeConv2d(torch.autograd.Function):
         return F.conv2d(spikes, weight, bias, conv.stride, conv.padding, conv.dilation)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_out):
         spikes, weight = ctx.saved_tensors
         conv, (need_spikes, need_weight, need_bias, *_) = ctx.conv, ctx.needs_input_grad
-        on_events = need_weight and conv.gradient_pays(ctx.density) and _is_finite(grad_out)
+        # What is to be differentiated again goes the dense way, which can be.
+        on_events = need_weight and not torch.is_grad_enabled() and conv.gradient_pays(ctx.density) and _is_finite(grad_out)
         dense = need_spikes, need_weight and not on_events, need_bias
         grad_spikes, grad_weight, grad_bias = None, None, None
         if any(dense):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _register, _seed
+from spikeops.functional import _checks, _register, _seed, _transforms, _vmap
 
 _OP = "convex_snn_trial"
 
@@ -107,6 +107,10 @@ def convex_snn_trial(
                 threshold_rate=threshold_rate, threshold_drift=threshold_drift)  # fmt: skip
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{_OP}: expected generator to be a torch.Generator, got {type(generator).__name__}.")
+    _transforms.refuse_derivatives(
+        _OP, (*weights.values(), decoder, noise, targets, encoder),
+        "the network learns by the projection loss, see targets. Give it tensors that are not differentiated: x.detach().",
+    )  # fmt: skip
     if _backend.is_reference():
         return ConvexTrials(*reference.convex_snn_trial(
             x, feedforward, recurrent, thresholds, decoder, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, noise=noise,
@@ -119,7 +123,7 @@ def convex_snn_trial(
         seed = _seed.draw(_OP, generator, x.device)
     tensors = [None if t is None else t.detach() for t in (*weights.values(), decoder, noise, seed, targets, encoder)]
     numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift)
-    outputs = ops.convex_snn_trial(*tensors, numbers, buffer_steps)
+    outputs = _trial(ops, *tensors, numbers, buffer_steps)
     return ConvexTrials(*outputs) if targets is not None else ConvexTrials(*outputs[:2], feedforward, thresholds)
 
 
@@ -145,7 +149,7 @@ def _check_tensors(given: dict[str, torch.Tensor | None]) -> None:
     _shape("feedforward", feedforward, ("N", None), ("K", inputs))
     if feedforward.numel() == 0:
         raise ValueError(f"{_OP}: expected at least one neuron and one input, got feedforward of shape {tuple(feedforward.shape)}.")
-    neurons = len(feedforward)
+    neurons = feedforward.shape[0]
     _shape("recurrent", given["recurrent"], ("N", neurons), ("N", neurons))
     _shape("thresholds", given["thresholds"], ("N", neurons))
     if decoder is not None:
@@ -189,4 +193,4 @@ def _fake(x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, 
     return x.new_empty((bins - 1, trials), dtype=torch.int32), x.new_empty((bins, trials, readouts)), *learned
 
 
-_register.op("convex_snn_trial", _fake)
+_trial = _register.op("convex_snn_trial", _fake, vmap=_vmap.one_by_one)

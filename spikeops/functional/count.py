@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE, STEP
 from spikeops.functional.pack import PACKED_DTYPE
 
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -47,4 +48,7 @@ def _setup_context(ctx, inputs, output):
     ctx.shape = inputs[0].shape
 
 
-_spike_count = _register.op("spike_count", _fake, lambda ops, ctx, grad: grad.expand(ctx.shape), _setup_context)
+_spike_count = _register.op(
+    "spike_count", _fake, lambda ops, ctx, grad: grad.expand(ctx.shape), _setup_context, is_linear=True,
+    vmap=_vmap.as_neurons(lambda spikes: ((SEQUENCE,), (STEP,))),
+)  # fmt: skip

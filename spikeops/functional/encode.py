@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register, _seed
+from spikeops.functional import _checks, _register, _seed, _vmap
+from spikeops.functional._vmap import SEQUENCE, STEP
 
 
 def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -40,7 +41,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     if _backend.is_reference():
         return reference.poisson_encode(p, T, generator)
     ops = _backend.namespace("poisson_encode", p.device)
-    return ops.poisson_encode(p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
+    return _poisson_encode(ops, p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
 
 
 def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
@@ -69,7 +70,7 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     _checks.time_count("latency_encode", T)
     if _backend.is_reference():
         return reference.latency_encode(p, T)
-    return _backend.namespace("latency_encode", p.device).latency_encode(p.detach(), T)
+    return _latency_encode(_backend.namespace("latency_encode", p.device), p.detach(), T)
 
 
 def _fake(p, T, *_):
@@ -77,5 +78,5 @@ def _fake(p, T, *_):
     return p.new_empty_strided((T, *p.shape), (p.numel(), *p.stride()))
 
 
-_register.op("poisson_encode", _fake)
-_register.op("latency_encode", _fake)
+_poisson_encode = _register.op("poisson_encode", _fake, vmap=_vmap.one_by_one)
+_latency_encode = _register.op("latency_encode", _fake, vmap=_vmap.as_neurons(lambda p, T: ((STEP, None), (SEQUENCE,))))

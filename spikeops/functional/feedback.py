@@ -85,6 +85,7 @@ def feedback_step_(
     """
     if reset_amount is None:
         reset_amount = threshold
+    _in_place.refuse_transforms("feedback_step_")
     tensors, numbers = (membrane, spikes, rate, drive, current, mask, count, fired), (leak, threshold, reset_amount)
     if _backend.is_reference():
         _explain("feedback_step_", *tensors, *numbers)
@@ -147,6 +148,7 @@ def ternary_step_(
     """
     if amplitude is None:
         amplitude = 2 * threshold
+    _in_place.refuse_transforms("ternary_step_")
     tensors, numbers = (membrane, spikes, rate, drive, current, gate, count, fired), (drive_scale, leak, threshold, amplitude)
     if _backend.is_reference():
         _explain("ternary_step_", *tensors, *numbers)

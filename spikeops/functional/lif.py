@@ -8,9 +8,10 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _reduce, _register
+from spikeops.functional import _checks, _derivatives, _reduce, _register, _vmap
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
-from spikeops.surrogate import ATan, Surrogate
+from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
+from spikeops.surrogate import ATan, Surrogate, from_coefficients
 
 
 def lif(
@@ -182,6 +183,7 @@ def _arguments(op, x, decay, threshold, options, v_init, time_steps):
 
 # The arguments of the forward ops are x, decay_tensor, v_init and then plain numbers (csrc/lif.cpp).
 _TENSORS = 3
+_RESET_NAMES, _WEIGHTING_NAMES = tuple(RESETS), tuple(WEIGHTINGS)
 
 
 def _forward_fake(x, _decay, _v_init, _numbers, modes):
@@ -214,7 +216,7 @@ def _backward(backward_op, ops, ctx, *grads):
         return no_gradients
     x, decay, v_init = ctx.saved_tensors
     _, need_decay, need_v_init, *_ = ctx.needs_input_grad
-    grad_x, grad_decay, grad_v_init = getattr(ops, backward_op)(*grads, x, decay, v_init, *options, need_decay, need_v_init)
+    grad_x, grad_decay, grad_v_init = backward_op(ops, *grads, x, decay, v_init, *options, need_decay, need_v_init)
     return (
         grad_x,
         _reduce.sum_to(ops, grad_decay, decay) if need_decay else None,
@@ -223,7 +225,92 @@ def _backward(backward_op, ops, ctx, *grads):
     )
 
 
-_lif_forward = _register.op("lif_forward", _forward_fake, partial(_backward, "lif_backward"), _setup_context)
-_register.op("lif_backward", lambda _gs, _gv, x, _d, _v, _n, modes, *needs: _grads_fake(x, modes, *needs))
-_lif_rate_forward = _register.op("lif_rate_forward", _rate_forward_fake, partial(_backward, "lif_rate_backward"), _setup_context)
-_register.op("lif_rate_backward", lambda _g, x, _d, _v, _n, modes, _w, *needs: _grads_fake(x, modes, *needs))
+# --- definitions: what is differentiated once more ----------------------------------------------------------------------------
+
+
+def _forward_definition(x, decay, v_init, numbers, modes):
+    return reference.lif(x, **_options(decay, v_init, numbers, modes))
+
+
+def _rate_definition(x, decay, v_init, numbers, modes, weighting):
+    return reference.lif_rate(x, weighting=_WEIGHTING_NAMES[weighting], **_options(decay, v_init, numbers, modes))
+
+
+def _options(decay, v_init, numbers, modes):
+    decay_number, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak = numbers
+    reset, strict, detach_reset, kind, time_steps = modes
+    return dict(
+        decay=decay_number if decay is None else decay, threshold=threshold, input_scale=input_scale, reset=_RESET_NAMES[reset],
+        reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=bool(strict), detach_reset=bool(detach_reset),
+        surrogate=from_coefficients(kind, scale, peak), v_init=v_init, time_steps=time_steps or None,
+    )  # fmt: skip
+
+
+def _backward_definition(grad_spikes, grad_v_last, *arguments):
+    return _gradients(_forward_definition, (grad_spikes, grad_v_last), *arguments)
+
+
+def _rate_backward_definition(grad_rate, x, decay, v_init, numbers, modes, weighting, *needs):
+    def rate(*arguments):
+        return (_rate_definition(*arguments, weighting),)
+
+    return _gradients(rate, (grad_rate,), x, decay, v_init, numbers, modes, *needs)
+
+
+def _gradients(function, grads, x, decay, v_init, numbers, modes, need_decay, need_v_init):
+    """What the backward ops return: gradients of x, and for each neuron those of its own decay and v_init, as far as needed."""
+    state, step = state_dtype(x.dtype), x.shape if modes[-1] else x.shape[1:]
+    parameters = [
+        parameter.to(state).expand(step) if needed else parameter
+        for parameter, needed in ((decay, need_decay), (v_init, need_v_init))
+    ]  # fmt: skip
+    chosen = [i for i, needed in enumerate((need_decay, need_v_init)) if needed]
+
+    def of_chosen(x, *values):
+        given = list(parameters)
+        for i, value in zip(chosen, values):
+            given[i] = value
+        return function(x, *given, numbers, modes)
+
+    grad_x, *others = _derivatives.pull_back(of_chosen, (x, *(parameters[i] for i in chosen)), grads)
+    per_neuron = [x.new_empty(0, dtype=state)] * 2
+    for i, grad in zip(chosen, others):
+        per_neuron[i] = grad
+    return grad_x, *per_neuron
+
+
+# --- vmap -------------------------------------------------------------------------------------------------------------------
+
+
+def _neuron_layouts(modes):
+    return STEP if modes[-1] else SEQUENCE, PARAMETER, PARAMETER, None, None
+
+
+def _gradient_layouts(modes, need_decay, need_v_init):
+    return STEP if modes[-1] else SEQUENCE, STEP if need_decay else None, STEP if need_v_init else None
+
+
+def _backward_layouts(_gs, _gv, _x, _d, _v, _n, modes, *needs):
+    return (SEQUENCE, STEP, *_neuron_layouts(modes), None, None), _gradient_layouts(modes, *needs)
+
+
+def _rate_backward_layouts(_g, _x, _d, _v, _n, modes, _w, *needs):
+    return (STEP, *_neuron_layouts(modes), None, None, None), _gradient_layouts(modes, *needs)
+
+
+_lif_forward = _register.op(
+    "lif_forward", _forward_fake, partial(_backward, lambda *args: _lif_backward(*args)), _setup_context,
+    vmap=_vmap.as_neurons(lambda *args: (_neuron_layouts(args[4]), (SEQUENCE, STEP))),
+)  # fmt: skip
+_lif_backward = _register.op(
+    "lif_backward", lambda _gs, _gv, x, _d, _v, _n, modes, *needs: _grads_fake(x, modes, *needs),
+    definition=_backward_definition, vmap=_vmap.as_neurons(_backward_layouts),
+)  # fmt: skip
+_lif_rate_forward = _register.op(
+    "lif_rate_forward", _rate_forward_fake, partial(_backward, lambda *args: _lif_rate_backward(*args)), _setup_context,
+    vmap=_vmap.as_neurons(lambda *args: ((*_neuron_layouts(args[4]), None), (STEP,))),
+)  # fmt: skip
+_lif_rate_backward = _register.op(
+    "lif_rate_backward", lambda _g, x, _d, _v, _n, modes, _w, *needs: _grads_fake(x, modes, *needs),
+    definition=_rate_backward_definition, vmap=_vmap.as_neurons(_rate_backward_layouts),
+)  # fmt: skip

@@ -8,7 +8,8 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _in_place, _register
+from spikeops.functional import _checks, _in_place, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE, STEP
 from spikeops.surrogate import Exponential, Surrogate
 
 _STEP = "local_learning_step_"
@@ -105,6 +106,7 @@ def local_learning_step_(
         >>> units["spikes"], classes["error"]
         (tensor([[0., 1., 1.]]), tensor([[ 1.0000, -0.3679]]))
     """
+    _in_place.refuse_transforms(_STEP)
     explain = partial(
         _explain_step, membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative,
         current, weight, feedback, labels, decay, threshold, error_scale, surrogate,
@@ -153,9 +155,8 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
     _explain_gradient(gradient, derivatives, decay, threshold)
     if _backend.is_reference():
         return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
-    return _backend.namespace("local_gradient_in_time", gradient.device).local_gradient_in_time(
-        gradient, derivatives, decay, threshold
-    )
+    ops = _backend.namespace("local_gradient_in_time", gradient.device)
+    return _gradient_in_time(ops, gradient, derivatives, decay, threshold)
 
 
 # --- errors: what did not fit, in words -------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
     if membrane.dim() < 2:
         raise ValueError(f"{_STEP}: expected membrane to have shape (N, ...), samples and units, got {tuple(membrane.shape)}.")
     _in_place.check_dense(_STEP, membrane)
-    if membrane.numel() and len(membrane) > 1 and membrane.stride(0) != membrane.shape[1:].numel():
+    if membrane.numel() and membrane.shape[0] > 1 and membrane.stride(0) != _layout.count(membrane.shape[1:]):
         raise ValueError(
             f"{_STEP}: expected membrane, which is written in place, to have the samples outermost in memory, got strides "
             f"{membrane.stride()} for shape {tuple(membrane.shape)}. Call membrane.contiguous() first."
@@ -198,7 +199,7 @@ def _explain_step(membrane, spikes, gradient, derivative, trace, class_membrane,
 
     samples = membrane.shape[0]
     _in_place.check_dtype(_STEP, "class_membrane", class_membrane, state, where)
-    if class_membrane.dim() != 2 or len(class_membrane) != samples:
+    if class_membrane.dim() != 2 or class_membrane.shape[0] != samples:
         raise ValueError(
             f"{_STEP}: expected class_membrane to have shape ({samples}, K), samples and classes, got {tuple(class_membrane.shape)}."
         )
@@ -264,4 +265,7 @@ def _gradient_fake(gradient, derivatives, decay, threshold):
 
 
 _register.op(_STEP, _step_fake)
-_register.op("local_gradient_in_time", _gradient_fake)
+_gradient_in_time = _register.op(
+    "local_gradient_in_time", _gradient_fake, definition=reference.local_gradient_in_time,
+    vmap=_vmap.as_neurons(lambda *_: ((STEP, SEQUENCE, None, None), (SEQUENCE,))),
+)  # fmt: skip

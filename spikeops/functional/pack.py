@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE
 
 SPIKES_PER_WORD = 16
 PACKED_DTYPE = torch.uint16  # nobody keeps plain spikes in it, so spike_count can tell packed input by its dtype
@@ -34,7 +35,7 @@ def pack_spikes(spikes: torch.Tensor) -> torch.Tensor:
     _check_dtype("pack_spikes", "spikes", spikes.dtype)
     if _backend.is_reference():
         return reference.pack_spikes(spikes)
-    return _backend.namespace("pack_spikes", spikes.device).pack_spikes(spikes)
+    return _pack(_backend.namespace("pack_spikes", spikes.device), spikes)
 
 
 def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -66,7 +67,7 @@ def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float
         raise ValueError(f"unpack_spikes: expected {words} words along time for T = {T}, got shape {tuple(packed.shape)}.")
     if _backend.is_reference():
         return reference.unpack_spikes(packed, T, dtype)
-    return _backend.namespace("unpack_spikes", packed.device).unpack_spikes(packed, T, dtype)
+    return _unpack(_backend.namespace("unpack_spikes", packed.device), packed, T, dtype)
 
 
 def _check_dtype(op, name, dtype):
@@ -80,5 +81,8 @@ def _pack_fake(spikes):
     return _layout.empty_sequence(_layout.time_major(spikes), words, PACKED_DTYPE)
 
 
-_register.op("pack_spikes", _pack_fake)
-_register.op("unpack_spikes", lambda packed, T, dtype: _layout.empty_sequence(_layout.time_major(packed), T, dtype))
+_pack = _register.op("pack_spikes", _pack_fake, vmap=_vmap.as_neurons(lambda spikes: ((SEQUENCE,), (SEQUENCE,))))
+_unpack = _register.op(
+    "unpack_spikes", lambda packed, T, dtype: _layout.empty_sequence(_layout.time_major(packed), T, dtype),
+    vmap=_vmap.as_neurons(lambda packed, T, dtype: ((SEQUENCE, None, None), (SEQUENCE,))),
+)  # fmt: skip

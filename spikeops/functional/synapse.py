@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE
 
 
 def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
@@ -44,9 +45,12 @@ def _setup_context(ctx, inputs, output):
 
 
 # The adjoint's adjoint is the filter: the two formulas point at each other, and higher derivatives come for free.
+_of_sequences = _vmap.as_neurons(lambda x, tau_s: ((SEQUENCE, None), (SEQUENCE,)))
 _synaptic_filter_forward = _register.op(
-    "synaptic_filter_forward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_backward(g, ctx.tau_s), None), _setup_context
-)
-_register.op(
-    "synaptic_filter_backward", _fake, lambda ops, ctx, g: (ops.synaptic_filter_forward(g, ctx.tau_s), None), _setup_context
-)
+    "synaptic_filter_forward", _fake, lambda ops, ctx, g: (_synaptic_filter_backward(ops, g, ctx.tau_s), None), _setup_context,
+    is_linear=True, vmap=_of_sequences,
+)  # fmt: skip
+_synaptic_filter_backward = _register.op(
+    "synaptic_filter_backward", _fake, lambda ops, ctx, g: (_synaptic_filter_forward(ops, g, ctx.tau_s), None), _setup_context,
+    is_linear=True, vmap=_of_sequences,
+)  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Literal, overload
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._vmap import SEQUENCE
 
 
 @overload
@@ -84,9 +85,18 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ops, ctx, grad_psc, _):
-    grad_x = None if grad_psc is None else ops.tssl_bp_backward(grad_psc, *ctx.saved_tensors, *ctx.numbers)
+    grad_x = None if grad_psc is None else _tssl_bp_backward(ops, grad_psc, *ctx.saved_tensors, *ctx.numbers)
     return grad_x, None, None, None, None
 
 
-_tssl_bp_forward = _register.op("tssl_bp_forward", _forward_fake, _backward, _setup_context)
-_register.op("tssl_bp_backward", lambda grad, x, *_: _layout.empty_sequence(_layout.time_major(x)))
+def _forward_layouts(x, tau_m, tau_s, threshold, return_spikes):
+    return (SEQUENCE, None, None, None, None), (SEQUENCE, SEQUENCE if return_spikes else None)
+
+
+_tssl_bp_forward = _register.op(
+    "tssl_bp_forward", _forward_fake, _backward, _setup_context, vmap=_vmap.as_neurons(_forward_layouts),
+)  # fmt: skip
+_tssl_bp_backward = _register.op(
+    "tssl_bp_backward", lambda grad, x, *_: _layout.empty_sequence(_layout.time_major(x)), definition=reference.tssl_bp_gradient,
+    vmap=_vmap.as_neurons(lambda *_: ((SEQUENCE, SEQUENCE, None, None, None), (SEQUENCE,))),
+)  # fmt: skip

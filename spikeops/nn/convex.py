@@ -79,7 +79,8 @@ class ConvexSNN(nn.Module):
     @property
     def recurrent(self) -> torch.Tensor:
         """-G D (N, N): what spikes (columns) add to membranes (rows)."""
-        return -(self.encoder @ self.decoder)
+        with torch.autocast(self.encoder.device.type, enabled=False):
+            return -(self.encoder @ self.decoder)
 
     @staticmethod
     def present(points: torch.Tensor, bins: int, onset: int = 1) -> torch.Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from spikeops import _layout
+from spikeops.functional import _transforms
 from spikeops.nn.neurons import LIFNeurons
 
 
@@ -58,7 +58,11 @@ def at_all_steps(
         raise ValueError(f"at_all_steps: expected gain to have shape ({time_steps},), one for each time step, got {tuple(gain.shape)}.")
     if gain is None and isinstance(module, LIFNeurons):
         return module(current, time_steps=time_steps)
-    return module(_Repeat.apply(current, time_steps, None if gain is None else gain.to(current.dtype)))
+    gain = None if gain is None else gain.detach().to(current.dtype)
+    if not _transforms.is_plain_eager(current):
+        repeated = current.expand(time_steps, *current.shape)
+        return module(repeated if gain is None else gain.view(-1, *[1] * current.dim()) * repeated)
+    return module(_Repeat.apply(current, time_steps, gain))
 
 
 class _Repeat(torch.autograd.Function):
@@ -73,7 +77,6 @@ class _Repeat(torch.autograd.Function):
         return _layout.empty_sequence(_layout.dense(current).unsqueeze(0), time_steps).copy_(current)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: torch.Tensor):
         if not ctx.saved_tensors:
             return grad.sum(0), None, None

@@ -11,11 +11,11 @@ from spikeops.reference.feedback import feedback_step_, ternary_step_
 from spikeops.reference.lif import lif, lif_rate
 from spikeops.reference.local import local_gradient_in_time, local_learning_step_
 from spikeops.reference.synapse import synaptic_filter
-from spikeops.reference.tssl_bp import tssl_bp
+from spikeops.reference.tssl_bp import tssl_bp, tssl_bp_gradient
 
 __all__ = [
     "convex_noise", "convex_snn_trial",
     "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
     "local_learning_step_", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_conv2d",
-    "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
+    "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "tssl_bp_gradient", "unpack_spikes",
 ]  # fmt: skip

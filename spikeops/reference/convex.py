@@ -40,6 +40,7 @@ def convex_noise(seed, steps, trials, neurons, dtype):
     return standard_normal(torch.stack(words[:steps])).to(dtype).view(steps, trials, neurons)
 
 
+@torch.no_grad()
 def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder=None, *, dt, leak, spike_cost=0.0, sigma_v=0.0, noise=None,
                      generator=None, targets=None, encoder=None, feedforward_rate=0.0, threshold_rate=0.0, threshold_drift=0.0,
                      buffer_steps=0):  # fmt: skip

@@ -51,10 +51,9 @@ def _step(membrane, current, decay, threshold):
 
 def local_gradient_in_time(gradient, derivatives, decay, threshold=1.0):
     """See :func:`spikeops.functional.local_gradient_in_time`."""
-    gradients = gradient.new_empty((len(derivatives) + 1, *gradient.shape))
-    gradients[-1] = gradient
+    gradients = [gradient]
     g = gradient.to(state_dtype(gradient.dtype))
-    for k in reversed(range(len(derivatives))):
-        g = g * (decay * (1 - threshold * derivatives[k].to(g.dtype)))
-        gradients[k] = g
-    return gradients
+    for slope in reversed(derivatives.to(g.dtype).unbind()):
+        g = g * (decay * (1 - threshold * slope))
+        gradients.append(g.to(gradient.dtype))
+    return torch.stack(gradients[::-1])

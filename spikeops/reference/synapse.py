@@ -3,8 +3,10 @@
 import torch
 
 from spikeops._dtypes import state_dtype
+from spikeops.reference._forward_mode import call, forward_mode
 
 
+@forward_mode
 class _SynapticFilter(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -22,7 +24,7 @@ class _SynapticFilter(torch.autograd.Function):
         _, ctx.tau_s = inputs
 
     @staticmethod
-    def jvp(ctx, tangent, _):
+    def tangent(ctx, tangent, _):
         return synaptic_filter(tangent, ctx.tau_s)  # it is linear
 
     @staticmethod
@@ -38,4 +40,4 @@ class _SynapticFilter(torch.autograd.Function):
 
 def synaptic_filter(spikes, tau_s):
     """See :func:`spikeops.functional.synaptic_filter`."""
-    return _SynapticFilter.apply(spikes, tau_s)
+    return call(_SynapticFilter, spikes, tau_s)

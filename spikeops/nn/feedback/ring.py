@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from spikeops.functional import _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
@@ -180,6 +181,7 @@ class FeedbackRing(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self._check_input(x)
+        _refuse_transforms()
         if torch.compiler.is_compiling():  # traced, the time loop would be unrolled, and compiled again for each step
             return torch.compiler.disable(self._run)(x)
         return self._run(x)
@@ -270,6 +272,18 @@ class FeedbackRing(nn.Module):
                 f"FeedbackRing: expected x to have shape (T, B, ...) with T = time_steps = {self.time_steps} for "
                 f"input='spikes', got {tuple(x.shape)}."
             )
+
+
+def _refuse_transforms():
+    _transforms.refuse(
+        "FeedbackRing", "its gradient is found by simulations and solvers that work in place. Call it outside the transform, and use "
+        "loss.backward() or torch.autograd.grad.",
+    )  # fmt: skip
+    if torch.jit.is_tracing():
+        raise NotImplementedError(
+            "FeedbackRing: cannot be traced (torch.jit.trace, torch.onnx.export): what its time loop computes depends on the spikes. "
+            "Save its state_dict, and load that into a ring of the same arguments."
+        )
 
 
 def _check_choice(name, value, choices):

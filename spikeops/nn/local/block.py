@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.gradient import set_gradient
@@ -149,6 +149,7 @@ class LocalBlock(nn.Module):
         Raises:
             TypeError, ValueError: an input that cannot be; the message names it.
         """
+        _transforms.refuse(f"{_OP}.learn", "it sets gradients and changes weights in place. Call it outside the transform.")
         self._check_labels(x, labels)
         scale = 1 / ((batch_size or max(len(labels), 1)) * self.classifier.classes)
         if self.rule == "bell":

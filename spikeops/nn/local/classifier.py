@@ -7,10 +7,9 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 
@@ -97,6 +96,12 @@ class LocalClassifier(nn.Module):
         flat, weight = self.flat(spikes), self.unpooled(self.weight, spikes)
         if self.feedback_weight is None:
             return F.linear(flat, weight)
+        if torch.jit.is_tracing():
+            raise NotImplementedError(
+                f"{_OP}: cannot be traced (torch.jit.trace, torch.onnx.export) with feedback='alignment', as a trace does not keep the "
+                "other matrix for the way back. Use torch.export, or feedback='transpose'."
+            )
+        _transforms.refuse_forward_mode(f"{_OP}: there is no forward-mode derivative with feedback='alignment', which is a rule of the backward pass.")
         return _AlignedLinear.apply(flat, weight, self.unpooled(self.feedback_weight, spikes))
 
     # Pooling and the linear map after it are one linear map of the spikes. The small matrix is spread over the maps instead of
@@ -161,14 +166,20 @@ def _is_channels_last(spikes: Tensor) -> bool:
 class _AlignedLinear(torch.autograd.Function):
     """A linear map whose error goes back through another matrix, which gets the weight's gradient too."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
-        ctx.save_for_backward(features, feedback_weight)
+    def forward(features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
         return F.linear(features, weight)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        features, _, feedback_weight = inputs
+        ctx.save_for_backward(features, feedback_weight)
+
+    @staticmethod
     def backward(ctx, gradient: Tensor):
         features, feedback_weight = ctx.saved_tensors
-        weight_gradient = gradient.t() @ features
-        return gradient @ feedback_weight, weight_gradient, weight_gradient
+        # Under autocast the gradient, like the output, is of its 16 bits.
+        weight_gradient = gradient.t() @ features.to(gradient.dtype)
+        return gradient @ feedback_weight.to(gradient.dtype), weight_gradient, weight_gradient

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.local_loss.similarity import similarity_matching_loss
@@ -204,7 +204,7 @@ def _check_labels(labels: torch.Tensor, samples: int, classes: int) -> None:
             f"{_OP}: expected labels to be int64 of shape ({samples},), one for each sample, got {labels.dtype} of shape "
             f"{tuple(labels.shape)}."
         )
-    if labels.device.type == "cpu" and samples and not (labels.min() >= 0 and labels.max() < classes):
+    if labels.device.type == "cpu" and samples and _transforms.is_plain_eager(labels) and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"{_OP}: expected labels from 0 to {classes - 1}, got labels from {labels.min().item()} to {labels.max().item()}."
         )

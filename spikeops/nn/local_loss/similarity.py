@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from spikeops._dtypes import state_dtype
+from spikeops.functional import _derivatives, _transforms
 
 # Added to a row's norm, as published.
 _EPSILON = 1e-8
@@ -38,22 +38,15 @@ def similarity_matrix(x: torch.Tensor, *, std: bool = True) -> torch.Tensor:
                 [-1.,  1.,  0.],
                 [ 0.,  0.,  0.]])
     """
-    features = _features("similarity_matrix", x, std, lambda maps: maps.std(dim=(2, 3)))
-    centred = features - features.mean(1, keepdim=True)
-    squared_norm = centred.square().sum(1, keepdim=True)
-    is_constant = squared_norm == 0
-    # The root of 1 in the place of 0, so that no infinite slope enters the gradient.
-    norm = squared_norm.masked_fill(is_constant, 1).sqrt()
-    normalised = (centred / (_EPSILON + norm)).masked_fill(is_constant, 0)
-    return (normalised @ normalised.t()).clamp(-1, 1)
+    return _cosines(_features("similarity_matrix", x, std, lambda maps: maps.std(dim=(2, 3))))
 
 
 def similarity_matching_loss(x: torch.Tensor, labels: torch.Tensor, classes: int, *, std: bool = True) -> torch.Tensor:
     """Mean squared difference between :func:`similarity_matrix` of x and that of the one-hot labels (1 for samples of one class,
     ``-1 / (classes - 1)`` for others).
 
-    The gradients are written by hand. That of the matrix is computed along with the loss, so that nothing but it is kept for the
-    backward pass.
+    The gradients are written by hand. That of the matrix is computed along with the loss, so that little but it is kept for the
+    backward pass. Second derivatives, and transforms of `torch.func`, go through the plain formula.
 
     Args:
         x, std: as in :func:`similarity_matrix`.
@@ -72,7 +65,8 @@ def similarity_matching_loss(x: torch.Tensor, labels: torch.Tensor, classes: int
         >>> round(loss.item(), 5)
         2.0
     """
-    features = _features("similarity_matching_loss", x, std, _ChannelStd.apply)
+    by_hand = _transforms.is_plain_eager(x)
+    features = _features("similarity_matching_loss", x, std, _ChannelStd.apply if by_hand else _channel_std)
     if labels.shape != features.shape[:1]:
         raise ValueError(
             f"similarity_matching_loss: expected labels to have shape ({len(features)},), one for each sample of x, "
@@ -80,7 +74,39 @@ def similarity_matching_loss(x: torch.Tensor, labels: torch.Tensor, classes: int
         )
     if classes < 2:
         raise ValueError(f"similarity_matching_loss: expected classes to be 2 or more, got {classes}.")
-    return _MatchingLoss.apply(features, labels, classes)
+    return _MatchingLoss.apply(features, labels, classes) if by_hand else _loss(features, labels, classes)
+
+
+def _cosines(features: torch.Tensor) -> torch.Tensor:
+    """The similarity matrix of (N, F)."""
+    centred = features - features.mean(1, keepdim=True)
+    squared_norm = centred.square().sum(1, keepdim=True)
+    is_constant = squared_norm == 0
+    normalised = (centred / (_EPSILON + _root(squared_norm))).masked_fill(is_constant, 0)
+    with torch.autocast(features.device.type, enabled=False):
+        return (normalised @ normalised.t()).clamp(-1, 1)
+
+
+def _loss(features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    similarity = _cosines(features)
+    return (similarity - _wanted(similarity, labels, classes)).square().mean()
+
+
+def _wanted(similarity: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """The similarity matrix of the one-hot labels."""
+    norm_of_one_hot = math.sqrt(1 - 1 / classes)
+    same = (norm_of_one_hot / (_EPSILON + norm_of_one_hot)) ** 2
+    return torch.where(labels.unsqueeze(1) == labels, same, similarity.new_full((), -same / (classes - 1)))
+
+
+def _channel_std(maps: torch.Tensor) -> torch.Tensor:
+    squares = (maps - maps.mean((2, 3), keepdim=True)).square().sum((2, 3)) / (maps.shape[2] * maps.shape[3] - 1)
+    return _root(squares).masked_fill(squares == 0, 0)
+
+
+def _root(squares: torch.Tensor) -> torch.Tensor:
+    """1 in the place of the root of 0, so that no infinite slope enters the gradient."""
+    return squares.masked_fill(squares == 0, 1).sqrt()
 
 
 class _MatchingLoss(torch.autograd.Function):
@@ -92,10 +118,7 @@ class _MatchingLoss(torch.autograd.Function):
         normalised = centred.mul_(scale)
         with torch.autocast(features.device.type, enabled=False):
             similarity = normalised @ normalised.t()
-        norm_of_one_hot = math.sqrt(1 - 1 / classes)
-        same = (norm_of_one_hot / (_EPSILON + norm_of_one_hot)) ** 2
-        wanted = similarity.new_full((), -same / (classes - 1))
-        difference = similarity.clamp(-1, 1).sub_(torch.where(labels.unsqueeze(1) == labels, same, wanted))
+        difference = similarity.clamp(-1, 1).sub_(_wanted(similarity, labels, classes))
         loss = difference.square().mean()
         if ctx.needs_input_grad[0]:
             # Both the matrix and its gradient are symmetric: a factor 2 stands for the second half of the product rule.
@@ -104,13 +127,15 @@ class _MatchingLoss(torch.autograd.Function):
                 grad = slope @ normalised
             along = (grad * normalised).sum(1, keepdim=True)
             grad = grad.mul_(scale).addcmul_(normalised, along / torch.where(norm > 0, norm, 1), value=-1)
-            ctx.save_for_backward(grad.sub_(grad.mean(1, keepdim=True)))
+            ctx.save_for_backward(features, labels, grad.sub_(grad.mean(1, keepdim=True)))
+            ctx.classes = classes
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_loss: torch.Tensor):
-        (grad,) = ctx.saved_tensors
+        features, labels, grad = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_derivatives.pull_back(lambda x: (_loss(x, labels, ctx.classes),), (features,), (grad_loss,)), None, None
         return grad * grad_loss, None, None
 
 
@@ -125,9 +150,10 @@ class _ChannelStd(torch.autograd.Function):
         return std
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: torch.Tensor):
         maps, mean, std = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _derivatives.pull_back(lambda x: (_channel_std(x),), (maps,), (grad,))
         # A channel without any variation has no slope.
         slope = torch.where(std > 0, grad / (std * (maps.shape[2] * maps.shape[3] - 1)), 0)
         return (maps - mean).mul_(slope[:, :, None, None])

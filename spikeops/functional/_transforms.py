@@ -1,0 +1,53 @@
+"""Who looks on while an op runs, and refusals where what they want cannot be had."""
+
+from __future__ import annotations
+
+import torch
+from torch.autograd import forward_ad
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def is_plain_eager(x) -> bool:
+    """Whether nobody looks on: neither a compiler or tracer, nor a dispatch mode, nor a transform of `torch.func`, nor forward-mode
+    differentiation, nor a tensor that is not what it seems."""
+    return (
+        type(x) in _PLAIN
+        and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+        and torch._C._get_tracing_state() is None
+    )
+
+
+def are_active() -> bool:
+    """Whether a transform of `torch.func` is active, or forward-mode differentiation."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def has_tangent(x: torch.Tensor) -> bool:
+    # Compiled code enters the level of forward mode, the only one there is, without telling Python.
+    return forward_ad.unpack_dual(x, level=0).tangent is not None
+
+
+def refuse(op: str, why: str) -> None:
+    """Raises an error under transforms of `torch.func` and in forward mode."""
+    if not torch.compiler.is_compiling() and are_active():
+        raise NotImplementedError(
+            f"{op}: is not for transforms of torch.func (vmap, grad, jvp, ...), nor for torch.autograd.forward_ad: {why}"
+        )
+
+
+def refuse_derivatives(op: str, tensors, why: str) -> None:
+    """The same only if tensors are, or may be, differentiated. Plain autograd shows by itself that an output has no gradient."""
+    if torch.compiler.is_compiling() or not are_active():
+        return
+    if forward_ad._current_level >= 0 or any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        raise NotImplementedError(f"{op}: there is no derivative for torch.func (grad, vjp, jvp, ...) or torch.autograd.forward_ad: {why}")
+
+
+def refuse_forward_mode(what: str) -> None:
+    """Raises an error in forward mode."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        raise NotImplementedError(f"{what} Use reverse mode: torch.func.grad, vjp or jacrev.")

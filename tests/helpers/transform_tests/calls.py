@@ -1,0 +1,245 @@
+"""One table of calls of spikeops.functional and of modules of spikeops.nn, keyed by family, as functions of tensors.
+
+Every sequence has T = 4 time steps, a batch of 3 as its second axis and 5 neurons, or maps (2, 6, 6), behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+import spikeops.functional as SF
+import spikeops.nn as snn
+from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
+
+T, BATCH, WIDTH = 4, 3, 5
+# How a transform ends.
+WORKS, REFUSED, NONE = "works", "refused", "no derivative"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call as a function of its tensors.
+
+    Attributes:
+        function: of tensors; returns a tensor or a tuple of them. None if a module is called.
+        shapes: of its tensors, drawn with ``low`` and ``high``; "T", "B" and "N" are the sizes of a case.
+        batched: the axis of each tensor that is the batch; None for one without.
+        gradient: whether the outputs have derivatives: WORKS, REFUSED or NONE (the outputs are constants).
+        forward: the same in forward mode.
+        module: makes the module that is called; its name in the table is the class's.
+        trace, export, compile, vmap: how these end.
+    """
+
+    function: Callable | None
+    shapes: tuple
+    batched: tuple
+    gradient: str = WORKS
+    forward: str = REFUSED
+    vmap: str = WORKS
+    compile: str = WORKS
+    export: str = WORKS
+    trace: str = WORKS
+    low: float = 0.0
+    high: float = 1.6
+    steps_are_fixed: bool = False  # T is an argument, or an input has none
+    module: Callable | None = None
+
+    def tensors(self, dtype=torch.float64, T=T, batch=BATCH, width=WIDTH, seed=0) -> tuple[torch.Tensor, ...]:
+        draw = torch.Generator().manual_seed(seed)
+        sizes = {"T": T, "B": batch, "N": width}
+        made = []
+        for shape in self.shapes:
+            shape = tuple(sizes.get(size, size) for size in shape)
+            made.append((self.low + (self.high - self.low) * torch.rand(shape, generator=draw, dtype=torch.float64)).to(dtype))
+        return tuple(made)
+
+    def make(self, dtype=torch.float64) -> Callable:
+        """The function, or the module with weights that are the same each time."""
+        if self.module is None:
+            return self.function
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return self.module().to(dtype)
+
+
+_X = ("T", "B", "N")
+_STEP = ("B", "N")
+
+
+def _of_x(function, **options):
+    return Call(function, (_X,), (1,), **options)
+
+
+def _of_module(module, shapes=(_X,), batched=(1,), **options):
+    return Call(None, shapes, batched, module=module, **options)
+
+
+def _parameters(reset="subtract", **options):
+    def function(x, decay, v_init):
+        return SF.lif(x, 0.4 + decay / 4, reset=reset, v_reset=-0.2, v_rest=0.1, v_init=v_init, **options)
+
+    return Call(function, (_X, ("N",), _STEP), (1, None, 0))
+
+
+def _feedback(op):
+    def function(membrane, drive):
+        membrane, rate, spikes = membrane.clone(), torch.zeros_like(membrane), torch.empty_like(drive)
+        op(membrane, spikes, rate, drive, leak=0.9)
+        return spikes, membrane, rate
+
+    return function
+
+
+def _local_step(current, membrane, weight):
+    membrane = membrane.clone()
+    spikes, gradient = torch.empty_like(current), torch.empty_like(current)
+    classes = [current.new_zeros(current.shape[0], 4) for _ in range(3)]
+    squared, labels = current.new_zeros(current.shape[0]), torch.ones(current.shape[0], dtype=torch.int64)
+    SF.local_learning_step_(membrane, spikes, gradient, current, weight, *classes[:2], squared, classes[2], labels, 0.7)
+    return spikes, gradient, membrane, squared
+
+
+def _trial(x, feedforward):
+    decoder = 0.1 * torch.ones(2, 6, dtype=x.dtype)
+    recurrent = -torch.ones(6, 2, dtype=x.dtype) @ decoder
+    thresholds = torch.linspace(-0.5, 0.5, 6, dtype=x.dtype)
+    trials = SF.convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, dt=0.1, leak=2.0)
+    return trials.readout, trials.spikes
+
+
+_LINEAR = dict(forward=WORKS, low=-1.0)
+_CONSTANT = dict(gradient=NONE, forward=NONE)
+_IN_PLACE = dict(gradient=REFUSED, forward=REFUSED, vmap=REFUSED)
+SURROGATES = (ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(3.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5))
+
+OPS = {
+    "lif": {
+        "lif": _of_x(lambda x: SF.lif(x, 0.9)),
+        "lif/to": _parameters("to", strict=True),
+        "lif/parameters": _parameters(),
+        "lif/constant": Call(lambda x, v: SF.lif(x, 0.8, v_init=v, time_steps=4, reset="none"), (_STEP, ("N",)), (0, None),
+                             steps_are_fixed=True),
+        "lif_rate": Call(lambda x, decay: SF.lif_rate(x, 0.4 + decay / 4, weighting="decay"), (_X, ("N",)), (1, None)),
+        "lif_rate/mean": _of_x(lambda x: SF.lif_rate(x, 0.8, reset="to")),
+    },
+    "tssl_bp": {
+        "tssl_bp": _of_x(lambda x: SF.tssl_bp(x)),
+        "tssl_bp/spikes": _of_x(lambda x: SF.tssl_bp(x, 4.0, 2.0, return_spikes=True)),
+    },
+    "synapse": {"synaptic_filter": _of_x(lambda x: SF.synaptic_filter(x, 3.0), **_LINEAR)},
+    "count": {
+        "spike_count": _of_x(lambda x: SF.spike_count(x), **_LINEAR),
+        "spike_count/int": _of_x(lambda x: SF.spike_count((x > 1).int()), **_CONSTANT),
+        "spike_count/packed": _of_x(lambda x: SF.spike_count(SF.pack_spikes(x - 1 > 0)), **_CONSTANT),
+    },
+    "pack": {
+        "pack_spikes": _of_x(lambda x: SF.pack_spikes((x - 1).relu()).int(), **_CONSTANT),
+        "unpack_spikes": _of_x(lambda x: SF.unpack_spikes(SF.pack_spikes((x - 1).relu()), 4), steps_are_fixed=True, **_CONSTANT),
+    },
+    "encode": {
+        "latency_encode": Call(lambda p: SF.latency_encode(p, 4), (_STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
+        "poisson_encode": Call(lambda p: SF.poisson_encode(p, 4), (_STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
+    },
+    "conv": {
+        "spike_conv2d": Call(lambda x, w: SF.spike_conv2d(x, w, padding=1), (("B", 2, "N", 6), (4, 2, 3, 3)), (0, None), forward=WORKS,
+                             steps_are_fixed=True),
+    },
+    "feedback": {
+        "feedback_step_": Call(_feedback(SF.feedback_step_), (_STEP, _X), (0, 1), **_IN_PLACE),
+        "ternary_step_": Call(_feedback(SF.ternary_step_), (_STEP, _X), (0, 1), **_IN_PLACE),
+    },
+    "local": {
+        "local_learning_step_": Call(_local_step, (_STEP, _STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **_IN_PLACE),
+        "local_gradient_in_time": Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (_STEP, _X), (0, 1), forward=WORKS),
+    },
+    "convex": {
+        "convex_snn_trial": Call(_trial, (("T", "B", 2), (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
+    },
+}  # fmt: skip
+
+
+def _linear(width=WIDTH):
+    return torch.nn.Linear(width, 6, bias=False)
+
+
+def _local_block(rule="bell"):
+    return snn.LocalBlock(_linear(), snn.LocalClassifier((6,), 4), rule)
+
+
+def _ring(method):
+    feedback = torch.nn.Linear(6, 6, bias=False)
+    torch.nn.init.normal_(feedback.weight, std=0.05)
+    return snn.FeedbackRing([], feedback, torch.nn.Linear(WIDTH, 6), method=method, time_steps=6, threshold=1.0)
+
+
+class _Losses(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = snn.LocalLossBlock(_linear(), (6,), 4, batch_norm=False)
+
+    def forward(self, x):
+        return self.block.local_losses(self.block(x), torch.arange(x.shape[1]) % 4).total
+
+
+class _Aligned(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.classifier = snn.LocalClassifier((WIDTH,), 4, feedback="alignment")
+
+    def forward(self, spikes):
+        return self.classifier(spikes)
+
+
+_MAPS = (("B", 2, 6, 6),)
+_IMAGES = dict(shapes=_MAPS, batched=(0,), steps_are_fixed=True, forward=WORKS)
+_RING = dict(
+    shapes=(_STEP,), batched=(0,), gradient=REFUSED, forward=REFUSED, vmap=REFUSED, trace=REFUSED, export=REFUSED, compile=REFUSED,
+    steps_are_fixed=True,
+)  # fmt: skip
+
+MODULES = {
+    "neurons": {
+        "LIF": _of_module(lambda: torch.nn.Sequential(snn.TimeDistributed(_linear()), snn.LIF(0.8))),
+        "IF": _of_module(lambda: snn.IF(return_state=True)),
+        "ParametricLIF": _of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
+        "TSSLBP": _of_module(lambda: snn.TSSLBP(return_spikes=True)),
+        "SynapticFilter": _of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
+    },
+    "layers": {
+        "TimeDistributed": _of_module(lambda: snn.TimeDistributed(_linear()), forward=WORKS),
+        "SpikeConv2d": _of_module(lambda: snn.SpikeConv2d(2, 4, 3), **_IMAGES),
+        "ClassifierPool2d": _of_module(lambda: snn.ClassifierPool2d((2, 6, 6), 8), **_IMAGES),
+        "WSConv2d": _of_module(lambda: snn.WSConv2d(2, 4, 3), **_IMAGES),
+    },
+    "local": {
+        "LocalBlock": _of_module(_local_block),
+        "LocalClassifier": _of_module(_Aligned, shapes=(_STEP,), batched=(0,), steps_are_fixed=True, trace=REFUSED),
+        "LocalLossBlock": _of_module(_Losses, vmap=NONE),
+    },
+    "convex": {"ConvexSNN": _of_module(lambda: snn.ConvexSNN(2, 6, 1), (("T", "B", 2),), gradient=REFUSED, forward=REFUSED)},
+    "feedback": {
+        "FeedbackRing/ide": _of_module(lambda: _ring("ide"), **_RING),
+        "FeedbackRing/spide": _of_module(lambda: _ring("spide"), **_RING),
+    },
+}
+
+CALLS = {name: call for table in (OPS, MODULES) for family in table.values() for name, call in family.items()}
+
+
+def as_tuple(outputs) -> tuple[torch.Tensor, ...]:
+    return tuple(outputs) if isinstance(outputs, tuple) else (outputs,)
+
+
+def loss(function) -> Callable:
+    """A scalar of a call's floating outputs, not linear in them, whose gradients for all of them differ."""
+
+    def of_output(output):
+        factors = torch.cos(torch.arange(output.numel(), dtype=output.dtype) + 1).view(output.shape)
+        return (output * factors + output.square()).sum()
+
+    return lambda *tensors: sum(of_output(output) for output in as_tuple(function(*tensors)) if output.is_floating_point())
+
+
+__all__ = ["BATCH", "CALLS", "MODULES", "NONE", "OPS", "REFUSED", "SURROGATES", "T", "WIDTH", "WORKS", "Call", "as_tuple", "loss"]

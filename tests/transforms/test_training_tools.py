@@ -1,0 +1,147 @@
+"""What training programs do with networks besides calling them: checkpointing, autocast, copies, threads, processes."""
+
+import copy
+import io
+import multiprocessing
+import pickle
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
+from transform_tests import processes
+from transform_tests.calls import CALLS, MODULES, WORKS, as_tuple, loss
+
+import spikeops
+import spikeops.nn as snn
+
+IS_MODULE = [name for family in MODULES.values() for name in family]
+
+
+def leaves(call, dtype=torch.float64):
+    return tuple(tensor.requires_grad_() for tensor in call.tensors(dtype))
+
+
+def run(function, tensors):
+    torch.manual_seed(0)
+    return as_tuple(function(*tensors))
+
+
+def equal(actual, expected):
+    for a, e in zip(actual, expected, strict=True):
+        assert torch.equal(a, e)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("name", [name for name, call in CALLS.items() if call.gradient == WORKS or "Ring" in name])
+def test_checkpoint(name, use_reentrant):
+    call = CALLS[name]
+    gradients = []
+    for function in (call.make(), lambda *tensors, inner=call.make(): checkpoint(inner, *tensors, use_reentrant=use_reentrant)):
+        given = leaves(call)
+        loss(function)(*given).backward()
+        gradients.append([tensor.grad for tensor in given])
+    equal(*gradients)
+
+
+@pytest.mark.parametrize("name", IS_MODULE)
+def test_autocast(name):
+    """In bfloat16 on the CPU: matrix products are, and what neurons make of them is what the reference does."""
+    call = CALLS[name]
+    module, tensors = call.make(torch.float32), call.tensors(torch.float32)
+    results = []
+    for backend in ("auto", "reference"):
+        given = [tensor.clone().requires_grad_(call.gradient == WORKS) for tensor in tensors]
+        with spikeops.backend(backend), torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs = run(copy.deepcopy(module), given)
+        if call.gradient == WORKS:
+            with spikeops.backend(backend):
+                loss(lambda *_: outputs)().backward()
+        results.append((*outputs, *(tensor.grad for tensor in given if tensor.grad is not None)))
+    for a, e in zip(*results, strict=True):
+        assert a.dtype == e.dtype
+        torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize("name", IS_MODULE)
+@pytest.mark.parametrize("way", ["deepcopy", "pickle", "save"])
+def test_copies(name, way):
+    """Also of modules that have been used, and of what has been compiled and not."""
+    call = CALLS[name]
+    module, tensors = call.make(), call.tensors()
+    expected = run(module, tensors)
+    if way == "deepcopy":
+        copied = copy.deepcopy(module)
+    elif way == "pickle":
+        if any(kind in name for kind in ("LocalLossBlock", "LocalClassifier")):  # inside a module of the tests
+            module = next(module.children())
+            assert repr(pickle.loads(pickle.dumps(module))) == repr(module)
+            return
+        copied = pickle.loads(pickle.dumps(module))
+    else:
+        torch.save(module.state_dict(), file := io.BytesIO())
+        file.seek(0)
+        copied = call.make()
+        copied.load_state_dict(torch.load(file, weights_only=True))
+    equal(run(copied, tensors), expected)
+
+
+def test_threads():
+    """Every op and module from four threads at once gives what it gives alone."""
+    names = [name for name in CALLS if "poisson" not in name]
+    functions = {name: CALLS[name].make() for name in names}
+    expected = {name: as_tuple(functions[name](*CALLS[name].tensors())) for name in names}
+    failed = []
+
+    def work(order):
+        for name in order:
+            for actual, wanted in zip(as_tuple(functions[name](*CALLS[name].tensors())), expected[name]):
+                if not torch.equal(actual, wanted):
+                    failed.append(name)
+
+    threads = [threading.Thread(target=work, args=(names[start:] + names[:start],)) for start in (0, 5, 10, 15)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_processes(method):
+    """Workers of a DataLoader that call ops, after the parent has used its threads."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = processes.spikes_of(0)
+        loader = DataLoader(processes.Spikes(), batch_size=None, num_workers=2, multiprocessing_context=method, timeout=120)
+        results = list(loader)
+    finally:
+        torch.set_num_threads(before)
+    assert results == [expected, expected]
+
+
+def test_two_processes_train_one_network():
+    """DistributedDataParallel and FSDP on two processes: the gradients of the whole batch in one."""
+    network = processes.network()
+    x = processes.batch()
+    network(x).square().mean().backward()
+    expected = [parameter.grad for parameter in network.parameters()]
+    for kind, gradients in processes.run_two("spawn").items():
+        for actual, wanted in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-12, msg=lambda message, kind=kind: f"{kind}: {message}")
+
+
+def test_hooks_and_functional_calls_see_the_neurons():
+    network = nn.Sequential(snn.LIF(0.9), snn.TSSLBP())
+    seen = []
+    for module in network:
+        module.register_forward_hook(lambda module, inputs, output: seen.append(type(module).__name__))
+        module.register_full_backward_hook(lambda module, inputs, outputs: seen.append(type(module).__name__))
+    network(torch.rand(4, 3, requires_grad=True)).sum().backward()
+    assert seen == ["LIF", "TSSLBP", "TSSLBP", "LIF"]
