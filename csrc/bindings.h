@@ -15,25 +15,25 @@ namespace spikeops {
 
 template <class Backend>
 void register_bindings(torch::stable::detail::StableLibrary& m) {
-  m.impl("lif_forward", TORCH_BOX(&lif_forward<Backend>));
-  m.impl("lif_backward", TORCH_BOX(&lif_backward<Backend>));
-  m.impl("lif_rate_forward", TORCH_BOX(&lif_rate_forward<Backend>));
-  m.impl("lif_rate_backward", TORCH_BOX(&lif_rate_backward<Backend>));
-  m.impl("tssl_bp_forward", TORCH_BOX(&tssl_bp_forward<Backend>));
-  m.impl("tssl_bp_backward", TORCH_BOX(&tssl_bp_backward<Backend>));
-  m.impl("feedback_step_", TORCH_BOX(&feedback_step<Backend>));
-  m.impl("ternary_step_", TORCH_BOX(&ternary_step<Backend>));
-  m.impl("local_learning_step_", TORCH_BOX(&local_learning_step<Backend>));
-  m.impl("local_gradient_in_time", TORCH_BOX(&local_gradient_in_time<Backend>));
-  m.impl("synaptic_filter_forward", TORCH_BOX(&synaptic_filter_forward<Backend>));
-  m.impl("synaptic_filter_backward", TORCH_BOX(&synaptic_filter_backward<Backend>));
-  m.impl("spike_count", TORCH_BOX(&spike_count<Backend>));
-  m.impl("pack_spikes", TORCH_BOX(&pack_spikes<Backend>));
-  m.impl("unpack_spikes", TORCH_BOX(&unpack_spikes<Backend>));
-  m.impl("poisson_encode", TORCH_BOX(&poisson_encode<Backend>));
-  m.impl("latency_encode", TORCH_BOX(&latency_encode<Backend>));
-  m.impl("convex_snn_trial", TORCH_BOX(&convex_snn_trial<Backend>));
-  m.impl("row_sum", TORCH_BOX(&row_sum<Backend>));
+  SPIKEOPS_IMPL(m, "lif_forward", &lif_forward<Backend>);
+  SPIKEOPS_IMPL(m, "lif_backward", &lif_backward<Backend>);
+  SPIKEOPS_IMPL(m, "lif_rate_forward", &lif_rate_forward<Backend>);
+  SPIKEOPS_IMPL(m, "lif_rate_backward", &lif_rate_backward<Backend>);
+  SPIKEOPS_IMPL(m, "tssl_bp_forward", &tssl_bp_forward<Backend>);
+  SPIKEOPS_IMPL(m, "tssl_bp_backward", &tssl_bp_backward<Backend>);
+  SPIKEOPS_IMPL(m, "feedback_step_", &feedback_step<Backend>);
+  SPIKEOPS_IMPL(m, "ternary_step_", &ternary_step<Backend>);
+  SPIKEOPS_IMPL(m, "local_learning_step_", &local_learning_step<Backend>);
+  SPIKEOPS_IMPL(m, "local_gradient_in_time", &local_gradient_in_time<Backend>);
+  SPIKEOPS_IMPL(m, "synaptic_filter_forward", &synaptic_filter_forward<Backend>);
+  SPIKEOPS_IMPL(m, "synaptic_filter_backward", &synaptic_filter_backward<Backend>);
+  SPIKEOPS_IMPL(m, "spike_count", &spike_count<Backend>);
+  SPIKEOPS_IMPL(m, "pack_spikes", &pack_spikes<Backend>);
+  SPIKEOPS_IMPL(m, "unpack_spikes", &unpack_spikes<Backend>);
+  SPIKEOPS_IMPL(m, "poisson_encode", &poisson_encode<Backend>);
+  SPIKEOPS_IMPL(m, "latency_encode", &latency_encode<Backend>);
+  SPIKEOPS_IMPL(m, "convex_snn_trial", &convex_snn_trial<Backend>);
+  SPIKEOPS_IMPL(m, "row_sum", &row_sum<Backend>);
 }
 
 }  // namespace spikeops

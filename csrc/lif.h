@@ -67,6 +67,9 @@ Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, con
                         const Modes& modes, int64_t weighting) {
   Backend backend(x);
   const LifCall call("lif_rate", x, decay_tensor, v_init, numbers, modes);
+  // spikeops/functional/_checks.py says it in eager code.
+  STD_TORCH_CHECK(call.state == ScalarType::Double || call.x.T <= (int64_t(1) << 24),
+                  "lif_rate: expected at most 2^24 time steps, beyond which float32 does not count, got ", call.x.T);
   Tensor rate = call.x.empty_step(x.scalar_type());
   backend.run(LifRateForward{call.neuron, int(weighting), write(rate)});
   return rate;

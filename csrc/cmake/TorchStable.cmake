@@ -16,7 +16,10 @@ function(spikeops_torch_binding target)
     ${target} PRIVATE TORCH_STABLE_ONLY TORCH_TARGET_VERSION=0x020a000000000000
                       SPIKEOPS_COMPILER="${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
                       SPIKEOPS_FLAGS="$<JOIN:${SPIKEOPS_KERNEL_FLAGS}, >" SPIKEOPS_TORCH_VERSION="${SPIKEOPS_TORCH_VERSION}")
-  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  # No path of the build machine in error messages.
+  target_compile_options(
+    ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=
+                      -fmacro-prefix-map=${SPIKEOPS_TORCH_INCLUDE}/=>)
   foreach(name IN LISTS ARGN)
     _spikeops_torch_stub(${name})
     target_link_libraries(${target} PRIVATE stub_${name})

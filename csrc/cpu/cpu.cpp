@@ -12,11 +12,25 @@ namespace {
 constexpr int64_t kGroup = 256;
 constexpr int64_t kElementsPerThread = 16384;
 
+// On torch's threads, from which no exception may come: OpenMP would end the process, torch would hide what it says.
+template <class Body>
+void in_parallel(int64_t begin, int64_t end, int64_t grain, const Body& body) {
+  std::atomic<int64_t> lacking{0};
+  torch::stable::parallel_for(begin, end, grain, [&](int64_t from, int64_t to) {
+    try {
+      body(from, to);
+    } catch (const cpu::NoMemory& error) {
+      lacking = error.bytes;
+    }
+  });
+  if (lacking) no_memory_for_scratch(lacking);
+}
+
 template <class Args>
 void over_neurons(void (*kernel)(const Args&, int64_t, int64_t), const Args& args, int64_t T, int64_t N) {
   const int64_t groups = (N + kGroup - 1) / kGroup;
   const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (std::max<int64_t>(T, 1) * kGroup));
-  torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+  in_parallel(0, groups, grain, [&](int64_t begin, int64_t end) {
     kernel(args, begin * kGroup, std::min(N, end * kGroup));
   });
 }
@@ -36,7 +50,7 @@ class Cpu {
     constexpr int64_t kSamples = 2;
     const int64_t groups = (a.N + kSamples - 1) / kSamples;
     const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kSamples * std::max<int64_t>(1, a.U)));
-    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+    in_parallel(0, groups, grain, [&](int64_t begin, int64_t end) {
       k_.local_learning_step(a, begin * kSamples, std::min(a.N, end * kSamples));
     });
   }
@@ -51,19 +65,19 @@ class Cpu {
   void run(const LatencyEncode& a) { over_neurons(k_.latency_encode, a, a.T, a.N); }
   void run(const ConvexTrials& a) {
     // Learning trials follow one another: each begins with what the one before has learned.
-    if (a.targets != nullptr) return k_.convex_trials(a, 0, a.B);
+    if (a.targets != nullptr) return in_parallel(0, a.B, a.B, [&](int64_t begin, int64_t end) { k_.convex_trials(a, begin, end); });
     const int64_t grain = std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, a.T * a.N));
-    torch::stable::parallel_for(0, a.B, grain, [&](int64_t begin, int64_t end) { k_.convex_trials(a, begin, end); });
+    in_parallel(0, a.B, grain, [&](int64_t begin, int64_t end) { k_.convex_trials(a, begin, end); });
   }
   void run(const EventConv& a) {
-    torch::stable::parallel_for(0, a.batch, 1, [&](int64_t begin, int64_t end) { k_.event_conv(a, begin, end); });
+    in_parallel(0, a.batch, 1, [&](int64_t begin, int64_t end) { k_.event_conv(a, begin, end); });
   }
   void run(const EventConvWeight& a) {
-    torch::stable::parallel_for(0, a.count, 1, [&](int64_t begin, int64_t end) { k_.event_conv_weight(a, begin, end); });
+    in_parallel(0, a.count, 1, [&](int64_t begin, int64_t end) { k_.event_conv_weight(a, begin, end); });
   }
   void run(const RowSum& a) {
     const int64_t blocks = a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock);
-    torch::stable::parallel_for(0, blocks, 16, [&](int64_t begin, int64_t end) { k_.row_sum_blocks(a, begin, end); });
+    in_parallel(0, blocks, 16, [&](int64_t begin, int64_t end) { k_.row_sum_blocks(a, begin, end); });
     k_.row_sum_rows(a, 0, a.rows);
   }
 
@@ -76,8 +90,8 @@ class Cpu {
 
 STABLE_TORCH_LIBRARY_IMPL(spikeops, CPU, m) {
   spikeops::register_bindings<spikeops::Cpu>(m);
-  m.impl("event_conv_", TORCH_BOX(&spikeops::event_conv<spikeops::Cpu>));
-  m.impl("event_conv_weight", TORCH_BOX(&spikeops::event_conv_weight<spikeops::Cpu>));
+  SPIKEOPS_IMPL(m, "event_conv_", &spikeops::event_conv<spikeops::Cpu>);
+  SPIKEOPS_IMPL(m, "event_conv_weight", &spikeops::event_conv_weight<spikeops::Cpu>);
 }
 
 // JSON, read by spikeops/_library.py.

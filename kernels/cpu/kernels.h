@@ -6,6 +6,11 @@
 
 namespace spikeops::cpu {
 
+// Thrown by a kernel that could not get memory for a range. Nothing but a number, as kernels are compiled once per instruction set.
+struct NoMemory {
+  int64_t bytes;
+};
+
 struct Kernels {
   const char* isa;
   void (*lif_forward)(const LifForward&, int64_t begin, int64_t end);
