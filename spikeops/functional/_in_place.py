@@ -9,7 +9,18 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout
+from spikeops._numbers import plain_number
 from spikeops.functional import _checks
+
+
+def plain_numbers(numbers: tuple) -> tuple:
+    """Numbers as Python's own; what is none, as it is."""
+    for number in numbers:
+        if type(number) is not float:
+            break
+    else:
+        return numbers
+    return tuple(map(plain_number, numbers))
 
 
 def run(op, arguments, tensors, numbers, written, explain) -> None:

@@ -34,7 +34,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
                 [0., 1.]])
     """
     _checks.floating("poisson_encode", "p", p)
-    _checks.time_count("poisson_encode", T)
+    T = _checks.time_count("poisson_encode", T)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"poisson_encode: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     if _backend.is_reference():
@@ -66,7 +66,7 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
                 [0., 0., 0.]])
     """
     _checks.floating("latency_encode", "p", p)
-    _checks.time_count("latency_encode", T)
+    T = _checks.time_count("latency_encode", T)
     if _backend.is_reference():
         return reference.latency_encode(p, T)
     return _backend.namespace("latency_encode", p.device).latency_encode(p.detach(), T)

@@ -29,7 +29,7 @@ def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
         tensor([0.5000, 0.2500, 0.1250])
     """
     _checks.sequence("synaptic_filter", "spikes", spikes)
-    _checks.positive("synaptic_filter", "tau_s", tau_s)
+    tau_s = _checks.positive("synaptic_filter", "tau_s", tau_s)
     if _backend.is_reference():
         return reference.synaptic_filter(spikes, tau_s)
     return _synaptic_filter_forward(_backend.namespace("synaptic_filter", spikes.device), spikes, tau_s)

@@ -59,9 +59,8 @@ def tssl_bp(
         tensor([[0.0000, 0.3333, 0.2222]])
     """
     _checks.sequence("tssl_bp", "x", x)
-    _checks.positive("tssl_bp", "tau_m", tau_m)
-    _checks.positive("tssl_bp", "tau_s", tau_s)
-    _checks.number("tssl_bp", "threshold", threshold)
+    tau_m, tau_s = _checks.positive("tssl_bp", "tau_m", tau_m), _checks.positive("tssl_bp", "tau_s", tau_s)
+    threshold = _checks.number("tssl_bp", "threshold", threshold)
     _checks.fit("tssl_bp", x.dtype, threshold=threshold)
     _checks.flag("tssl_bp", "return_spikes", return_spikes)
     if _backend.is_reference():

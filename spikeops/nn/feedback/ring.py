@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
@@ -250,12 +251,14 @@ class FeedbackRing(nn.Module):
 
     def _check_numbers(self) -> None:
         """Of what may also be changed later, between training and tests."""
-        _check_count("time_steps", self.time_steps, 1)
-        _check_count("backward_time_steps", self.backward_time_steps, 1)
-        _check_count("solver_steps", self.solver_steps, 0)
+        self.time_steps = _count("time_steps", self.time_steps, 1)
+        self.backward_time_steps = _count("backward_time_steps", self.backward_time_steps, 1)
+        self.solver_steps = _count("solver_steps", self.solver_steps, 0)
         if not 0 < _number("leak", self.leak) <= 1:
-            raise ValueError(f"FeedbackRing: expected leak above 0 and at most 1, got {self.leak}.")
-        self.leak = float(self.leak)
+            raise ValueError(
+                f"FeedbackRing: expected leak above 0 and at most 1, got {self.leak}. Hint: for a time constant use leak=1 - 1/tau or exp(-1/tau)."
+            )
+        self.leak = _number("leak", self.leak)
 
     def _check_input(self, x: torch.Tensor) -> None:
         self._check_numbers()
@@ -263,6 +266,7 @@ class FeedbackRing(nn.Module):
             raise TypeError(f"FeedbackRing: expected x to be a tensor, got {type(x).__name__}.")
         if x.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"FeedbackRing: expected x to be float32 or float64, got {x.dtype}. Call x.float() first.")
+        _checks.countable("FeedbackRing", max(self.time_steps, self.backward_time_steps), x.dtype)
         if x.numel() == 0:
             raise ValueError(f"FeedbackRing: expected x to have at least one sample, got shape {tuple(x.shape)}.")
         if self.input == "spikes" and x.shape[:1] != (self.time_steps,):
@@ -278,21 +282,25 @@ def _check_choice(name, value, choices):
         raise ValueError(f"FeedbackRing: expected {name} to be one of {listed}, got {value!r}.")
 
 
-def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _count(name, value, least):
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"FeedbackRing: expected {name} to be an int of at least {least}, got {value!r}.")
+    return number
 
 
-def _number(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+def _number(name, value) -> float:
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, (float, int)):
         raise TypeError(f"FeedbackRing: expected {name} to be a number, got {value!r}.")
-    return value
+    return float(number) if abs(number) < 1e300 else math.copysign(math.inf, number)
 
 
-def _positive(name, value):
-    if not 0 < _number(name, value) < math.inf:
+def _positive(name, value) -> float:
+    number = _number(name, value)
+    if not 0 < number < math.inf:
         raise ValueError(f"FeedbackRing: expected {name} to be above 0, got {value}.")
-    return float(value)
+    return number
 
 
 def _dropout(value, count):
@@ -304,4 +312,4 @@ def _dropout(value, count):
     for rate in rates:
         if not 0 <= _number("dropout", rate) < 1:
             raise ValueError(f"FeedbackRing: expected dropout rates of at least 0 and below 1, got {rate}.")
-    return [float(rate) for rate in rates]
+    return [_number("dropout", rate) for rate in rates]

@@ -102,9 +102,8 @@ class LocalBlock(nn.Module):
             )
         _checks.choice(_OP, "rule", rule, get_args(Rule))
         _checks.choice(_OP, "update", update, get_args(Update))
-        _checks.time_count(_OP, time_steps, "time_steps")
-        _checks.positive(_OP, "tau", tau)
-        _checks.positive(_OP, "threshold", threshold)
+        time_steps = _checks.time_count(_OP, time_steps, "time_steps")
+        tau, threshold = _checks.positive(_OP, "tau", tau), _checks.positive(_OP, "threshold", threshold)
         if not isinstance(surrogate, Surrogate):
             raise TypeError(
                 f"{_OP}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}."
@@ -150,6 +149,9 @@ class LocalBlock(nn.Module):
             TypeError, ValueError: an input that cannot be; the message names it.
         """
         self._check_labels(x, labels)
+        _checks.countable(_OP, self.time_steps if self.is_static(x) else len(x), x.dtype)
+        if batch_size is not None:
+            batch_size = _checks.whole(_OP, "batch_size", batch_size, 1)
         scale = 1 / ((batch_size or max(len(labels), 1)) * self.classifier.classes)
         if self.rule == "bell":
             return self._learn_backwards(x, labels, optimizer, scale)
