@@ -6,8 +6,10 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register, _seed
+from spikeops.functional._other_words import ENCODER, explain_other_words
 
 
+@explain_other_words(ENCODER)
 def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """Rate coding: each neuron fires in each time step with probability p, independently.
 
@@ -43,6 +45,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     return ops.poisson_encode(p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
 
 
+@explain_other_words(ENCODER)
 def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     """Time-to-first-spike coding: one spike per neuron, the earlier the larger p.
 

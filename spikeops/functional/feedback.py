@@ -12,6 +12,7 @@ import torch
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _register
+from spikeops.functional._other_words import FEEDBACK, explain_other_words
 
 # The arguments that are numbers, in the order of the schemas (csrc/ops.cpp), and the name of the one called `factor` there.
 _NUMBERS = {
@@ -21,6 +22,7 @@ _NUMBERS = {
 _FACTORS = {"feedback_step_": "mask", "ternary_step_": "gate"}
 
 
+@explain_other_words(FEEDBACK)
 def feedback_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
@@ -96,6 +98,7 @@ def feedback_step_(
     return spikes
 
 
+@explain_other_words(FEEDBACK)
 def ternary_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,

@@ -10,9 +10,11 @@ from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _reduce, _register
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting, checked_options
+from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.surrogate import ATan, Surrogate
 
 
+@explain_other_words(NEURON)
 def lif(
     x: torch.Tensor,
     decay: float | torch.Tensor = 0.5,
@@ -86,6 +88,7 @@ def lif(
     return run_lif(x, decay, threshold, options, v_init, time_steps)
 
 
+@explain_other_words(NEURON)
 def lif_rate(
     x: torch.Tensor,
     decay: float | torch.Tensor = 0.5,

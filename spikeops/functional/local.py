@@ -9,12 +9,14 @@ import torch
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _register
+from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.surrogate import Exponential, Surrogate
 
 _STEP = "local_learning_step_"
 _DEFAULT_SURROGATE = Exponential(1.0)
 
 
+@explain_other_words(NEURON)
 def local_learning_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
@@ -128,6 +130,7 @@ def local_learning_step_(
     return gradient
 
 
+@explain_other_words(NEURON)
 def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, decay: float, threshold: float = 1.0) -> torch.Tensor:
     """Gradients of the input currents of all steps so far, from that of the present membrane potential (FELL).
 

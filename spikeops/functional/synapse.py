@@ -6,8 +6,10 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register
+from spikeops.functional._other_words import FILTER, explain_other_words
 
 
+@explain_other_words(FILTER)
 def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
     """Post-synaptic current of a first-order synapse: ``a[t] = a[t-1] + (s[t] - a[t-1]) / tau_s`` from a = 0.
 

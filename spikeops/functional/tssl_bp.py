@@ -8,6 +8,7 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register
+from spikeops.functional._other_words import TSSL, explain_other_words
 
 
 @overload
@@ -26,6 +27,7 @@ def tssl_bp(
 def tssl_bp(
     x: torch.Tensor, tau_m: float = ..., tau_s: float = ..., threshold: float = ..., return_spikes: bool = ...
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@explain_other_words(TSSL)
 def tssl_bp(
     x: torch.Tensor, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:

@@ -11,6 +11,7 @@ from spikeops import functional as SF
 from spikeops._numbers import plain_number
 from spikeops.functional import _checks
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
+from spikeops.functional._other_words import FILTER, NEURON, TSSL, explain_other_words
 from spikeops.functional.lif import run_lif
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
@@ -52,6 +53,7 @@ class LIF(LIFNeurons):
         torch.Size([8, 32, 100])
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
                  reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
                  detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
@@ -78,6 +80,7 @@ class IF(LIF):
         >>> spikes = snn.IF()(torch.rand(8, 32, 100))
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
                  reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
                  detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
@@ -104,6 +107,7 @@ class ParametricLIF(LIFNeurons):
         >>> spikes = snn.ParametricLIF(0.5, shape=(100,))(torch.rand(8, 32, 100))
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), input_scale: float = 1.0,
                  reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
                  strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0),
@@ -145,6 +149,7 @@ class TSSLBP(nn.Module):
         >>> psc = snn.TSSLBP(tau_m=5, tau_s=3)(torch.rand(5, 32, 100))
     """
 
+    @explain_other_words(TSSL)
     def __init__(self, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False):
         super().__init__()
         self.tau_m, self.tau_s = _checks.positive("TSSLBP", "tau_m", tau_m), _checks.positive("TSSLBP", "tau_s", tau_s)
@@ -171,6 +176,7 @@ class SynapticFilter(nn.Module):
         >>> psc = snn.SynapticFilter(tau_s=3)(torch.rand(5, 32, 100))
     """
 
+    @explain_other_words(FILTER)
     def __init__(self, tau_s: float = 3.0):
         super().__init__()
         self.tau_s = _checks.positive("SynapticFilter", "tau_s", tau_s)

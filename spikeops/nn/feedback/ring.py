@@ -13,6 +13,7 @@ from torch import nn
 
 from spikeops._numbers import plain_number
 from spikeops.functional import _checks
+from spikeops.functional._other_words import FEEDBACK, explain_other_words
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
@@ -128,6 +129,7 @@ class FeedbackRing(nn.Module):
     last_forward_rates: torch.Tensor | None
     last_backward_rates: torch.Tensor | None
 
+    @explain_other_words(FEEDBACK)
     def __init__(self, layers: Iterable[nn.Module], feedback: nn.Module | None, input_layer: nn.Module, *,
                  method: Literal["ide", "spide"] = "ide", time_steps: int = 30, leak: float = 1.0, threshold: float | None = None,
                  dropout: float | Sequence[float] = 0.0, input: Literal["constant", "spikes"] = "constant",

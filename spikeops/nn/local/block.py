@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks
+from spikeops.functional._other_words import LOCAL, explain_other_words
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.local.classifier import LocalClassifier
 from spikeops.nn.local.gradient import set_gradient
@@ -82,6 +83,7 @@ class LocalBlock(nn.Module):
         (torch.Size([10, 4, 800]), torch.Size([4, 10]))
     """
 
+    @explain_other_words(LOCAL)
     def __init__(
         self,
         encoder: nn.Linear | nn.Conv2d,
