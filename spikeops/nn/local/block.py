@@ -16,7 +16,7 @@ from spikeops.functional import _checks
 from spikeops.functional._other_words import LOCAL, explain_other_words
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.local.classifier import LocalClassifier
-from spikeops.nn.local.gradient import set_gradient
+from spikeops.nn.local.gradient import dtype_of_weight
 from spikeops.nn.local.online import learn_online
 from spikeops.surrogate import Exponential, Surrogate
 
@@ -191,10 +191,10 @@ class LocalBlock(nn.Module):
             fired = fired.to(state_dtype(fired.dtype))
             target = F.one_hot(labels, self.classifier.classes).to(fired.dtype)
             loss = (fired - target).square().sum() * scale
-        parameters = self.trainable()
-        gradients = torch.autograd.grad(loss, parameters) if parameters else ()
-        for parameter, gradient in zip(parameters, gradients):
-            set_gradient(parameter, gradient)
+        for parameter in self.trainable():
+            parameter.grad = None
+        if loss.requires_grad:
+            loss.backward()
         optimizer.step()
         return LocalStep(spikes.detach(), loss.detach(), fired.detach().sum(0))
 
@@ -207,7 +207,7 @@ class LocalBlock(nn.Module):
     def _check_labels(self, x: Tensor, labels: Tensor) -> None:
         _checks.floating(_OP, "x", x)
         _checks.tensor(_OP, "labels", labels)
-        dtype = self.encoder.weight.dtype
+        dtype = dtype_of_weight(self.encoder)
         if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"{_OP}: expected x to be {dtype} like the encoder's weight, got {x.dtype}. Call x.to({dtype}) first.")
         samples = x.shape[0 if self.is_static(x) else 1]

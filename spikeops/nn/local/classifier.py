@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from spikeops._numbers import plain_number
 from spikeops.functional import _checks
+from spikeops.nn._hooks import has_own_hooks
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 
@@ -91,6 +92,11 @@ class LocalClassifier(nn.Module):
         """A classifier with the weight of a linear layer, which they share."""
         if linear.bias is not None:
             raise ValueError(f"{_OP}: expected a linear layer without bias, got {linear}. Use bias=False.")
+        if linear._parameters.get("weight") is None or has_own_hooks(linear):
+            raise TypeError(
+                f"{_OP}: expected a linear layer whose weight is a parameter of its own and without hooks, got {linear}. Give a "
+                "LocalClassifier, and prune or parametrise that."
+            )
         classifier = cls((linear.in_features,), linear.out_features)
         classifier.weight, classifier.frozen = linear.weight, not linear.weight.requires_grad
         return classifier

@@ -145,7 +145,11 @@ class LocalLossBlock(nn.Module):
             )
         norm = self.norm
         if self.training and not isinstance(norm, nn.Identity) and currents.numel() == currents.shape[1]:
-            return F.batch_norm(currents, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+            norm.training = False
+            try:
+                return norm(currents)
+            finally:
+                norm.training = True
         return norm(currents)
 
     def local_losses(self, spikes: torch.Tensor, labels: torch.Tensor) -> LocalLosses:
