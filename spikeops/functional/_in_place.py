@@ -10,7 +10,7 @@ import torch
 
 from spikeops import _backend, _layout
 from spikeops._numbers import plain_number
-from spikeops.functional import _checks
+from spikeops.functional import _checks, _memory
 
 
 def plain_numbers(numbers: tuple) -> tuple:
@@ -43,11 +43,13 @@ def run(op, arguments, tensors, numbers, written, explain) -> None:
         if not torch.compiler.is_compiling():  # there autograd learns of it by itself
             torch.autograd.graph.increment_version(written)
         getattr(ops, op)(*arguments)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         try:
             explain()
         except (TypeError, ValueError) as explanation:
             raise explanation from None
+        if isinstance(error, RuntimeError):
+            raise _memory.as_torch_names_it(error) from None
         raise
 
 

@@ -9,6 +9,7 @@ import importlib
 import torch
 
 from spikeops._library import triton_interpreted
+from spikeops.functional import _memory
 
 _NAMESPACES = ("spikeops", "spikeops_triton")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -43,16 +44,22 @@ def op(name: str, fake, backward=None, setup_context=None):
             ops = getattr(torch.ops, namespace)
 
             def formula(ctx, *grads, ops=ops):
-                return backward(ops, ctx, *grads)
+                try:
+                    return backward(ops, ctx, *grads)
+                except RuntimeError as error:
+                    raise _memory.as_torch_names_it(error) from None
 
             torch.library.register_autograd(qualified, formula, setup_context=setup_context)
             functions[namespace] = _function(getattr(ops, name).default, formula, setup_context)
 
     def call(ops, *args):
-        # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
-        if functions and is_plain_eager(args[0]):
-            return functions[ops.name].apply(*args)
-        return getattr(ops, name)(*args)
+        try:
+            # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
+            if functions and is_plain_eager(args[0]):
+                return functions[ops.name].apply(*args)
+            return getattr(ops, name)(*args)
+        except RuntimeError as error:
+            raise _memory.as_torch_names_it(error) from None
 
     return call
 

@@ -125,7 +125,7 @@ def convex_snn_trial(
         seed = _seed.draw(_OP, generator, x.device)
     tensors = [None if t is None else t.detach() for t in (*weights.values(), decoder, noise, seed, targets, encoder)]
     numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift)
-    outputs = ops.convex_snn_trial(*tensors, numbers, buffer_steps)
+    outputs = _trial(ops, *tensors, numbers, buffer_steps)
     return ConvexTrials(*outputs) if targets is not None else ConvexTrials(*outputs[:2], feedforward, thresholds)
 
 
@@ -185,4 +185,4 @@ def _fake(x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, 
     return x.new_empty((bins - 1, trials), dtype=torch.int32), x.new_empty((bins, trials, readouts)), *learned
 
 
-_register.op("convex_snn_trial", _fake)
+_trial = _register.op("convex_snn_trial", _fake)

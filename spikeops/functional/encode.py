@@ -42,7 +42,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     if _backend.is_reference():
         return reference.poisson_encode(p, T, generator)
     ops = _backend.namespace("poisson_encode", p.device)
-    return ops.poisson_encode(p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
+    return _poisson_encode(ops, p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
 
 
 @explain_other_words(ENCODER)
@@ -72,7 +72,7 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     T = _checks.time_count("latency_encode", T)
     if _backend.is_reference():
         return reference.latency_encode(p, T)
-    return _backend.namespace("latency_encode", p.device).latency_encode(p.detach(), T)
+    return _latency_encode(_backend.namespace("latency_encode", p.device), p.detach(), T)
 
 
 def _fake(p, T, *_):
@@ -80,5 +80,5 @@ def _fake(p, T, *_):
     return p.new_empty_strided((T, *p.shape), (p.numel(), *p.stride()))
 
 
-_register.op("poisson_encode", _fake)
-_register.op("latency_encode", _fake)
+_poisson_encode = _register.op("poisson_encode", _fake)
+_latency_encode = _register.op("latency_encode", _fake)

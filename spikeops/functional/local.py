@@ -160,9 +160,8 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
     _explain_gradient(gradient, derivatives, decay, threshold)
     if _backend.is_reference():
         return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
-    return _backend.namespace("local_gradient_in_time", gradient.device).local_gradient_in_time(
-        gradient, derivatives, decay, threshold
-    )
+    ops = _backend.namespace("local_gradient_in_time", gradient.device)
+    return _gradient_in_time(ops, gradient, derivatives, decay, threshold)
 
 
 # --- errors: what did not fit, in words -------------------------------------------------------------------------------------
@@ -271,4 +270,4 @@ def _gradient_fake(gradient, derivatives, decay, threshold):
 
 
 _register.op(_STEP, _step_fake)
-_register.op("local_gradient_in_time", _gradient_fake)
+_gradient_in_time = _register.op("local_gradient_in_time", _gradient_fake)

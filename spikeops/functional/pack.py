@@ -34,7 +34,7 @@ def pack_spikes(spikes: torch.Tensor) -> torch.Tensor:
     _check_dtype("pack_spikes", "spikes", spikes.dtype)
     if _backend.is_reference():
         return reference.pack_spikes(spikes)
-    return _backend.namespace("pack_spikes", spikes.device).pack_spikes(spikes)
+    return _pack_spikes(_backend.namespace("pack_spikes", spikes.device), spikes)
 
 
 def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -66,7 +66,7 @@ def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float
         raise ValueError(f"unpack_spikes: expected {words} words along time for T = {T}, got shape {tuple(packed.shape)}.")
     if _backend.is_reference():
         return reference.unpack_spikes(packed, T, dtype)
-    return _backend.namespace("unpack_spikes", packed.device).unpack_spikes(packed, T, dtype)
+    return _unpack_spikes(_backend.namespace("unpack_spikes", packed.device), packed, T, dtype)
 
 
 def _check_dtype(op, name, dtype):
@@ -80,5 +80,7 @@ def _pack_fake(spikes):
     return _layout.empty_sequence(_layout.time_major(spikes), words, PACKED_DTYPE)
 
 
-_register.op("pack_spikes", _pack_fake)
-_register.op("unpack_spikes", lambda packed, T, dtype: _layout.empty_sequence(_layout.time_major(packed), T, dtype))
+_pack_spikes = _register.op("pack_spikes", _pack_fake)
+_unpack_spikes = _register.op(
+    "unpack_spikes", lambda packed, T, dtype: _layout.empty_sequence(_layout.time_major(packed), T, dtype)
+)
