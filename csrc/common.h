@@ -18,13 +18,12 @@
 #include <vector>
 
 #include "../kernels/math/args.h"
+#include "memory.h"
 
 namespace spikeops {
 
-using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
-using Dims = std::vector<int64_t>;
 using Numbers = std::vector<double>;  // many numbers travel as one list: each argument of an op costs Python time
 
 inline Dims sizes_of(const Tensor& x) { return Dims(x.sizes().begin(), x.sizes().end()); }
@@ -55,8 +54,8 @@ inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Di
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(device_of.get(), &device_index));
   const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code, device_type, device_index, &handle));
+  if (aoti_torch_empty_strided(int64_t(sizes.size()), sizes.data(), strides.data(), code, device_type, device_index, &handle))
+    no_memory_for_tensor(sizes, dtype, device_type == aoti_torch_device_type_cpu(), device_index);
   return Tensor(handle);
 }
 

@@ -89,7 +89,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
 SPIKEOPS_OPS(convex) {
   // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift. Learns if there are targets; the
   // last two outputs are empty if there are none.
-  ops.add(TORCH_BOX(&convex_snn_trial),
+  SPIKEOPS_OP(convex_snn_trial,
           "convex_snn_trial(Tensor x, Tensor feedforward, Tensor recurrent, Tensor thresholds, Tensor? decoder, Tensor? noise,"
           " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"
           " -> (Tensor spikes, Tensor readout, Tensor feedforward_learned, Tensor thresholds_learned)");

@@ -24,6 +24,6 @@ Tensor spike_count(const Tensor& spikes) {
 
 }  // namespace
 
-SPIKEOPS_OPS(count) { ops.add(TORCH_BOX(&spike_count), "spike_count(Tensor spikes) -> Tensor"); }
+SPIKEOPS_OPS(count) { SPIKEOPS_OP(spike_count, "spike_count(Tensor spikes) -> Tensor"); }
 
 }  // namespace spikeops

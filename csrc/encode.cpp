@@ -27,8 +27,8 @@ Tensor latency_encode(const Tensor& p, int64_t T) {
 }  // namespace
 
 SPIKEOPS_OPS(encode) {
-  ops.add(TORCH_BOX(&poisson_encode), "poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
-  ops.add(TORCH_BOX(&latency_encode), "latency_encode(Tensor p, int T) -> Tensor");
+  SPIKEOPS_OP(poisson_encode, "poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
+  SPIKEOPS_OP(latency_encode, "latency_encode(Tensor p, int T) -> Tensor");
 }
 
 }  // namespace spikeops

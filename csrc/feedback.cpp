@@ -76,8 +76,8 @@ void ternary_step(const Tensor& membrane, const Tensor& spikes, const Tensor& ra
 }  // namespace
 
 SPIKEOPS_OPS(feedback) {
-  ops.add(TORCH_BOX(&feedback_step), "feedback_step_(" FEEDBACK_NEURON ", float leak, float threshold, float reset_amount) -> ()");
-  ops.add(TORCH_BOX(&ternary_step),
+  SPIKEOPS_OP(feedback_step, "feedback_step_(" FEEDBACK_NEURON ", float leak, float threshold, float reset_amount) -> ()");
+  SPIKEOPS_OP(ternary_step,
           "ternary_step_(" FEEDBACK_NEURON ", float drive_scale, float leak, float threshold, float amplitude) -> ()");
 }
 

@@ -70,6 +70,9 @@ Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, con
                         const Modes& modes, int64_t weighting) {
   Backend backend(x);
   const LifCall call("lif_rate", x, decay_tensor, v_init, numbers, modes);
+  // spikeops/functional/_checks.py says it in eager code.
+  STD_TORCH_CHECK(call.state == ScalarType::Double || call.x.T <= (int64_t(1) << 24),
+                  "lif_rate: expected at most 2^24 time steps, beyond which float32 does not count, got ", call.x.T);
   Tensor rate = call.x.empty_step(x.scalar_type());
   backend.run(LifRateForward{call.neuron, int(weighting), write(rate)});
   return rate;
@@ -116,12 +119,12 @@ std::tuple<Tensor, Tensor, Tensor> lif_rate_backward(const Tensor& grad_rate, co
 }  // namespace
 
 SPIKEOPS_OPS(lif) {
-  ops.add(TORCH_BOX(&lif_forward), "lif_forward(" LIF_NEURON ") -> (Tensor spikes, Tensor v_last)");
-  ops.add(TORCH_BOX(&lif_backward),
+  SPIKEOPS_OP(lif_forward, "lif_forward(" LIF_NEURON ") -> (Tensor spikes, Tensor v_last)");
+  SPIKEOPS_OP(lif_backward,
           "lif_backward(Tensor? grad_spikes, Tensor? grad_v_last, " LIF_NEURON ", bool need_decay, bool need_v_init)"
           " -> (Tensor grad_x, Tensor grad_decay, Tensor grad_v_init)");
-  ops.add(TORCH_BOX(&lif_rate_forward), "lif_rate_forward(" LIF_NEURON ", int weighting) -> Tensor");
-  ops.add(TORCH_BOX(&lif_rate_backward),
+  SPIKEOPS_OP(lif_rate_forward, "lif_rate_forward(" LIF_NEURON ", int weighting) -> Tensor");
+  SPIKEOPS_OP(lif_rate_backward,
           "lif_rate_backward(Tensor grad_rate, " LIF_NEURON ", int weighting, bool need_decay, bool need_v_init)"
           " -> (Tensor grad_x, Tensor grad_decay, Tensor grad_v_init)");
 }

@@ -110,12 +110,12 @@ Tensor local_gradient_in_time(const Tensor& gradient, const Tensor& derivatives,
 
 SPIKEOPS_OPS(local) {
   // numbers: decay, threshold, surrogate_scale, surrogate_peak, error_scale
-  ops.add(TORCH_BOX(&local_learning_step),
+  SPIKEOPS_OP(local_learning_step,
           "local_learning_step_(Tensor(a!) membrane, Tensor(b!) spikes, Tensor(c!) gradient, Tensor(d!)? derivative,"
           " Tensor(e!)? trace, Tensor(f!) class_membrane, Tensor(g!) count, Tensor(h!) squared_error, Tensor(i!) error,"
           " Tensor(j!)? class_derivative, Tensor current, Tensor weight, Tensor? feedback, Tensor labels, float[] numbers,"
           " int surrogate) -> ()");
-  ops.add(TORCH_BOX(&local_gradient_in_time),
+  SPIKEOPS_OP(local_gradient_in_time,
           "local_gradient_in_time(Tensor gradient, Tensor derivatives, float decay, float threshold) -> Tensor");
 }
 

@@ -46,7 +46,14 @@ class Ops {
 }  // namespace
 }  // namespace spikeops
 
-// SPIKEOPS_OPS(family) { ops.add(TORCH_BOX(&function), "name(arguments) -> results"); ... }
+// SPIKEOPS_OPS(family) { SPIKEOPS_OP(function, "name(arguments) -> results"); ... }
+#define SPIKEOPS_OP(function, schema)                                            \
+  ops.add(                                                                       \
+      [](StableIValue* stack, uint64_t inputs, uint64_t outputs) {               \
+        const RunningOp running(schema);                                         \
+        TORCH_BOX(&function)(stack, inputs, outputs);                            \
+      },                                                                         \
+      schema)
 #define SPIKEOPS_OPS(family)                                                \
   static void add_##family##_ops(Ops&);                                     \
   static const Ops family##_ops(&add_##family##_ops, __FILE__, __LINE__);   \

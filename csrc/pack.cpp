@@ -28,8 +28,8 @@ Tensor unpack_spikes(const Tensor& packed, int64_t T, ScalarType dtype) {
 }  // namespace
 
 SPIKEOPS_OPS(pack) {
-  ops.add(TORCH_BOX(&pack_spikes), "pack_spikes(Tensor spikes) -> Tensor");
-  ops.add(TORCH_BOX(&unpack_spikes), "unpack_spikes(Tensor packed, int T, ScalarType dtype) -> Tensor");
+  SPIKEOPS_OP(pack_spikes, "pack_spikes(Tensor spikes) -> Tensor");
+  SPIKEOPS_OP(unpack_spikes, "unpack_spikes(Tensor packed, int T, ScalarType dtype) -> Tensor");
 }
 
 }  // namespace spikeops

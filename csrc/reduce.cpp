@@ -28,7 +28,7 @@ Tensor row_sum(const Tensor& x) {
 }  // namespace
 
 SPIKEOPS_OPS(reduce) {
-  ops.add(TORCH_BOX(&row_sum), "row_sum(Tensor x) -> Tensor");
+  SPIKEOPS_OP(row_sum, "row_sum(Tensor x) -> Tensor");
 }
 
 }  // namespace spikeops

@@ -23,8 +23,8 @@ Tensor synaptic_filter_backward(const Tensor& grad_psc, double tau_s) {
 }  // namespace
 
 SPIKEOPS_OPS(synapse) {
-  ops.add(TORCH_BOX(&synaptic_filter_forward), "synaptic_filter_forward(Tensor x, float tau_s) -> Tensor");
-  ops.add(TORCH_BOX(&synaptic_filter_backward), "synaptic_filter_backward(Tensor grad_psc, float tau_s) -> Tensor");
+  SPIKEOPS_OP(synaptic_filter_forward, "synaptic_filter_forward(Tensor x, float tau_s) -> Tensor");
+  SPIKEOPS_OP(synaptic_filter_backward, "synaptic_filter_backward(Tensor grad_psc, float tau_s) -> Tensor");
 }
 
 }  // namespace spikeops

@@ -28,10 +28,10 @@ Tensor tssl_bp_backward(const Tensor& grad_psc, const Tensor& x, double tau_m, d
 }  // namespace
 
 SPIKEOPS_OPS(tssl_bp) {
-  ops.add(TORCH_BOX(&tssl_bp_forward),
+  SPIKEOPS_OP(tssl_bp_forward,
           "tssl_bp_forward(Tensor x, float tau_m, float tau_s, float threshold, bool return_spikes)"
           " -> (Tensor psc, Tensor spikes)");
-  ops.add(TORCH_BOX(&tssl_bp_backward),
+  SPIKEOPS_OP(tssl_bp_backward,
           "tssl_bp_backward(Tensor grad_psc, Tensor x, float tau_m, float tau_s, float threshold) -> Tensor");
 }
 

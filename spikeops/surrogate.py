@@ -15,6 +15,8 @@ import math
 
 import torch
 
+from spikeops._numbers import plain_number
+
 __all__ = ["ATan", "Exponential", "FastSigmoid", "Gaussian", "Rectangle", "Sigmoid", "Surrogate", "Triangle"]
 
 
@@ -31,9 +33,12 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            given = getattr(self, field.name)
+            value = plain_number(given)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{type(self).__name__}: expected {field.name} to be a number, got {type(value).__name__}.")
+                raise TypeError(f"{type(self).__name__}: expected {field.name} to be a number, got {type(given).__name__}.")
+            if value is not given:
+                object.__setattr__(self, field.name, value)  # frozen
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{type(self).__name__}: expected {field.name} to be finite and above 0, got {value}.")
 

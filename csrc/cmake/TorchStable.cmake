@@ -27,7 +27,10 @@ function(_spikeops_torch_headers target)
     ${target} PRIVATE TORCH_STABLE_ONLY TORCH_TARGET_VERSION=0x020a000000000000
                       SPIKEOPS_COMPILER="${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}"
                       SPIKEOPS_FLAGS="$<JOIN:${SPIKEOPS_KERNEL_FLAGS}, >" SPIKEOPS_TORCH_VERSION="${SPIKEOPS_TORCH_VERSION}")
-  target_compile_options(${target} PRIVATE -Wall -Wextra)
+  # No path of the build machine in error messages.
+  target_compile_options(
+    ${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=
+                      -fmacro-prefix-map=${SPIKEOPS_TORCH_INCLUDE}/=>)
 endfunction()
 
 # spikeops_link_torch(target torch_cpu [torch_cuda])

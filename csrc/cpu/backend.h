@@ -1,6 +1,8 @@
 // Runs the CPU kernels on torch's own threads.
 #pragma once
 
+#include <atomic>
+
 #include "../../kernels/cpu/kernels.h"
 #include "../common.h"
 
@@ -20,12 +22,26 @@ class Backend {
     const Shares shares = shares_for(args);
     const int64_t together = std::max<int64_t>(shares.together, 1), groups = (shares.items + together - 1) / together;
     const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (together * std::max<int64_t>(shares.elements, 1)));
-    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+    in_parallel(groups, grain, [&](int64_t begin, int64_t end) {
       kernel(args, begin * together, std::min(shares.items, end * together));
     });
   }
 
  private:
+  // On torch's threads, from which no exception may come: OpenMP would end the process, torch would hide what it says.
+  template <class Body>
+  static void in_parallel(int64_t groups, int64_t grain, const Body& body) {
+    std::atomic<int64_t> lacking{0};
+    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+      try {
+        body(begin, end);
+      } catch (const cpu::NoMemory& error) {
+        lacking = error.bytes;
+      }
+    });
+    if (lacking) no_memory_for_scratch(lacking);
+  }
+
   template <class Args>
   static Shares shares_for(const Args& args) {
     if constexpr (requires { shares_of(args); }) return shares_of(args);

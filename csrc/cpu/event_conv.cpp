@@ -85,10 +85,10 @@ Tensor event_conv_weight(const Tensor& x, const Tensor& grad_out, const Dims& ke
 }  // namespace
 
 SPIKEOPS_OPS(event_conv) {
-  ops.add(TORCH_BOX(&event_conv),
+  SPIKEOPS_OP(event_conv,
           "event_conv_(Tensor(a!) out, Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation,"
           " bool transposed) -> ()");
-  ops.add(TORCH_BOX(&event_conv_weight),
+  SPIKEOPS_OP(event_conv_weight,
           "event_conv_weight(Tensor x, Tensor grad_out, int[] kernel_size, int[] stride, int[] padding, int[] dilation, int parts)"
           " -> Tensor");
 }

@@ -49,16 +49,19 @@ inline void with_format(SpikeFormat format, Body body) {
   }
 }
 
-// Uninitialised memory of a call, freed with it.
+// Uninitialised memory of a call, freed with it. Throws NoMemory.
 template <class S>
 struct Scratch {
-  explicit Scratch(int64_t count) : data(static_cast<S*>(std::aligned_alloc(64, size_t(count * sizeof(S) + 63) / 64 * 64))) {
-    if (!data) std::abort();
+  explicit Scratch(int64_t count) {
+    int64_t bytes;
+    if (__builtin_mul_overflow(count, int64_t(sizeof(S)), &bytes) || bytes > INT64_MAX - 63) throw NoMemory{INT64_MAX};
+    data = static_cast<S*>(std::aligned_alloc(64, size_t(bytes + 63) / 64 * 64));
+    if (!data && bytes) throw NoMemory{bytes};
   }
   ~Scratch() { std::free(data); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  S* data;
+  S* data = nullptr;
 };
 
 // Asks for a row that is needed one time step later. Hardware prefetchers see a row of each time step as a new stream, and

@@ -15,6 +15,10 @@ namespace spikeops::cpu {
 
 template <class Args>
 using Kernel = void (*)(const Args&, int64_t begin, int64_t end);
+// Thrown by a kernel that could not get memory for a range. Nothing but a number, as kernels are compiled once per instruction set.
+struct NoMemory {
+  int64_t bytes;
+};
 
 struct Kernels {
   const char* isa;

@@ -1,5 +1,5 @@
 // The walk through time and back, the same for all neurons. A tile takes all its steps and its history is kept in the cache; then
-// the steps are taken back. Nothing of the forward pass need have been saved but its input. A neuron (walk.h) has, besides:
+// the steps are taken back. (Of very long trains the history is kept of one segment at a time.) Nothing of the forward pass need have been saved but its input. A neuron (walk.h) has, besides:
 //   after(params, history)           the state after the step that left this history
 //   fired(params, history), leak(fixed)                              if it has rates
 //   Parameters, parameter_step(params, sum&, state before, grad)     if numbers per neuron have gradients
@@ -129,7 +129,7 @@ struct WalkBack {
   typename Neuron::Params params;
   typename Neuron::BackParams back_params;
   int64_t T = 0, N = 0;
-  BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step
+  BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step, or of a segment's first
   Series<const Data> input[1] = {};
   PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
   const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
@@ -148,6 +148,7 @@ template <class Neuron>
 struct BackTile {
   using S = typename Neuron::S;
   using History = typename Neuron::History;
+  using State = typename Neuron::State;
   static constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
   static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry;
   static constexpr int kParameters = WalkBack<Neuron>::kParameters;
@@ -156,15 +157,25 @@ struct BackTile {
 
   // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
   // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
-  // has caught up. (For writing it does not pay.)
-  static int64_t length_for(int64_t T) {
+  // has caught up. (For writing it does not pay.) No more than there are.
+  static int64_t length_for(int64_t T, int64_t neurons) {
     constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
     const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
-    return fitting < kShortest ? kShortest : smaller(fitting, kTile);
+    return smaller(neurons, fitting < kShortest ? kShortest : smaller(fitting, kTile));
   }
 
-  BackTile(int64_t T, int64_t length) : length(length), memory((T * kHistory + kRows) * length), history(memory.data) {
-    S* next = history + T * kHistory * length;
+  // Of more time steps than these no history is kept. They are taken in segments: first all of them forward, keeping the state at
+  // the borders, then each once more, from the last to the first, with its history and back.
+  static int64_t segment_for(int64_t T, int64_t length) {
+    constexpr int64_t kHistoryBytes = 8 << 20;
+    return smaller(T, kHistoryBytes / (kHistory * length * int64_t(sizeof(S))));
+  }
+
+  BackTile(int64_t T, int64_t length)
+      : length(length), segment(segment_for(T, length)), segments(T > segment ? (T + segment - 1) / segment : 1),
+        memory((segment * kHistory + (segments - 1) * kState + kRows) * length), history(memory.data) {
+    borders = history + segment * kHistory * length;
+    S* next = borders + (segments - 1) * kState * length;
     const auto take = [&](S*& row) { row = next, next += length; };
     for (int k = 0; k < kPassed; ++k) take(passed[k]);
     for (int k = 0; k < kFixed; ++k) take(fixed[k]);
@@ -172,15 +183,23 @@ struct BackTile {
     take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
     fill_row(zeros, S(0), length);
   }
-  Rows<S, History> history_at(int64_t t) const {
+  // Of the steps of a segment, counted from its first one.
+  Rows<S, History> history_at(int64_t step) const {
     Rows<S, History> rows;
-    for (int k = 0; k < kHistory; ++k) rows.row[k] = history + (t * kHistory + k) * length;
+    for (int k = 0; k < kHistory; ++k) rows.row[k] = history + (step * kHistory + k) * length;
+    return rows;
+  }
+  // The state before the first step of a segment, from the second one on.
+  Rows<S, State> border(int64_t index) const {
+    Rows<S, State> rows;
+    for (int k = 0; k < kState; ++k) rows.row[k] = borders + ((index - 1) * kState + k) * length;
     return rows;
   }
 
-  const int64_t length;
+  const int64_t length, segment, segments;
   const Scratch<S> memory;
   S* const history;
+  S* borders;
   S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
   S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight;
 };
@@ -192,43 +211,42 @@ inline const Number* as_numbers(const Data* row, S* buffer, int64_t n) {
   else return state_row(row, buffer, n);
 }
 
-// The tile's steps forward, which leave their history.
+// The steps of a segment forward, which leave their history.
 template <class Neuron>
-void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows, int64_t n0,
-            int64_t n) {
+void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, int64_t segment, const BackRows<typename Neuron::Numbers>& rows,
+            int64_t n0, int64_t n) {
   using S = typename Neuron::S;
   StepRows<Neuron, typename Neuron::History, S> step;
   step.fixed = rows.fixed;
   step.from = rows.initial;
-  for (int k = 0; k < tile.kState; ++k) step.to.row[k] = tile.passed[k];
+  if (segment + 1 < tile.segments) step.to = tile.border(segment + 1);
+  else for (int k = 0; k < tile.kState; ++k) step.to.row[k] = tile.passed[k];
   step.n = n;
-  for (int64_t t = 0; t < w.T; ++t) {
+  const int64_t first = segment * tile.segment;
+  for (int64_t t = first; t < smaller(w.T, first + tile.segment); ++t) {
     if (t + 1 < w.T && w.input[0].step) prefetch(w.input[0].row(t + 1, n0), n);
     rows_at(w.input, t, n0, step.in);
-    step.kept = tile.history_at(t);
+    step.kept = tile.history_at(t - first);
     step_row(w.params, step);
     step.from = read_only(step.to);
   }
 }
 
-// Turns the gradient of a rate into the weight of each step's spike, starting with the last, and into the part of the leak's
-// gradient that comes from the weights.
+// Adds what a segment's spikes are to a rate that weights them.
 template <class Neuron>
-void start_rate(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, const BackRows<typename Neuron::Numbers>& rows,
-                typename Neuron::S* grad_leak, int64_t n0, int64_t n) {
-  using S = typename Neuron::S;
-  if (w.weighting == Weighting::mean) return divide_row(w.grad_rate + n0, S(w.T), tile.rate_weight, n);
-  const Rows<S, RateSums<S>> sums{{tile.input, tile.gradient, tile.grad_input, tile.grad_sum}};  // not yet in use
-  for (S* row : sums.row) fill_row(row, S(0), n);
-  for (int64_t t = 0; t < w.T; ++t) rate_row<Neuron>(w.params, read_only(tile.history_at(t)), rows.fixed, sums, n);
-  rate_gradient_row(w.grad_rate + n0, read_only(sums), tile.rate_weight, grad_leak, n);
+void add_to_rate(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, int64_t segment,
+                 const BackRows<typename Neuron::Numbers>& rows, const Rows<typename Neuron::S, RateSums<typename Neuron::S>>& sums,
+                 int64_t n) {
+  const int64_t steps = smaller(tile.segment, w.T - segment * tile.segment);
+  for (int64_t step = 0; step < steps; ++step)
+    rate_row<Neuron>(w.params, read_only(tile.history_at(step)), rows.fixed, sums, n);
 }
 
 template <class Neuron>
-void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::Numbers>& rows, int64_t t,
+void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::Numbers>& rows, bool first,
                     const Rows<typename Neuron::S, typename Neuron::Parameters>& sums) {
   if constexpr (WalkBack<Neuron>::kParameters > 0) {
-    if (t) parameter_row<Neuron, false>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
+    if (!first) parameter_row<Neuron, false>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
     else parameter_row<Neuron, true>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
   }
 }
@@ -241,17 +259,29 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
   using Number = typename Neuron::Number;
   using Numbers = typename Neuron::Numbers;
   using Tile = BackTile<Neuron>;
-  const int64_t length = Tile::length_for(w.T);
+  if (begin == end) return;
+  const int64_t length = Tile::length_for(w.T, end - begin);
   Tile tile(w.T, length);
-  for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], smaller(length, end - begin));
+  for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], length);
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
   const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1);
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
-    for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
+    const auto enter = [&](int64_t segment) {
+      if (segment) rows.initial = read_only(tile.border(segment));
+      else for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
+    };
     for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0);
-    replay(w, tile, rows, n0, n);
+    const Rows<S, RateSums<S>> rate{{tile.input, tile.gradient, tile.grad_input, tile.grad_sum}};  // not yet in use
+    if (weighted)
+      for (S* row : rate.row) fill_row(row, S(0), n);
+    for (int64_t segment = 0; segment < tile.segments; ++segment) {
+      enter(segment);
+      replay(w, tile, segment, rows, n0, n);
+      if constexpr (Neuron::kHasRate)
+        if (weighted) add_to_rate(w, tile, segment, rows, rate, n);
+    }
 
     for (int k = 0; k < tile.kCarry; ++k) {
       rows.from.row[k] = w.grad_last[k] ? w.grad_last[k] + n0 : tile.zeros;
@@ -263,15 +293,25 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       sums.row[k] = with_parameters ? w.grad_parameters[k] + n0 : tile.parameters[k];
       fill_row(sums.row[k], S(0), n);
     }
-    if constexpr (Neuron::kHasRate)
-      if (w.grad_rate) start_rate(w, tile, rows, sums.row[0], n0, n);
+    // The gradient of a rate becomes the weight of each step's spike, starting with the last, and the part of the leak's gradient
+    // that comes from the weights.
+    if constexpr (Neuron::kHasRate) {
+      if (weighted) rate_gradient_row(w.grad_rate + n0, read_only(rate), tile.rate_weight, sums.row[0], n);
+      else if (w.grad_rate) divide_row(w.grad_rate + n0, S(w.T), tile.rate_weight, n);
+    }
     if (summed) fill_row(tile.grad_sum, S(0), n);
 
     rows.n = n;
-    for (int64_t t = w.T - 1; t >= 0; --t) {
+    for (int64_t t = w.T - 1, segment = tile.segments - 1, start = segment * tile.segment; t >= 0; --t) {
+      if (t < start) {
+        --segment, start -= tile.segment;
+        enter(segment);
+        replay(w, tile, segment, rows, n0, n);
+      }
+      const bool first = t == start;  // of its segment: the state before it is kept
       if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
-      rows.history = read_only(tile.history_at(t));
-      if (t) rows.history_before = read_only(tile.history_at(t - 1));
+      rows.history = read_only(tile.history_at(t - start));
+      if (!first) rows.history_before = read_only(tile.history_at(t - 1 - start));
       if constexpr (kFields<Number, typename Neuron::BackInput> != 0)
         rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
       if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
@@ -281,12 +321,12 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       if constexpr (SameType<Number, S>::value) rows.grad_input = tile.grad_input;
       if constexpr (SameType<Number, Data>::value)
         if (direct) rows.grad_input = grad_input;
-      (t ? w.row : w.first_row)(w.back_params, rows);
+      (first ? w.first_row : w.row)(w.back_params, rows);
       rows.from = read_only(rows.to);
       if constexpr (SameType<Number, S>::value) {
         if (summed) add_row(rows.grad_input, tile.grad_sum, n);
         else if (!direct) scale_row(rows.grad_input, w.input_scale, grad_input, n);
-        if (with_parameters) add_parameters(w, rows, t, sums);
+        if (with_parameters) add_parameters(w, rows, first, sums);
       }
       if (weighted) multiply_row(rows.fixed.row[0], tile.rate_weight, n);
     }

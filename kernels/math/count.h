@@ -1,4 +1,4 @@
-// Sums of spikes over time: of integers in int32, of floating numbers in the precision of the state.
+// Sums of spikes over time: of integers in int32, of floating numbers in double, which counts exactly where float stops at 2^24.
 #pragma once
 
 #include "args.h"
@@ -7,18 +7,18 @@
 namespace spikeops {
 
 template <class Data, bool integer = IsInteger<Data>::value> struct Count { using Sum = int32_t; using Result = int32_t; };
-template <class Data> struct Count<Data, false> { using Sum = State<Data>; using Result = Data; };
+template <class Data> struct Count<Data, false> { using Sum = double; using Result = Data; };
 
 template <class Data>
 SPIKEOPS_HD typename Count<Data>::Sum count_term(Data x) {
   if constexpr (IsInteger<Data>::value) return int32_t(x);
-  else return to_state(x);
+  else return double(to_state(x));
 }
 
 template <class Data>
 SPIKEOPS_HD typename Count<Data>::Result count_result(typename Count<Data>::Sum sum) {
   if constexpr (IsInteger<Data>::value) return sum;
-  else return from_state<Data>(sum);
+  else return from_state<Data>(State<Data>(sum));
 }
 
 struct SpikeCount {

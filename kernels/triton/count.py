@@ -21,15 +21,15 @@ def _ones_of_word(word):
 @sized_kernel
 def spikeops_spike_count_kernel(
     spikes, count, T: tl.int64, N: tl.int64,
-    PACKED: tl.constexpr, SUM: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    PACKED: tl.constexpr, SUM: tl.constexpr, RESULT: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sums in the type SUM over the first axis: over time steps, or over words of packed spikes."""
+    """Sums in the type SUM over the first axis: over time steps, or over words of packed spikes. Rounded to RESULT, then to count's."""
     N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
     total = tl.zeros((BLOCK,), SUM)
     for t in range(T):
         value = tl.load(spikes + t * N + n, mask).to(SUM)
         total += _ones_of_word(value) if PACKED else value
-    tl.store(count + n, total, mask)
+    tl.store(count + n, total.to(RESULT), mask)
 
 
 def spike_count(spikes):
@@ -38,6 +38,7 @@ def spike_count(spikes):
     count = empty_step(spikes, spikes.dtype if floating else torch.int32)
     launch_neurons(
         spikeops_spike_count_kernel, spikes.shape[1:].numel(), spikes, spikes=as_bytes(spikes), count=count, T=spikes.shape[0],
-        PACKED=spikes.dtype == torch.uint16, SUM=triton_state(spikes.dtype) if floating else tl.int32,
+        PACKED=spikes.dtype == torch.uint16, SUM=tl.float64 if floating else tl.int32,
+        RESULT=triton_state(spikes.dtype) if floating else tl.int32,
     )  # fmt: skip
     return count

@@ -1,15 +1,21 @@
-"""Argument checks: once, before any kernel runs. Values on a device are never read back."""
+"""Argument checks: once, before any kernel runs. Values on a device are never read back.
+
+Checks of numbers return them as Python's own: NumPy's scalars, and whatever else is a :class:`numbers.Real`, become float or int."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
-from spikeops._dtypes import FLOATING
+from spikeops._dtypes import FLOATING, state_dtype
+from spikeops._numbers import plain_number
 
 _INTS = (int, torch.SymInt)
 _NUMBERS = (float, int, torch.SymFloat, torch.SymInt)
+# Up to here float32 counts one by one.
+MAX_COUNT = 1 << 24
 
 
 def tensor(op: str, name: str, value) -> None:
@@ -41,12 +47,41 @@ def time_steps(op: str, name: str, value) -> None:
         raise ValueError(f"{op}: expected {name} to have at least one time step, got shape {tuple(value.shape)} (T = 0).")
 
 
-def number(op: str, name: str, value) -> None:
+def number(op: str, name: str, value: Any) -> Any:
+    """A finite number."""
+    given, value = value, plain_number(value)
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        hint = f" Call {name}.item() first." if isinstance(value, torch.Tensor) else ""
-        raise TypeError(f"{op}: expected {name} to be a number, got {type(value).__name__}.{hint}")
-    if not -math.inf < value < math.inf:  # unlike math.isfinite, also for the symbolic numbers of torch.compile
-        raise ValueError(f"{op}: expected {name} to be finite, got {value}.")
+        hint = f" Call {name}.item() first." if isinstance(given, torch.Tensor) else ""
+        raise TypeError(f"{op}: expected {name} to be a number, got {type(given).__name__}.{hint}")
+    is_large = type(value) is int and value.bit_length() > 1023
+    if is_large or not -math.inf < value < math.inf:  # unlike math.isfinite, also for the symbolic numbers of torch.compile
+        raise ValueError(f"{op}: expected {name} to be finite, got {given}.")
+    return value
+
+
+def decay(op: str, name: str, value: Any) -> Any:
+    """A factor per time step, in [0, 1]."""
+    value = number(op, name, value)
+    if not 0 <= value <= 1:
+        raise ValueError(outside(op, name, value))
+    return value
+
+
+def outside(op: str, name: str, value: Any) -> str:
+    return (
+        f"{op}: expected {name}, the factor on the membrane potential per time step, to be between 0 and 1, got {value}. Hint: for a "
+        f"time constant use {name}=1 - 1/tau or exp(-1/tau)."
+    )
+
+
+def decay_tensor(op: str, name: str, value: torch.Tensor) -> None:
+    """The same for the values of a tensor, where looking at them waits for no device. Those that are not finite go their way."""
+    if value.device.type != "cpu" or value.numel() == 0:
+        return
+    low, high = (bound.item() for bound in value.detach().aminmax())
+    if -math.inf < low < 0 or 1 < high < math.inf:
+        values = f"{low:.6g}" if low == high else f"values from {low:.6g} to {high:.6g}"
+        raise ValueError(outside(op, name, values))
 
 
 # From here on, float32 rounds to infinity.
@@ -65,17 +100,35 @@ def fit(op: str, data: torch.dtype, **numbers) -> None:
             )
 
 
-def positive(op: str, name: str, value) -> None:
-    number(op, name, value)
+def positive(op: str, name: str, value: Any) -> Any:
+    value = number(op, name, value)
     if value <= 0:
         raise ValueError(f"{op}: expected {name} to be above 0, got {value}.")
+    return value
 
 
-def time_count(op: str, value, name: str = "T") -> None:
+def whole(op: str, name: str, value: Any, least: int) -> Any:
+    """An int of at least that size."""
+    given, value = value, plain_number(value)
     if isinstance(value, bool) or not isinstance(value, _INTS):
-        raise TypeError(f"{op}: expected {name}, the number of time steps, to be an int, got {type(value).__name__}.")
-    if value < 1:
-        raise ValueError(f"{op}: expected {name}, the number of time steps, to be at least 1, got {value}.")
+        raise TypeError(f"{op}: expected {name} to be an int, got {type(given).__name__}.")
+    if value < least:
+        wanted = f"at least {least}" if least else "0 or above"
+        raise ValueError(f"{op}: expected {name} to be {wanted}, got {value}.")
+    return value
+
+
+def time_count(op: str, value: Any, name: str = "T") -> Any:
+    return whole(op, f"{name}, the number of time steps,", value, 1)
+
+
+def countable(op: str, steps: int, data: torch.dtype) -> None:
+    """No more time steps than the numbers of the state count one by one. Compiled code does not ask: sizes stay symbolic there."""
+    if state_dtype(data) == torch.float32 and not torch.compiler.is_compiling() and steps > MAX_COUNT:
+        raise ValueError(
+            f"{op}: expected at most {MAX_COUNT} time steps, since spikes are counted in float32, which is exact up to there, got "
+            f"{steps}. Use float64 data, or cut the sequence into pieces."
+        )
 
 
 def flag(op: str, name: str, value) -> None:

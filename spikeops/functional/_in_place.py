@@ -9,11 +9,22 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout
-from spikeops.functional import _checks, _transforms
 
 
 def refuse_transforms(op) -> None:
     _transforms.refuse(op, "it works in place on its arguments. A batch may be one more axis of the neurons; call it outside the transform.")
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks, _memory, _transforms
+
+
+def plain_numbers(numbers: tuple) -> tuple:
+    """Numbers as Python's own; what is none, as it is."""
+    for number in numbers:
+        if type(number) is not float:
+            break
+    else:
+        return numbers
+    return tuple(map(plain_number, numbers))
 
 
 def run(op, arguments, tensors, numbers, written, explain) -> None:
@@ -36,11 +47,13 @@ def run(op, arguments, tensors, numbers, written, explain) -> None:
         if not torch.compiler.is_compiling():  # there autograd learns of it by itself
             torch.autograd.graph.increment_version(written)
         getattr(ops, op)(*arguments)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         try:
             explain()
         except (TypeError, ValueError) as explanation:
             raise explanation from None
+        if isinstance(error, RuntimeError):
+            raise _memory.as_torch_names_it(error) from None
         raise
 
 

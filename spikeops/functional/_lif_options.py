@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from spikeops.functional import _checks
 from spikeops.surrogate import ATan, Surrogate
 
 Reset = Literal["subtract", "to", "none"]
@@ -26,3 +27,24 @@ class LIFOptions(NamedTuple):
     strict: bool = False
     detach_reset: bool = False
     surrogate: Surrogate = ATan(2.0)
+
+
+def checked_options(op: str, threshold: float, options: LIFOptions) -> tuple[float, LIFOptions]:
+    """The threshold and the options, their numbers Python's own.
+
+    Raises:
+        TypeError, ValueError: what cannot be, whatever the input is; the message names it."""
+    threshold = _checks.number(op, "threshold", threshold)
+    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
+    input_scale = _checks.number(op, "input_scale", input_scale)
+    if reset_amount is not None:
+        reset_amount = _checks.number(op, "reset_amount", reset_amount)
+    if v_reset is None:
+        raise TypeError(f'{op}: expected v_reset to be a number, got NoneType. A reset by subtraction is reset="subtract".')
+    v_reset, v_rest = _checks.number(op, "v_reset", v_reset), _checks.number(op, "v_rest", v_rest)
+    _checks.choice(op, "reset", reset, RESETS)
+    _checks.flag(op, "strict", strict)
+    _checks.flag(op, "detach_reset", detach_reset)
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
+    return threshold, LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)

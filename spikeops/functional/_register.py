@@ -12,7 +12,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
 from spikeops._library import triton_interpreted
-from spikeops.functional import _derivatives, _transforms
+from spikeops.functional import _derivatives, _memory, _transforms
 
 _NAMESPACES = ("spikeops", "spikeops_triton")
 _LIBRARIES = {namespace: torch.library.Library(namespace, "FRAGMENT") for namespace in _NAMESPACES}
@@ -50,16 +50,19 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
     kernels, fast, transformable = {}, {}, {}
 
     def call(ops, *args):
-        # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
-        if fast:
-            if _transforms.is_plain_eager(args[1] if args[0] is None else args[0]):
-                if torch.is_grad_enabled():
-                    return fast[ops.name].apply(*args)
-                with torch._C._AutoDispatchBelowAutograd():
-                    return kernels[ops.name](*args)
-            if not torch.compiler.is_compiling() and _transforms.are_active():
-                return transformable[ops.name].apply(*args)
-        return getattr(ops, name)(*args)
+        try:
+            # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
+            if fast:
+                if _transforms.is_plain_eager(args[1] if args[0] is None else args[0]):
+                    if torch.is_grad_enabled():
+                        return fast[ops.name].apply(*args)
+                    with torch._C._AutoDispatchBelowAutograd():
+                        return kernels[ops.name](*args)
+                if not torch.compiler.is_compiling() and _transforms.are_active():
+                    return transformable[ops.name].apply(*args)
+            return getattr(ops, name)(*args)
+        except RuntimeError as error:
+            raise _memory.as_torch_names_it(error) from None
 
     for namespace in _NAMESPACES:
         ops, qualified = getattr(torch.ops, namespace), f"{namespace}::{name}"
@@ -70,7 +73,10 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
         if backward is not None:
 
             def formula(ctx, *grads, ops=ops):
-                return backward(ops, ctx, *grads)
+                try:
+                    return backward(ops, ctx, *grads)
+                except RuntimeError as error:
+                    raise _memory.as_torch_names_it(error) from None
 
             kernel = kernels[namespace] = getattr(ops, name).default
             fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from spikeops import _backend, reference
+from spikeops._numbers import plain_number
 from spikeops.functional import _checks, _event_conv
 from spikeops.functional._event_conv import EventConv2d
 from spikeops.functional._transforms import is_plain_eager
@@ -57,6 +58,7 @@ def spike_conv2d(
     """
     _checks.tensor(_OP, "spikes", spikes)
     _checks.tensor(_OP, "weight", weight)
+    stride, padding, dilation, groups = map(_plain, (stride, padding, dilation, groups))
     if _backend.is_reference():
         return reference.spike_conv2d(spikes, weight, bias, stride, padding, dilation, groups)
     geometry = tuple(map(_pair, (stride, padding, dilation)))
@@ -106,10 +108,14 @@ class _SpikeConv2d(torch.autograd.Function):
         return grad_spikes, grad_weight, grad_bias, None, None
 
 
+def _plain(value):
+    return tuple(map(plain_number, value)) if isinstance(value, (tuple, list)) else plain_number(value)
+
+
 def _pair(value) -> tuple[int, int] | None:
-    if isinstance(value, int):
-        return value, value
-    return tuple(value) if isinstance(value, (tuple, list)) and len(value) == 2 else None
+    """What `conv2d` takes for two ints; None for anything else."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    return values if len(values) == 2 and all(type(v) is int for v in values) else None
 
 
 def _packed(weight, bias, geometry) -> EventConv2d:

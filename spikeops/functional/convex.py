@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -102,7 +102,13 @@ def convex_snn_trial(
     """
     weights = {"x": x, "feedforward": feedforward, "recurrent": recurrent, "thresholds": thresholds}
     _check_tensors(weights | {"decoder": decoder, "noise": noise, "targets": targets, "encoder": encoder})
-    _check_numbers(dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, buffer_steps)
+    dt = _checks.positive(_OP, "dt", dt)
+    leak, sigma_v = _not_negative("leak", leak), _not_negative("sigma_v", sigma_v)
+    spike_cost = _checks.number(_OP, "spike_cost", spike_cost)
+    feedforward_rate = _checks.number(_OP, "feedforward_rate", feedforward_rate)
+    threshold_rate = _checks.number(_OP, "threshold_rate", threshold_rate)
+    threshold_drift = _checks.number(_OP, "threshold_drift", threshold_drift)
+    buffer_steps = _checks.whole(_OP, "buffer_steps", buffer_steps, 0)
     _checks.fit(_OP, x.dtype, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, feedforward_rate=feedforward_rate,
                 threshold_rate=threshold_rate, threshold_drift=threshold_drift)  # fmt: skip
     if generator is not None and not isinstance(generator, torch.Generator):
@@ -168,21 +174,11 @@ def _shape(name: str, value: torch.Tensor, *axes: tuple[str, int | None]) -> Non
         raise ValueError(f"{_OP}: expected {name} to have shape ({expected}), got shape {tuple(value.shape)}.")
 
 
-def _check_numbers(dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, buffer_steps) -> None:
-    _checks.positive(_OP, "dt", dt)
-    for name, value in (("leak", leak), ("sigma_v", sigma_v)):
-        _checks.number(_OP, name, value)
-        if value < 0:
-            raise ValueError(f"{_OP}: expected {name} to be 0 or above, got {value}.")
-    for name, value in (
-        ("spike_cost", spike_cost), ("feedforward_rate", feedforward_rate), ("threshold_rate", threshold_rate),
-        ("threshold_drift", threshold_drift),
-    ):  # fmt: skip
-        _checks.number(_OP, name, value)
-    if isinstance(buffer_steps, bool) or not isinstance(buffer_steps, int):
-        raise TypeError(f"{_OP}: expected buffer_steps to be an int, got {type(buffer_steps).__name__}.")
-    if buffer_steps < 0:
-        raise ValueError(f"{_OP}: expected buffer_steps to be 0 or above, got {buffer_steps}.")
+def _not_negative(name: str, value: Any) -> Any:
+    value = _checks.number(_OP, name, value)
+    if value < 0:
+        raise ValueError(f"{_OP}: expected {name} to be 0 or above, got {value}.")
+    return value
 
 
 def _fake(x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, encoder, numbers, buffer_steps):

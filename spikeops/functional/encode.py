@@ -7,8 +7,10 @@ import torch
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register, _seed, _vmap
 from spikeops.functional._vmap import SEQUENCE, STEP
+from spikeops.functional._other_words import ENCODER, explain_other_words
 
 
+@explain_other_words(ENCODER)
 def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """Rate coding: each neuron fires in each time step with probability p, independently.
 
@@ -35,7 +37,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
                 [0., 1.]])
     """
     _checks.floating("poisson_encode", "p", p)
-    _checks.time_count("poisson_encode", T)
+    T = _checks.time_count("poisson_encode", T)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"poisson_encode: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     if _backend.is_reference():
@@ -44,6 +46,7 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     return _poisson_encode(ops, p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
 
 
+@explain_other_words(ENCODER)
 def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     """Time-to-first-spike coding: one spike per neuron, the earlier the larger p.
 
@@ -67,7 +70,7 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
                 [0., 0., 0.]])
     """
     _checks.floating("latency_encode", "p", p)
-    _checks.time_count("latency_encode", T)
+    T = _checks.time_count("latency_encode", T)
     if _backend.is_reference():
         return reference.latency_encode(p, T)
     return _latency_encode(_backend.namespace("latency_encode", p.device), p.detach(), T)

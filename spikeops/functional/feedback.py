@@ -12,6 +12,7 @@ import torch
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _register
+from spikeops.functional._other_words import FEEDBACK, explain_other_words
 
 # The arguments that are numbers, in the order of the schemas (csrc/feedback.cpp), and the name of the one called `factor` there.
 _NUMBERS = {
@@ -21,6 +22,7 @@ _NUMBERS = {
 _FACTORS = {"feedback_step_": "mask", "ternary_step_": "gate"}
 
 
+@explain_other_words(FEEDBACK)
 def feedback_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
@@ -60,7 +62,7 @@ def feedback_step_(
         drive: input through synapses, shape and dtype of spikes.
         current: further input (...), the same in all steps, or (K, ...); dtype of spikes.
         mask: factor on drive (...), such as a dropout mask; dtype of spikes.
-        count: number of spikes (...), dtype of membrane. Updated.
+        count: number of spikes (...), dtype of membrane. Updated. In float32 exact up to 2^24.
         fired: int32 (K,): set to 1 for the steps in which any neuron fired, to 0 for the others.
         leak: factor on the membrane potential per time step, in (0, 1]; 1 for neurons that do not leak.
         threshold: membrane potential at which a neuron fires.
@@ -86,16 +88,18 @@ def feedback_step_(
     if reset_amount is None:
         reset_amount = threshold
     _in_place.refuse_transforms("feedback_step_")
-    tensors, numbers = (membrane, spikes, rate, drive, current, mask, count, fired), (leak, threshold, reset_amount)
+    tensors = membrane, spikes, rate, drive, current, mask, count, fired
+    numbers = _in_place.plain_numbers((leak, threshold, reset_amount))
     if _backend.is_reference():
         _explain("feedback_step_", *tensors, *numbers)
-        reference.feedback_step_(membrane, spikes, rate, drive, current=current, mask=mask, count=count, fired=fired, leak=leak,
-                                 threshold=threshold, reset_amount=reset_amount)  # fmt: skip
+        named = dict(zip(_NUMBERS["feedback_step_"], numbers))
+        reference.feedback_step_(membrane, spikes, rate, drive, current=current, mask=mask, count=count, fired=fired, **named)
     else:
         _run("feedback_step_", tensors, numbers)
     return spikes
 
 
+@explain_other_words(FEEDBACK)
 def ternary_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
@@ -149,11 +153,12 @@ def ternary_step_(
     if amplitude is None:
         amplitude = 2 * threshold
     _in_place.refuse_transforms("ternary_step_")
-    tensors, numbers = (membrane, spikes, rate, drive, current, gate, count, fired), (drive_scale, leak, threshold, amplitude)
+    tensors = membrane, spikes, rate, drive, current, gate, count, fired
+    numbers = _in_place.plain_numbers((drive_scale, leak, threshold, amplitude))
     if _backend.is_reference():
         _explain("ternary_step_", *tensors, *numbers)
-        reference.ternary_step_(membrane, spikes, rate, drive, current=current, gate=gate, count=count, fired=fired,
-                                drive_scale=drive_scale, leak=leak, threshold=threshold, amplitude=amplitude)  # fmt: skip
+        named = dict(zip(_NUMBERS["ternary_step_"], numbers))
+        reference.ternary_step_(membrane, spikes, rate, drive, current=current, gate=gate, count=count, fired=fired, **named)
     else:
         _run("ternary_step_", tensors, numbers)
     return spikes
@@ -212,7 +217,9 @@ def _check_numbers(op, numbers):
     for name, value in given.items():
         _checks.number(op, name, value)
     if not 0 < given["leak"] <= 1:
-        raise ValueError(f"{op}: expected leak to be above 0 and at most 1, got {given['leak']}.")
+        raise ValueError(
+            f"{op}: expected leak to be above 0 and at most 1, got {given['leak']}. Hint: for a time constant use leak=1 - 1/tau or exp(-1/tau)."
+        )
     if op == "ternary_step_":
         _checks.positive(op, "threshold", given["threshold"])
 

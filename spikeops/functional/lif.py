@@ -9,11 +9,13 @@ import torch
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _derivatives, _reduce, _register, _vmap
-from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
+from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting, checked_options
+from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 from spikeops.surrogate import ATan, Surrogate, from_coefficients
 
 
+@explain_other_words(NEURON)
 def lif(
     x: torch.Tensor,
     decay: float | torch.Tensor = 0.5,
@@ -50,8 +52,10 @@ def lif(
     Args:
         x: input current (T, ...), float32, float64, float16 or bfloat16. T >= 1. A time step that is dense in memory in any
             order of its dimensions (channels-last, say) is used as it is; other strides are copied.
-        decay: factor by which the membrane potential decays towards v_rest in one time step, ``exp(-1 / tau)``. A number, or a
-            tensor that broadcasts to ``x.shape[1:]`` and then gets a gradient (summed in a fixed order).
+        decay: factor by which the membrane potential decays towards v_rest in one time step, in [0, 1]: ``exp(-1 / tau)`` or
+            ``1 - 1 / tau`` for a time constant. A number, or a tensor that broadcasts to ``x.shape[1:]`` and then gets a gradient
+            (summed in a fixed order). Of a tensor only a single value is checked, on the CPU and in eager code: the decays of many
+            neurons, and those on a device, are taken as they are.
         threshold: membrane potential at which a neuron fires.
         input_scale: factor on x.
         reset: what a spike does to the membrane potential: "subtract", "to" or "none".
@@ -85,6 +89,7 @@ def lif(
     return run_lif(x, decay, threshold, options, v_init, time_steps)
 
 
+@explain_other_words(NEURON)
 def lif_rate(
     x: torch.Tensor,
     decay: float | torch.Tensor = 0.5,
@@ -113,7 +118,7 @@ def lif_rate(
         The rate (...), between 0 and 1 (spikes per time step), in x's dtype and the layout of one of its time steps.
 
     Raises:
-        As :func:`lif`.
+        As :func:`lif`. ValueError: more than 2^24 time steps of data other than float64, beyond which float32 does not count.
 
     Example:
         >>> SF.lif_rate(torch.tensor([[0.6], [0.6], [0.6]]), 0.5)
@@ -122,10 +127,9 @@ def lif_rate(
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     arguments = _arguments("lif_rate", x, decay, threshold, options, v_init, time_steps)
     _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
+    _checks.countable("lif_rate", arguments[-1][-1] or x.shape[0], x.dtype)
     if _backend.is_reference():
-        return reference.lif_rate(
-            x, decay, threshold, weighting=weighting, v_init=v_init, time_steps=time_steps, **options._asdict()
-        )
+        return _on_reference(reference.lif_rate, arguments, options, weighting=weighting)
     return _lif_rate_forward(_backend.namespace("lif_rate", x.device), *arguments, WEIGHTINGS[weighting])
 
 
@@ -140,43 +144,45 @@ def run_lif(
     """:func:`lif` with its options as one object."""
     arguments = _arguments("lif", x, decay, threshold, options, v_init, time_steps)
     if _backend.is_reference():
-        return reference.lif(x, decay, threshold, v_init=v_init, time_steps=time_steps, **options._asdict())
+        return _on_reference(reference.lif, arguments, options)
     return _lif_forward(_backend.namespace("lif", x.device), *arguments)
 
 
 def _arguments(op, x, decay, threshold, options, v_init, time_steps):
     """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
-    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if time_steps is None:
         _checks.sequence(op, "x", x)
         step = x.shape[1:]
     else:
         _checks.floating(op, "x", x)
-        _checks.time_count(op, time_steps, "time_steps")
+        time_steps = _checks.time_count(op, time_steps, "time_steps")
         step = x.shape
     decay_tensor = None
     if isinstance(decay, torch.Tensor):
         _checks.per_neuron(op, "decay", decay, x, step)
+        if decay.numel() == 1 and _register.is_plain_eager(decay):
+            _checks.decay_tensor(op, "decay", decay)
         decay, decay_tensor = 0.0, decay
     else:
-        _checks.number(op, "decay", decay)
+        decay = _checks.decay(op, "decay", decay)
+    threshold, options = checked_options(op, threshold, options)
+    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if reset_amount is None:
         reset_amount = threshold
-    for name, value in (("threshold", threshold), ("input_scale", input_scale), ("reset_amount", reset_amount),
-                        ("v_reset", v_reset), ("v_rest", v_rest)):  # fmt: skip
-        _checks.number(op, name, value)
-    _checks.fit(op, x.dtype, decay=decay, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset,
-                v_rest=v_rest)  # fmt: skip
-    _checks.choice(op, "reset", reset, RESETS)
-    _checks.flag(op, "strict", strict)
-    _checks.flag(op, "detach_reset", detach_reset)
-    if not isinstance(surrogate, Surrogate):
-        raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
+    _checks.fit(op, x.dtype, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest)
     if v_init is not None:
         _checks.per_neuron(op, "v_init", v_init, x, step)
     kind, scale, peak = surrogate.coefficients
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
     return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps or 0)
+
+
+def _on_reference(function, arguments, options: LIFOptions, **others):
+    x, decay_tensor, v_init, numbers, modes = arguments
+    decay, threshold, input_scale, reset_amount, v_reset, v_rest, *_ = numbers
+    options = options._replace(input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest)
+    decay = decay if decay_tensor is None else decay_tensor
+    return function(x, decay, threshold, v_init=v_init, time_steps=modes[-1] or None, **options._asdict(), **others)
 
 
 # --- fake kernels and autograd formulas -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _in_place, _register, _vmap
+from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.functional._vmap import SEQUENCE, STEP
 from spikeops.surrogate import Exponential, Surrogate
 
@@ -16,6 +17,7 @@ _STEP = "local_learning_step_"
 _DEFAULT_SURROGATE = Exponential(1.0)
 
 
+@explain_other_words(NEURON)
 def local_learning_step_(
     membrane: torch.Tensor,
     spikes: torch.Tensor,
@@ -75,11 +77,11 @@ def local_learning_step_(
         weight: of the classifier (K, ...), one number per class and unit, dtype of current. In another memory order than membrane, it
             is copied.
         class_membrane: membrane potentials of the classifier (N, K), contiguous, dtype of membrane. Updated.
-        count: number of the classifier's spikes (N, K), dtype of membrane. Updated.
+        count: number of the classifier's spikes (N, K), dtype of membrane. Updated. In float32 exact up to 2^24.
         squared_error: (N,), dtype of membrane. Updated.
         error: (N, K), dtype of current. Written.
         labels: classes of the samples (N,), int64. A label outside 0 .. K-1 stands for no class: all differences are spikes.
-        decay: factor by which membrane potentials decay in one time step.
+        decay: factor by which membrane potentials decay in one time step, in [0, 1].
         threshold: membrane potential at which a neuron fires, above 0.
         feedback: the matrix (K, ...) through which errors come back, like weight; weight itself by default.
         error_scale: factor on the error.
@@ -107,10 +109,13 @@ def local_learning_step_(
         (tensor([[0., 1., 1.]]), tensor([[ 1.0000, -0.3679]]))
     """
     _in_place.refuse_transforms(_STEP)
+    decay, threshold, error_scale = _in_place.plain_numbers((decay, threshold, error_scale))
     explain = partial(
         _explain_step, membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error, class_derivative,
         current, weight, feedback, labels, decay, threshold, error_scale, surrogate,
     )  # fmt: skip
+    if type(decay) is not float or not 0 <= decay <= 1:
+        explain()
     if _backend.is_reference():
         explain()
         return reference.local_learning_step_(
@@ -127,6 +132,7 @@ def local_learning_step_(
     return gradient
 
 
+@explain_other_words(NEURON)
 def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, decay: float, threshold: float = 1.0) -> torch.Tensor:
     """Gradients of the input currents of all steps so far, from that of the present membrane potential (FELL).
 
@@ -152,6 +158,7 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
                 [0.2500],
                 [1.0000]])
     """
+    decay, threshold = _in_place.plain_numbers((decay, threshold))
     _explain_gradient(gradient, derivatives, decay, threshold)
     if _backend.is_reference():
         return reference.local_gradient_in_time(gradient, derivatives, decay, threshold)
@@ -235,7 +242,7 @@ def _explain_gradient(gradient, derivatives, decay, threshold):
 
 
 def _numbers(op, decay, threshold):
-    _checks.number(op, "decay", decay)
+    _checks.decay(op, "decay", decay)
     _checks.positive(op, "threshold", threshold)
 
 

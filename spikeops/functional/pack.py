@@ -60,7 +60,7 @@ def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float
     if packed.dtype != PACKED_DTYPE:
         raise TypeError(f"unpack_spikes: expected packed to be uint16 words from pack_spikes, got {packed.dtype}.")
     _checks.time_steps("unpack_spikes", "packed", packed)
-    _checks.time_count("unpack_spikes", T)
+    T = _checks.time_count("unpack_spikes", T)
     _check_dtype("unpack_spikes", "dtype", dtype)
     words = (T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD
     if packed.shape[0] != words:

@@ -6,9 +6,11 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._other_words import FILTER, explain_other_words
 from spikeops.functional._vmap import SEQUENCE
 
 
+@explain_other_words(FILTER)
 def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
     """Post-synaptic current of a first-order synapse: ``a[t] = a[t-1] + (s[t] - a[t-1]) / tau_s`` from a = 0.
 
@@ -30,7 +32,7 @@ def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
         tensor([0.5000, 0.2500, 0.1250])
     """
     _checks.sequence("synaptic_filter", "spikes", spikes)
-    _checks.positive("synaptic_filter", "tau_s", tau_s)
+    tau_s = _checks.positive("synaptic_filter", "tau_s", tau_s)
     if _backend.is_reference():
         return reference.synaptic_filter(spikes, tau_s)
     return _synaptic_filter_forward(_backend.namespace("synaptic_filter", spikes.device), spikes, tau_s)

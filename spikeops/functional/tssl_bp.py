@@ -8,6 +8,7 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional._other_words import TSSL, explain_other_words
 from spikeops.functional._vmap import SEQUENCE
 
 
@@ -27,6 +28,7 @@ def tssl_bp(
 def tssl_bp(
     x: torch.Tensor, tau_m: float = ..., tau_s: float = ..., threshold: float = ..., return_spikes: bool = ...
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
+@explain_other_words(TSSL)
 def tssl_bp(
     x: torch.Tensor, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -60,9 +62,8 @@ def tssl_bp(
         tensor([[0.0000, 0.3333, 0.2222]])
     """
     _checks.sequence("tssl_bp", "x", x)
-    _checks.positive("tssl_bp", "tau_m", tau_m)
-    _checks.positive("tssl_bp", "tau_s", tau_s)
-    _checks.number("tssl_bp", "threshold", threshold)
+    tau_m, tau_s = _checks.positive("tssl_bp", "tau_m", tau_m), _checks.positive("tssl_bp", "tau_s", tau_s)
+    threshold = _checks.number("tssl_bp", "threshold", threshold)
     _checks.fit("tssl_bp", x.dtype, threshold=threshold)
     _checks.flag("tssl_bp", "return_spikes", return_spikes)
     if _backend.is_reference():

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from spikeops.functional import _checks
 from spikeops.nn._repr import call_arguments
 
 
@@ -35,9 +36,11 @@ class ClassifierPool2d(nn.AvgPool2d):
     """
 
     def __init__(self, shape: tuple[int, int, int], max_features: int):
+        shape = tuple(_checks.whole("ClassifierPool2d", f"shape[{axis}]", size, 0) for axis, size in enumerate(shape))
+        max_features = _checks.whole("ClassifierPool2d", "max_features", max_features, 0)
         channels, height, width = shape
         if min(shape) < 1:
-            raise ValueError(f"ClassifierPool2d: expected shape (C, H, W) without zeros, got {tuple(shape)}.")
+            raise ValueError(f"ClassifierPool2d: expected shape (C, H, W) without zeros, got {shape}.")
         if max_features < channels:
             raise ValueError(
                 f"ClassifierPool2d: expected max_features to be at least the number of channels, {channels}, got {max_features}."
@@ -52,7 +55,7 @@ class ClassifierPool2d(nn.AvgPool2d):
             axis = 1 - axis
         padding = tuple(k * (p - side // k) // 2 for k, p, side in zip(kernel, pooled, (height, width)))
         super().__init__(tuple(kernel), padding=padding)
-        self.shape, self.max_features = tuple(shape), max_features
+        self.shape, self.max_features = shape, max_features
         self.out_features = channels * pooled[0] * pooled[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from spikeops import functional as SF
+from spikeops.functional import _checks
 from spikeops.functional.convex import ConvexTrials
 from spikeops.nn._repr import call_arguments
 
@@ -62,6 +63,15 @@ class ConvexSNN(nn.Module):
                  sigma_v: float = 0.0, encoder: torch.Tensor | None = None, decoder_scale: float = 0.1,
                  feedforward_scale: float = 1.0, feedforward_mean: float = 0.0, threshold: float = 0.0):  # fmt: skip
         super().__init__()
+        inputs, neurons, outputs = (
+            _checks.whole("ConvexSNN", name, value, 1) for name, value in (("inputs", inputs), ("neurons", neurons), ("outputs", outputs))
+        )
+        dt, leak, spike_cost, sigma_v, decoder_scale, feedforward_scale, feedforward_mean, threshold = (
+            _checks.number("ConvexSNN", name, value) for name, value in (
+                ("dt", dt), ("leak", leak), ("spike_cost", spike_cost), ("sigma_v", sigma_v), ("decoder_scale", decoder_scale),
+                ("feedforward_scale", feedforward_scale), ("feedforward_mean", feedforward_mean), ("threshold", threshold),
+            )
+        )  # fmt: skip
         self.neuron = dict(dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v)
         self.initial = dict(decoder_scale=decoder_scale, feedforward_scale=feedforward_scale, feedforward_mean=feedforward_mean,
                             threshold=threshold)  # fmt: skip
@@ -85,8 +95,8 @@ class ConvexSNN(nn.Module):
     @staticmethod
     def present(points: torch.Tensor, bins: int, onset: int = 1) -> torch.Tensor:
         """Points (trials, K) as inputs (bins, trials, K): 0 before the bin ``onset``, then constant."""
-        x = points.expand(bins, *points.shape).clone()
-        x[:onset] = 0
+        x = points.expand(_checks.whole("ConvexSNN.present", "bins", bins, 1), *points.shape).clone()
+        x[: _checks.whole("ConvexSNN.present", "onset", onset, 0)] = 0
         return x
 
     def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

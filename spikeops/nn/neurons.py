@@ -8,7 +8,10 @@ import torch
 from torch import nn
 
 from spikeops import functional as SF
-from spikeops.functional._lif_options import LIFOptions, Reset
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks
+from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
+from spikeops.functional._other_words import FILTER, NEURON, TSSL, explain_other_words
 from spikeops.functional.lif import run_lif
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
@@ -21,7 +24,8 @@ class LIFNeurons(nn.Module):
 
     def __init__(self, threshold: float, options: LIFOptions, return_state: bool):
         super().__init__()
-        self.threshold, self.options, self.return_state = threshold, options, return_state
+        _checks.flag(type(self).__name__, "return_state", return_state)
+        self.threshold, self.options, self.return_state = *checked_options(type(self).__name__, threshold, options), return_state
 
     def forward(
         self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None
@@ -34,7 +38,7 @@ class LIF(LIFNeurons):
     """Leaky integrate-and-fire neurons: :func:`spikeops.functional.lif` as a module.
 
     Args:
-        decay, threshold, ...: as in :func:`spikeops.functional.lif`.
+        decay, threshold, ...: as in :func:`spikeops.functional.lif`. What can be wrong with them alone is said here.
         return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence.
 
     Attributes:
@@ -49,12 +53,18 @@ class LIF(LIFNeurons):
         torch.Size([8, 32, 100])
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
                  reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
                  detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         super().__init__(threshold, options, return_state)
-        self.decay = decay
+        if isinstance(decay, torch.Tensor):
+            _checks.floating(type(self).__name__, "decay", decay)
+            _checks.decay_tensor(type(self).__name__, "decay", decay)
+            self.decay = decay
+        else:
+            self.decay = _checks.decay(type(self).__name__, "decay", decay)
 
     def extra_repr(self) -> str:
         return call_arguments(self, LIF.__init__, **self.options._asdict())
@@ -70,6 +80,7 @@ class IF(LIF):
         >>> spikes = snn.IF()(torch.rand(8, 32, 100))
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
                  reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
                  detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
@@ -96,12 +107,18 @@ class ParametricLIF(LIFNeurons):
         >>> spikes = snn.ParametricLIF(0.5, shape=(100,))(torch.rand(8, 32, 100))
     """
 
+    @explain_other_words(NEURON)
     def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), input_scale: float = 1.0,
                  reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
                  strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0),
                  return_state: bool = False):  # fmt: skip
+        decay = plain_number(decay)
+        if isinstance(decay, bool) or not isinstance(decay, (float, int)):
+            raise TypeError(f"ParametricLIF: expected decay to be a number, got {type(decay).__name__}.")
         if not 0 < decay < 1:
-            raise ValueError(f"ParametricLIF: expected decay between 0 and 1, got {decay}.")
+            raise ValueError(
+                f"ParametricLIF: expected decay between 0 and 1, got {decay}. Hint: for a time constant use decay=1 - 1/tau or exp(-1/tau)."
+            )
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         super().__init__(threshold, options, return_state)
         self.initial_decay = decay
@@ -132,9 +149,12 @@ class TSSLBP(nn.Module):
         >>> psc = snn.TSSLBP(tau_m=5, tau_s=3)(torch.rand(5, 32, 100))
     """
 
+    @explain_other_words(TSSL)
     def __init__(self, tau_m: float = 5.0, tau_s: float = 3.0, threshold: float = 1.0, return_spikes: bool = False):
         super().__init__()
-        self.tau_m, self.tau_s, self.threshold, self.return_spikes = tau_m, tau_s, threshold, return_spikes
+        self.tau_m, self.tau_s = _checks.positive("TSSLBP", "tau_m", tau_m), _checks.positive("TSSLBP", "tau_s", tau_s)
+        _checks.flag("TSSLBP", "return_spikes", return_spikes)
+        self.threshold, self.return_spikes = _checks.number("TSSLBP", "threshold", threshold), return_spikes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         return SF.tssl_bp(x, self.tau_m, self.tau_s, self.threshold, self.return_spikes)
@@ -156,9 +176,10 @@ class SynapticFilter(nn.Module):
         >>> psc = snn.SynapticFilter(tau_s=3)(torch.rand(5, 32, 100))
     """
 
+    @explain_other_words(FILTER)
     def __init__(self, tau_s: float = 3.0):
         super().__init__()
-        self.tau_s = tau_s
+        self.tau_s = _checks.positive("SynapticFilter", "tau_s", tau_s)
 
     def forward(self, spikes: torch.Tensor) -> torch.Tensor:
         return SF.synaptic_filter(spikes, self.tau_s)

@@ -26,8 +26,8 @@ def spike_count(spikes):
     if spikes.dtype == torch.uint16:
         return unpack_spikes(spikes, SPIKES_PER_WORD * len(spikes), torch.int32).sum(0, dtype=torch.int32)
     if spikes.is_floating_point():
-        count = torch.zeros_like(spikes[0], dtype=state_dtype(spikes.dtype))
+        count = torch.zeros_like(spikes[0], dtype=torch.float64)
         for s in spikes:
             count = count + s
-        return count.to(spikes.dtype)
+        return count.to(state_dtype(spikes.dtype)).to(spikes.dtype)
     return spikes.sum(0, dtype=torch.int32)

@@ -79,7 +79,7 @@ WILD = st.floats(-(2.0**100), 2.0**100, width=32)
 @given(
     st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=8),
     st.sampled_from(DTYPES),
-    st.fixed_dictionaries(dict(decay=WILD, threshold=WILD, input_scale=WILD, v_reset=WILD, v_rest=WILD, reset_amount=WILD,
+    st.fixed_dictionaries(dict(decay=st.floats(0, 1), threshold=WILD, input_scale=WILD, v_reset=WILD, v_rest=WILD, reset_amount=WILD,
                                reset=NEURONS["reset"], strict=st.booleans())),
 )  # fmt: skip
 def test_any_numbers_forward(rows, dtype, options):

@@ -97,11 +97,11 @@ def test_numbers_that_overflow_the_state_are_refused(backend_name, dtype):
     learning |= {"squared_error": torch.zeros(1, dtype=state_dtype(dtype)), "decay": 0.5}
     steps = units | {"spikes": data[:1].clone()}
     calls = [
-        *(("lif", n, {"x": data}) for n in ("decay", "threshold", "input_scale", "reset_amount", "v_reset", "v_rest")),
+        *(("lif", n, {"x": data}) for n in ("threshold", "input_scale", "reset_amount", "v_reset", "v_rest")),
         ("lif_rate", "threshold", {"x": data}), ("tssl_bp", "threshold", {"x": data}),
         *(("feedback_step_", n, steps) for n in ("threshold", "reset_amount")),
         *(("ternary_step_", n, steps | {"amplitude": 1.0}) for n in ("threshold", "drive_scale", "amplitude")),
-        *(("local_learning_step_", n, learning) for n in ("decay", "threshold", "error_scale")),
+        *(("local_learning_step_", n, learning) for n in ("threshold", "error_scale")),
         ("local_gradient_in_time", "threshold", {"gradient": data[0], "derivatives": data, "decay": 0.5}),
     ]  # fmt: skip
     with spikeops.backend(backend_name):

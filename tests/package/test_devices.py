@@ -201,7 +201,7 @@ def test_set_backend_refuses_triton_where_it_serves_nothing(machine):
     machine(PASCAL)
     with pytest.raises(RuntimeError, match="set_backend: the triton backend cannot be used: GPU-0 .* is too old for Triton"):
         spikeops.set_backend("triton")
-    assert _backend._choice == "auto"
+    assert _backend.chosen() == "auto"
 
 
 def test_triton_needs_gpus_or_its_interpreter(machine, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from spikeops import _backend
 from spikeops.nn.feedback.nested import describe, map_tensors, tensors_of
 from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import SpikingNeurons, TimeLoop, empty_sequence, mean_weight
@@ -19,6 +20,7 @@ class ForwardPass:
     feedback: None where there is none.
 
     Attributes:
+        backend: the one that was chosen when it ran, for the backward pass to go on with.
         input_drive: what the (time-averaged) input drives layer 0 with, before dropout (B, ...), differentiable.
         input_mask, masks: dropout masks, or None.
         shapes: of each layer's state, (B, ...).
@@ -28,6 +30,7 @@ class ForwardPass:
 
     def __init__(self, ring, x: torch.Tensor, keep_spikes: bool = False):
         self.ring, self.training, self.differentiable = ring, ring.training, torch.is_grad_enabled()
+        self.backend = _backend.chosen()
         self.input, *layers = ring.networks()
         feedback = layers.pop() if ring.feedback is not None else None
         self.networks = [feedback, *layers]

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from spikeops import _backend
 from spikeops.nn.feedback.forward_pass import ForwardPass
 from spikeops.nn.feedback.implicit_equation import ImplicitEquation, TransposedJacobian, dropped
 from spikeops.nn.feedback.solvers import TOLERANCE, Broyden, DampedFixedPoint, Solution, Solver
@@ -58,7 +59,7 @@ class _ImplicitGradient(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("FeedbackRing: the implicit gradient has no second derivative here. Leave out create_graph=True.")
         ctx.saved_tensors  # noqa: B018 - an error if one was changed in place
-        with torch.autocast(grad.device.type, enabled=False):
+        with torch.autocast(grad.device.type, enabled=False), _backend.backend(ctx.solve.forward.backend):
             return None, None, ctx.solve(grad)
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
+from spikeops.functional import _checks
 from spikeops.nn._repr import call_arguments
 
 EPS = 1e-12
@@ -104,7 +105,7 @@ def restrict_spectral_norm(module: nn.Module, norm_range: float = 1.0) -> nn.Mod
         >>> f"{torch.linalg.matrix_norm(snn.restrict_spectral_norm(feedback).weight, 2):.3f}"
         '1.000'
     """
-    _check("restrict_spectral_norm", module, norm_range)
+    norm_range = _check("restrict_spectral_norm", module, norm_range)
     parametrize.register_parametrization(module, "weight", SpectralNormRestriction(module.weight, norm_range), unsafe=True)
     return module
 
@@ -136,9 +137,11 @@ def restrict_frobenius_norm(module: nn.Module, norm_range: float = 2.0, samples:
         >>> f"{torch.linalg.matrix_norm(feedback.weight):.3f}"
         '0.500'
     """
-    _check("restrict_frobenius_norm", module, norm_range)
-    if samples is not None and samples < 1:
-        raise ValueError(f"restrict_frobenius_norm: expected samples of at least 1, or None, got {samples}.")
+    norm_range = _check("restrict_frobenius_norm", module, norm_range)
+    if samples is not None:
+        samples = _checks.whole("restrict_frobenius_norm", "samples", samples, 0)
+        if samples < 1:
+            raise ValueError(f"restrict_frobenius_norm: expected samples of at least 1, or None, got {samples}.")
     with torch.no_grad():
         norm = torch.linalg.vector_norm(module.weight)
         if norm > norm_range:
@@ -150,8 +153,10 @@ def restrict_frobenius_norm(module: nn.Module, norm_range: float = 2.0, samples:
 def _check(name, module, norm_range):
     if not isinstance(getattr(module, "weight", None), torch.Tensor) or module.weight.dim() < 2:
         raise TypeError(f"{name}: expected a module with a weight matrix or kernel, got {module}.")
-    if not norm_range > 0:
+    number = _checks.number(name, "norm_range", norm_range)
+    if not number > 0:
         raise ValueError(f"{name}: expected norm_range above 0, got {norm_range}.")
+    return number
 
 
 class WSConv2d(nn.Conv2d):
@@ -201,6 +206,7 @@ def init_unit_norm_(module: nn.Module, gain: float = 1.0) -> nn.Module:
         >>> layer.weight.norm(dim=1).detach().round(decimals=4)
         tensor([1., 1., 1.])
     """
+    gain = _checks.number("init_unit_norm_", "gain", gain)
     for layer in module.modules():
         if not isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             continue

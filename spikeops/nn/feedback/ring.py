@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from spikeops.functional import _transforms
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks, _transforms
+from spikeops.functional._other_words import FEEDBACK, explain_other_words
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.feedback import ide, spide
 from spikeops.nn.feedback.cuda_graph import GraphCache
@@ -77,7 +78,7 @@ class FeedbackRing(nn.Module):
     Args:
         layers: the sub-networks from each spiking layer to the next; empty for a ring of one layer. Each a chain of Conv2d,
             ConvTranspose2d, Linear, AvgPool2d, Flatten, batch-norm (IDE only), or Sequential of these. Other modules, and those
-            with hooks, such as pruned ones, are called as they are at every step, batch-norms inside as if outside: for IDE any
+            with hooks (but those of pruning and norms of weights), or all of them while there are hooks for all modules, are called as they are at every step, batch-norms inside as if outside: for IDE any
             differentiable one, for SPIDE affine ones.
         feedback: the sub-network from the last spiking layer back to the first one; None: no feedback.
         input_layer: the sub-network from the input to the first spiking layer.
@@ -128,6 +129,7 @@ class FeedbackRing(nn.Module):
     last_forward_rates: torch.Tensor | None
     last_backward_rates: torch.Tensor | None
 
+    @explain_other_words(FEEDBACK)
     def __init__(self, layers: Iterable[nn.Module], feedback: nn.Module | None, input_layer: nn.Module, *,
                  method: Literal["ide", "spide"] = "ide", time_steps: int = 30, leak: float = 1.0, threshold: float | None = None,
                  dropout: float | Sequence[float] = 0.0, input: Literal["constant", "spikes"] = "constant",
@@ -252,12 +254,14 @@ class FeedbackRing(nn.Module):
 
     def _check_numbers(self) -> None:
         """Of what may also be changed later, between training and tests."""
-        _check_count("time_steps", self.time_steps, 1)
-        _check_count("backward_time_steps", self.backward_time_steps, 1)
-        _check_count("solver_steps", self.solver_steps, 0)
+        self.time_steps = _count("time_steps", self.time_steps, 1)
+        self.backward_time_steps = _count("backward_time_steps", self.backward_time_steps, 1)
+        self.solver_steps = _count("solver_steps", self.solver_steps, 0)
         if not 0 < _number("leak", self.leak) <= 1:
-            raise ValueError(f"FeedbackRing: expected leak above 0 and at most 1, got {self.leak}.")
-        self.leak = float(self.leak)
+            raise ValueError(
+                f"FeedbackRing: expected leak above 0 and at most 1, got {self.leak}. Hint: for a time constant use leak=1 - 1/tau or exp(-1/tau)."
+            )
+        self.leak = _number("leak", self.leak)
 
     def _check_input(self, x: torch.Tensor) -> None:
         self._check_numbers()
@@ -265,6 +269,7 @@ class FeedbackRing(nn.Module):
             raise TypeError(f"FeedbackRing: expected x to be a tensor, got {type(x).__name__}.")
         if x.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"FeedbackRing: expected x to be float32 or float64, got {x.dtype}. Call x.float() first.")
+        _checks.countable("FeedbackRing", max(self.time_steps, self.backward_time_steps), x.dtype)
         if x.numel() == 0:
             raise ValueError(f"FeedbackRing: expected x to have at least one sample, got shape {tuple(x.shape)}.")
         if self.input == "spikes" and x.shape[:1] != (self.time_steps,):
@@ -292,21 +297,25 @@ def _check_choice(name, value, choices):
         raise ValueError(f"FeedbackRing: expected {name} to be one of {listed}, got {value!r}.")
 
 
-def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _count(name, value, least):
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"FeedbackRing: expected {name} to be an int of at least {least}, got {value!r}.")
+    return number
 
 
-def _number(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+def _number(name, value) -> float:
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, (float, int)):
         raise TypeError(f"FeedbackRing: expected {name} to be a number, got {value!r}.")
-    return value
+    return float(number) if abs(number) < 1e300 else math.copysign(math.inf, number)
 
 
-def _positive(name, value):
-    if not 0 < _number(name, value) < math.inf:
+def _positive(name, value) -> float:
+    number = _number(name, value)
+    if not 0 < number < math.inf:
         raise ValueError(f"FeedbackRing: expected {name} to be above 0, got {value}.")
-    return float(value)
+    return number
 
 
 def _dropout(value, count):
@@ -318,4 +327,4 @@ def _dropout(value, count):
     for rate in rates:
         if not 0 <= _number("dropout", rate) < 1:
             raise ValueError(f"FeedbackRing: expected dropout rates of at least 0 and below 1, got {rate}.")
-    return [float(rate) for rate in rates]
+    return [_number("dropout", rate) for rate in rates]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from spikeops import _backend
 from spikeops.nn.feedback.forward_pass import ForwardPass
 from spikeops.nn.feedback.operators import loop_order
 from spikeops.nn.feedback.time_loop import TernaryNeurons, TimeLoop, mean_weight
@@ -39,7 +40,7 @@ class _SpikeGradient(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("FeedbackRing: a gradient carried by spikes has no second derivative. Leave out create_graph=True.")
         ctx.saved_tensors  # noqa: B018 - an error if one was changed in place
-        with torch.autocast(grad.device.type, enabled=False):
+        with torch.autocast(grad.device.type, enabled=False), _backend.backend(ctx.backward_pass.forward.backend):
             return None, None, *ctx.backward_pass.run(grad)
 
 

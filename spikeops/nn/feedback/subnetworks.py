@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from spikeops.nn._hooks import has_own_hooks, have_hooks_for_all, hooks_of_weights, is_observed
 from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.feedback import operators as ops
 from spikeops.nn.feedback.restrictions import WSConv2d
@@ -131,7 +132,9 @@ class SubNetwork:
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:
-    if _own_forward(module) is nn.Sequential.forward and not _has_hooks(module):
+    # Hooks for all modules see a Sequential whole, too, but for one with batch-norms, which count what they see only by themselves.
+    is_whole = has_own_hooks(module) or (have_hooks_for_all() and not batch_norms_in(module))
+    if _own_forward(module) is nn.Sequential.forward and not is_whole:
         for child in module:
             yield from _leaves(child)
     else:
@@ -152,17 +155,13 @@ def _is_a(leaf: nn.Module, kinds: tuple[type, ...]) -> bool:
 
 def _is_known(leaf: nn.Module) -> bool:
     """Whether it computes what its class of PyTorch's does: no forward function of its own, nor hooks that may change something.
-    Those of a batch-norm, which is not called at each step, do not count."""
+    Those that compute its weight, and those of a batch-norm, which is not called at each step, do not count."""
     forwards = _own_forward(leaf), getattr(type(leaf), "_conv_forward", None)
-    return forwards in _FORWARDS and (isinstance(leaf, BATCH_NORMS) or not _has_hooks(leaf))
+    return forwards in _FORWARDS and (isinstance(leaf, BATCH_NORMS) or not is_observed(leaf))
 
 
 def _own_forward(module: nn.Module):
     return getattr(module.forward, "__func__", None)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))
 
 
 def _check_leaf(name: str, leaf: nn.Module) -> None:
@@ -190,6 +189,8 @@ def _check_leaf(name: str, leaf: nn.Module) -> None:
 
 
 def _weight(leaf: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]:
+    for hook in hooks_of_weights(leaf):
+        hook(leaf, ())
     return leaf.effective_weight() if isinstance(leaf, WSConv2d) else leaf.weight, leaf.bias
 
 

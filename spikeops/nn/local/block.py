@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _transforms
+from spikeops.functional._other_words import LOCAL, explain_other_words
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.local.classifier import LocalClassifier
-from spikeops.nn.local.gradient import set_gradient
+from spikeops.nn.local.gradient import dtype_of_weight
 from spikeops.nn.local.online import learn_online
 from spikeops.surrogate import Exponential, Surrogate
 
@@ -82,6 +83,7 @@ class LocalBlock(nn.Module):
         (torch.Size([10, 4, 800]), torch.Size([4, 10]))
     """
 
+    @explain_other_words(LOCAL)
     def __init__(
         self,
         encoder: nn.Linear | nn.Conv2d,
@@ -102,9 +104,8 @@ class LocalBlock(nn.Module):
             )
         _checks.choice(_OP, "rule", rule, get_args(Rule))
         _checks.choice(_OP, "update", update, get_args(Update))
-        _checks.time_count(_OP, time_steps, "time_steps")
-        _checks.positive(_OP, "tau", tau)
-        _checks.positive(_OP, "threshold", threshold)
+        time_steps = _checks.time_count(_OP, time_steps, "time_steps")
+        tau, threshold = _checks.positive(_OP, "tau", tau), _checks.positive(_OP, "threshold", threshold)
         if not isinstance(surrogate, Surrogate):
             raise TypeError(
                 f"{_OP}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}."
@@ -151,6 +152,9 @@ class LocalBlock(nn.Module):
         """
         _transforms.refuse(f"{_OP}.learn", "it sets gradients and changes weights in place. Call it outside the transform.")
         self._check_labels(x, labels)
+        _checks.countable(_OP, self.time_steps if self.is_static(x) else len(x), x.dtype)
+        if batch_size is not None:
+            batch_size = _checks.whole(_OP, "batch_size", batch_size, 1)
         scale = 1 / ((batch_size or max(len(labels), 1)) * self.classifier.classes)
         if self.rule == "bell":
             return self._learn_backwards(x, labels, optimizer, scale)
@@ -188,10 +192,10 @@ class LocalBlock(nn.Module):
             fired = fired.to(state_dtype(fired.dtype))
             target = F.one_hot(labels, self.classifier.classes).to(fired.dtype)
             loss = (fired - target).square().sum() * scale
-        parameters = self.trainable()
-        gradients = torch.autograd.grad(loss, parameters) if parameters else ()
-        for parameter, gradient in zip(parameters, gradients):
-            set_gradient(parameter, gradient)
+        for parameter in self.trainable():
+            parameter.grad = None
+        if loss.requires_grad:
+            loss.backward()
         optimizer.step()
         return LocalStep(spikes.detach(), loss.detach(), fired.detach().sum(0))
 
@@ -204,7 +208,7 @@ class LocalBlock(nn.Module):
     def _check_labels(self, x: Tensor, labels: Tensor) -> None:
         _checks.floating(_OP, "x", x)
         _checks.tensor(_OP, "labels", labels)
-        dtype = self.encoder.weight.dtype
+        dtype = dtype_of_weight(self.encoder)
         if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"{_OP}: expected x to be {dtype} like the encoder's weight, got {x.dtype}. Call x.to({dtype}) first.")
         samples = x.shape[0 if self.is_static(x) else 1]

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikeops._numbers import plain_number
 from spikeops.functional import _checks, _transforms
+from spikeops.nn._hooks import has_own_hooks
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
 
@@ -59,16 +61,17 @@ class LocalClassifier(nn.Module):
         frozen: bool = False,
     ):
         super().__init__()
-        shape = tuple(shape)
-        if len(shape) not in (1, 3) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        shape = tuple(map(plain_number, shape))
+        if len(shape) not in (1, 3) or any(type(n) is not int or n < 1 for n in shape):
             raise ValueError(f"{_OP}: expected shape to be (units,) or (channels, height, width), got {shape}.")
-        _positive_count("classes", classes)
+        classes = _checks.whole(_OP, "classes", classes, 1)
         _checks.choice(_OP, "feedback", feedback, get_args(Feedback))
         _checks.flag(_OP, "frozen", frozen)
+        if decoder_size is not None:
+            decoder_size = _checks.whole(_OP, "decoder_size", decoder_size, 1)
         self.shape, self.classes, self.decoder_size, self.frozen = shape, classes, decoder_size, frozen
         self.pool_kernel, self.pool_padding, self._pooled = (1, 1), (0, 0), shape
         if decoder_size is not None and len(shape) == 3:
-            _positive_count("decoder_size", decoder_size)
             if decoder_size < shape[0]:
                 raise ValueError(
                     f"{_OP}: expected decoder_size to be at least the number of channels, {shape[0]}, since pooling leaves one "
@@ -88,6 +91,11 @@ class LocalClassifier(nn.Module):
         """A classifier with the weight of a linear layer, which they share."""
         if linear.bias is not None:
             raise ValueError(f"{_OP}: expected a linear layer without bias, got {linear}. Use bias=False.")
+        if linear._parameters.get("weight") is None or has_own_hooks(linear):
+            raise TypeError(
+                f"{_OP}: expected a linear layer whose weight is a parameter of its own and without hooks, got {linear}. Give a "
+                "LocalClassifier, and prune or parametrise that."
+            )
         classifier = cls((linear.in_features,), linear.out_features)
         classifier.weight, classifier.frozen = linear.weight, not linear.weight.requires_grad
         return classifier
@@ -150,13 +158,6 @@ class LocalClassifier(nn.Module):
     def extra_repr(self) -> str:
         feedback = "transpose" if self.feedback_weight is None else "alignment"
         return call_arguments(self, LocalClassifier.__init__, feedback=feedback)
-
-
-def _positive_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{_OP}: expected {name} to be an int, got {type(value).__name__}.")
-    if value < 1:
-        raise ValueError(f"{_OP}: expected {name} to be at least 1, got {value}.")
 
 
 def _is_channels_last(spikes: Tensor) -> bool:

@@ -1,12 +1,11 @@
 """ELL and FELL: learning forwards in time, with gradients worked out by hand, so that no graph is built.
 
 Per time step: the layer's matrix product or convolution, one fused op from its currents to their gradients, and the products of the
-weights' gradients.
+weights' gradients. Where a layer's weight is not simply a parameter (pruned, of some norm, parametrised), or the layer is not simply
+PyTorch's (hooks, a forward function of its own), autograd takes its part of the way; the classifier's weights likewise.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,9 @@ from spikeops import _layout
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional.conv import spike_conv2d_weight
+from spikeops.nn._hooks import is_observed
 from spikeops.nn.conv import SpikeConv2d
-from spikeops.nn.local.gradient import set_gradient
+from spikeops.nn.local.gradient import add_gradients, effective_weight, is_plain
 
 
 def learn_online(block, x: Tensor, labels: Tensor, optimizer, scale: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,37 +41,67 @@ class _Learner:
     """The state of a block over one batch."""
 
     def __init__(self, block, x: Tensor, labels: Tensor, is_static: bool, steps: int, error_scale: float) -> None:
-        self.block, self.x, self.labels, self.is_static, self.error_scale = block, x, labels, is_static, error_scale
+        self.block, self.x, self.labels, self.is_static, self.error_scale = block, x.detach(), labels, is_static, error_scale
         self.dynamics = {"decay": block.decay, "threshold": block.threshold}
         self.encoder, self.classifier = block.encoder, block.classifier
         self.forward_in_time = block.rule == "fell"
         self.steps = steps
-        self.current = None  # of the layer, in the present step
+        self.trainable = block.trainable()
+        # By hand, or by autograd through the call of an encoder that is not what it seems.
+        self.by_hand = is_plain(self.encoder)
+        self.output = None  # of the encoder, in the present step; of all steps so far for a gradient that goes back in time
 
     def step(self, t: int) -> None:
         """Step t of the neurons, and the gradients of the weights."""
-        # Weights that change in every step make every step's current anew, also for a static input.
-        if self.current is None or not (self.is_static and self.block.update == "window"):
-            self.current = self.encoder(self.x if self.is_static else self.x[t])
+        if t == 0 or self.block.update == "step":
+            for parameter in self.trainable:
+                parameter.grad = None  # its memory serves again
+        current = self._current(t)
         if t == 0:
-            self._start(self.current)
+            self._start(current)
         spikes, gradient, error = self.spikes[t], self.gradient, self.error
         flat = self.classifier.flat(spikes)
+        weight, feedback = (effective_weight(self.classifier, name) for name in ("weight", "feedback_weight"))
         SF.local_learning_step_(
-            self.membrane, spikes, gradient, self.current, self._matrix(self.classifier.weight), self.class_membrane, self.count,
-            self.squared_error, error, self.labels, **self.dynamics, feedback=self._matrix(self.classifier.feedback_weight),
-            error_scale=self.error_scale, derivative=None if self.derivatives is None else self.derivatives[t], trace=self.trace,
+            self.membrane, spikes, gradient, current, self._matrix(weight), self.class_membrane, self.count, self.squared_error,
+            error, self.labels, **self.dynamics, feedback=self._matrix(feedback), error_scale=self.error_scale,
+            derivative=None if self.derivatives is None else self.derivatives[t], trace=self.trace,
             class_derivative=None if self.class_derivatives is None else self.class_derivatives[t], surrogate=self.block.surrogate,
         )  # fmt: skip
+        if is_observed(self.classifier):
+            self.classifier(spikes)
         x = self.x if self.is_static else self.x[t]
         if self.derivatives is not None:
             x, gradient = self.x[: t + 1], self._in_time(gradient, self.derivatives[:t])
-        self._set_gradient(self.encoder.weight, t, lambda: _weight_gradient(self.encoder, x, gradient))
+        roots = []
+        if self.by_hand:
+            if self.encoder.weight.requires_grad:
+                roots.append((self.encoder.weight, _weight_gradient(self.encoder, x, gradient)))
+        elif self.output.requires_grad:
+            roots.append((self.output, gradient.reshape(self.output.shape)))
         if self.class_derivatives is not None:
             flat = self.classifier.flat(self.spikes[: t + 1].flatten(0, 1))
             error = self._in_time(error, self.class_derivatives[:t]).flatten(0, -2)
-        for matrix in (self.classifier.weight, self.classifier.feedback_weight):
-            self._set_gradient(matrix, t, lambda: self.classifier.pooled(error.t() @ flat, self.spikes[t]))
+        matrices = [matrix for matrix in (weight, feedback) if matrix is not None and matrix.requires_grad]
+        if matrices:
+            matrix_gradient = self.classifier.pooled(error.t() @ flat, spikes)
+            roots += [(matrix, matrix_gradient) for matrix in matrices]
+        add_gradients(roots)
+
+    def _current(self, t: int) -> Tensor:
+        """The layer's input current. Weights that change in every step make it anew, also for a static input."""
+        if self.output is not None and self.is_static and self.block.update == "window":
+            return self.output.detach()
+        x = self.x if self.is_static else self.x[t]
+        if self.by_hand:
+            self.output = self.encoder(x)
+            return self.output
+        samples = len(x)
+        if self.forward_in_time and not self.is_static:
+            x = self.x[: t + 1].flatten(0, 1)  # the present weights have an effect on the currents of all steps
+        with torch.enable_grad():
+            self.output = self.encoder(x)
+        return self.output.detach()[-samples:]
 
     def _start(self, current: Tensor) -> None:
         """Neurons at rest, in the memory order of the layer's currents."""
@@ -100,20 +130,11 @@ class _Learner:
         if matrix is None:
             return None
         spikes = self.spikes[0]
-        return self.classifier.in_maps(self.classifier.unpooled(matrix.to(spikes.dtype), spikes), spikes)
+        return self.classifier.in_maps(self.classifier.unpooled(matrix.detach().to(spikes.dtype), spikes), spikes)
 
     def _in_time(self, gradient: Tensor, derivatives: Tensor) -> Tensor:
         """The gradients of all steps so far from that of the present membrane potential."""
         return SF.local_gradient_in_time(gradient, derivatives, **self.dynamics) if len(derivatives) else gradient
-
-    def _set_gradient(self, weight: nn.Parameter | None, t: int, gradient: Callable[[], Tensor]) -> None:
-        if weight is None or not weight.requires_grad:
-            return
-        if t and self.block.update == "window":
-            weight.grad += gradient()
-        else:
-            weight.grad = None  # its memory serves again
-            set_gradient(weight, gradient())
 
 
 def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:

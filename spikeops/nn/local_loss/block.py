@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spikeops._numbers import plain_number
 from spikeops.functional import _checks, _transforms
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
@@ -102,6 +103,9 @@ class LocalLossBlock(nn.Module):
         time_steps: int = 10,
     ):
         super().__init__()
+        if isinstance(shape, (tuple, list)):
+            shape = tuple(map(plain_number, shape))
+        classes, beta, decoder_size, time_steps = map(plain_number, (classes, beta, decoder_size, time_steps))
         self._check(encoder, shape, classes, loss, beta, decoder_size, time_steps)
         is_map = len(shape) == 3
         self.shape, self.classes, self.loss, self.beta, self.time_steps = tuple(shape), classes, loss, beta, time_steps
@@ -141,7 +145,11 @@ class LocalLossBlock(nn.Module):
             )
         norm = self.norm
         if self.training and not isinstance(norm, nn.Identity) and currents.numel() == currents.shape[1]:
-            return F.batch_norm(currents, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+            norm.training = False
+            try:
+                return norm(currents)
+            finally:
+                norm.training = True
         return norm(currents)
 
     def local_losses(self, spikes: torch.Tensor, labels: torch.Tensor) -> LocalLosses:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _derivatives, _transforms
+from spikeops.functional import _checks, _derivatives, _transforms
 
 # Added to a row's norm, as published.
 _EPSILON = 1e-8
@@ -72,6 +72,7 @@ def similarity_matching_loss(x: torch.Tensor, labels: torch.Tensor, classes: int
             f"similarity_matching_loss: expected labels to have shape ({len(features)},), one for each sample of x, "
             f"got shape {tuple(labels.shape)}."
         )
+    classes = _checks.whole("similarity_matching_loss", "classes", classes, 0)
     if classes < 2:
         raise ValueError(f"similarity_matching_loss: expected classes to be 2 or more, got {classes}.")
     return _MatchingLoss.apply(features, labels, classes) if by_hand else _loss(features, labels, classes)

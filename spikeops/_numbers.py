@@ -1,0 +1,28 @@
+"""Numbers from elsewhere as Python's own."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import torch
+
+
+def plain_number(value: Any) -> Any:
+    """A number as Python's own float or int, or torch's symbolic ones; what is none, as it is."""
+    kind = type(value)
+    if kind is float or kind is int:
+        return value
+    if isinstance(value, (bool, torch.SymFloat, torch.SymInt)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:  # an array without axes
+        return plain_number(value.item())
+    return value

@@ -1,0 +1,121 @@
+"""Options under the names that other libraries give them: the error says which of ours is meant. Signatures stay as they are written."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SURROGATE = "surrogate=, one of spikeops.surrogate, such as ATan(2.0)"
+_THRESHOLD = "threshold="
+_NOT_LEARNED = "nothing: thresholds are not learned here"
+
+# SpikingJelly, snnTorch, Norse, sinabs, BindsNET, Brian; README ("The same neuron elsewhere") has whole rows of them.
+NEURON = {
+    "tau": "decay=1 - 1/tau or exp(-1/tau)",
+    "tau_m": "decay=1 - 1/tau_m or exp(-1/tau_m)",
+    "tau_mem": "decay=exp(-1/tau_mem)",
+    "tau_mem_inv": "decay=1 - dt * tau_mem_inv",
+    "beta": "decay=beta",
+    "leak": "decay=leak",
+    "tc_decay": "decay=exp(-dt/tc_decay)",
+    "alpha_mem": "decay=alpha_mem",
+    "alpha": f"the parameter of the surrogate: {_SURROGATE}",
+    "slope": f"the parameter of the surrogate: {_SURROGATE}",
+    "v_threshold": _THRESHOLD,
+    "v_th": _THRESHOLD,
+    "vth": _THRESHOLD,
+    "thresh": _THRESHOLD,
+    "threshold_voltage": _THRESHOLD,
+    "spike_threshold": _THRESHOLD,
+    "surrogate_function": _SURROGATE,
+    "surrogate_fn": _SURROGATE,
+    "surrogate_grad_fn": _SURROGATE,
+    "spike_grad": _SURROGATE,
+    "spike_fn": _SURROGATE,
+    "decay_input": "input_scale=1/tau for decay_input=True, input_scale=1 for False",
+    "reset_mechanism": 'reset="subtract", reset="to" (for "zero") or reset="none"',
+    "reset_fn": 'reset="subtract" or reset="to"',
+    "soft_reset": 'reset="subtract"',
+    "hard_reset": 'reset="to"',
+    "reset_value": 'reset="to", v_reset=',
+    "v_leak": "v_rest=",
+    "rest": "v_rest=",
+    "reset_delay": "a late reset by reset_amount=threshold/beta, strict=True, detach_reset=True",
+    "learn_beta": "a decay tensor that requires a gradient, or spikeops.nn.ParametricLIF",
+    "init_tau": "spikeops.nn.ParametricLIF(decay=1 - 1/init_tau)",
+    "learn_threshold": _NOT_LEARNED,
+    "train_threshold": _NOT_LEARNED,
+    "step_mode": "nothing: x is a sequence (T, ...) always",
+    "store_v_seq": "nothing: the potential after the last step is returned, those of all steps are not kept",
+    "init_hidden": "v_init=, and the v_last that is returned: there is no hidden state",
+    "output": "nothing: the state is returned with the spikes (return_state=True of modules)",
+    "mem": "v_init=",
+    "init_mem": "v_init=",
+    "state": "v_init=",
+    "num_steps": "time_steps=, for an input without a time axis",
+    "timesteps": "time_steps=, for an input without a time axis",
+    "T": "time_steps=, for an input without a time axis",
+    "backend": "spikeops.set_backend()",
+}
+FILTER = {
+    "tau": "tau_s=, the time constant in time steps",
+    "tau_syn": "tau_s=, the time constant in time steps",
+    "alpha": "tau_s=1/(1 - alpha)",
+    "beta": "tau_s=1/(1 - beta)",
+    "decay": "tau_s=1/(1 - decay)",
+    "step_mode": NEURON["step_mode"],
+}
+TSSL = {
+    **{word: hint for word, hint in NEURON.items() if hint in (_THRESHOLD, NEURON["step_mode"])},
+    "tau": "tau_m= of the membrane and tau_s= of the synapse, in time steps",
+    "tau_mem": "tau_m=",
+    "tau_syn": "tau_s=",
+    "decay": "tau_m=1/(1 - decay)",
+    "beta": "tau_m=1/(1 - beta)",
+}
+ENCODER = dict.fromkeys(("num_steps", "time_steps", "timesteps", "time", "seq_length"), "T=, the number of time steps")
+FEEDBACK = {word: hint.replace("decay=", "leak=") for word, hint in NEURON.items() if "decay=" in hint or hint == _THRESHOLD} | {
+    "decay": "leak=decay",
+    "leak": "leak=",
+    "u_reset": "reset_amount=",
+}
+LOCAL = {
+    **{word: hint for word, hint in NEURON.items() if hint in (_THRESHOLD, _SURROGATE, NEURON["step_mode"])},
+    "decay": "tau=-1/log(decay)",
+    "beta": "tau=-1/log(beta)",
+    "tau_m": "tau=",
+    "num_steps": "time_steps=",
+    "T": "time_steps=",
+}
+
+
+def explain_other_words(words: Mapping[str, str]) -> Callable[[Function], Function]:
+    """Has a function, or the ``__init__`` of a class, refuse such keywords with a hint. Those of its own parameters are left out.
+
+    Not by catching the error: a compiler that traces the function could not follow, and names are looked at only where there are any.
+    """
+
+    def decorate(function: Function) -> Function:
+        hints = {word: hint for word, hint in words.items() if word not in inspect.signature(function).parameters}
+        others, title = frozenset(hints), function.__qualname__
+
+        def refuse(word: str) -> None:
+            raise TypeError(f"{title}() got an unexpected keyword argument {word!r}. Hint: here that is {hints[word]}.")
+
+        def call(*args, **kwargs):
+            for word in kwargs:
+                if word in others:
+                    refuse(word)
+            return function(*args, **kwargs)
+
+        # Code of its own, for Dynamo, which keeps what it compiled with it; and the globals of the function, for doctest.
+        code = call.__code__.replace(co_name=function.__name__)
+        wrapper = types.FunctionType(code, function.__globals__, function.__name__, None, call.__closure__)
+        return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]
+
+    return decorate
