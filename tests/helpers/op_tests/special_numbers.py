@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
+from op_cases import CALLS as PUBLIC_CALLS
+from op_cases.lif import neurons
 
-from op_tests.neurons import state_dtype
 from op_tests.op_calls import CALLS
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
@@ -52,12 +53,15 @@ def strew(tensor: torch.Tensor, draw: torch.Generator, share: float, numbers=spe
     return mixed.requires_grad_(tensor.requires_grad)
 
 
+# (op, argument): what each backend adds up in an order of its own.
+SUMMED = {(call.function, call.summed) for call in PUBLIC_CALLS.values() if call.summed}
+
+
 def strew_arguments(op: str, arguments, share: float):
     """The same for all tensors among the arguments of an op of torch.ops.spikeops."""
     draw = torch.Generator().manual_seed(2)
     schema = getattr(torch.ops.spikeops, op).default._schema.arguments
-    # The order in which weights are added up is each backend's own.
-    numbers = [summable_numbers if (op, a.name) == ("local_learning_step_", "weight") else special_numbers for a in schema]
+    numbers = [summable_numbers if (op, a.name) in SUMMED else special_numbers for a in schema]
     return tuple(strew(a, draw, share, n) if isinstance(a, torch.Tensor) else a for a, n in zip(arguments, numbers))
 
 
@@ -73,9 +77,9 @@ MODES = [(reset, surrogate) for reset in RESETS for surrogate in SURROGATES]
 def special_modes(inputs, share: float, reset: str, surrogate):
     """(op, arguments) of backward passes of neurons with a reset and a surrogate."""
     for detach_reset in (False, True):
-        neurons = inputs.neurons("per_neuron", True, reset, not detach_reset, detach_reset, surrogate)
-        of_steps, of_neurons = inputs.gradient(), inputs.gradient(False, state_dtype(inputs.dtype))
-        yield "lif_backward", strew_arguments("lif_backward", (of_steps, of_neurons, *neurons, True, True), share)
-        yield "lif_backward", strew_arguments("lif_backward", (of_steps, None, *neurons, True, True), share)
-        rate = (inputs.gradient(False), *neurons, WEIGHTINGS["decay"], True, True)
+        neuron = neurons(inputs, "per_neuron", True, reset, not detach_reset, detach_reset, surrogate)
+        of_steps, of_neurons = inputs.gradient(), inputs.gradient(False, inputs.state)
+        yield "lif_backward", strew_arguments("lif_backward", (of_steps, of_neurons, *neuron, True, True), share)
+        yield "lif_backward", strew_arguments("lif_backward", (of_steps, None, *neuron, True, True), share)
+        rate = (inputs.gradient(False), *neuron, WEIGHTINGS["decay"], True, True)
         yield "lif_rate_backward", strew_arguments("lif_rate_backward", rate, share)
