@@ -1,7 +1,8 @@
 """Spikes packed into words of 16 time steps, and unpacked."""
 
+import torch
 from op_tests import measured
-from op_tests.kinds import Call
+from op_tests.kinds import Call, Sequence
 from op_tests.measured import Op
 
 import spikeops.functional as SF
@@ -13,9 +14,21 @@ RAW = {
 }
 
 CALLS = (
-    Call(name="pack_spikes", arguments=lambda i: {"spikes": i.spikes()}),
-    Call(name="unpack_spikes", arguments=lambda i: {"packed": i.packed(), "T": i.T, "dtype": i.dtype}),
+    Call(name="pack_spikes", arguments=lambda i: {"spikes": i.spikes()}, on_device=False),
+    Call(name="unpack_spikes", arguments=lambda i: {"packed": i.packed(), "T": i.T, "dtype": i.dtype}, on_device=False),
 )
+
+
+def _there_and_back(spikes):
+    packed = SF.pack_spikes(spikes)
+    return [packed, SF.unpack_spikes(packed, len(spikes), spikes.dtype), SF.spike_count(packed)]
+
+
+# Few of torch's own functions take words of 16 bits on a device: there they are packed.
+ON_DEVICE = (
+    Sequence(name="pack_spikes", function=_there_and_back,
+             tensors=lambda draw, T, N, dtype: [(torch.rand(T, N, generator=draw) < 0.3).to(dtype)]),
+)  # fmt: skip
 
 MEASURED = (
     Op(
