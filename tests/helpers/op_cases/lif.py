@@ -93,10 +93,10 @@ CALLS = (
          options={"reset": "to", "strict": True, "v_rest": 0.5, "input_scale": 0.7, "surrogate": Triangle(1.0)}, **_LIF),
     Call(name="lif/shared_decay", arguments=functools.partial(_lif, decay="one"), spikes=0, **_LIF),
     Call(name="lif/constant", arguments=_constant, spikes=0, options={"detach_reset": True}, **_LIF),
-    Call(name="lif_rate", arguments=_lif, **_LIF, **_ANY | {"ranges": _ANY["ranges"] | {"weighting": [*WEIGHTINGS]}}),
+    Call(name="lif_rate", arguments=_lif, not_negative=("decay",), **_LIF, **_ANY | {"ranges": _ANY["ranges"] | {"weighting": [*WEIGHTINGS]}}),
     Call(name="lif_rate/parameters", arguments=functools.partial(_lif, decay="per_neuron", v_init="per_neuron"),
-         options={"weighting": "decay"}, **_LIF),
-    Call(name="lif_rate/constant", arguments=_constant, options={"weighting": "decay", "reset": "none"}, **_LIF),
+         options={"weighting": "decay"}, not_negative=("decay",), **_LIF),
+    Call(name="lif_rate/constant", arguments=_constant, not_negative=("decay",), options={"weighting": "decay", "reset": "none"}, **_LIF),
 )  # fmt: skip
 
 

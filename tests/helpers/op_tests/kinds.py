@@ -30,6 +30,7 @@ class Call:
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
         written: the arguments that are written in place. The function returns one of them.
         summed: an argument whose sum each backend takes in an order of its own.
+        not_negative: arguments whose numbers below 0 would cancel others in a sum, so that no order of it is better than another.
         dtypes: of the data.
         own_test: a file of tests/ops that compares with the reference where that takes more than equal bits.
         on_device: whether the tests on a GPU, and under its sanitizers, make the call.
@@ -49,6 +50,7 @@ class Call:
     spikes: int | None = None
     written: tuple[str, ...] = ()
     summed: str = ""
+    not_negative: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = DTYPES
     own_test: str = ""
     on_device: bool = True

@@ -8,7 +8,12 @@ import torch
 from op_cases import CALLS as PUBLIC_CALLS
 from op_cases.lif import neurons
 
+import spikeops.functional as SF
+from op_tests.compare import assert_agree, assert_identical, dense_copies, evaluate
+from op_tests.layouts import dense_copy
+from op_tests.neurons import split_arguments
 from op_tests.op_calls import CALLS
+from spikeops import reference
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 
@@ -63,6 +68,38 @@ def strew_arguments(op: str, arguments, share: float):
     schema = getattr(torch.ops.spikeops, op).default._schema.arguments
     numbers = [summable_numbers if (op, a.name) in SUMMED else special_numbers for a in schema]
     return tuple(strew(a, draw, share, n) if isinstance(a, torch.Tensor) else a for a, n in zip(arguments, numbers))
+
+
+def finite_magnitude(tensor):
+    return tensor.double().abs().masked_fill(~tensor.isfinite(), 0)
+
+
+def check_special(call, arguments, share: float):
+    """Results of a call of the case files on tensors that hold special numbers are those of its definition in every bit, gradients up
+    to rounding. What its neurons share is given once for each: a sum of gradients would not be finite."""
+    tensors, options = split_arguments(**arguments)
+    step = next(iter(tensors.values())).shape[0 if "time_steps" in options else 1 :]
+    if call.differentiable:
+        tensors |= {name: tensors[name].expand(step).contiguous() for name in [*tensors][1:]}
+    arguments = tensors | options
+    with torch.no_grad():
+        results = zip(call(arguments), call.define(dense_copies(arguments)), strict=True)
+    for i, (actual, expected) in enumerate(results):
+        assert_identical(actual, expected, f"{call}, result {i}")
+    if not call.differentiable:
+        return
+    function, definition = getattr(SF, call.function), getattr(reference, call.function)
+    draw = torch.Generator().manual_seed(3)
+    ordinary = evaluate(function, tensors, options, "contiguous").upstream
+    upstream = tuple(None if g is None else strew(g, draw, share) for g in ordinary)
+    actual = evaluate(function, tensors, options, upstream)
+    copies = tuple(None if g is None else dense_copy(g) for g in upstream)
+    expected = evaluate(definition, dense_copies(tensors), options, copies)
+    for name, e in expected.grads.items():
+        assert (actual.grads[name] is None) == (e is None), name
+        if e is not None:
+            magnitudes = (finite_magnitude(g).reshape(-1, *step).amax(0) for g in (*copies, e) if g is not None)
+            assert_agree(actual.grads[name], e, f"{call}, gradient of {name}", scale=sum(magnitudes))
 
 
 def special_call(name: str, inputs, share: float):
