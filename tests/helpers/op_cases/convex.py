@@ -78,7 +78,7 @@ def _with_noise(x, seed, **options):
 _NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05}
 _LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
 _TRIAL = dict(
-    dtypes=(torch.float32, torch.float64),
+    dtypes=(torch.float32, torch.float64), own_bad_input="test_convex.py", positive=("dt",),
     run=functools.partial(_trial, SF.convex_snn_trial), definition=functools.partial(_trial, reference.convex_snn_trial),
 )  # fmt: skip
 _DRAWN = _TRIAL | dict(run=_from_seed, definition=_with_noise)

@@ -15,9 +15,9 @@ RAW = {
 }
 
 CALLS = (
-    Call(name="spike_count", arguments=lambda i: {"spikes": i.x()}, differentiable=("spikes",), is_linear=True),
-    Call(name="spike_count/int", arguments=lambda i: {"spikes": i.spikes(torch.int32)}, on_device=False),
-    Call(name="spike_count/packed", arguments=lambda i: {"spikes": i.packed()}, on_device=False),
+    Call(name="spike_count", takes_integers=True, arguments=lambda i: {"spikes": i.x()}, differentiable=("spikes",), is_linear=True),
+    Call(name="spike_count/int", takes_integers=True, arguments=lambda i: {"spikes": i.spikes(torch.int32)}, on_device=False),
+    Call(name="spike_count/packed", takes_integers=True, arguments=lambda i: {"spikes": i.packed()}, on_device=False),
 )
 
 MEASURED = (

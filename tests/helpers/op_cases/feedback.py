@@ -48,7 +48,7 @@ def _arguments(i, factor_is="mask", **given):
 
 _OPTIONAL = {"drive": [True, False], "current": ["constant", "per_step", None], "factor": [True, False], "count": [True, False],
              "fired": [True, False]}  # fmt: skip
-_IN_PLACE = dict(written=("membrane", "spikes", "rate", "count", "fired"), spreads=_OPTIONAL)
+_IN_PLACE = dict(written=("membrane", "spikes", "rate", "count", "fired"), spreads=_OPTIONAL, own_bad_input="test_feedback_bad_input.py")
 CALLS = (
     Call(name="feedback_step_", arguments=_arguments, options={"leak": 0.9}, float32=("threshold", "reset_amount"),
          ranges={"leak": [0.83, 1.0], "threshold": [0.5], "reset_amount": (0.25, 1.5)}, **_IN_PLACE),

@@ -65,7 +65,7 @@ _WRITTEN = ("membrane", "spikes", "gradient", "derivative", "trace", "class_memb
             "class_derivative")  # fmt: skip
 _STEP = dict(
     written=_WRITTEN, options={"decay": 0.7, "error_scale": 0.1}, float32=("decay", "threshold", "error_scale"), summed="weight",
-    own_test="test_local.py",
+    positive=("threshold",), own_test="test_local.py", own_bad_input="test_local_bad_input.py",
 )  # fmt: skip
 
 
@@ -77,7 +77,8 @@ CALLS = (
     Call(name="local_learning_step_", arguments=_arguments, **_STEP),
     Call(name="local_learning_step_/optional", arguments=lambda i: _arguments(i, True), **_STEP),
     Call(name="local_gradient_in_time", arguments=lambda i: {"gradient": i.gradient(False), "derivatives": i.x()}, on_device=False,
-         options={"decay": 0.5}, ranges={"decay": [0.0, 0.5, 1.0]}, float32=("threshold",)),
+         options={"decay": 0.5}, ranges={"decay": [0.0, 0.5, 1.0]}, float32=("threshold",), positive=("threshold",),
+         own_bad_input="test_local_bad_input.py"),
 )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ RAW = {
 }
 
 CALLS = (
-    Call(name="pack_spikes", arguments=lambda i: {"spikes": i.spikes()}, on_device=False),
-    Call(name="unpack_spikes", arguments=lambda i: {"packed": i.packed(), "T": i.T, "dtype": i.dtype}, on_device=False),
+    Call(name="pack_spikes", takes_integers=True, arguments=lambda i: {"spikes": i.spikes()}, on_device=False),
+    Call(name="unpack_spikes", takes_integers=True, arguments=lambda i: {"packed": i.packed(), "T": i.T, "dtype": i.dtype}, on_device=False),
 )
 
 

@@ -15,7 +15,7 @@ RAW = {
 
 _FILTER = dict(arguments=lambda i: {"spikes": i.x()}, differentiable=("spikes",), is_linear=True)
 CALLS = (
-    Call(name="synaptic_filter", options={"tau_s": 3.0}, ranges={"tau_s": (0.6, 50.0)}, **_FILTER),
+    Call(name="synaptic_filter", options={"tau_s": 3.0}, positive=("tau_s",), ranges={"tau_s": (0.6, 50.0)}, **_FILTER),
     Call(name="synaptic_filter/memoryless", options={"tau_s": 1.0}, on_device=False, **_FILTER),
 )
 

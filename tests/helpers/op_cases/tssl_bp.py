@@ -16,7 +16,7 @@ RAW = {
 
 _TSSL_BP = dict(arguments=lambda i: {"x": i.x()}, differentiable=("x",), keeps=("x",))
 CALLS = (
-    Call(name="tssl_bp", float32=("threshold",), on_device=False, **_TSSL_BP),
+    Call(name="tssl_bp", positive=("tau_m", "tau_s"), float32=("threshold",), on_device=False, **_TSSL_BP),
     Call(name="tssl_bp/spikes", options={"return_spikes": True}, spikes=1,
          ranges={"tau_m": (0.8, 50.0), "tau_s": (0.6, 50.0), "threshold": (-0.5, 2.0)}, **_TSSL_BP),
     Call(name="tssl_bp/memoryless", options={"return_spikes": True, "tau_m": 1.0, "tau_s": 1.0}, on_device=False, **_TSSL_BP),

@@ -22,6 +22,7 @@ class Call:
         options: further arguments: numbers, flags, choices.
         spreads: values for the further parameters of ``arguments``, the first of which are their defaults.
         ranges: values of options that tests draw from: (low, high) of any numbers between, a list of choices.
+        positive: options that must be above 0.
         any_number: options that may be any float32; the results are then still those of the definition, bit for bit.
         float32: options that the precision of the state must hold, with another call's ``options`` where these need some.
         differentiable: the arguments that get a gradient, if they are tensors.
@@ -32,6 +33,8 @@ class Call:
         summed: an argument whose sum each backend takes in an order of its own.
         not_negative: arguments whose numbers below 0 would cancel others in a sum, so that no order of it is better than another.
         dtypes: of the data.
+        takes_integers: whether the data may be integers, too.
+        own_bad_input: the file of tests/ops in which its tensors are shown to be refused, where they are checked in another way.
         own_test: a file of tests/ops that compares with the reference where that takes more than equal bits.
         on_device: whether the tests on a GPU, and under its sanitizers, make the call.
         run, definition: instead of the functions of that name in spikeops.functional and in the reference.
@@ -42,6 +45,7 @@ class Call:
     options: Mapping = field(default_factory=dict)
     spreads: Mapping = field(default_factory=dict)
     ranges: Mapping = field(default_factory=dict)
+    positive: tuple[str, ...] = ()
     any_number: tuple[str, ...] = ()
     float32: tuple[str, ...] = ()
     differentiable: tuple[str, ...] = ()
@@ -52,6 +56,8 @@ class Call:
     summed: str = ""
     not_negative: tuple[str, ...] = ()
     dtypes: tuple[torch.dtype, ...] = DTYPES
+    takes_integers: bool = False
+    own_bad_input: str = ""
     own_test: str = ""
     on_device: bool = True
     run: Callable | None = None
