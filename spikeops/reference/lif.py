@@ -5,6 +5,8 @@ import torch
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import ATan
 
+__all__ = ["lif", "lif_rate"]
+
 
 class _Spike(torch.autograd.Function):
     @staticmethod

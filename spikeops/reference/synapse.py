@@ -4,6 +4,8 @@ import torch
 
 from spikeops._dtypes import state_dtype
 
+__all__ = ["synaptic_filter"]
+
 
 class _SynapticFilter(torch.autograd.Function):
     generate_vmap_rule = True

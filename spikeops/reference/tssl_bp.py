@@ -4,6 +4,8 @@ import torch
 
 from spikeops._dtypes import state_dtype
 
+__all__ = ["tssl_bp"]
+
 
 class _TsslBp(torch.autograd.Function):
     @staticmethod
