@@ -12,7 +12,7 @@ import spikeops.nn as snn
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import ATan, Exponential
 
-CLASSES = 7
+_CLASSES = 7
 
 
 def step(i, optional=False):
@@ -30,20 +30,20 @@ def step(i, optional=False):
         return lay_out(values.to(dtype)[None], where, i.device)[0]
 
     def per_class(low, high, dtype):
-        return drawn(low, high, (units[0], CLASSES), dtype, "contiguous")
+        return drawn(low, high, (units[0], _CLASSES), dtype, "contiguous")
 
     def nonsense(shape=units, where=order):
         return lay_out(torch.full((1, *shape), torch.nan, dtype=i.dtype), where, i.device)[0]
 
-    labels = torch.randint(-1, CLASSES + 1, units[:1], generator=i.draw).to(i.device)
+    labels = torch.randint(-1, _CLASSES + 1, units[:1], generator=i.draw).to(i.device)
     # Multiples of 1/8: any order of addition gives the same class currents.
-    eighths = torch.randint(-8, 9, (2, CLASSES, *units[1:]), generator=i.draw).to(i.dtype) / 8
+    eighths = torch.randint(-8, 9, (2, _CLASSES, *units[1:]), generator=i.draw).to(i.dtype) / 8
     matrices = [lay_out(values[None], i.layout, i.device)[0] for values in eighths]
     membrane, class_membrane = drawn(-0.3, 1.7, units, i.state), per_class(-0.3, 1.7, i.state)
     return (
         membrane, nonsense(), nonsense(), nonsense() if optional else None, drawn(0, 3, units, i.state) if optional else None,
         class_membrane, torch.full_like(class_membrane, 2), torch.full_like(class_membrane[:, 0], 3, memory_format=torch.contiguous_format),
-        nonsense((units[0], CLASSES), "contiguous"), nonsense((units[0], CLASSES), "contiguous") if optional else None,
+        nonsense((units[0], _CLASSES), "contiguous"), nonsense((units[0], _CLASSES), "contiguous") if optional else None,
         drawn(-0.7, 1.3, units, i.dtype, i.layout), matrices[0], matrices[1] if optional else None, labels,
     )  # fmt: skip
 
@@ -86,9 +86,9 @@ def _sequence(draw, T, N, dtype):
     """Currents (T, N) of units that are taken for samples of at most 64 units, and a classifier of them."""
     units = min(N, 64)
     x = (torch.randint(-8, 17, (T, N), generator=draw) / 8).to(dtype)
-    labels = torch.randint(0, CLASSES, (N // units,), generator=draw)
+    labels = torch.randint(0, _CLASSES, (N // units,), generator=draw)
     # Multiples of 1/8: all backends get the same sums.
-    return x, (torch.randint(-8, 9, (CLASSES, units), generator=draw) / 8).to(dtype), labels
+    return x, (torch.randint(-8, 9, (_CLASSES, units), generator=draw) / 8).to(dtype), labels
 
 
 def _all_steps(x, weight, labels):
@@ -97,8 +97,8 @@ def _all_steps(x, weight, labels):
     state, samples = state_dtype(x.dtype), len(labels)
     membrane, trace = torch.zeros_like(x[0], dtype=state), torch.zeros_like(x[0], dtype=state)
     spikes, slopes, gradient = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x[0])
-    class_membrane, count = (torch.zeros(samples, CLASSES, dtype=state, device=x.device) for _ in range(2))
-    squared, error = torch.zeros(samples, dtype=state, device=x.device), x.new_empty(samples, CLASSES)
+    class_membrane, count = (torch.zeros(samples, _CLASSES, dtype=state, device=x.device) for _ in range(2))
+    squared, error = torch.zeros(samples, dtype=state, device=x.device), x.new_empty(samples, _CLASSES)
     for x_t, s_t, slope_t in zip(x, spikes, slopes):
         SF.local_learning_step_(membrane, s_t, gradient, x_t, weight, class_membrane, count, squared, error, labels, 0.7,
                                 error_scale=0.1, derivative=slope_t, trace=trace)  # fmt: skip
@@ -117,12 +117,12 @@ MODULES = (
 
 # --- benchmarks -------------------------------------------------------------------------------------------------------------
 
-_UNITS, _CLASSES = (800, 512, 1), 10
+_MEASURED_UNITS, _MEASURED_CLASSES = (800, 512, 1), 10
 
 
 def _samples(x):
     """(T, N) as (T, samples, units): the first number of units that divides N."""
-    return x.unflatten(1, (-1, next(units for units in _UNITS if x.shape[1] % units == 0)))
+    return x.unflatten(1, (-1, next(units for units in _MEASURED_UNITS if x.shape[1] % units == 0)))
 
 
 def _state(x):
@@ -130,11 +130,11 @@ def _state(x):
     x = _samples(x)
     samples, units = x.shape[1:]
     draw = torch.Generator().manual_seed(0)
-    weight = (torch.randn(_CLASSES, units, generator=draw) / units**0.5).to(x.device, x.dtype)
-    labels = torch.arange(samples, device=x.device) % _CLASSES
+    weight = (torch.randn(_MEASURED_CLASSES, units, generator=draw) / units**0.5).to(x.device, x.dtype)
+    labels = torch.arange(samples, device=x.device) % _MEASURED_CLASSES
     state = state_dtype(x.dtype)
     membrane, squared_error = torch.zeros_like(x[0], dtype=state), x.new_zeros(samples, dtype=state)
-    class_membrane, count = x.new_zeros((2, samples, _CLASSES), dtype=state)
+    class_membrane, count = x.new_zeros((2, samples, _MEASURED_CLASSES), dtype=state)
     return weight, labels, membrane, class_membrane, count, squared_error, torch.empty_like(x[0]), torch.empty_like(x)
 
 
@@ -174,9 +174,9 @@ def _back_in_time(derivatives, T):
 def _moved_by_steps(T, N):
     """Currents and gradients; the rest is read and written once: two numbers a unit, a classifier, labels, and for each sample two
     numbers a class and its squared error."""
-    units = next(units for units in _UNITS if N % units == 0)
+    units = next(units for units in _MEASURED_UNITS if N % units == 0)
     samples = N // units
-    state = 8 * N + 4 * _CLASSES * units + 8 * samples + 4 * samples * (2 * _CLASSES + 1)
+    state = 8 * N + 4 * _MEASURED_CLASSES * units + 8 * samples + 4 * samples * (2 * _MEASURED_CLASSES + 1)
     return 8 * T * N + 2 * state, None
 
 
