@@ -5,8 +5,7 @@ import pkgutil
 
 
 def all_kernels():
-    """Name -> function, of what spikeops.triton launches. Their prefix tells them from other people's: compute-sanitizer looks at them
-    alone."""
+    """Name -> function, of all that spikeops.triton launches."""
     from triton.runtime.jit import JITFunction
 
     import spikeops.triton as package
