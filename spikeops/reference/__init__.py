@@ -3,6 +3,7 @@
 Same signatures as :mod:`spikeops.functional`, no argument checks, slow. ``spikeops.set_backend("reference")`` runs it.
 
 A file of this folder defines a family of ops. They are found by their place: what a file lists in ``__all__`` is in this package, too.
+Files whose names begin with an underscore hold what several families need.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 __all__: list[str] = []
 
-for _file in pkgutil.iter_modules(__path__, f"{__name__}."):
-    _family = importlib.import_module(_file.name)
+for _file in pkgutil.iter_modules(__path__):
+    if _file.name.startswith("_"):
+        continue
+    _family = importlib.import_module(f"{__name__}.{_file.name}")
     globals().update({name: getattr(_family, name) for name in _family.__all__})
     __all__ += _family.__all__
 

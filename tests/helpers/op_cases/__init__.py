@@ -10,7 +10,7 @@ A case file may hold (see the classes in op_tests/kinds.py and op_tests/measured
     MEASURED              what the benchmarks measure
     TESTED_ELSEWHERE      ops without a raw call here: {op: the file of tests/ops that tests it}
     TOO_SMALL_TO_POISON   raw calls with so small an output that no test can tell which memory it came to lie in
-    WITHOUT_TRITON        raw calls that Triton has no twin of
+    WITHOUT_TRITON        raw calls that the tests of Triton's twins leave out
 """
 
 from __future__ import annotations

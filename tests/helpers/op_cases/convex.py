@@ -41,7 +41,8 @@ RAW = {
     "convex_snn_trial/learning": lambda i: ("convex_snn_trial", _raw(i, noise="given", learns=True)),
 }
 TOO_SMALL_TO_POISON = ("convex_snn_trial/learning",)
-# On a device its trials are in the tests of calls.
+# Compiled for each number of neurons, and slow in the interpreter: on a device its trials are in the tests of CALLS, in the interpreter in
+# tests/triton/interpreted/convex.py.
 WITHOUT_TRITON = tuple(RAW)
 
 

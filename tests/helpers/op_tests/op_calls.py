@@ -7,7 +7,7 @@ import torch
 from op_tests.inputs import Inputs
 
 CALLS = op_cases.RAW
-# What Triton has twins of.
+# With which Triton's kernels are tested as twins of the native ones.
 TRITON_CALLS = {name: build for name, build in CALLS.items() if name not in op_cases.WITHOUT_TRITON}
 
 
