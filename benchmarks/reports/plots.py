@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from ops.providers import COMPILED, COPY, EAGER, FUSED, PUBLISHED, TRITON
-from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE, VARIANT
+from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OVERHEAD_SIZE, is_variant
 from reports.figures import Figures
 from steps.training_step import PREFIX
 
@@ -59,7 +59,7 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
     """One panel per op, a group of bars per size. ``panel(op, size)`` gives the figures by series."""
     data = {}
     for op, sizes in figures.sizes.items():
-        if op.startswith(VARIANT):
+        if is_variant(op):
             continue
         if not op.startswith(PREFIX):
             groups = {size: {k: v for k, v in panel(op, size).items() if v} for size in sizes if (size.T, size.N) != OVERHEAD_SIZE}

@@ -16,6 +16,8 @@ from spikeops.functional.lif import run_lif
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
 
+__all__ = ["IF", "LIF", "ParametricLIF", "SynapticFilter", "TSSLBP"]
+
 
 class LIFNeurons(nn.Module):
     """What the LIF modules share; subclasses provide ``decay``."""

@@ -1,21 +1,28 @@
 """Every op again in a few lines of plain PyTorch: the definition that all backends are tested against.
 
 Same signatures as :mod:`spikeops.functional`, no argument checks, slow. ``spikeops.set_backend("reference")`` runs it.
+
+A file of this folder defines a family of ops. They are found by their place: what a file lists in ``__all__`` is in this package, too.
+Files whose names begin with an underscore hold what several families need.
 """
 
-from spikeops.reference.conv import spike_conv2d
-from spikeops.reference.convex import convex_noise, convex_snn_trial
-from spikeops.reference.count import pack_spikes, spike_count, unpack_spikes
-from spikeops.reference.encode import latency_encode, poisson_encode, poisson_encode_from_seed
-from spikeops.reference.feedback import feedback_step_, ternary_step_
-from spikeops.reference.lif import lif, lif_rate
-from spikeops.reference.local import local_gradient_in_time, local_learning_step_
-from spikeops.reference.synapse import synaptic_filter
-from spikeops.reference.tssl_bp import tssl_bp, tssl_bp_gradient
+from __future__ import annotations
 
-__all__ = [
-    "convex_noise", "convex_snn_trial",
-    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
-    "local_learning_step_", "pack_spikes", "poisson_encode", "poisson_encode_from_seed", "spike_conv2d",
-    "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp", "tssl_bp_gradient", "unpack_spikes",
-]  # fmt: skip
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+__all__: list[str] = []
+
+for _file in pkgutil.iter_modules(__path__):
+    if _file.name.startswith("_"):
+        continue
+    _family = importlib.import_module(f"{__name__}.{_file.name}")
+    globals().update({name: getattr(_family, name) for name in _family.__all__})
+    __all__ += _family.__all__
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """For type checkers, which do not see what was found."""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it has {', '.join(sorted(__all__))}")

@@ -6,6 +6,8 @@ import torch
 
 from spikeops.reference.encode import philox
 
+__all__ = ["convex_noise", "convex_snn_trial"]
+
 
 def plain_log(x):
     """log(x) of positive float64, in operations that every backend rounds alike (kernels/math/normal.h)."""

@@ -4,6 +4,8 @@ import torch
 
 from spikeops._dtypes import state_dtype
 
+__all__ = ["pack_spikes", "spike_count", "unpack_spikes"]
+
 SPIKES_PER_WORD = 16
 
 

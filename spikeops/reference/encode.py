@@ -4,6 +4,8 @@ import torch
 
 from spikeops._dtypes import state_dtype
 
+__all__ = ["latency_encode", "poisson_encode", "poisson_encode_from_seed"]
+
 _MASK = 0xFFFFFFFF
 
 

@@ -1,5 +1,7 @@
 """Time steps of neurons in feedback networks: spiking (IDE, SPIDE forward) and ternary (SPIDE backward), in place on their state."""
 
+__all__ = ["feedback_step_", "ternary_step_"]
+
 
 def feedback_step_(membrane, spikes, rate, drive=None, *, current=None, mask=None, count=None, fired=None, leak=1.0, threshold=1.0,
                    reset_amount=None):  # fmt: skip

@@ -6,6 +6,8 @@ from spikeops._dtypes import state_dtype
 from spikeops.reference._forward_mode import call, forward_mode
 from spikeops.surrogate import ATan
 
+__all__ = ["lif", "lif_rate"]
+
 
 @forward_mode
 class _Spike(torch.autograd.Function):

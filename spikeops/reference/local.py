@@ -5,6 +5,8 @@ import torch
 from spikeops._dtypes import state_dtype
 from spikeops.surrogate import Exponential
 
+__all__ = ["local_gradient_in_time", "local_learning_step_"]
+
 
 def local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared_error, error, labels, decay,
                          threshold=1.0, *, feedback=None, error_scale=1.0, derivative=None, trace=None, class_derivative=None,

@@ -5,6 +5,8 @@ import torch
 from spikeops._dtypes import state_dtype
 from spikeops.reference._forward_mode import call, forward_mode
 
+__all__ = ["synaptic_filter"]
+
 
 @forward_mode
 class _SynapticFilter(torch.autograd.Function):

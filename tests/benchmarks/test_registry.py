@@ -1,5 +1,6 @@
 """What is measured, and the bytes it is said to move."""
 
+import op_cases
 import pytest
 import spike_conv
 import torch
@@ -7,17 +8,21 @@ import torch
 import spikeops.functional as SF
 
 from ops.providers import PUBLISHED, Bench, saved_bytes
-from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases
+from ops.registry import BACKWARD, FORWARD, FORWARD_GRAD, FULL, OPS, Case, cases, is_variant
 
 T, N = 20, 50
 SEQUENCE = 4 * T * N  # bytes of T x N float32 values
 STEP = 4 * N
-WORDS = 2 * 2 * N  # two words of 16 spikes for each neuron
 
 
-def test_every_op_is_measured():
-    # Convolutions have sizes of their own: spike_conv.py.
-    assert {op.function for op in OPS.values()} | {"spike_conv2d"} == set(SF.__all__)
+@pytest.mark.parametrize("function", sorted(set(SF.__all__) - {"spike_conv2d"}))  # which has sizes of its own: spike_conv.py
+def test_every_op_is_measured(function):
+    measured = {op.function for op in OPS.values()}
+    assert function in measured, f"{function} is not measured: add an Op to MEASURED of its file in tests/helpers/op_cases"
+
+
+def test_only_ops_are_measured():
+    assert {op.function for op in OPS.values()} <= set(SF.__all__)
 
 
 def test_spike_conv_is_measured():
@@ -26,26 +31,11 @@ def test_spike_conv_is_measured():
     assert len(cells) == 10 and all(float(cell) >= 0 for cell in cells[4:])
 
 
-@pytest.mark.parametrize(
-    "name, forward, backward",
-    [
-        ("lif", 2 * SEQUENCE, 3 * SEQUENCE),
-        ("lif_rate", SEQUENCE + STEP, 2 * SEQUENCE + STEP),
-        ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
-        ("feedback_step_", 2 * SEQUENCE + 4 * STEP, None),  # membrane potentials and rates are read and written
-        ("ternary_step_", 2 * SEQUENCE + 4 * STEP, None),
-        ("convex_snn_trial", 4 * (T + 1) * (2 + 1), None),  # one trial: two inputs, one readout
-        ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE),
-        ("spike_count", SEQUENCE + STEP, None),
-        ("spike_count_packed", WORDS + STEP, None),
-        ("pack_spikes", SEQUENCE + WORDS, None),
-        ("unpack_spikes", WORDS + SEQUENCE, None),
-        ("poisson_encode", STEP + SEQUENCE, None),
-        ("latency_encode", STEP + SEQUENCE, None),
-    ],
-)
-def test_minimum_bytes(name, forward, backward):
+@pytest.mark.parametrize("name", OPS)
+def test_minimum_bytes(name):
+    """The inputs that are made need what the case file says in numbers."""
     bench = Bench(Case(OPS[name], T, N), "cpu")
+    forward, backward = OPS[name].moves(T, N)
 
     def need(mode):
         return bench.call("spikeops", mode).minimum_bytes
@@ -54,6 +44,22 @@ def test_minimum_bytes(name, forward, backward):
     assert OPS[name].has_gradient == (backward is not None)
     if backward:
         assert (need(FORWARD_GRAD), need(BACKWARD), need(FULL)) == (forward, backward, forward + backward)
+
+
+@pytest.mark.parametrize("name, forward, backward", [
+    ("lif", 2 * SEQUENCE, 3 * SEQUENCE), ("lif_rate", SEQUENCE + STEP, 2 * SEQUENCE + STEP), ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
+    ("feedback_step_", 2 * SEQUENCE + 4 * STEP, None), ("convex_snn_trial", 4 * (T + 1) * (2 + 1), None),
+    ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE), ("unpack_spikes", 2 * 2 * N + SEQUENCE, None),
+    ("poisson_encode", STEP + SEQUENCE, None),
+])  # fmt: skip
+def test_bytes_in_the_case_files(name, forward, backward):
+    assert OPS[name].moves(T, N) == (forward, backward)
+
+
+def test_variants_are_known_by_their_names():
+    """Charts have nothing but the names of a table."""
+    assert {name for name in OPS if is_variant(name)} == {name for name, op in op_cases.MEASURED.items() if op.is_variant}
+    assert not is_variant("training_step tsslbp-mnist-cnn")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -13,8 +13,8 @@ A_WHILE = 200_000_000  # cycles: some 0.1 s
 @pytest.mark.parametrize("call", CALLS, ids=str)
 def test_side_stream(call):
     """On another stream the kernel would read its input before it is there."""
-    inputs = call.on("cuda")
-    expected = call.run(*inputs)
+    run, inputs = call.on("cuda")
+    expected = run(*inputs)
     late = [torch.zeros_like(tensor) for tensor in inputs]
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
@@ -22,7 +22,7 @@ def test_side_stream(call):
         torch.cuda._sleep(A_WHILE)
         for buffer, tensor in zip(late, inputs):
             buffer.copy_(tensor)
-        actual = call.run(*late)
+        actual = run(*late)
     stream.synchronize()
     for a, e in zip(actual, expected, strict=True):
         assert torch.equal(a, e)
@@ -32,16 +32,16 @@ def test_side_stream(call):
 @pytest.mark.parametrize("call", CALLS, ids=str)
 def test_cuda_graph(call, T):
     """Captured once, replayed on new numbers."""
-    inputs = call.on("cuda", T, seed=1)
+    run, inputs = call.on("cuda", T, seed=1)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):  # autograd and the allocator warm up outside the capture
-        call.run(*inputs)
+        run(*inputs)
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = call.run(*inputs)
-    fresh = call.on("cuda", T, seed=2)
-    expected = call.run(*fresh)
+        captured = run(*inputs)
+    _, fresh = call.on("cuda", T, seed=2)
+    expected = run(*fresh)
     for buffer, tensor in zip(inputs, fresh):
         buffer.copy_(tensor)
     graph.replay()
@@ -52,12 +52,12 @@ def test_cuda_graph(call, T):
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 def test_never_synchronises(call):
-    inputs = call.on("cuda")
-    call.run(*inputs)
+    run, inputs = call.on("cuda")
+    run(*inputs)
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        call.run(*inputs)
+        run(*inputs)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
 
@@ -115,9 +115,10 @@ def test_replays_draw_anew(op):
 def test_runs_on_the_device_of_its_tensors(call):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two CUDA devices")
-    expected = call.run(*call.on("cuda:0"))
+    run, tensors = call.on("cuda:0")
+    expected = run(*tensors)
     with torch.cuda.device(0):
-        actual = call.run(*call.on("cuda:1"))
+        actual = run(*(tensor.to("cuda:1") for tensor in tensors))
         assert torch.cuda.current_device() == 0
     for a, e in zip(actual, expected, strict=True):
         assert a.device == torch.device("cuda:1")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from gpu_tests.calls import CALLS
 from op_tests.compare import assert_identical
+from op_tests.triton_kernels import all_kernels
 
 import spikeops
 import spikeops.functional as SF
@@ -22,23 +23,15 @@ def backend():
 def compiled_kernels():
     """Number of compiled variants of every kernel in memory, by name, but for the one that holds all neurons of a trial: it is
     compiled for each power of two of them."""
-    from triton.runtime.jit import JITFunction
-
-    from spikeops.triton import count, encode, feedback, lif, local, pack, reduce, synapse, tssl_bp
-
-    kernels = {
-        name: value
-        for module in (count, encode, feedback, lif, local, pack, reduce, synapse, tssl_bp)
-        for name, value in vars(module).items()
-        if isinstance(value, JITFunction) and name.endswith("_kernel")
-    }
+    kernels = {name: kernel for name, kernel in all_kernels().items() if not name.startswith("spikeops_convex")}
     device = torch.cuda.current_device()
     return {name: len(kernel.device_caches[device][0]) for name, kernel in kernels.items()}
 
 
 def run_everything(T, N):
     for call in CALLS:
-        call.run(*call.on("cuda", T, N))
+        run, tensors = call.on("cuda", T, N)
+        run(*tensors)
 
 
 def test_no_kernel_is_compiled_for_another_size():

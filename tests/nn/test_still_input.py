@@ -1,5 +1,6 @@
 """A current that is the same in all time steps gives what its repetition gives, forward and backward, in its memory order."""
 
+import op_cases
 import pytest
 import torch
 
@@ -7,7 +8,8 @@ import spikeops.nn as snn
 from spikeops.nn.time import at_all_steps
 
 T = 5
-NEURONS = [snn.LIF(0.9), snn.IF(), snn.ParametricLIF(0.8), snn.TSSLBP(), snn.SynapticFilter(), torch.nn.Identity()]
+# With the first arguments that the case files tell of besides none.
+NEURONS = [*(case.kind(**(case.samples or ({},))[0]) for case in op_cases.MODULES.values() if case.function), torch.nn.Identity()]
 
 
 def current(layout=torch.contiguous_format, dtype=torch.float32):

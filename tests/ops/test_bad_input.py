@@ -1,34 +1,24 @@
-"""Bad arguments are refused before any kernel runs, by errors that name the argument, what was given and what is expected."""
+"""Bad arguments are refused before any kernel runs, by errors that name the argument, what was given and what is expected: every
+argument of every function, by what its type says. The case files (op_cases) tell of valid calls."""
 
+import inspect
 import re
+import typing
 
+import op_cases
 import pytest
 import torch
+from op_tests.inputs import Inputs
 
 import spikeops.functional as SF
-from spikeops.surrogate import ATan
+from spikeops.surrogate import ATan, Surrogate
 
 X = torch.zeros(4, 2, 3)
 PACKED = torch.zeros(1, 3, dtype=torch.uint16)
 NAN, INFINITY = float("nan"), float("inf")
-
-# Every op with a tensor of floating data (T, ...), called with that tensor.
-FLOATING = {
-    "lif": lambda x: SF.lif(x),
-    "lif_rate": lambda x: SF.lif_rate(x),
-    "tssl_bp": lambda x: SF.tssl_bp(x),
-    "synaptic_filter": lambda x: SF.synaptic_filter(x, 3.0),
-}
-SPIKES = {
-    "spike_count": SF.spike_count,
-    "pack_spikes": SF.pack_spikes,
-    "unpack_spikes": lambda packed: SF.unpack_spikes(packed, 1),
-}
-ENCODED = {
-    "poisson_encode": lambda p: SF.poisson_encode(p, 3),
-    "latency_encode": lambda p: SF.latency_encode(p, 3),
-}
-NAMES = {"lif": "x", "lif_rate": "x", "tssl_bp": "x", "unpack_spikes": "packed", "poisson_encode": "p", "latency_encode": "p"}
+CALLS = op_cases.first_calls()
+# Their tensors are checked as the arguments of public functions usually are; those of others in tests of their own.
+USUAL = {name: call for name, call in CALLS.items() if not call.own_bad_input}
 
 
 def refused(error, *words):
@@ -36,52 +26,90 @@ def refused(error, *words):
     return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, words)))
 
 
-@pytest.mark.parametrize("op", [*FLOATING, *SPIKES, *ENCODED])
-def test_not_a_strided_tensor(op):
-    function, name = {**FLOATING, **SPIKES, **ENCODED}[op], NAMES.get(op, "spikes")
-    with refused(TypeError, f"{op}: expected {name} to be a tensor, got list."):
-        function([[1.0], [0.0]])
-    with refused(TypeError, f"{op}: expected {name} to be a tensor, got NoneType."):
-        function(None)
+def arguments(function):
+    """Valid ones: (T, 2, 3) with T = 4."""
+    return CALLS[function].make(Inputs(4, (2, 3)))
+
+
+def call(function, **changed):
+    given = {name: value for name, value in arguments(function).items() if name in inspect.signature(getattr(SF, function)).parameters}
+    return getattr(SF, function)(**{**given, **changed})
+
+
+def first(function):
+    """(name, value) of the argument that holds the data."""
+    return next(iter(arguments(function).items()))
+
+
+def is_sequence(function):
+    """Whether the time steps of the data are its first axis."""
+    sizes = {next(iter(CALLS[function].make(Inputs(T, (2, 3))).values())).shape[0] for T in (16, 32)}
+    return len(sizes) == 2
+
+
+def types(function, name):
+    """The types that an argument may have."""
+    hint = typing.get_type_hints(getattr(SF, function))[name]
+    return hint, *typing.get_args(hint)
+
+
+def of_type(wanted, functions=CALLS):
+    """(function, argument) of all arguments of functions that may be of a type."""
+    return [(function, name) for function in functions for name in inspect.signature(getattr(SF, function)).parameters
+            if wanted in types(function, name)]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", USUAL)
+def test_not_a_strided_tensor(function):
+    name, _ = first(function)
+    with refused(TypeError, f"{function}: expected {name} to be a tensor, got list."):
+        call(function, **{name: [[1.0], [0.0]]})
+    with refused(TypeError, f"{function}: expected {name} to be a tensor, got NoneType."):
+        call(function, **{name: None})
     sparse = torch.eye(3).to_sparse()
-    with refused(TypeError, f"{op}: expected {name} to be a strided tensor, got layout torch.sparse_coo", f"{name}.to_dense()"):
-        function(sparse)
+    with refused(TypeError, f"{function}: expected {name} to be a strided tensor, got layout torch.sparse_coo", f"{name}.to_dense()"):
+        call(function, **{name: sparse})
 
 
-@pytest.mark.parametrize("op", [*FLOATING, *ENCODED])
+@pytest.mark.parametrize("function", [function for function in USUAL if not USUAL[function].takes_integers])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8, torch.complex64])
-def test_not_floating(op, dtype):
-    function, name, got = {**FLOATING, **ENCODED}[op], NAMES.get(op, "spikes"), str(dtype).removeprefix("torch.")
-    expected = f"{op}: expected {name} to be float32, float64, float16 or bfloat16, got {got}. Call {name}.float() first."
+def test_not_floating(function, dtype):
+    name, got = first(function)[0], str(dtype).removeprefix("torch.")
+    expected = f"{function}: expected {name} to be float32, float64, float16 or bfloat16, got {got}. Call {name}.float() first."
     with refused(TypeError, expected):
-        function(torch.zeros(4, 3, dtype=dtype))
+        call(function, **{name: torch.zeros(4, 3, dtype=dtype)})
 
 
-@pytest.mark.parametrize("op, function", [*FLOATING.items(), *SPIKES.items()])
-def test_no_time_steps(op, function):
-    name, dtype = NAMES.get(op, "spikes"), torch.uint16 if op == "unpack_spikes" else torch.float32
-    with refused(ValueError, f"{op}: expected {name} to have shape (T, ...) with the time steps first, got a 0-d tensor."):
-        function(torch.zeros((), dtype=dtype))
-    with refused(ValueError, f"{op}: expected {name} to have at least one time step, got shape (0, 3) (T = 0)."):
-        function(torch.zeros(0, 3, dtype=dtype))
+@pytest.mark.parametrize("function", [function for function in USUAL if is_sequence(function)])
+def test_no_time_steps(function):
+    name, data = first(function)
+    with refused(ValueError, f"{function}: expected {name} to have shape (T, ...) with the time steps first, got a 0-d tensor."):
+        call(function, **{name: torch.zeros((), dtype=data.dtype)})
+    with refused(ValueError, f"{function}: expected {name} to have at least one time step, got shape (0, 3) (T = 0)."):
+        call(function, **{name: torch.zeros(0, 3, dtype=data.dtype)})
 
 
-@pytest.mark.parametrize("op, function", [("lif", SF.lif), ("lif_rate", SF.lif_rate)])
-@pytest.mark.parametrize("name", ["decay", "threshold", "input_scale", "reset_amount", "v_reset", "v_rest"])
-def test_lif_numbers(op, function, name):
+@pytest.mark.parametrize("function, name", of_type(float))
+def test_numbers(function, name):
     for value in (NAN, INFINITY, -INFINITY):
-        with refused(ValueError, f"{op}: expected {name} to be finite, got {value}."):
-            function(X, **{name: value})
+        with refused(ValueError, f"{function}: expected {name} to be finite, got {value}."):
+            call(function, **{name: value})
     for value in (True, "1", [1.0]):
-        with refused(TypeError, f"{op}: expected {name} to be a number, got {type(value).__name__}."):
-            function(X, **{name: value})
-    if name != "decay":
-        with refused(TypeError, f"{op}: expected {name} to be a number, got Tensor. Call {name}.item() first."):
-            function(X, **{name: torch.tensor(1.0)})
+        with refused(TypeError, f"{function}: expected {name} to be a number, got {type(value).__name__}."):
+            call(function, **{name: value})
+    if torch.Tensor not in types(function, name):
+        with refused(TypeError, f"{function}: expected {name} to be a number, got Tensor. Call {name}.item() first."):
+            call(function, **{name: torch.tensor(1.0)})
 
 
-@pytest.mark.parametrize("op, function", [("lif", SF.lif), ("lif_rate", SF.lif_rate)])
-@pytest.mark.parametrize("name", ["decay", "v_init"])
+@pytest.mark.parametrize("function, name", [(function, name) for function in CALLS for name in CALLS[function].positive])
+def test_numbers_above_0(function, name):
+    for value in (0, 0.0, -1.0):
+        with refused(ValueError, f"{function}: expected {name} to be above 0, got {value}."):
+            call(function, **{name: value})
+
+
+@pytest.mark.parametrize("function, name", [(function, name) for function in USUAL for name in USUAL[function].differentiable[1:]])
 @pytest.mark.parametrize("value, error, words", [
     (torch.zeros(3, dtype=torch.int64), TypeError, "to be float32, float64, float16 or bfloat16, got int64. Call {name}.float()"),
     (torch.zeros(2, device="meta"), ValueError, "on the device of x, cpu, got meta. Call {name}.to(x.device) first."),
@@ -91,88 +119,57 @@ def test_lif_numbers(op, function, name):
     (torch.zeros(4, 2, 3), ValueError, "broadcastable to one time step of x, shape (2, 3), got shape (4, 2, 3)."),
     (torch.zeros(0), ValueError, "broadcastable to one time step of x, shape (2, 3), got shape (0,)."),
 ], ids=["integer", "device", "size", "transposed", "extra_axis", "with_time", "empty"])  # fmt: skip
-def test_lif_parameters(op, function, name, value, error, words):
-    with refused(error, f"{op}: expected {name} ", words.format(name=name)):
-        function(X, **{name: value})
+def test_parameters_of_neurons(function, name, value, error, words):
+    with refused(error, f"{function}: expected {name} ", words.format(name=name)):
+        call(function, **{name: value})
 
 
-@pytest.mark.parametrize("op, function", [("lif", SF.lif), ("lif_rate", SF.lif_rate)])
-def test_lif_choices(op, function):
-    with refused(ValueError, f"{op}: expected reset to be one of 'subtract', 'to', 'none', got 'zero'."):
-        function(X, reset="zero")
-    for value in (None, 0, ["to"]):
-        with refused(ValueError, f"{op}: expected reset to be one of 'subtract', 'to', 'none', got {value!r}."):
-            function(X, reset=value)
-    for name in ("strict", "detach_reset"):
-        with refused(TypeError, f"{op}: expected {name} to be True or False, got 1."):
-            function(X, **{name: 1})
+@pytest.mark.parametrize("function, name", [
+    (function, name) for function, name in of_type(torch.Tensor, USUAL) if name != first(function)[0] and float not in types(function, name)
+])  # fmt: skip
+def test_optional_tensors(function, name):
+    with refused(TypeError, f"{function}: expected {name} to be a tensor, got float."):
+        call(function, **{name: 0.5})
+
+
+@pytest.mark.parametrize("function, name", [
+    (function, name) for function in CALLS for name in inspect.signature(getattr(SF, function)).parameters
+    if typing.get_origin(types(function, name)[0]) is typing.Literal
+])  # fmt: skip
+def test_choices(function, name):
+    listed = ", ".join(map(repr, types(function, name)[1:]))
+    for value in ("zero", None, 0, ["to"]):
+        with refused(ValueError, f"{function}: expected {name} to be one of {listed}, got {value!r}."):
+            call(function, **{name: value})
+
+
+@pytest.mark.parametrize("function, name", of_type(bool))
+def test_flags(function, name):
+    for value in (1, "yes"):
+        with refused(TypeError, f"{function}: expected {name} to be True or False, got {value!r}."):
+            call(function, **{name: value})
+
+
+@pytest.mark.parametrize("function, name", of_type(Surrogate))
+def test_surrogates(function, name):
     for value in ("atan", ATan, None):
-        with refused(TypeError, f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {value!r}."):
-            function(X, surrogate=value)
-    with refused(TypeError, f"{op}: expected v_init to be a tensor, got float."):
-        function(X, v_init=0.5)
+        with refused(TypeError, f"{function}: expected {name} to be one of spikeops.surrogate, such as ", f"got {value!r}."):
+            call(function, **{name: value})
 
 
-@pytest.mark.parametrize("op, function", [("lif", SF.lif), ("lif_rate", SF.lif_rate)])
-def test_lif_of_a_constant_current(op, function):
+@pytest.mark.parametrize("function, name", of_type(int, USUAL))
+def test_number_of_time_steps(function, name):
+    data, optional = first(function), type(None) in types(function, name)
     for value in (0, -3):
-        with refused(ValueError, f"{op}: expected time_steps, the number of time steps, to be at least 1, got {value}."):
-            function(X, time_steps=value)
-    for value in (True, 2.0, "5"):
-        with refused(TypeError, f"{op}: expected time_steps, the number of time steps, to be an int, got {type(value).__name__}."):
-            function(X, time_steps=value)
-    with refused(ValueError, f"{op}: expected v_init to be broadcastable to one time step of x, shape {tuple(X.shape)}, got"):
-        function(X, time_steps=3, v_init=torch.zeros(7))
-
-
-def test_lif_rate_weighting():
-    with refused(ValueError, "lif_rate: expected weighting to be one of 'mean', 'decay', got 'exp'."):
-        SF.lif_rate(X, weighting="exp")
-
-
-TIME_CONSTANTS = [
-    ("tssl_bp", "tau_m", lambda value: SF.tssl_bp(X, tau_m=value)),
-    ("tssl_bp", "tau_s", lambda value: SF.tssl_bp(X, tau_s=value)),
-    ("synaptic_filter", "tau_s", lambda value: SF.synaptic_filter(X, value)),
-]
-
-
-@pytest.mark.parametrize("op, name, function", TIME_CONSTANTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_time_constants(op, name, function):
-    for value in (0, 0.0, -1.0):
-        with refused(ValueError, f"{op}: expected {name} to be above 0, got {value}."):
-            function(value)
-    for value in (NAN, INFINITY):
-        with refused(ValueError, f"{op}: expected {name} to be finite, got {value}."):
-            function(value)
-    with refused(TypeError, f"{op}: expected {name} to be a number, got Tensor. Call {name}.item() first."):
-        function(torch.tensor(3.0))
-    with refused(TypeError, f"{op}: expected {name} to be a number, got bool."):
-        function(True)
-
-
-def test_tssl_bp():
-    with refused(ValueError, "tssl_bp: expected threshold to be finite, got nan."):
-        SF.tssl_bp(X, threshold=NAN)
-    with refused(TypeError, "tssl_bp: expected return_spikes to be True or False, got 'yes'."):
-        SF.tssl_bp(X, return_spikes="yes")
-
-
-NUMBERS_OF_STEPS = {
-    "unpack_spikes": lambda T: SF.unpack_spikes(PACKED, T),
-    "poisson_encode": lambda T: SF.poisson_encode(X[0], T),
-    "latency_encode": lambda T: SF.latency_encode(X[0], T),
-}
-
-
-@pytest.mark.parametrize("op, function", NUMBERS_OF_STEPS.items())
-def test_number_of_time_steps(op, function):
-    for value in (0, -3):
-        with refused(ValueError, f"{op}: expected T, the number of time steps, to be at least 1, got {value}."):
-            function(value)
-    for value in (1.0, True, "1", None, torch.tensor(1)):
-        with refused(TypeError, f"{op}: expected T, the number of time steps, to be an int, got {type(value).__name__}."):
-            function(value)
+        with refused(ValueError, f"{function}: expected {name}, the number of time steps, to be at least 1, got {value}."):
+            call(function, **{name: value})
+    for value in (1.0, True, "1", torch.tensor(1), *([] if optional else [None])):
+        with refused(TypeError, f"{function}: expected {name}, the number of time steps, to be an int, got {type(value).__name__}."):
+            call(function, **{name: value})
+    if optional:  # then the data has no time axis
+        for parameter in CALLS[function].differentiable[1:]:
+            with refused(ValueError, f"{function}: expected {parameter} to be broadcastable to one time step of x, shape {tuple(data[1].shape)}, got"):
+                call(function, **{name: 3, parameter: torch.zeros(7)})
 
 
 @pytest.mark.parametrize("dtype", [torch.uint32, torch.complex64, torch.float8_e4m3fn])

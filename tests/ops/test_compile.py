@@ -3,57 +3,17 @@
 import os
 import shutil
 
+import op_cases
 import pytest
 import torch
+from op_tests.inputs import Inputs
 from op_tests.layouts import lay_out
-from op_tests.neurons import currents
+from op_tests.neurons import currents, split_arguments
 
 import spikeops.functional as SF
 import spikeops.nn as snn
 
-
-def _feedback_steps(x, decay):
-    """On state of their own; the input's own gradient is not asked for."""
-    x = x.detach()
-    membrane, rate = torch.zeros_like(x[0]), torch.zeros_like(x[0])
-    fired = torch.empty(x.shape[0], dtype=torch.int32, device=x.device)
-    spikes = SF.feedback_step_(membrane, torch.empty_like(x), rate, x, fired=fired, leak=0.9)
-    signed = SF.ternary_step_(membrane, torch.empty_like(x), rate, x, gate=x[0] + 1, drive_scale=0.7)
-    return spikes, signed, rate, membrane, fired
-
-
-def _local_steps(x, decay):
-    """One step of a layer with a classifier on state of their own, and the way back in time."""
-    x = x.detach()
-    current = x[0] if x.dim() > 2 else x
-    weight = torch.ones_like(current[:1]).expand(4, *current.shape[1:])
-    membrane, trace, slope = torch.zeros_like(current), torch.zeros_like(current), torch.empty_like(current)
-    spikes, gradient = torch.empty_like(current), torch.empty_like(current)
-    samples = current.shape[0]
-    class_membrane, count = (torch.zeros(samples, 4, device=x.device) for _ in range(2))
-    squared, error = torch.zeros(samples, device=x.device), torch.empty(samples, 4, device=x.device)
-    SF.local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared, error,
-                            torch.ones(samples, dtype=torch.int64, device=x.device), 0.7, error_scale=0.1, derivative=slope,
-                            trace=trace)  # fmt: skip
-    written = membrane, trace, slope, spikes, gradient, class_membrane, count, squared, error
-    return *written, SF.local_gradient_in_time(x[0], x, 0.7)
-
-
-FUNCTIONS = {
-    "lif": lambda x, decay: SF.lif(x, decay),
-    "lif_options": lambda x, decay: SF.lif(x, decay, reset="to", strict=True, v_init=torch.tanh(decay)),
-    "lif_constant": lambda x, decay: SF.lif(x[0], decay, time_steps=5),
-    "lif_rate_constant": lambda x, decay: SF.lif_rate(x[0], decay, time_steps=5),
-    "lif_rate": lambda x, decay: SF.lif_rate(x, decay, weighting="decay"),
-    "tssl_bp": lambda x, decay: SF.tssl_bp(x + 1, return_spikes=True),
-    "synaptic_filter": lambda x, decay: SF.synaptic_filter(x + 1, 3.0),
-    "spike_count": lambda x, decay: SF.spike_count(x + 1),
-    "unpack": lambda x, decay: SF.unpack_spikes(SF.pack_spikes(x.relu()), x.shape[0]),
-    "packed_count": lambda x, decay: SF.spike_count(SF.pack_spikes(x.relu())),
-    "feedback": _feedback_steps,
-    "local": _local_steps,
-    "latency_encode": lambda x, decay: SF.latency_encode(x[0], x.shape[0]),
-}
+CALLS = op_cases.CALLS
 
 
 @pytest.fixture(autouse=True)
@@ -64,20 +24,50 @@ def forget_compiled_code():
     torch._dynamo.reset()
 
 
-def inputs(T, layout="contiguous", device="cpu"):
-    draw = torch.Generator().manual_seed(4)
-    x = currents(draw, T, (2, 3, 4, 5), torch.float32, layout, device).requires_grad_()
-    return x, torch.full((), 0.7, device=device, requires_grad=True)
+def current(T, layout="contiguous", device="cpu"):
+    return currents(torch.Generator().manual_seed(4), T, (2, 3, 4, 5), torch.float32, layout, device)
 
 
-def outputs_and_gradients(function, x, decay):
-    outputs = function(x, decay)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    used = [o for o in outputs if o.requires_grad]
-    if not used:
-        return outputs, ()
-    gradients = [lay_out(torch.cos(3 * o.detach() + 1), "channels_last", o.device) for o in used]
-    return outputs, torch.autograd.grad(used, (x, decay), gradients, allow_unused=True)
+class Program:
+    """A call as a function of its tensors and its number of time steps: all else is known to the compiler."""
+
+    def __init__(self, call, T, layout="contiguous", device="cpu"):
+        self.call = call
+        arguments = call.make(Inputs(T, (2, 3, 4, 5), layout=layout, device=device))
+        self.tensors, options = split_arguments(**arguments)
+        self.leaves = [name for name in self.tensors if name in call.differentiable]
+        for name in self.leaves:
+            self.tensors[name].requires_grad_()
+        self.steps = {name: value for name, value in options.items() if name in ("T", "time_steps")}
+        self.options = {name: value for name, value in options.items() if name not in self.steps}
+
+    def function(self):
+        call, options = self.call, self.options
+
+        def run(tensors, steps):
+            return call({**tensors, **options, **steps})
+
+        return run
+
+    def amid_others(self):
+        """With other ops before and behind it. What is written in place was made there."""
+        call, options = self.call, self.options
+
+        def run(tensors, steps):
+            tensors = {name: tensor * 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+            outputs = call({**tensors, **options, **steps})
+            return tuple(output + 0.5 if output.is_floating_point() else output for output in outputs)
+
+        return run
+
+    def results(self, function):
+        """Outputs, and the gradients of all leaves."""
+        outputs = function(self.tensors, self.steps)
+        used = [output for output in outputs if output.requires_grad]
+        if not used:
+            return outputs, ()
+        gradients = [lay_out(torch.cos(3 * output.detach() + 1), "channels_last", output.device) for output in used]
+        return outputs, torch.autograd.grad(used, [self.tensors[name] for name in self.leaves], gradients, allow_unused=True)
 
 
 def assert_same(actual, expected):
@@ -88,23 +78,45 @@ def assert_same(actual, expected):
         assert a is None or torch.equal(a, e)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced"])
 def test_round_trip(device, name, layout):
-    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend="aot_eager")
-    arguments = inputs(6, layout, device)
-    assert_same(outputs_and_gradients(compiled, *arguments), outputs_and_gradients(FUNCTIONS[name], *arguments))
+    program = Program(CALLS[name], 6, layout, device)
+    function = program.function()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    assert_same(program.results(compiled), program.results(function))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("call", op_cases.first_calls().values(), ids=str)
+def test_amid_other_ops(device, call):
+    program = Program(call, 6, device=device)
+    function = program.amid_others()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    assert_same(program.results(compiled), program.results(function))
+
+
+def test_what_was_packed_is_counted_and_unpacked(device):
+    """Ops behind each other."""
+    x = Program(CALLS["lif"], 40, device=device).tensors["x"]
+
+    def run(x):
+        packed = SF.pack_spikes(x.relu())
+        return SF.unpack_spikes(packed, x.shape[0]), SF.spike_count(packed)
+
+    for actual, expected in zip(torch.compile(run, fullgraph=True, backend="aot_eager")(x), run(x), strict=True):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("name", CALLS)
 def test_changing_number_of_time_steps(device, name):
-    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend="aot_eager", dynamic=True)
     steps = (90, 97, 130, 200)  # no size of another axis, and more than one word when packed
-    for T in steps:
-        arguments = inputs(T, device=device)
-        assert_same(outputs_and_gradients(compiled, *arguments), outputs_and_gradients(FUNCTIONS[name], *arguments))
+    programs = [Program(CALLS[name], T, device=device) for T in steps]
+    function = programs[0].function()
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager", dynamic=True)
+    for program in programs:
+        assert_same(program.results(compiled), program.results(function))
     # Where T is an argument of its own, and not the size of an axis, it is a plain int of the schema: a graph for each T.
-    graphs = len(steps) if name in ("unpack", "latency_encode") else 1
+    graphs = len(steps) if programs[0].steps else 1
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 
 
@@ -145,10 +157,10 @@ def test_poisson_encode(device):
 def test_export(device):
     """A network can be exported with any number of time steps."""
     network = torch.nn.Sequential(snn.SynapticFilter(3.0), snn.ParametricLIF(0.6, shape=(3, 1, 1)), snn.TSSLBP()).to(device)
-    x, _ = inputs(90, device=device)
-    program = torch.export.export(network, (x.detach(),), dynamic_shapes=({0: torch.export.Dim("T", min=2)},))
+    x = current(90, device=device)
+    program = torch.export.export(network, (x,), dynamic_shapes=({0: torch.export.Dim("T", min=2)},))
     for T in (90, 7):
-        x, _ = inputs(T, device=device)
+        x = current(T, device=device)
         assert torch.equal(program.module()(x), network(x))
 
 
@@ -165,7 +177,7 @@ def test_generated_code(device, tmp_path, monkeypatch):
         SF.spike_count(psc).square().sum().backward()
         return psc.detach(), x.grad, network[1].decay_logit.grad.clone()
 
-    x, _ = inputs(6, "channels_last", device)
+    x = current(6, "channels_last", device)
     expected = step(x)
     network.compile(fullgraph=True)
     for actual, wanted in zip(step(x), expected):

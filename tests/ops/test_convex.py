@@ -3,8 +3,9 @@
 import pytest
 import torch
 from op_tests.compare import assert_identical
-from op_tests.layouts import INPUTS, lay_out
+from op_tests.layouts import INPUTS, dense_copy, lay_out
 from op_tests.pairwise import parametrize
+from op_tests.special_numbers import SHARES, strew
 
 import spikeops
 import spikeops.functional as SF
@@ -250,3 +251,32 @@ def test_the_op_checks_what_protects_memory(native):
                        (6, torch.zeros(1)), (7, torch.zeros(4, 1)), (9, (0.1,))):  # fmt: skip
         with pytest.raises(RuntimeError, match="expected"):
             op(*(bad if i == place else argument for i, argument in enumerate(good)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("share", (1e-3, *SHARES))
+def test_special_numbers(draw, share, dtype):
+    """With and without learning; one input in three asks for nothing."""
+    trials, neurons, inputs, readouts = 3, 40, 3, 2
+    x = torch.randn(7, trials, inputs, generator=draw)
+    x[2:] = x[1]  # a step, then constant
+    x[..., 1] = 0
+    encoder = torch.rand(neurons, readouts, generator=draw)
+    tensors = {
+        "feedforward": torch.randn(neurons, inputs, generator=draw), "recurrent": -0.1 * encoder @ encoder.T,
+        "thresholds": torch.rand(neurons, generator=draw) / 8, "decoder": 0.1 * encoder.T,
+        "noise": torch.randn(6, trials, neurons, generator=draw),
+    }  # fmt: skip
+    numbers = dict(dt=0.1, leak=2.0, spike_cost=0.05, sigma_v=0.3)
+    learning = {"targets": torch.rand(trials, readouts, generator=draw), "encoder": encoder}
+    rates = dict(feedforward_rate=0.02, threshold_rate=0.03, threshold_drift=0.5, buffer_steps=1)
+    x, *values = (strew(t.to(dtype), draw, share) for t in (x, *tensors.values(), *learning.values()))
+    x[..., 1].copy_(torch.zeros(7, trials))
+    given = dict(zip((*tensors, *learning), values))
+    for wanted, options in ((tensors, {}), ((*tensors, *learning), rates)):
+        arguments = {name: given[name] for name in wanted}
+        actual = SF.convex_snn_trial(x, **arguments, **numbers, **options)
+        copies = {name: dense_copy(tensor) for name, tensor in arguments.items()}
+        expected = reference.convex_snn_trial(dense_copy(x), **copies, **numbers, **options)
+        for name, a, e in zip(("spikes", "readout", "feedforward", "thresholds"), actual, expected):
+            assert_identical(a, e, name)

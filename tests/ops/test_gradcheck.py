@@ -3,92 +3,54 @@ membrane and the rate of neurons whose membrane stays away from the threshold, w
 
 import warnings
 
+import op_cases
 import pytest
 import torch
+from op_tests.inputs import Inputs
 from op_tests.layouts import channels_last
 from torch.autograd import gradcheck, gradgradcheck
 
-import spikeops.functional as SF
-from spikeops.surrogate import Triangle
-
-T, SHAPE = 5, (2, 3)
-ONLY_AT_THE_THRESHOLD = Triangle(0.1)
+SHAPE = (2, 3)
+DIFFERENTIABLE = [call for call in op_cases.CALLS.values() if call.differentiable]
 
 
-def leaf(values):
-    return values.double().requires_grad_()
+def split(call, device):
+    """(leaves of the call, the call as a function of them that returns a tuple)."""
+    arguments = call.make(Inputs(5, SHAPE, torch.float64, device=device))
+    names = [name for name in call.differentiable if isinstance(arguments.get(name), torch.Tensor)]
+    leaves = tuple(arguments[name].detach().requires_grad_() for name in names)
+    return leaves, lambda *values: call(arguments | dict(zip(names, values)))
 
 
-@pytest.fixture
-def x(draw, device):
-    return leaf(torch.randn(T, *SHAPE, generator=draw, dtype=torch.float64).to(device))
+@pytest.mark.parametrize("call", [call for call in DIFFERENTIABLE if call.is_linear], ids=str)
+def test_linear(device, call):
+    leaves, function = split(call, device)
+    assert gradcheck(function, leaves)
+    assert gradgradcheck(lambda *values: tuple(output**2 for output in function(*values)), leaves)
+    assert gradcheck(lambda *values: function(*map(channels_last, values)), leaves)
 
 
-@pytest.fixture
-def clear_cut(draw, device):
-    """Input on which every neuron is either far above or far below the threshold 1, at every step."""
-    far = torch.tensor([-20.0, 20.0])[torch.randint(2, (T, *SHAPE), generator=draw)]
-    return leaf((far + torch.rand(T, *SHAPE, generator=draw)).to(device))
+@pytest.mark.parametrize("case", op_cases.SMOOTH.values(), ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1), SHAPE], ids=["shared", "per_channel", "leading", "per_neuron"])
+def test_away_from_the_threshold(device, draw, case, shape):
+    leaves = [tensor.to(device).requires_grad_() for tensor in case.tensors(draw, shape)]
+    # What the function does not depend on has no gradient to compare.
+    gradients = torch.autograd.grad(case.function(*leaves).sum(), leaves, allow_unused=True)
+    used = [i for i, gradient in enumerate(gradients) if gradient is not None]
+    assert any(gradients[i].abs().sum() > 0.01 for i in used)
+    assert gradcheck(lambda *some: case.function(*(some[used.index(i)] if i in used else leaf for i, leaf in enumerate(leaves))),
+                     [leaves[i] for i in used])  # fmt: skip
 
 
-PARAMETERS = [
-    pytest.param((), id="shared"),
-    pytest.param((3,), id="per_channel"),
-    pytest.param((2, 1), id="leading"),
-    pytest.param(SHAPE, id="per_neuron"),
-]
-
-
-def parameters(shape, draw, device):
-    decay = leaf((0.2 + 0.2 * torch.rand(shape, generator=draw)).to(device))
-    return decay, leaf(torch.randn(shape, generator=draw).to(device))
-
-
-def test_synaptic_filter(x):
-    assert gradcheck(lambda x: SF.synaptic_filter(x, 3.0), x)
-    assert gradgradcheck(lambda x: SF.synaptic_filter(x, 3.0) ** 2, x)
-    assert gradcheck(lambda x: SF.synaptic_filter(channels_last(x), 3.0), x)
-
-
-def test_spike_count(x):
-    assert gradcheck(SF.spike_count, x)
-    assert gradgradcheck(lambda x: SF.spike_count(x) ** 2, x)
-
-
-@pytest.mark.parametrize("options", [
-    dict(reset="subtract"), dict(reset="subtract", reset_amount=0.4), dict(reset="to", v_reset=-0.3), dict(reset="none"),
-    dict(reset="subtract", v_rest=0.2, input_scale=1.5),
-], ids=str)  # fmt: skip
-@pytest.mark.parametrize("shape", PARAMETERS)
-def test_membrane_of_lif(clear_cut, draw, device, options, shape):
-    decay, v_init = parameters(shape, draw, device)
-
-    def v_last(x, decay, v_init):
-        spikes, v = SF.lif(x, decay, v_init=v_init, surrogate=ONLY_AT_THE_THRESHOLD, **options)
-        assert 0 < spikes.mean() < 1
-        return v
-
-    assert gradcheck(v_last, (clear_cut, decay, v_init))
-
-
-@pytest.mark.parametrize("shape", PARAMETERS)
-def test_decay_weights_of_lif_rate(clear_cut, draw, device, shape):
-    """The spikes do not move here; what the decay changes is their weights in the rate."""
-    decay, v_init = parameters(shape, draw, device)
-
-    def rate(decay, v_init):
-        return SF.lif_rate(clear_cut.detach(), decay, v_init=v_init, weighting="decay", surrogate=ONLY_AT_THE_THRESHOLD)
-
-    assert gradcheck(rate, (decay, v_init))
-    assert torch.autograd.grad(rate(decay, v_init).sum(), decay)[0].abs().sum() > 0.01
-
-
-@pytest.mark.parametrize("function", [
-    lambda x: SF.lif(x)[0], lambda x: SF.lif(x)[1], SF.lif_rate, SF.tssl_bp,
-], ids=["spikes", "v_last", "rate", "tssl_bp"])  # fmt: skip
-def test_second_derivatives_are_refused(native, x, function):
+@pytest.mark.parametrize("call", [call for call in DIFFERENTIABLE if not call.is_linear], ids=str)
+def test_second_derivatives_are_refused(native, call):
     """A surrogate gradient has no derivative of its own: better an error than a wrong number."""
-    (gradient,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch announces that the op has no second derivative before it raises
-        torch.autograd.grad(gradient.sum(), x)
+    leaves, function = split(call, "cpu")
+    outputs = [i for i, output in enumerate(function(*leaves)) if output.requires_grad]
+    assert outputs, f"{call}: nothing of it has a gradient"
+    for i in outputs:
+        gradients = torch.autograd.grad(function(*leaves)[i].square().sum(), leaves, create_graph=True, allow_unused=True)
+        for gradient in gradients:
+            with pytest.raises(RuntimeError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch announces that the op has no second derivative before it raises
+                torch.autograd.grad(gradient.sum(), leaves)

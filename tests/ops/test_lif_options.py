@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from op_cases import CALLS
 from op_tests.compare import assert_same_results, run_both
 from op_tests.neurons import DTYPES
+from op_tests.special_numbers import SHARES, check_special, strew
 
 import spikeops.functional as SF
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
@@ -65,3 +67,11 @@ def test_detached_reset_has_another_gradient():
             torch.autograd.grad(SF.lif(x, 0.5, reset=reset, detach_reset=detach)[0].sum(), x)[0] for detach in (False, True)
         ]
         assert not torch.allclose(*gradients)
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -0.0])
+@pytest.mark.parametrize("share", SHARES)
+def test_decay_of_0_and_1_with_special_numbers(draw, device, share, decay):
+    x = strew(0.5 + torch.randn(6, 300, generator=draw), draw, share).to(device)
+    check_special(CALLS["lif"], {"x": x, "decay": decay}, share)
+    check_special(CALLS["lif_rate"], {"x": x, "decay": decay, "weighting": "decay"}, share)

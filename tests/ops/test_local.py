@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from op_tests.compare import assert_close, assert_identical
+from op_tests.compare import LAST_PLACE, ROUNDING, assert_agree, assert_close, assert_identical
 from op_tests.layouts import INPUTS, TIME_MAJOR, dense_copy, is_kept, lay_out, same_memory_order
 from op_tests.neurons import DTYPES, STEPS, state_dtype
 from op_tests.pairwise import parametrize
+from op_tests.special_numbers import SHARES, finite_magnitude, special_numbers, strew, summable_numbers
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -263,3 +264,40 @@ def test_weights_of_silent_units_and_of_classes_without_an_error_do_not_enter(de
     assert not written["count"].ne(tensors["count"]).any() and written["error"][:2, 2].ne(0).all()
     for name, tensor in written.items():
         assert tensor.isfinite().all(), name
+
+
+@parametrize(dtype=DTYPES, share=(1e-3, *SHARES), surrogate=SURROGATES, decay=[0.0, 0.83, 1.0], optional=[False, True])
+def test_special_numbers(draw, device, share, dtype, surrogate, decay, optional):
+    samples, units, classes, state = 5, 70, 7, state_dtype(dtype)
+
+    def special(tensor, numbers=special_numbers):
+        return strew(tensor, draw, share, numbers).to(device)
+
+    def eighths(*shape, dtype=dtype, numbers=special_numbers):
+        return special((torch.randint(-8, 13, shape, generator=draw) / 8).to(dtype), numbers)
+
+    def nonsense(*shape):
+        return special(torch.full(shape, 7.0, dtype=dtype))
+
+    tensors = {
+        "membrane": eighths(samples, units, dtype=state), "class_membrane": eighths(samples, classes, dtype=state),
+        "count": eighths(samples, classes, dtype=state), "squared_error": eighths(samples, dtype=state),
+        "current": eighths(samples, units), "weight": eighths(classes, units, numbers=summable_numbers),
+        "spikes": nonsense(samples, units), "gradient": nonsense(samples, units), "error": nonsense(samples, classes),
+        "labels": special(torch.randint(-1, classes, (samples,), generator=draw)),
+    }  # fmt: skip
+    if optional:
+        tensors |= {
+            "trace": eighths(samples, units, dtype=state), "feedback": eighths(classes, units),
+            "derivative": nonsense(samples, units), "class_derivative": nonsense(samples, classes),
+        }  # fmt: skip
+    options = dict(decay=decay, threshold=1.0, surrogate=surrogate, error_scale=0.5)
+    expected = {name: dense_copy(tensor).clone() for name, tensor in tensors.items()}
+    SF.local_learning_step_(**tensors, **options)
+    reference.local_learning_step_(**expected, **options)
+    for name in (name for name in WRITTEN if name in tensors):
+        scale, rounding = finite_magnitude(expected[name]), None
+        if name == "gradient":  # a sum, whose terms may cancel, of errors that are rounded to the dtype themselves
+            terms = finite_magnitude(expected["error"]) @ finite_magnitude(expected.get("feedback", expected["weight"]))
+            scale, rounding = terms * finite_magnitude(expected.get("derivative", 1 + scale)), LAST_PLACE.get(dtype, 0) + ROUNDING[state]
+        assert_agree(tensors[name], expected[name], name, rounding, scale)

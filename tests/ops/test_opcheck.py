@@ -1,9 +1,10 @@
 """torch.library.opcheck on every op: schema, autograd registration, fake kernels (shapes and strides), dynamic compilation."""
 
+import op_cases
 import pytest
 import torch
 from op_tests.neurons import DTYPES
-from op_tests.op_calls import CALLS, IN_PLACE, Inputs, as_tuple, call
+from op_tests.op_calls import CALLS, IN_PLACE, Inputs, as_tuple, call, op_of
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -11,10 +12,20 @@ pytestmark = pytest.mark.usefixtures("native")
 QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
+def has_autograd_formula(op):
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"spikeops::{op}", "Autograd")
+
+
+def test_differentiable_ops_have_a_formula():
+    """Or nothing above is checked with gradients."""
+    with_formula = {op.removesuffix("_forward") for op in map(op_of, CALLS) if has_autograd_formula(op) and "backward" not in op}
+    assert with_formula == {of.function for of in op_cases.CALLS.values() if of.differentiable}
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_all_checks(device, name):
-    has_autograd = ("backward" not in name or "synaptic" in name) and name not in IN_PLACE
-    op, arguments = call(name, Inputs(device=device, grad=has_autograd))
+    # Arguments that require a gradient, for ops with an autograd formula.
+    op, arguments = call(name, Inputs(device=device, grad=has_autograd_formula(op_of(name))))
     torch.library.opcheck(op, arguments)
 
 

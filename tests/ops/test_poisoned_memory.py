@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from op_cases import TOO_SMALL_TO_POISON
 from op_tests.neurons import DTYPES
 from op_tests.op_calls import CALLS, Inputs, prepare
 from op_tests.poison import run_over_nan
@@ -15,8 +16,8 @@ def test_poison_reaches_unwritten_memory(device):
     assert unwritten[8:].isnan().all() and part[8:].isnan().all()
 
 
-# All but the sums of a few long rows and the learned weights of a few neurons: the allocator treats so few numbers in another way.
-@pytest.mark.parametrize("name", sorted(set(CALLS) - {"row_sum/long_rows", "convex_snn_trial/learning"}))
+# But for few numbers, such as the sums of a few long rows: the allocator treats them in another way.
+@pytest.mark.parametrize("name", sorted(set(CALLS) - set(TOO_SMALL_TO_POISON)))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "size", [dict(T=3, shape=(10, 521)), dict(T=17, shape=(2, 3, 31, 33), layout="channels_last")], ids=["T3", "T17"]

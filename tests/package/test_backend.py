@@ -1,7 +1,9 @@
 """set_backend, backend and backends."""
 
+import op_cases
 import pytest
 import torch
+from op_tests.inputs import Inputs
 
 import spikeops
 import spikeops.functional as SF
@@ -62,28 +64,10 @@ def test_reference_runs_on_request_only(calls):
     assert len(calls) == 2
 
 
-def _convex(x):
-    weights = (torch.ones(shape, device=x.device) for shape in ((2, 3), (2, 2), (2,)))
-    return SF.convex_snn_trial(x.unsqueeze(1), *weights, dt=0.01, leak=2.0)
-
-
-ALL_OPS = {
-    "lif": (lambda x: SF.lif(x), "lif"),
-    "lif_rate": (lambda x: SF.lif_rate(x), "lif_rate"),
-    "tssl_bp": (lambda x: SF.tssl_bp(x), "tssl_bp"),
-    "synaptic_filter": (lambda x: SF.synaptic_filter(x, 3.0), "synaptic_filter"),
-    "spike_count": (lambda x: SF.spike_count(x), "spike_count"),
-    "pack_spikes": (lambda x: SF.pack_spikes(x), "pack_spikes"),
-    "unpack_spikes": (lambda x: SF.unpack_spikes(torch.zeros(1, 2, dtype=torch.uint16), 3), "unpack_spikes"),
-    "poisson_encode": (lambda x: SF.poisson_encode(x, 3), "poisson_encode"),
-    "convex_snn_trial": (lambda x: _convex(x), "convex_snn_trial"),
-    "latency_encode": (lambda x: SF.latency_encode(x, 3), "latency_encode"),
-}
-
-
-@pytest.mark.parametrize("op", ALL_OPS)
-def test_every_op_obeys_the_reference_backend(op, monkeypatch):
-    call, name = ALL_OPS[op]
+@pytest.mark.parametrize("call", op_cases.first_calls().values(), ids=str)
+def test_every_op_obeys_the_reference_backend(call, monkeypatch):
+    if call.function == "poisson_encode":
+        pytest.skip("its calls begin from a seed: the next test")
 
     class Reached(Exception):
         pass
@@ -91,19 +75,28 @@ def test_every_op_obeys_the_reference_backend(op, monkeypatch):
     def reached(*args, **kwargs):
         raise Reached
 
-    monkeypatch.setattr(reference, name, reached)
-    call(torch.rand(4, 3))
+    arguments = call.make(Inputs(4, (3,)))
+    monkeypatch.setattr(reference, call.function, reached)
+    call(arguments)
     with spikeops.backend("reference"), pytest.raises(Reached):
-        call(torch.rand(4, 3))
+        call(arguments)
 
 
-@pytest.mark.parametrize("op", ALL_OPS)
-def test_meta_tensors(op, monkeypatch):
+def test_poisson_encode_obeys_the_reference_backend(monkeypatch):
+    monkeypatch.setattr(reference, "poisson_encode", lambda p, T, generator: "reached")
+    assert SF.poisson_encode(torch.rand(3), 3).shape == (3, 3)
+    with spikeops.backend("reference"):
+        assert SF.poisson_encode(torch.rand(3), 3) == "reached"
+
+
+@pytest.mark.parametrize("call", op_cases.first_calls().values(), ids=str)
+def test_meta_tensors(call):
     """Shapes can be worked out without memory or kernels."""
-    call, _ = ALL_OPS[op]
-    outputs = call(torch.empty(4, 3, device="meta"))
-    for output in outputs if isinstance(outputs, tuple) else (outputs,):
-        assert output.device.type == ("cpu" if op == "unpack_spikes" else "meta")
+    arguments = call.make(Inputs(4, (3,)))
+    real = call(arguments)
+    meta = call({name: value.to("meta") if isinstance(value, torch.Tensor) else value for name, value in arguments.items()})
+    for r, m in zip(real, meta, strict=True):
+        assert m.device.type == "meta" and (m.shape, m.dtype) == (r.shape, r.dtype)
 
 
 def test_bad_arguments_are_refused_by_the_reference_backend_too():

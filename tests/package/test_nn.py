@@ -1,59 +1,66 @@
 """Modules do what their functions do, hold what they should, and train."""
 
 import copy
+import inspect
 
+import op_cases
 import pytest
 import torch
+from op_tests.op_calls import as_tuple
 
 import spikeops.functional as SF
 import spikeops.nn as snn
-from spikeops.surrogate import Sigmoid
 
 X = 0.4 + 0.7 * torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(1))
 V = torch.full((4, 3), 0.3)
 
 
-@pytest.mark.parametrize("module, function", [
-    (snn.LIF(0.9), lambda x: SF.lif(x, 0.9)[0]),
-    (snn.LIF(), lambda x: SF.lif(x)[0]),
-    (snn.LIF(0.9, 0.5, reset="to", v_reset=-0.1, strict=True), lambda x: SF.lif(x, 0.9, 0.5, reset="to", v_reset=-0.1, strict=True)[0]),
-    (snn.IF(), lambda x: SF.lif(x, 1.0)[0]),
-    (snn.IF(0.7, surrogate=Sigmoid(4.0)), lambda x: SF.lif(x, 1.0, 0.7, surrogate=Sigmoid(4.0))[0]),
-    (snn.ParametricLIF(0.8), lambda x: SF.lif(x, torch.tensor(0.8))[0]),
-    (snn.TSSLBP(), lambda x: SF.tssl_bp(x)),
-    (snn.TSSLBP(8, 4, 0.5), lambda x: SF.tssl_bp(x, 8, 4, 0.5)),
-    (snn.SynapticFilter(2.0), lambda x: SF.synaptic_filter(x, 2.0)),
-    (snn.SynapticFilter(), lambda x: SF.synaptic_filter(x, 3.0)),
-], ids=lambda value: str(value) if isinstance(value, torch.nn.Module) else "")  # fmt: skip
-def test_module_is_its_function(module, function):
+# Modules that are a function with parameters, with no arguments, with all, and with some.
+FUNCTIONS = [case for case in op_cases.MODULES.values() if case.function]
+CASES = [(case, arguments) for case in FUNCTIONS for arguments in ({}, case.options, *case.samples)]
+
+
+def with_argument(name, method="forward"):
+    """Those whose forward pass takes it, or their constructor."""
+    return [case for case in FUNCTIONS if name in inspect.signature(getattr(case.kind, method)).parameters]
+
+
+@pytest.mark.parametrize("case, arguments", CASES, ids=[f"{case}({', '.join(arguments)})" for case, arguments in CASES])
+def test_module_is_its_function(case, arguments):
+    module, function = case.kind(**arguments), lambda x: case.function(x, **arguments)
     for requires_grad in (False, True):
         x = X.clone().requires_grad_(requires_grad)
-        actual, expected = module(x), function(x)
-        assert torch.equal(actual, expected)
-    gradients = [torch.autograd.grad(output, x, torch.cos(X), retain_graph=True)[0] for output in (actual, expected)]
-    # sigmoid(logit(0.8)) is 0.8 but for the last bits.
+        actual, expected = as_tuple(module(x)), as_tuple(function(x))
+        for a, e in zip(actual, expected, strict=True):
+            assert torch.equal(a, e)
+    gradients = [torch.autograd.grad(outputs[0], x, torch.cos(X), retain_graph=True)[0] for outputs in (actual, expected)]
+    # A parameter such as sigmoid(logit(0.8)) is 0.8 but for the last bits.
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("module", [snn.LIF(0.9, return_state=True), snn.ParametricLIF(0.9, return_state=True)], ids=str)
-def test_state_goes_in_and_out(module):
-    spikes, v_last = module(X)
-    first, v = module(X[:2])
-    second, v = module(X[2:], v)
-    assert torch.equal(torch.cat([first, second]), spikes) and torch.equal(v, v_last)
+@pytest.mark.parametrize("case", with_argument("return_state", "__init__"), ids=str)
+def test_state_goes_in_and_out(case):
+    module = case.kind(return_state=True)
+    spikes, *last = module(X)
+    first, *state = module(X[:2])
+    second, *state = module(X[2:], *state)
+    assert torch.equal(torch.cat([first, second]), spikes)
+    assert all(map(torch.equal, state, last))
     assert not torch.equal(module(X, V)[0], spikes)
 
 
-@pytest.mark.parametrize("module", [snn.LIF(0.9), snn.IF(), snn.ParametricLIF(0.9)], ids=str)
-def test_a_current_that_is_the_same_in_all_time_steps(module):
-    assert torch.equal(module(X[0], time_steps=5), module(X[:1].expand(5, -1, -1)))
+@pytest.mark.parametrize("case", with_argument("time_steps"), ids=str)
+def test_a_current_that_is_the_same_in_all_time_steps(case):
+    for arguments in ({}, *case.samples):
+        module = case.kind(**arguments)
+        assert torch.equal(module(X[0], time_steps=5), module(X[:1].expand(5, -1, -1)))
 
 
-@pytest.mark.parametrize("module", [snn.LIF(), snn.IF(), snn.ParametricLIF(), snn.TSSLBP(), snn.SynapticFilter()], ids=str)
-def test_no_hidden_state(module):
+@pytest.mark.parametrize("case", FUNCTIONS, ids=str)
+def test_no_hidden_state(case):
+    module = case.kind()
     assert torch.equal(module(X), module(X))
-    names = set(module.state_dict())
-    assert names == ({"decay_logit"} if isinstance(module, snn.ParametricLIF) else set())
+    assert set(module.state_dict()) == set(case.state)
 
 
 def test_tsslbp_returns_spikes():

@@ -2,44 +2,24 @@
 
 import inspect
 
+import op_cases
 import pytest
 import torch
+from op_tests.kinds import Module
 from torch import nn
 
 import spikeops.nn as snn
 from spikeops.surrogate import ATan, Sigmoid
 
-LIF = dict(threshold=0.5, input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True,
-           surrogate=Sigmoid(3.0), return_state=True)  # fmt: skip
-# Arguments without a default, and another value for each option. Modules are listed below, and tensors are in the state dict.
-CASES = {
-    snn.LIF: ({}, dict(decay=0.9, **LIF)),
-    snn.IF: ({}, LIF),
-    snn.ParametricLIF: ({}, dict(decay=0.9, shape=(4, 1), **LIF)),
-    snn.TSSLBP: ({}, dict(tau_m=6.0, tau_s=2.0, threshold=0.5, return_spikes=True)),
-    snn.SynapticFilter: ({}, dict(tau_s=2.0)),
-    snn.ClassifierPool2d: (dict(shape=(8, 14, 14), max_features=64), {}),
-    snn.LocalClassifier: (dict(shape=(8, 4, 4), classes=3), dict(decoder_size=32, feedback="alignment", frozen=True)),
-    snn.LocalBlock: (
-        dict(encoder=nn.Linear(4, 6, bias=False), classifier=snn.LocalClassifier((6,), 3)),
-        dict(rule="bell", time_steps=3, tau=2.0, threshold=0.5, surrogate=ATan(1.0), update="window"),
-    ),
-    snn.LocalLossBlock: (
-        dict(encoder=nn.Linear(4, 6), shape=(6,), classes=3),
-        dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3),
-    ),
-    snn.ConvexSNN: (
-        dict(inputs=2, neurons=5, outputs=1),
-        dict(dt=1e-4, leak=3.0, spike_cost=0.1, sigma_v=0.2, encoder=torch.ones(5, 1), decoder_scale=0.2, feedforward_scale=2.0,
-             feedforward_mean=0.5, threshold=0.3),
-    ),
-    snn.FeedbackRing: (
-        dict(layers=[], feedback=nn.Linear(6, 6), input_layer=nn.Linear(4, 6)),
-        dict(method="spide", time_steps=3, leak=0.9, threshold=0.5, dropout=0.1, input="spikes", solver="fixed_point", solver_steps=3,
-             on_solver_failure="raise", u_rest=-0.1, backward_time_steps=4, backward_threshold=0.3, backward_u_rest=-0.1, cuda_graph=False),
-    ),
-    snn.TimeDistributed: (dict(module=nn.Linear(2, 3)), {}),
-}  # fmt: skip
+# Modules of more than one family, or of none. Modules inside them are listed below, and tensors are in the state dict.
+OTHERS = (
+    Module(kind=snn.ClassifierPool2d, needed=dict(shape=(8, 14, 14), max_features=64)),
+    Module(kind=snn.LocalLossBlock, needed=dict(encoder=nn.Linear(4, 6), shape=(6,), classes=3),
+           options=dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3)),
+    Module(kind=snn.TimeDistributed, needed=dict(module=nn.Linear(2, 3))),
+)  # fmt: skip
+# Arguments without a default, and another value for each option.
+CASES = {module.kind: (module.needed, module.options) for module in (*op_cases.MODULES.values(), *OTHERS)}
 # Torch shows their options in its own way.
 CONVOLUTIONS = (snn.SpikeConv2d, snn.WSConv2d)
 MODULES = [getattr(snn, name) for name in snn.__all__ if inspect.isclass(getattr(snn, name))]
@@ -51,8 +31,8 @@ def is_shown_elsewhere(value):
 
 @pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)
 def test_every_argument_is_looked_at(kind):
-    """Fails for a new option without a value above."""
     if kind not in CONVOLUTIONS:
+        assert kind in CASES, f"{kind.__name__} has no case: add a Module to MODULES of its file in tests/helpers/op_cases"
         needed, options = CASES[kind]
         assert set(inspect.signature(kind).parameters) == {*needed, *options}
 

@@ -4,8 +4,10 @@ import inspect
 import re
 import typing
 
+import op_cases
 import pytest
 import torch
+from op_tests.inputs import Inputs
 
 import spikeops
 import spikeops.functional as SF
@@ -17,25 +19,32 @@ PUBLIC = [getattr(module, name) for module in (SF, snn, surrogate) for name in m
     spikeops.backend, spikeops.backends, spikeops.set_backend,
 ]  # fmt: skip
 X = torch.rand(3, 4, 8, generator=torch.Generator().manual_seed(1))
-LINEAR, CLASSIFIER = torch.nn.Linear(8, 6, bias=False), torch.nn.Linear(6, 3, bias=False)
+LINEAR = torch.nn.Linear(8, 6, bias=False)
 
 
-def through(module):
+def of_function(call):
+    """The public function with the arguments of a call of the case files, but for options that a test adds."""
+    function = getattr(SF, call.function)
+    names = inspect.signature(function).parameters
+    given = {name: value for name, value in call.make(Inputs(3, (4, 8))).items() if name in names}
+    return lambda **options: function(**{**given, **options})
+
+
+def of_module(case):
     """Neurons look at their options when they get their input."""
-    return lambda **options: module(**options)(X)
+
+    def make(**options):
+        module = case.kind(**{**case.needed, **options})
+        return module(X) if case.function else module
+
+    return make
 
 
 # Calls that can be made, but for the options that a test adds.
 CALLS = {
-    SF.lif: lambda **options: SF.lif(X, **options),
-    SF.lif_rate: lambda **options: SF.lif_rate(X, **options),
-    snn.LIF: through(snn.LIF),
-    snn.IF: through(snn.IF),
-    snn.ParametricLIF: through(snn.ParametricLIF),
-    snn.LocalClassifier: lambda **options: snn.LocalClassifier((6,), 3, **options),
-    snn.LocalBlock: lambda **options: snn.LocalBlock(LINEAR, CLASSIFIER, **options),
+    **{getattr(SF, name): of_function(call) for name, call in op_cases.first_calls().items()},
+    **{case.kind: of_module(case) for case in op_cases.MODULES.values()},
     snn.LocalLossBlock: lambda **options: snn.LocalLossBlock(LINEAR, (6,), 3, **options),
-    snn.FeedbackRing: lambda **options: snn.FeedbackRing([], torch.nn.Linear(6, 6), LINEAR, **options),
     spikeops.set_backend: lambda name: spikeops.set_backend(name),
     spikeops.backend: lambda name: spikeops.backend(name).__enter__(),
 }

@@ -13,12 +13,15 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("TRITON_INTERPRET=1: nothing is compiled", allow_module_level=True)
 
+import op_cases
+from op_cases.feedback import step as feedback_step
+from op_tests.inputs import Inputs
+from op_tests.triton_kernels import all_kernels
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from spikeops import _devices
-from spikeops._dtypes import state_dtype
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 from spikeops.triton import IMPLEMENTATIONS
 
@@ -70,83 +73,31 @@ def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, 
     return x[0] if is_constant else x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), modes
 
 
-def steps(x, with_options):
-    """The arguments shared by the schemas of feedback steps: all that are optional, or only a drive."""
-    state = torch.empty(x.shape[1:], dtype=state_dtype(x.dtype))
-    options = (x, x[0], state, torch.empty(len(x), dtype=torch.int32)) if with_options else (None,) * 4
-    return state, torch.empty_like(x), state, x, *options
+def call_every_op(T, N, dtype=torch.float32, inputs=Inputs):
+    """Makes every call of the case files; what comes back was never computed."""
+    for build in op_cases.RAW.values():
+        op, arguments = build(inputs(T, (N,), dtype))
+        IMPLEMENTATIONS[op](*arguments)
 
 
-def learning_layer(x, with_options):
-    """The arguments of a local learning step: one sample per row of x, seven classes."""
-    state, classes = state_dtype(x.dtype), (len(x), 7)
-    membrane, class_membrane = torch.empty_like(x, dtype=state), torch.empty(classes, dtype=state)
-    weight, error = torch.empty(7, x.shape[1], dtype=x.dtype), torch.empty(classes, dtype=x.dtype)
-    options = (x, membrane, error, weight) if with_options else (None,) * 4
-    derivative, trace, class_derivative, feedback = options
-    return (
-        membrane, x, x, derivative, trace, class_membrane, class_membrane, class_membrane[:, 0].contiguous(), error, class_derivative,
-        x, weight, feedback, torch.zeros(len(x), dtype=torch.int64), (0.5, 1.0, 1.0, 1.0, 0.1), 2,
-    )  # fmt: skip
+class Shared(Inputs):
+    """Gives one number to all neurons where they would have one each, as a single neuron has: variants of their own."""
+
+    def parameter(self, spread, low, high):
+        return super().parameter("one", low, high)
 
 
-def trials(x, with_options):
-    """Of 20 neurons, whatever x holds: kernels are compiled for each power of two of neurons and of readouts."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    sizes = (3, 2, 4), (20, 4), (20, 20), (20,), (7, 20)
-    *weights, decoder = (torch.empty(size, dtype=dtype) for size in sizes)
-    options = (decoder, None, torch.tensor([1])) if with_options else (None, torch.empty(2, 2, 20, dtype=dtype), None)
-    learning = (torch.empty(2, 3, dtype=dtype), torch.empty(20, 3, dtype=dtype)) if with_options else (None, None)
-    return *weights, *options, *learning, (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0), 0
-
-
-def call_every_op(x, decay_shape=()):
-    """Calls every op once, at least; what comes back was never computed."""
-    ops = IMPLEMENTATIONS
-    lif = neuron(x, decay_shape=decay_shape)
-    need = decay_shape is not None
-    packed = ops["pack_spikes"](x)
-    calls = {
-        "lif_forward": lif,
-        "lif_backward": (x, x[0], *lif, need, need),
-        "lif_rate_forward": (*lif, 1),
-        "lif_rate_backward": (x[0], *lif, 1, need, need),
-        "tssl_bp_forward": (x, 5.0, 3.0, 1.0, True),
-        "tssl_bp_backward": (x, x, 5.0, 3.0, 1.0),
-        "synaptic_filter_forward": (x, 3.0),
-        "synaptic_filter_backward": (x, 3.0),
-        "spike_count": (packed,),
-        "unpack_spikes": (packed, len(x), x.dtype),
-        "feedback_step_": (*steps(x, need), 0.9, 1.0, 1.0),
-        "ternary_step_": (*steps(x, need), 0.5, 0.9, 0.5, 1.0),
-        "local_learning_step_": learning_layer(x, need),
-        "local_gradient_in_time": (x[0], x, 0.5, 1.0),
-        "poisson_encode": (x[0], len(x), torch.tensor([1])),
-        "latency_encode": (x[0], len(x)),
-        "convex_snn_trial": trials(x, need),
-        "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
-    }
-    for name, arguments in calls.items():
-        ops[name](*arguments)
-    ops["spike_count"](x)
-    assert {*calls, "pack_spikes"} == set(ops)
-
-
-# Their prefix tells them from other people's: compute-sanitizer looks at them alone.
-KERNELS = {f"spikeops_{name}_kernel" for name in (
-    "lif_forward", "lif_rate_forward", "lif_backward", "tssl_bp_forward", "tssl_bp_backward", "synaptic_filter", "spike_count",
-    "pack_spikes", "unpack_spikes", "poisson_encode", "feedback_step", "local_units", "local_classes", "local_feedback",
-    "local_gradient_in_time", "latency_encode", "convex_trials", "row_sum_blocks", "row_sum_rows",
-)}  # fmt: skip
+def test_names_of_kernels():
+    """Their prefix tells them from other people's: compute-sanitizer looks at them alone."""
+    assert len(all_kernels()) >= 19 and all(name.startswith("spikeops_") for name in all_kernels())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_every_kernel_compiles_for_hopper(compiled, dtype):
     variants = compiled()
-    call_every_op(torch.empty(5, 512, dtype=dtype))
-    call_every_op(torch.empty(5, 129, dtype=dtype), decay_shape=None)
-    call_every_op(torch.empty(5, 512, dtype=dtype), decay_shape=512)
-    assert {name for name, _ in variants} == KERNELS
+    call_every_op(5, 512, dtype)
+    call_every_op(5, 129, dtype)
+    assert {name for name, _ in variants} == set(all_kernels())
     for name, kernel in variants:
         assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
         assert ".target sm_90" in kernel.asm["ptx"], name
@@ -155,8 +106,8 @@ def test_every_kernel_compiles_for_hopper(compiled, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_every_kernel_compiles_for_rocm(compiled, dtype):
     variants = compiled(MI300)
-    call_every_op(torch.empty(5, 512, dtype=dtype))
-    assert {name for name, _ in variants} == KERNELS
+    call_every_op(5, 512, dtype)
+    assert {name for name, _ in variants} == set(all_kernels())
     assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
 
 
@@ -164,8 +115,8 @@ def test_every_kernel_compiles_for_rocm(compiled, dtype):
 def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compiled, dtype):
     major, minor = _devices._OLDEST_FOR_TRITON
     variants = compiled(GPUTarget("cuda", 10 * major + minor, 32))
-    call_every_op(torch.empty(5, 512, dtype=dtype))
-    assert {name for name, _ in variants} == KERNELS
+    call_every_op(5, 512, dtype)
+    assert {name for name, _ in variants} == set(all_kernels())
     assert all(f".target sm_{major}{minor}" in kernel.asm["ptx"] for _, kernel in variants)
 
 
@@ -187,7 +138,7 @@ def test_every_mode_compiles_without_fused_multiply_add(compiled):
     IMPLEMENTATIONS["lif_forward"](*constant)
     IMPLEMENTATIONS["lif_rate_forward"](*constant, 1)
     IMPLEMENTATIONS["lif_backward"](x, None, *constant, False, False)
-    call_every_op(x)
+    call_every_op(5, 512)
     assert len(variants) > 40
     for name, kernel in variants:
         code = kernel.asm["ptx"]
@@ -218,14 +169,15 @@ def test_rows_of_aligned_neurons_are_loaded_16_bytes_at_a_time(compiled):
 def test_nothing_is_compiled_for_another_size(compiled):
     """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1."""
     variants = compiled()
-    call_every_op(torch.empty(3, 256))
-    call_every_op(torch.empty(3, 100))
+    for inputs in (Inputs, Shared):
+        call_every_op(3, 256, inputs=inputs)
+        call_every_op(3, 100, inputs=inputs)
     before = len(variants)
     for T in range(1, 21):
-        call_every_op(torch.empty(T, 256))
-        call_every_op(torch.empty(T, 100))
+        call_every_op(T, 256)
+        call_every_op(T, 100)
     for N in (1, 2, 16, 17, 129, 1000, 4096, 5000):
-        call_every_op(torch.empty(4, N))
+        call_every_op(4, N)
     grown = [name for name, _ in variants[before:]]
     assert not grown
 
@@ -247,6 +199,6 @@ def test_neither_is_anything_for_other_parameters(compiled):
     for value in (0.0, 1.0, 16.0, 0.3):
         IMPLEMENTATIONS["lif_forward"](x, None, None, (value,) * 8, (0, 0, 0, 0, 0))
         IMPLEMENTATIONS["tssl_bp_forward"](x, 1.0 + value, 1.0 + value, value, False)
-        IMPLEMENTATIONS["feedback_step_"](*steps(x, True), 1.0, value, value)
+        IMPLEMENTATIONS["feedback_step_"](*feedback_step(Inputs(3, (256,))), 1.0, value, value)
     names = ["spikeops_feedback_step_kernel", "spikeops_lif_forward_kernel", "spikeops_tssl_bp_forward_kernel"]
     assert sorted(name for name, _ in variants) == names

@@ -8,13 +8,13 @@ import torch
 
 import spikeops.functional as SF
 from op_tests.layouts import dense_copy, lay_out
+from op_tests.neurons import split_arguments
 from spikeops import reference
 from spikeops._dtypes import state_dtype
 
 # Largest difference from the reference, relative to the largest magnitude of the tensor. The kernels and autograd order a few
 # additions per time step differently: the largest noise measured is 8e-7 and 3e-15.
 ROUNDING = {torch.float32: 4e-6, torch.float64: 2e-14}
-PARAMETERS = ("decay", "v_init")
 # The 16-bit types round once more, at the end: one unit in the last place of each element.
 LAST_PLACE = {torch.float16: 2.0**-10, torch.bfloat16: 2.0**-7}
 SMALLEST = {torch.float16: 2.0**-24, torch.bfloat16: 0.0}
@@ -52,22 +52,37 @@ def _random(output, draw):
 
 
 def run_both(op, tensors, options=None, upstream="contiguous"):
-    """(results of the op, results of the reference on contiguous copies on the CPU)."""
+    """(results of the op, results of the reference on contiguous copies on the CPU). Tensors behind the first are parameters of its
+    neurons."""
     options = options or {}
+    data = next(iter(tensors))
     actual = evaluate(getattr(SF, op), tensors, options, upstream)
     copies = {name: dense_copy(t) for name, t in tensors.items()}
     gradients = None if upstream is None else tuple(map(dense_copy, actual.upstream))
     # Parameters are given to the reference once per neuron, so that their gradients can be summed here without rounding.
-    shared = {name: copies[name] for name in PARAMETERS if name in copies}
+    shared = {name: tensor for name, tensor in copies.items() if name != data}
     for name, parameter in shared.items():
-        step = copies["x"].shape[0 if "time_steps" in options else 1 :]
-        copies[name] = parameter.to(state_dtype(copies["x"].dtype)).expand(step).contiguous()
+        step = copies[data].shape[0 if "time_steps" in options else 1 :]
+        copies[name] = parameter.to(state_dtype(copies[data].dtype)).expand(step).contiguous()
     expected = evaluate(getattr(reference, op), copies, options, gradients)
     for name, parameter in shared.items() if expected.grads else ():
         terms = expected.grads[name].double()
         expected.grads[name] = terms.sum_to_size(parameter.shape).to(parameter.dtype)
         expected.scales[name] = terms.abs().sum_to_size(parameter.shape).amax() if parameter.numel() else 0.0
     return actual, expected
+
+
+def run_call(call, arguments, upstream="contiguous"):
+    """(results of a call of the case files, results of its definition), as :func:`run_both` has them."""
+    assert not (call.differentiable and (call.run or call.definition)), f"{call}: gradients are compared of the functions themselves"
+    tensors, options = split_arguments(**arguments)
+    if not call.differentiable:
+        return (Results(tuple(run(arguments)), (), {}) for run in (call, lambda given: call.define(dense_copies(given))))
+    return run_both(call.function, tensors, options, upstream)
+
+
+def dense_copies(arguments):
+    return {name: dense_copy(value) for name, value in arguments.items()}
 
 
 def assert_identical(actual, expected, what):

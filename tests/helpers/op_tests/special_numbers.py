@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
+from op_cases import CALLS as PUBLIC_CALLS
+from op_cases.lif import neurons
 
-from op_tests.neurons import state_dtype
+import spikeops.functional as SF
+from op_tests.compare import assert_agree, assert_identical, dense_copies, evaluate
+from op_tests.layouts import dense_copy
+from op_tests.neurons import split_arguments
 from op_tests.op_calls import CALLS
+from spikeops import reference
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 
@@ -52,13 +58,48 @@ def strew(tensor: torch.Tensor, draw: torch.Generator, share: float, numbers=spe
     return mixed.requires_grad_(tensor.requires_grad)
 
 
+# (op, argument): what each backend adds up in an order of its own.
+SUMMED = {(call.function, call.summed) for call in PUBLIC_CALLS.values() if call.summed}
+
+
 def strew_arguments(op: str, arguments, share: float):
     """The same for all tensors among the arguments of an op of torch.ops.spikeops."""
     draw = torch.Generator().manual_seed(2)
     schema = getattr(torch.ops.spikeops, op).default._schema.arguments
-    # The order in which weights are added up is each backend's own.
-    numbers = [summable_numbers if (op, a.name) == ("local_learning_step_", "weight") else special_numbers for a in schema]
+    numbers = [summable_numbers if (op, a.name) in SUMMED else special_numbers for a in schema]
     return tuple(strew(a, draw, share, n) if isinstance(a, torch.Tensor) else a for a, n in zip(arguments, numbers))
+
+
+def finite_magnitude(tensor):
+    return tensor.double().abs().masked_fill(~tensor.isfinite(), 0)
+
+
+def check_special(call, arguments, share: float):
+    """Results of a call of the case files on tensors that hold special numbers are those of its definition in every bit, gradients up
+    to rounding. What its neurons share is given once for each: a sum of gradients would not be finite."""
+    tensors, options = split_arguments(**arguments)
+    step = next(iter(tensors.values())).shape[0 if "time_steps" in options else 1 :]
+    if call.differentiable:
+        tensors |= {name: tensors[name].expand(step).contiguous() for name in [*tensors][1:]}
+    arguments = tensors | options
+    with torch.no_grad():
+        results = zip(call(arguments), call.define(dense_copies(arguments)), strict=True)
+    for i, (actual, expected) in enumerate(results):
+        assert_identical(actual, expected, f"{call}, result {i}")
+    if not call.differentiable:
+        return
+    function, definition = getattr(SF, call.function), getattr(reference, call.function)
+    draw = torch.Generator().manual_seed(3)
+    ordinary = evaluate(function, tensors, options, "contiguous").upstream
+    upstream = tuple(None if g is None else strew(g, draw, share) for g in ordinary)
+    actual = evaluate(function, tensors, options, upstream)
+    copies = tuple(None if g is None else dense_copy(g) for g in upstream)
+    expected = evaluate(definition, dense_copies(tensors), options, copies)
+    for name, e in expected.grads.items():
+        assert (actual.grads[name] is None) == (e is None), name
+        if e is not None:
+            magnitudes = (finite_magnitude(g).reshape(-1, *step).amax(0) for g in (*copies, e) if g is not None)
+            assert_agree(actual.grads[name], e, f"{call}, gradient of {name}", scale=sum(magnitudes))
 
 
 def special_call(name: str, inputs, share: float):
@@ -73,9 +114,9 @@ MODES = [(reset, surrogate) for reset in RESETS for surrogate in SURROGATES]
 def special_modes(inputs, share: float, reset: str, surrogate):
     """(op, arguments) of backward passes of neurons with a reset and a surrogate."""
     for detach_reset in (False, True):
-        neurons = inputs.neurons("per_neuron", True, reset, not detach_reset, detach_reset, surrogate)
-        of_steps, of_neurons = inputs.gradient(), inputs.gradient(False, state_dtype(inputs.dtype))
-        yield "lif_backward", strew_arguments("lif_backward", (of_steps, of_neurons, *neurons, True, True), share)
-        yield "lif_backward", strew_arguments("lif_backward", (of_steps, None, *neurons, True, True), share)
-        rate = (inputs.gradient(False), *neurons, WEIGHTINGS["decay"], True, True)
+        neuron = neurons(inputs, "per_neuron", True, reset, not detach_reset, detach_reset, surrogate)
+        of_steps, of_neurons = inputs.gradient(), inputs.gradient(False, inputs.state)
+        yield "lif_backward", strew_arguments("lif_backward", (of_steps, of_neurons, *neuron, True, True), share)
+        yield "lif_backward", strew_arguments("lif_backward", (of_steps, None, *neuron, True, True), share)
+        rate = (inputs.gradient(False), *neuron, WEIGHTINGS["decay"], True, True)
         yield "lif_rate_backward", strew_arguments("lif_rate_backward", rate, share)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from op_cases.lif import neurons
 from op_tests.op_calls import TRITON_CALLS as CALLS
 from op_tests.op_calls import Inputs, run_on_copies
 
@@ -49,5 +50,5 @@ def test_numbers(name, dtype):
 def test_numbers_in_every_mode(reset, surrogate):
     for detach_reset in (False, True):
         inputs = Inputs(T=9, shape=(140,))
-        neurons = inputs.neurons("per_neuron", True, reset, False, detach_reset, surrogate)
-        assert_twins_agree("lif_backward", inputs.gradient(), inputs.gradient(of_steps=False), *neurons, True, True)
+        neuron = neurons(inputs, "per_neuron", True, reset, False, detach_reset, surrogate)
+        assert_twins_agree("lif_backward", inputs.gradient(), inputs.gradient(of_steps=False), *neuron, True, True)

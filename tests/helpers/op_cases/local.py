@@ -1,0 +1,194 @@
+"""Layers that learn on their own: a step of a layer and its classifier, in place, and the way back in time."""
+
+import torch
+from op_tests import measured
+from op_tests.kinds import Call, Module, Sequence
+from op_tests.layouts import lay_out
+from op_tests.measured import DECAY, STEPS, THRESHOLD, Op
+from torch import nn
+
+import spikeops.functional as SF
+import spikeops.nn as snn
+from spikeops._dtypes import state_dtype
+from spikeops.surrogate import ATan, Exponential
+
+_CLASSES = 7
+
+
+def step(i, optional=False):
+    """The tensors of local_learning_step_ in the order of its schema: at most 300 samples. What is only written holds nonsense."""
+    units = i.shape or (2, 3)
+    if len(units) == 1:
+        units = (*units, 3)
+    units = (min(units[0], 300), *units[1:])
+    # The layouts that ops copy are for input, and so is one that would put the samples innermost.
+    order = i.order if len(units) > 2 or i.layout != "channels_last" else "contiguous"
+
+    def drawn(low, high, shape, dtype, where=order):
+        values = low + (high - low) * torch.rand(shape, generator=i.draw, dtype=torch.float64)
+        # As a sequence of one step, whose channels are the second axis.
+        return lay_out(values.to(dtype)[None], where, i.device)[0]
+
+    def per_class(low, high, dtype):
+        return drawn(low, high, (units[0], _CLASSES), dtype, "contiguous")
+
+    def nonsense(shape=units, where=order):
+        return lay_out(torch.full((1, *shape), torch.nan, dtype=i.dtype), where, i.device)[0]
+
+    labels = torch.randint(-1, _CLASSES + 1, units[:1], generator=i.draw).to(i.device)
+    # Multiples of 1/8: any order of addition gives the same class currents.
+    eighths = torch.randint(-8, 9, (2, _CLASSES, *units[1:]), generator=i.draw).to(i.dtype) / 8
+    matrices = [lay_out(values[None], i.layout, i.device)[0] for values in eighths]
+    membrane, class_membrane = drawn(-0.3, 1.7, units, i.state), per_class(-0.3, 1.7, i.state)
+    return (
+        membrane, nonsense(), nonsense(), nonsense() if optional else None, drawn(0, 3, units, i.state) if optional else None,
+        class_membrane, torch.full_like(class_membrane, 2), torch.full_like(class_membrane[:, 0], 3, memory_format=torch.contiguous_format),
+        nonsense((units[0], _CLASSES), "contiguous"), nonsense((units[0], _CLASSES), "contiguous") if optional else None,
+        drawn(-0.7, 1.3, units, i.dtype, i.layout), matrices[0], matrices[1] if optional else None, labels,
+    )  # fmt: skip
+
+
+def _raw_step(i, optional=False, surrogate=ATan(2.0)):
+    kind, scale, peak = surrogate.coefficients
+    return *step(i, optional), (0.6, 0.9, scale, peak, 0.3), kind
+
+
+RAW = {
+    "local_gradient_in_time": lambda i: (
+        "local_gradient_in_time", (i.gradient(False).detach(), i.x().detach().clamp(0, 1), 0.6, 0.9)
+    ),
+    "local_learning_step_": lambda i: ("local_learning_step_", _raw_step(i)),
+    "local_learning_step_/optional": lambda i: ("local_learning_step_", _raw_step(i, True, Exponential(1.0))),
+}  # fmt: skip
+
+_WRITTEN = ("membrane", "spikes", "gradient", "derivative", "trace", "class_membrane", "count", "squared_error", "error",
+            "class_derivative")  # fmt: skip
+_STEP = dict(
+    written=_WRITTEN, options={"decay": 0.7, "error_scale": 0.1}, float32=("decay", "threshold", "error_scale"), summed="weight",
+    positive=("threshold",), own_test="test_local.py", own_bad_input="test_local_bad_input.py",
+)  # fmt: skip
+
+
+def _arguments(i, optional=False):
+    return dict(zip((*_WRITTEN, "current", "weight", "feedback", "labels"), step(i, optional)))
+
+
+CALLS = (
+    Call(name="local_learning_step_", arguments=_arguments, **_STEP),
+    Call(name="local_learning_step_/optional", arguments=lambda i: _arguments(i, True), **_STEP),
+    Call(name="local_gradient_in_time", arguments=lambda i: {"gradient": i.gradient(False), "derivatives": i.x()}, on_device=False,
+         options={"decay": 0.5}, ranges={"decay": [0.0, 0.5, 1.0]}, float32=("threshold",), positive=("threshold",),
+         own_bad_input="test_local_bad_input.py"),
+)  # fmt: skip
+
+
+def _sequence(draw, T, N, dtype):
+    """Currents (T, N) of units that are taken for samples of at most 64 units, and a classifier of them."""
+    units = min(N, 64)
+    x = (torch.randint(-8, 17, (T, N), generator=draw) / 8).to(dtype)
+    labels = torch.randint(0, _CLASSES, (N // units,), generator=draw)
+    # Multiples of 1/8: all backends get the same sums.
+    return x, (torch.randint(-8, 9, (_CLASSES, units), generator=draw) / 8).to(dtype), labels
+
+
+def _all_steps(x, weight, labels):
+    """All time steps of a layer with a local classifier, and the way back in time."""
+    x = x[:, : weight.shape[1] * len(labels)].unflatten(1, (-1, weight.shape[1])).contiguous()
+    state, samples = state_dtype(x.dtype), len(labels)
+    membrane, trace = torch.zeros_like(x[0], dtype=state), torch.zeros_like(x[0], dtype=state)
+    spikes, slopes, gradient = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x[0])
+    class_membrane, count = (torch.zeros(samples, _CLASSES, dtype=state, device=x.device) for _ in range(2))
+    squared, error = torch.zeros(samples, dtype=state, device=x.device), x.new_empty(samples, _CLASSES)
+    for x_t, s_t, slope_t in zip(x, spikes, slopes):
+        SF.local_learning_step_(membrane, s_t, gradient, x_t, weight, class_membrane, count, squared, error, labels, 0.7,
+                                error_scale=0.1, derivative=slope_t, trace=trace)  # fmt: skip
+    gradients = SF.local_gradient_in_time(slopes[0], slopes, 0.7)
+    return [membrane, trace, spikes, slopes, gradient, class_membrane, count, squared, error, gradients]
+
+
+ON_DEVICE = (Sequence(name="local", tensors=_sequence, function=_all_steps, summed=(1,)),)
+
+MODULES = (
+    Module(kind=snn.LocalClassifier, needed=dict(shape=(8, 4, 4), classes=3),
+           options=dict(decoder_size=32, feedback="alignment", frozen=True)),
+    Module(kind=snn.LocalBlock, needed=dict(encoder=nn.Linear(4, 6, bias=False), classifier=snn.LocalClassifier((6,), 3)),
+           options=dict(rule="bell", time_steps=3, tau=2.0, threshold=0.5, surrogate=ATan(1.0), update="window")),
+)  # fmt: skip
+
+# --- benchmarks -------------------------------------------------------------------------------------------------------------
+
+_MEASURED_UNITS, _MEASURED_CLASSES = (800, 512, 1), 10
+
+
+def _samples(x):
+    """(T, N) as (T, samples, units): the first number of units that divides N."""
+    return x.unflatten(1, (-1, next(units for units in _MEASURED_UNITS if x.shape[1] % units == 0)))
+
+
+def _state(x):
+    """A classifier, labels, the state of layer and classifier, room for the spikes and for the gradients."""
+    x = _samples(x)
+    samples, units = x.shape[1:]
+    draw = torch.Generator().manual_seed(0)
+    weight = (torch.randn(_MEASURED_CLASSES, units, generator=draw) / units**0.5).to(x.device, x.dtype)
+    labels = torch.arange(samples, device=x.device) % _MEASURED_CLASSES
+    state = state_dtype(x.dtype)
+    membrane, squared_error = torch.zeros_like(x[0], dtype=state), x.new_zeros(samples, dtype=state)
+    class_membrane, count = x.new_zeros((2, samples, _MEASURED_CLASSES), dtype=state)
+    return weight, labels, membrane, class_membrane, count, squared_error, torch.empty_like(x[0]), torch.empty_like(x)
+
+
+def _fused_steps(x, T, weight, labels, membrane, class_membrane, count, squared_error, spikes, gradients):
+    error = x.new_empty(class_membrane.shape)
+    for current, gradient in zip(_samples(x), gradients):
+        SF.local_learning_step_(membrane, spikes, gradient, current, weight, class_membrane, count, squared_error, error, labels,
+                                DECAY, THRESHOLD)  # fmt: skip
+    return gradients
+
+
+def _learning_loop(x, T, weight, labels, membrane, class_membrane, count, squared_error, spikes, gradients):
+    """A layer that learns by ELL, in place: the classifier (K, U), labels (N,), the state, spikes, gradients."""
+    target = torch.nn.functional.one_hot(labels, len(weight)).to(x.dtype)
+    for current, gradient in zip(_samples(x), gradients):
+        membrane.sub_((membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(current)
+        torch.ge(membrane, THRESHOLD, out=spikes)
+        derivative = torch.exp(-(membrane - THRESHOLD).abs())
+        class_membrane.sub_((class_membrane >= THRESHOLD).to(x.dtype), alpha=THRESHOLD).mul_(DECAY).add_(spikes @ weight.t())
+        class_spikes = (class_membrane >= THRESHOLD).to(x.dtype)
+        difference = class_spikes - target
+        count.add_(class_spikes)
+        squared_error.add_(difference.square().sum(1))
+        error = difference * torch.exp(-(class_membrane - THRESHOLD).abs())
+        torch.mul(error.to(x.dtype) @ weight, derivative, out=gradient)
+    return gradients
+
+
+def _back_in_time(derivatives, T):
+    """From the gradient of the last membrane potential (...) to those of all currents (T + 1, ...)."""
+    gradients = [derivatives[0]]
+    for derivative in reversed(derivatives.unbind()):
+        gradients.append(gradients[-1] * (DECAY * (1 - THRESHOLD * derivative)))
+    return torch.stack(gradients[::-1])
+
+
+def _moved_by_steps(T, N):
+    """Currents and gradients; the rest is read and written once: two numbers a unit, a classifier, labels, and for each sample two
+    numbers a class and its squared error."""
+    units = next(units for units in _MEASURED_UNITS if N % units == 0)
+    samples = N // units
+    state = 8 * N + 4 * _MEASURED_CLASSES * units + 8 * samples + 4 * samples * (2 * _MEASURED_CLASSES + 1)
+    return 8 * T * N + 2 * state, None
+
+
+_TESTS = ("test_local.py", "test_local_bad_input.py")
+MEASURED = (
+    Op("local_learning_step_", _fused_steps, _learning_loop, measured.currents, _TESTS, _moved_by_steps, make_state=_state, sizes=STEPS),
+    Op(
+        "local_gradient_in_time",
+        fused=lambda x, T: SF.local_gradient_in_time(x[0], x, DECAY, THRESHOLD),
+        eager=_back_in_time,
+        make_input=lambda T, N, dtype, device: torch.rand(T, N, device=device).to(dtype),
+        tests=_TESTS,
+        moves=lambda T, N: (4 * T * N + 4 * (T + 1) * N, None),
+    ),
+)
