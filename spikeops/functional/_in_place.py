@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks, _memory, _transforms
 
 
 def refuse_transforms(op) -> None:
     _transforms.refuse(op, "it works in place on its arguments. A batch may be one more axis of the neurons; call it outside the transform.")
-from spikeops._numbers import plain_number
-from spikeops.functional import _checks, _memory, _transforms
 
 
 def plain_numbers(numbers: tuple) -> tuple:

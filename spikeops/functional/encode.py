@@ -6,8 +6,8 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _register, _seed, _vmap
-from spikeops.functional._vmap import SEQUENCE, STEP
 from spikeops.functional._other_words import ENCODER, explain_other_words
+from spikeops.functional._vmap import SEQUENCE, STEP
 
 
 @explain_other_words(ENCODER)

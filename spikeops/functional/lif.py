@@ -8,7 +8,7 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _derivatives, _reduce, _register, _vmap
+from spikeops.functional import _checks, _derivatives, _reduce, _register, _transforms, _vmap
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting, checked_options
 from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
@@ -160,7 +160,7 @@ def _arguments(op, x, decay, threshold, options, v_init, time_steps):
     decay_tensor = None
     if isinstance(decay, torch.Tensor):
         _checks.per_neuron(op, "decay", decay, x, step)
-        if decay.numel() == 1 and _register.is_plain_eager(decay):
+        if decay.numel() == 1 and _transforms.is_plain_eager(decay):
             _checks.decay_tensor(op, "decay", decay)
         decay, decay_tensor = 0.0, decay
     else:

@@ -14,7 +14,7 @@ from spikeops._dtypes import state_dtype
 
 
 def step(i, drive=True, current="constant", factor=True, count=True, fired=True):
-    """The arguments FEEDBACK_NEURON of csrc/ops.cpp. What is only written holds nonsense."""
+    """The arguments FEEDBACK_NEURON of csrc/feedback.cpp. What is only written holds nonsense."""
     kinds = {
         None: lambda: None,
         "constant": lambda: i.per_neuron(-0.3, 0.3),

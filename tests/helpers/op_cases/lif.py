@@ -20,7 +20,7 @@ _MEAN, _DECAY = WEIGHTINGS["mean"], WEIGHTINGS["decay"]
 
 
 def neurons(i, decay=None, v_init=False, reset="subtract", strict=False, detach_reset=False, surrogate=ATan(2.0), is_constant=False):
-    """The arguments LIF_NEURON of csrc/ops.cpp."""
+    """The arguments LIF_NEURON of csrc/lif.cpp."""
     kind, scale, peak = surrogate.coefficients
     numbers = (0.6, 1.0, 1.0, 1.0, -0.2, 0.1, scale, peak)
     modes = (RESETS[reset], int(strict), int(detach_reset), kind, i.T if is_constant else 0)

@@ -64,7 +64,7 @@ RAW = {
 _WRITTEN = ("membrane", "spikes", "gradient", "derivative", "trace", "class_membrane", "count", "squared_error", "error",
             "class_derivative")  # fmt: skip
 _STEP = dict(
-    written=_WRITTEN, options={"decay": 0.7, "error_scale": 0.1}, float32=("decay", "threshold", "error_scale"), summed="weight",
+    written=_WRITTEN, options={"decay": 0.7, "error_scale": 0.1}, float32=("threshold", "error_scale"), summed="weight",
     positive=("threshold",), own_test="test_local.py", own_bad_input="test_local_bad_input.py",
 )  # fmt: skip
 
