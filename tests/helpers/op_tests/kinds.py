@@ -36,7 +36,7 @@ class Call:
         takes_integers: whether the data may be integers, too.
         own_bad_input: the file of tests/ops in which its tensors are shown to be refused, where they are checked in another way.
         own_test: a file of tests/ops that compares with the reference where that takes more than equal bits.
-        on_device: whether the tests on a GPU, and under its sanitizers, make the call.
+        on_device: whether the tests on a GPU, whose time is short, make the call. Its sanitizers watch all calls.
         run, definition: instead of the functions of that name in spikeops.functional and in the reference.
     """
 
