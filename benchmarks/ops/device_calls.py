@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import op_cases
-from gpu_tests.calls import CALLS, DeviceCall, of_call
+from gpu_tests.calls import DeviceCall, of_call, of_sequence
 
 _CHOICES = 3  # of an option: all but for surrogates, which differ in one function
 
 
 def every_way() -> list[DeviceCall]:
-    """Those of the tests, those that work in place with nothing that is optional, and others until each choice was made once."""
-    ways = [*CALLS]
+    """All calls; those that work in place with nothing that is optional; those with choices until each was made once."""
+    ways = [of_sequence(sequence) for sequence in op_cases.ON_DEVICE.values()]
     for call in op_cases.CALLS.values():
-        if not call.on_device:
-            continue
+        ways.append(of_call(call))
         if call.written and call.spreads:
             ways.append(of_call(call, {name: values[-1] for name, values in call.spreads.items()}))
         choices = {name: values for name, values in call.ranges.items() if isinstance(values, list)}

@@ -255,7 +255,7 @@ def test_the_op_checks_what_protects_memory(native):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("share", (1e-3, *SHARES))
-def test_special_numbers(draw, share, dtype):
+def test_special_numbers(draw, device, share, dtype):
     """With and without learning; one input in three asks for nothing."""
     trials, neurons, inputs, readouts = 3, 40, 3, 2
     x = torch.randn(7, trials, inputs, generator=draw)
@@ -270,7 +270,7 @@ def test_special_numbers(draw, share, dtype):
     numbers = dict(dt=0.1, leak=2.0, spike_cost=0.05, sigma_v=0.3)
     learning = {"targets": torch.rand(trials, readouts, generator=draw), "encoder": encoder}
     rates = dict(feedforward_rate=0.02, threshold_rate=0.03, threshold_drift=0.5, buffer_steps=1)
-    x, *values = (strew(t.to(dtype), draw, share) for t in (x, *tensors.values(), *learning.values()))
+    x, *values = (strew(t.to(dtype), draw, share).to(device) for t in (x, *tensors.values(), *learning.values()))
     x[..., 1].copy_(torch.zeros(7, trials))
     given = dict(zip((*tensors, *learning), values))
     for wanted, options in ((tensors, {}), ((*tensors, *learning), rates)):

@@ -36,7 +36,7 @@ def spreads(call):
 
 @pytest.mark.parametrize("call", [call for call in op_cases.CALLS.values() if not call.own_test], ids=str)
 def test_any_size_and_options(call):
-    @settings(max_examples=50 if call.ranges else 10)
+    @settings(max_examples=50 if call.ranges and call.differentiable else 15)
     @given(st.fixed_dictionaries(SIZES), st.sampled_from(call.dtypes), spreads(call), drawn(call.ranges), st.sampled_from(list(UPSTREAM)))
     def check(size, dtype, spread, options, upstream):
         arguments = call.make(Inputs(dtype=dtype, **size), **spread) | options

@@ -5,6 +5,7 @@ An import counts wherever it stands: inside a function and under TYPE_CHECKING, 
 
 import ast
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -145,6 +146,42 @@ def test_benchmarks_look_down_only():
     modules, floors = benchmarks()
     assert len(modules) > 20 and "gpu" in floors[-1]
     assert list(upward(import_graph(modules), floors)) == []
+
+
+# What benchmarks take from the helpers of the tests: what is known of each op, written once.
+SHARED_WITH_BENCHMARKS = ["op_cases", "op_tests.measured", "gpu_tests.calls"]
+
+
+def foreign(path):
+    """The packages that a file imports from, but for Python's own."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {name for node in nodes for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])}
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def test_benchmarks_take_only_the_cases_from_the_tests():
+    helpers = named_modules(REPOSITORY / "tests" / "helpers", [])
+    own = benchmarks()[0]
+    graph = import_graph({**helpers, **own})
+    taken = {f"{module}, line {line}": name for module in own for name, line in graph[module].items() if name in helpers}
+    assert "op_cases" in taken.values()
+    assert {where: name for where, name in taken.items() if name not in SHARED_WITH_BENCHMARKS} == {}
+
+
+def test_case_files_need_no_more_than_the_ops_do():
+    """Benchmarks read them on machines without pytest. Nor do they, and what they import, run in a circle."""
+    helpers = named_modules(REPOSITORY / "tests" / "helpers", [])
+    graph = import_graph(helpers)
+    assert_no_circle(graph)
+    reached, to_do = set(), [name for name in helpers if name.partition(".")[0] == "op_cases"] + SHARED_WITH_BENCHMARKS
+    while to_do:
+        module = to_do.pop()
+        if module not in reached:
+            reached.add(module)
+            to_do += graph[module]
+    assert len(reached) > 12
+    allowed = {"torch", "spikeops", *(name.partition(".")[0] for name in reached)}
+    assert {name: foreign(helpers[name]) - allowed for name in reached if foreign(helpers[name]) - allowed} == {}
 
 
 def graph_of(**texts):

@@ -86,17 +86,19 @@ _ANY = dict(
     float32=_NUMBERS,
 )  # fmt: skip
 CALLS = (
-    Call(name="lif", arguments=_lif, spikes=0, any_number=_NUMBERS, **_LIF, **_ANY),
+    Call(name="lif", arguments=_lif, on_device=False, any_number=_NUMBERS, **_LIF, **_ANY),
     Call(name="lif/parameters", arguments=functools.partial(_lif, decay="per_neuron", v_init="per_neuron"), spikes=0,
          options={"reset": "to", "v_reset": -0.125}, **_LIF),
     Call(name="lif/options", arguments=functools.partial(_lif, decay="one", v_init="one"), on_device=False,
          options={"reset": "to", "strict": True, "v_rest": 0.5, "input_scale": 0.7, "surrogate": Triangle(1.0)}, **_LIF),
     Call(name="lif/shared_decay", arguments=functools.partial(_lif, decay="one"), spikes=0, **_LIF),
-    Call(name="lif/constant", arguments=_constant, spikes=0, options={"detach_reset": True}, **_LIF),
-    Call(name="lif_rate", arguments=_lif, not_negative=("decay",), **_LIF, **_ANY | {"ranges": _ANY["ranges"] | {"weighting": [*WEIGHTINGS]}}),
+    Call(name="lif/constant", arguments=_constant, on_device=False, options={"detach_reset": True}, **_LIF),
+    Call(name="lif_rate", arguments=_lif, on_device=False, not_negative=("decay",), **_LIF,
+         **_ANY | {"ranges": _ANY["ranges"] | {"weighting": [*WEIGHTINGS]}}),
     Call(name="lif_rate/parameters", arguments=functools.partial(_lif, decay="per_neuron", v_init="per_neuron"),
          options={"weighting": "decay"}, not_negative=("decay",), **_LIF),
-    Call(name="lif_rate/constant", arguments=_constant, not_negative=("decay",), options={"weighting": "decay", "reset": "none"}, **_LIF),
+    Call(name="lif_rate/constant", arguments=_constant, not_negative=("decay",), on_device=False,
+         options={"weighting": "decay", "reset": "none"}, **_LIF),
 )  # fmt: skip
 
 

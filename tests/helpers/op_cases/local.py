@@ -74,8 +74,8 @@ def _arguments(i, optional=False):
 
 
 CALLS = (
-    Call(name="local_learning_step_", arguments=_arguments, **_STEP),
-    Call(name="local_learning_step_/optional", arguments=lambda i: _arguments(i, True), **_STEP),
+    Call(name="local_learning_step_", arguments=_arguments, on_device=False, **_STEP),
+    Call(name="local_learning_step_/optional", arguments=lambda i: _arguments(i, True), on_device=False, **_STEP),
     Call(name="local_gradient_in_time", arguments=lambda i: {"gradient": i.gradient(False), "derivatives": i.x()}, on_device=False,
          options={"decay": 0.5}, ranges={"decay": [0.0, 0.5, 1.0]}, float32=("threshold",), positive=("threshold",),
          own_bad_input="test_local_bad_input.py"),

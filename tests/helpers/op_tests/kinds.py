@@ -20,12 +20,14 @@ class Call:
         name: the function, and behind a slash what tells this call from others of it: "lif/constant".
         arguments: (inputs, **spread) -> arguments by name: tensors, and numbers that follow from the size. None is left out.
         options: further arguments: numbers, flags, choices.
-        spreads: values for the further parameters of ``arguments``, the first of which are their defaults.
-        ranges: values of options that tests draw from: (low, high) of any numbers between, a list of choices.
+        spreads: values of the further parameters of ``arguments``, such as how a decay is spread over neurons; the last ones of a call
+            that works in place leave out all that is optional.
+        ranges: other values of options, from which tests draw: (low, high) for any number between, a list for choices.
         positive: options that must be above 0.
         any_number: options that may be any float32; the results are then still those of the definition, bit for bit.
-        float32: options that the precision of the state must hold, with another call's ``options`` where these need some.
-        differentiable: the arguments that get a gradient, if they are tensors.
+        float32: options that the state must be able to hold: what float32 rounds to infinity is refused, but with float64 data.
+        differentiable: the arguments that get a gradient, if they are tensors. The first is the data, the others are parameters: what
+            neurons have one of, or share.
         keeps: those of the arguments that the forward pass keeps for the backward pass; it keeps nothing else.
         is_linear: exactly differentiable, any number of times. The second derivatives of others are refused.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
@@ -36,7 +38,7 @@ class Call:
         takes_integers: whether the data may be integers, too.
         own_bad_input: the file of tests/ops in which its tensors are shown to be refused, where they are checked in another way.
         own_test: a file of tests/ops that compares with the reference where that takes more than equal bits.
-        on_device: whether the tests on a GPU, and under its sanitizers, make the call.
+        on_device: whether the tests on a GPU, whose time is short, make the call. Its sanitizers watch all calls.
         run, definition: instead of the functions of that name in spikeops.functional and in the reference.
     """
 
