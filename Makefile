@@ -51,7 +51,7 @@ $(VENV)/.spikeops: $(DIST)/.built
 	$(pip) install --quiet --no-deps --force-reinstall $(DIST)/*.whl
 	@touch $@
 
-# The raw kernels as a Python module, plain and under sanitizers, for the tests only.
+# The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only.
 build/testing/.built: $(VENV)/.spikeops
 	for variant in testing testing-sanitized; do \
 	  $(VENV)/bin/cmake -S . -B build/$$variant -G Ninja -DSPIKEOPS_BUILD_TESTING=ON \

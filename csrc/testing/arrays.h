@@ -5,32 +5,19 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <optional>
 #include <string>
 
 namespace spikeops::testing {
 
 namespace py = pybind11;
 
-inline void require_contiguous(const py::array& array) {
-  if (!(array.flags() & py::array::c_style)) throw py::value_error("expected a C-contiguous array");
-}
-
-// For kernels, which take untyped memory (16-bit floats travel as uint16).
-inline const void* read(const py::array& array) {
-  require_contiguous(array);
-  return array.data();
-}
-inline const void* read(const std::optional<py::array>& array) { return array ? read(*array) : nullptr; }
-inline void* write(const py::array& array) { return const_cast<void*>(read(array)); }
-inline void* write(const std::optional<py::array>& array) { return array ? write(*array) : nullptr; }
-
 template <class T>
 T* pointer(const py::array& array) {
+  if (!(array.flags() & py::array::c_style)) throw py::value_error("expected a C-contiguous array");
   if (array.itemsize() != py::ssize_t(sizeof(T)))
     throw py::type_error("expected elements of " + std::to_string(sizeof(T)) + " bytes, got " +
                          std::to_string(array.itemsize()));
-  return static_cast<T*>(write(array));
+  return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
 }  // namespace spikeops::testing

@@ -1,13 +1,18 @@
-// Python module `spikeops_testing`, for the tests only: raw kernels with numpy arrays in and out, without torch.
+// Python module `spikeops_testing`, for the tests only. It brings the ops once more, which register themselves
+// (csrc/testing/CMakeLists.txt): torch must have been imported before.
 #include <pybind11/pybind11.h>
 
+#include "../../kernels/cuda/launch.h"
+#include "../cuda_host/memory.h"
+
 namespace spikeops::testing {
-void bind_ops(pybind11::module_& module);
 void bind_shim(pybind11::module_& module);
 }  // namespace spikeops::testing
 
 PYBIND11_MODULE(spikeops_testing, module) {
-  module.doc() = "Raw spikeops kernels on numpy arrays: the CPU kernels, and the CUDA kernels compiled for the host.";
-  spikeops::testing::bind_ops(module);
+  module.doc() = "The ops on the CUDA kernels compiled for the host and on the CPU kernels, and the stand-in for CUDA.";
+  module.def("set_memory_offset", &spikeops::set_memory_offset, pybind11::arg("elements"),
+             "Whatever the ops allocate begins so many elements behind a 16-byte border.");
+  module.def("error_remedy", &spikeops::cuda::error_remedy);
   spikeops::testing::bind_shim(module);
 }

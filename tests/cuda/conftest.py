@@ -1,4 +1,4 @@
-"""The CUDA kernels' own source, compiled for the host: module `spikeops_testing` (see csrc/testing)."""
+"""The ops on the CUDA kernels' own source, compiled for the host: module `spikeops_testing` (see csrc/testing)."""
 
 import importlib
 import os
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before spikeops_testing, which needs its libraries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TESTING_DIR = Path(os.environ.get("SPIKEOPS_TESTING_DIR", REPOSITORY / "build" / "testing"))

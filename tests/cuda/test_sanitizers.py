@@ -1,5 +1,7 @@
 """AddressSanitizer and UBSan see through the host stand-in: faults are reported, right kernels are clean."""
 
+import ast
+
 import pytest
 from host_cuda import sanitized
 
@@ -49,6 +51,7 @@ for order in ("forward", "reverse", "shuffled"):
 
 
 def test_kernels_are_clean(run):
-    result = run("from host_cuda import short_list\nprint(short_list.run(kernels))")
+    result = run("from host_cuda import short_list\nprint(short_list.run())")
     assert result.returncode == 0, result.stderr[-5000:]
-    assert int(result.stdout) > 300  # calls whose results agreed with the CPU kernels'
+    agreed = ast.literal_eval(result.stdout)  # number of calls of each op whose results are those of the CPU kernels
+    assert len(agreed) > 15 and min(agreed.values()) >= 24, agreed

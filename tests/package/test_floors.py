@@ -244,8 +244,9 @@ INCLUDES = {
     "kernels/cuda/": r"kernels/(math/|kernels\.def|cuda/|cuda_host/)",
     "kernels/cuda_host/": r"kernels/cuda_host/",
     "kernels/": r"kernels/math/",
-    "csrc/testing/": r"kernels/|csrc/testing/|<pybind11/",
-    "csrc/": r"kernels/(?!cuda_host/)|csrc/(?!testing/)|<torch/(csrc/stable|csrc/inductor/aoti_torch/c|headeronly)/",
+    "csrc/testing/": r"kernels/|csrc/(testing|cuda_host)/|<pybind11/",
+    "csrc/cuda_host/": r"kernels/|csrc/(?!testing/)|<torch/(csrc/stable|csrc/inductor/aoti_torch/c|headeronly)/",
+    "csrc/": r"kernels/(?!cuda_host/)|csrc/(?!testing/|cuda_host/)|<torch/(csrc/stable|csrc/inductor/aoti_torch/c|headeronly)/",
 }
 OF_THE_SYSTEM = re.compile(r"<(?!Python\.h|pybind11/|torch/|ATen/|c10/)")
 

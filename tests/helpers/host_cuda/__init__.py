@@ -1,1 +1,1 @@
-"""Drives the module `spikeops_testing`: the CUDA kernels' source on the CPU. numpy only, so that it also runs under sanitizers."""
+"""Drives the module `spikeops_testing`: the ops on the CUDA kernels' source, compiled for the host, and on the CPU kernels."""

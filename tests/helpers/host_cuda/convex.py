@@ -1,22 +1,19 @@
-"""Trials of the convex-optimisation network: ``trials(backend, case, ...) -> (inputs, outputs)``, in the names of
-spikeops.functional.convex_snn_trial."""
+"""Trials of the convex-optimisation network: ``trials(case, ...) -> (name, arguments)``."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
-from host_cuda.arrays import place, poisoned
+import torch
 
 NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05, "sigma_v": 0.3}
-NUMBERS = NEURONS | {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
+LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
 SEED = 0x1234_5678_9ABC_DEF0
 
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-    dtype: str
+    dtype: torch.dtype
     steps: int
     trials: int
     neurons: int
@@ -24,51 +21,42 @@ class Trials:
     readouts: int = 3
 
 
-def draw_inputs(case: Trials, noise="none", learns=False, decodes=False) -> dict[str, np.ndarray]:
-    """Multiples of 1/8 at zero thresholds for some neurons, so that excesses tie; some inputs are 0, some constant."""
-    draw = np.random.default_rng([case.steps, case.trials, case.neurons, case.inputs])
-    x = draw.integers(-8, 9, (case.steps + 1, case.trials, case.inputs)) / 8
+def draw_tensors(case: Trials, noise="none", learns=False, decodes=False) -> dict[str, torch.Tensor]:
+    """By the names of spikeops.functional.convex_snn_trial. Multiples of 1/8 at zero thresholds for some neurons, so that excesses
+    tie; some inputs are 0, some constant."""
+    draw = torch.Generator().manual_seed(case.steps + 100 * case.trials + 10_000 * case.neurons)
+
+    def eighths(low, high, *shape):
+        return torch.randint(low, high, shape, generator=draw).double() / 8
+
+    x = eighths(-8, 9, case.steps + 1, case.trials, case.inputs)
     x[2:] = x[1]  # a step, then constant
-    encoder = draw.integers(1, 9, (case.neurons, case.readouts)) / 8
+    encoder = eighths(1, 9, case.neurons, case.readouts)
     decoder = 0.1 * encoder.T
-    inputs = {
+    tensors = {
         "x": x,
-        "feedforward": draw.integers(-8, 9, (case.neurons, case.inputs)) / 8,
+        "feedforward": eighths(-8, 9, case.neurons, case.inputs),
         "recurrent": -encoder @ decoder,
-        "thresholds": draw.integers(0, 4, case.neurons) / 8,
+        "thresholds": eighths(0, 4, case.neurons),
     }
     if decodes:
-        inputs["decoder"] = decoder
+        tensors["decoder"] = decoder
     if noise == "given":
-        inputs["noise"] = draw.standard_normal((case.steps, case.trials, case.neurons))
+        tensors["noise"] = torch.randn(case.steps, case.trials, case.neurons, generator=draw, dtype=torch.float64)
     if learns:
-        inputs |= {"targets": draw.uniform(0, 1, (case.trials, case.readouts)), "encoder": encoder}
-    return {name: place(array.astype(case.dtype), misaligned=False) for name, array in inputs.items()}
+        tensors |= {"targets": torch.rand(case.trials, case.readouts, generator=draw), "encoder": encoder}
+    return {name: tensor.to(case.dtype) for name, tensor in tensors.items()}
 
 
-def trials(backend, case: Trials, noise="none", learns=False, decodes=False):
-    inputs = draw_inputs(case, noise, learns, decodes)
-    numbers = NUMBERS if noise != "none" else NUMBERS | {"sigma_v": 0.0}
-    readouts = case.readouts if decodes else case.neurons
-    outputs = {
-        "spikes": poisoned((case.steps, case.trials), np.int32),
-        "readout": poisoned((case.steps + 1, case.trials, readouts), case.dtype),
-    }
-    # What the binding does before a kernel runs: transposed copies, and outputs that begin as the inputs.
-    arrays = inputs | outputs | {name: _transposed(inputs[name]) for name in ("feedforward", "recurrent")}
-    arrays |= {"thresholds": inputs["thresholds"].copy()}
-    if decodes:
-        arrays["decoder"] = _transposed(inputs["decoder"])
-    if noise == "drawn":
-        arrays["seed"] = np.array([SEED], np.int64)
-    if learns:
-        arrays["feedforward_rows"] = inputs["feedforward"].copy()
-    backend.convex_trials(case.dtype, arrays, numbers)
-    if learns:
-        outputs |= {"feedforward": arrays["feedforward_rows"], "thresholds": arrays["thresholds"]}
-        assert np.array_equal(arrays["feedforward"].T, arrays["feedforward_rows"], equal_nan=True), "the two copies of the weights differ"
-    return inputs, outputs
+def as_arguments(tensors, noise="none"):
+    """(name, arguments) of the op."""
+    numbers = NEURONS | LEARNING | ({} if noise != "none" else {"sigma_v": 0.0})
+    buffer_steps = numbers.pop("buffer_steps")
+    seed = torch.tensor([SEED]) if noise == "drawn" else None
+    before, after = ("x", "feedforward", "recurrent", "thresholds", "decoder", "noise"), ("targets", "encoder")
+    given = (*map(tensors.get, before), seed, *map(tensors.get, after))
+    return "convex_snn_trial", (*given, list(numbers.values()), buffer_steps)
 
 
-def _transposed(matrix: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(matrix.T)
+def trials(case: Trials, noise="none", learns=False, decodes=False):
+    return as_arguments(draw_tensors(case, noise, learns, decodes), noise)

@@ -1,12 +1,13 @@
-"""Each op on seeded inputs: ``op(backend, case, ...) -> (inputs, outputs)``, where backend is spikeops_testing.cpu or .cuda.
+"""Arguments of ops in all their ways, for the tests that know what an op does: ``op(case, ...) -> (name, arguments)``.
 
 Inputs are multiples of 1/8 where spikes depend on them, so that many membranes lie exactly at the threshold."""
 
 from __future__ import annotations
 
-import numpy as np
+import torch
+from op_tests.neurons import state_dtype
 
-from host_cuda.arrays import Case, assert_same_bytes, from_storage, poisoned
+from host_cuda.calls import Case
 
 LIF = {
     "decay": 0.5, "threshold": 1.0, "input_scale": 1.0, "reset": 0, "reset_amount": 1.0, "v_reset": 0.0, "v_rest": 0.0,
@@ -22,217 +23,143 @@ SURROGATES = {
 TAU_M, TAU_S, THRESHOLD = 5.0, 3.0, 1.0
 
 
-def assert_same(kernels, op, case, *args, **options):
-    """The CUDA kernels, run on the host, against those for the CPU."""
-    _, actual = op(kernels.cuda, case, *args, **options)
-    _, expected = op(kernels.cpu, case, *args, **options)
-    assert_same_bytes(actual, expected, f"{op.__name__} {case}")
+class Draw:
+    """Tensors of a case, the same ones each time."""
+
+    def __init__(self, case: Case):
+        self.generator = torch.Generator().manual_seed(1000 * case.T + case.N)
+        self.data, self.state = case.dtype, state_dtype(case.dtype)
+
+    def integers(self, low, high, *shape):
+        return torch.randint(low, high, shape, generator=self.generator)
+
+    def eighths(self, low, high, *shape, dtype=None):
+        return (self.integers(low, high, *shape) / 8).to(dtype or self.data)
+
+    def uniform(self, low, high, *shape, dtype=None):
+        return (low + (high - low) * torch.rand(shape, generator=self.generator, dtype=torch.float64)).to(dtype or self.data)
+
+    def normal(self, *shape, dtype=None):
+        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(dtype or self.data)
 
 
-def currents(case: Case) -> np.ndarray:
-    return case.data(case.draw.integers(-8, 17, (case.T, case.N)) / 8)
+def currents(case: Case):
+    return Draw(case).eighths(-8, 17, case.T, case.N)
 
 
-def gradient(case: Case, *shape) -> np.ndarray:
-    return case.draw.standard_normal(shape)
+def _neuron(draw, case, options, per_neuron, surrogate=ATAN):
+    """The arguments LIF_NEURON of csrc/lif.cpp."""
+    shape = (case.N,) if options["is_constant"] else (case.T, case.N)  # constant: the same current in all time steps
+    x = draw.eighths(-8, 17, *shape)
+    decay = draw.uniform(0.2, 0.95, case.N, dtype=draw.state) if per_neuron else None
+    v_init = draw.eighths(-4, 12, case.N, dtype=draw.state) if per_neuron else None
+    numbers = [options[name] for name in ("decay", "threshold", "input_scale", "reset_amount", "v_reset", "v_rest")]
+    modes = [options["reset"], int(options["strict"]), int(options["detach_reset"]), surrogate[0]]
+    return x, decay, v_init, [*numbers, *surrogate[1:]], [*modes, case.T if options["is_constant"] else 0]
 
 
-def _neuron(case, options, per_neuron):
-    x = currents(case)
-    if options["is_constant"]:  # the same current in all time steps
-        x, options = case.data(case.draw.integers(-8, 17, case.N) / 8), options | {"time_steps": case.T}
-    decay = case.state(case.draw.uniform(0.2, 0.95, case.N)) if per_neuron else None
-    v_init = case.state(case.draw.integers(-4, 12, case.N) / 8) if per_neuron else None
-    return {"x": x, "decay": decay, "v_init": v_init}, (case.dtype, x, decay, v_init, options)
+def lif_forward(case, options=LIF, per_neuron=False):
+    return "lif_forward", _neuron(Draw(case), case, options, per_neuron)
 
 
-def lif_forward(backend, case, options=LIF, per_neuron=False):
-    inputs, arguments = _neuron(case, options, per_neuron)
-    spikes, v_last = case.data_out(case.T, case.N), case.state_out(case.N)
-    backend.lif_forward(*arguments, spikes, v_last)
-    return inputs, {"spikes": spikes, "v_last": v_last}
+def lif_rate_forward(case, options=LIF, per_neuron=False, weighting=0):
+    return "lif_rate_forward", (*_neuron(Draw(case), case, options, per_neuron), weighting)
 
 
-def lif_rate_forward(backend, case, options=LIF, per_neuron=False, weighting=0):
-    inputs, arguments = _neuron(case, options, per_neuron)
-    rate = case.data_out(case.N)
-    backend.lif_rate_forward(*arguments, weighting, rate)
-    return inputs, {"rate": rate}
+def lif_backward(case, options=LIF, per_neuron=False, surrogate=ATAN, grad_spikes=True, grad_v_last=True):
+    draw = Draw(case)
+    neuron = _neuron(draw, case, options, per_neuron, surrogate)
+    of_spikes = draw.normal(case.T, case.N) if grad_spikes else None
+    of_v_last = draw.normal(case.N, dtype=draw.state) if grad_v_last else None
+    return "lif_backward", (of_spikes, of_v_last, *neuron, per_neuron, per_neuron)
 
 
-def _lif_gradients(backend, case, options, per_neuron, surrogate, upstream):
-    inputs, arguments = _neuron(case, options, per_neuron)
-    grads = {"grad_x": case.data_out(case.N) if options["is_constant"] else case.data_out(case.T, case.N)}
-    if per_neuron:
-        grads |= {"grad_decay": case.state_out(case.N), "grad_v_init": case.state_out(case.N)}
-    backend.lif_backward(*arguments, surrogate, **grads, **upstream)
-    return inputs | upstream, grads
+def lif_rate_backward(case, options=LIF, per_neuron=False, surrogate=ATAN, weighting=0):
+    draw = Draw(case)
+    neuron = _neuron(draw, case, options, per_neuron, surrogate)
+    return "lif_rate_backward", (draw.normal(case.N), *neuron, weighting, per_neuron, per_neuron)
 
 
-def lif_backward(backend, case, options=LIF, per_neuron=False, surrogate=ATAN, grad_spikes=True, grad_v_last=True):
-    upstream = {}
-    if grad_spikes:
-        upstream["grad_spikes"] = case.data(gradient(case, case.T, case.N))
-    if grad_v_last:
-        upstream["grad_v_last"] = case.state(gradient(case, case.N))
-    return _lif_gradients(backend, case, options, per_neuron, surrogate, upstream)
+def tssl_bp_forward(case):
+    return "tssl_bp_forward", (currents(case), TAU_M, TAU_S, THRESHOLD, True)
 
 
-def lif_rate_backward(backend, case, options=LIF, per_neuron=False, surrogate=ATAN, weighting=0):
-    upstream = {"grad_rate": case.data(gradient(case, case.N)), "weighting": weighting}
-    return _lif_gradients(backend, case, options, per_neuron, surrogate, upstream)
+def tssl_bp_backward(case, tau_s=TAU_S, x_scale=1.0):
+    draw = Draw(case)
+    x = x_scale * draw.eighths(-8, 17, case.T, case.N)
+    return "tssl_bp_backward", (draw.normal(case.T, case.N), x, TAU_M, tau_s, THRESHOLD)
 
 
-def tssl_bp_forward(backend, case, spikes=True):
-    x, psc = currents(case), case.data_out(case.T, case.N)
-    outputs = {"psc": psc} | ({"spikes": case.data_out(case.T, case.N)} if spikes else {})
-    backend.tssl_bp_forward(case.dtype, x, TAU_M, TAU_S, THRESHOLD, psc, outputs.get("spikes"))
-    return {"x": x}, outputs
+STEP_TENSORS = ("drive", "current", "factor", "count", "fired")
 
 
-def tssl_bp_backward(backend, case, tau_s=TAU_S, x_scale=1.0):
-    x = case.data(x_scale * from_storage(currents(case), case.dtype))
-    grad_psc, grad_x = case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
-    backend.tssl_bp_backward(case.dtype, grad_psc, x, TAU_M, tau_s, THRESHOLD, grad_x)
-    return {"x": x, "grad_psc": grad_psc}, {"grad_x": grad_x}
-
-
-def _step(backend, op, case, numbers, given, current_per_step):
-    """One call of a feedback step on fresh copies of the same state. Every seventh neuron is silent, and every third step."""
-    draw, shape = case.draw, (case.T, case.N)
-    drive = draw.integers(-8, 13, shape) / 8
+def _step(case, given, current_per_step):
+    """The arguments FEEDBACK_NEURON of csrc/feedback.cpp. Every seventh neuron is silent, and every third step."""
+    draw, shape = Draw(case), (case.T, case.N)
+    drive = draw.eighths(-8, 13, *shape)
     drive[::3], drive[:, ::7] = 0, 0
-    inputs = {
-        "drive": case.data(drive),
-        "current": case.data(draw.integers(-2, 3, shape if current_per_step else case.N) / 8),
-        "factor": case.data(1.25 * draw.integers(0, 2, case.N)),
+    optional = {
+        "drive": drive,
+        "current": draw.eighths(-2, 3, *(shape if current_per_step else shape[1:])),
+        "factor": (1.25 * draw.integers(0, 2, case.N)).to(draw.data),
+        "count": draw.integers(0, 5, case.N).to(draw.state),
+        "fired": torch.full((case.T,), 7, dtype=torch.int32),
     }
-    inputs = {name: array for name, array in inputs.items() if name in given}
-    state = {"membrane": case.state(draw.integers(-3, 4, case.N) / 8), "rate": case.state(draw.uniform(0, 3, case.N))}
-    count, fired = case.state(draw.integers(0, 5, case.N)), poisoned((case.T,), np.int32, case.misaligned)
-    state |= {name: array for name, array in (("count", count), ("fired", fired)) if name in given}
-    before = {f"{name}_before": array.copy() for name, array in state.items()}
-    written = state | {"spikes": case.data_out(*shape)}
-    getattr(backend, op)(case.dtype, inputs | written, *numbers)
-    return inputs | before, written
+    membrane, rate = draw.eighths(-3, 4, case.N, dtype=draw.state), draw.uniform(0, 3, case.N, dtype=draw.state)
+    spikes = torch.full(shape, torch.nan, dtype=draw.data)
+    return membrane, spikes, rate, *(tensor if name in given else None for name, tensor in optional.items())
 
 
-STEP_ARRAYS = ("drive", "current", "factor", "count", "fired")
+def feedback_step(case, leak=0.83, threshold=0.5, reset_amount=0.75, given=STEP_TENSORS, current_per_step=False):
+    return "feedback_step_", (*_step(case, given, current_per_step), leak, threshold, reset_amount)
 
 
-def feedback_step(backend, case, leak=0.83, threshold=0.5, reset_amount=0.75, given=STEP_ARRAYS, current_per_step=False):
-    return _step(backend, "feedback_step", case, (leak, threshold, reset_amount), given, current_per_step)
-
-
-def ternary_step(
-    backend, case, drive_scale=0.5, leak=0.83, threshold=0.25, amplitude=0.75, given=STEP_ARRAYS, current_per_step=False
-):
-    return _step(backend, "ternary_step", case, (drive_scale, leak, threshold, amplitude), given, current_per_step)
+def ternary_step(case, drive_scale=0.5, leak=0.83, threshold=0.25, amplitude=0.75, given=STEP_TENSORS, current_per_step=False):
+    return "ternary_step_", (*_step(case, given, current_per_step), drive_scale, leak, threshold, amplitude)
 
 
 EXPONENTIAL = (2, 1.0, 1.0)
 
 
 def local_learning_step(
-    backend, case, decay=0.5, threshold=1.0, error_scale=0.3, surrogate=EXPONENTIAL, optional=True, samples=3, exact=False
+    case, decay=0.5, threshold=1.0, error_scale=0.3, surrogate=EXPONENTIAL, optional=True, samples=3, exact=False
 ):
     """N units and T classes. `exact` weights are multiples of 1/8, of which any order of addition gives the same sum."""
-    draw, units, classes, matrix = case.draw, (samples, case.N), (samples, case.T), (case.T, case.N)
-    weight = draw.integers(-8, 9, matrix) / 8 if exact else draw.uniform(-0.3, 0.3, matrix)
-    inputs = {
-        "current": case.data(draw.integers(-6, 15, units) / 8),
-        "weight": case.data(weight),
-        "labels": draw.integers(-1, case.T + 1, samples),
-    }
-    state = {
-        "membrane": case.state(draw.integers(-4, 15, units) / 8),
-        "class_membrane": case.state(draw.integers(-4, 15, classes) / 8),
-        "count": case.state(draw.integers(0, 9, classes)),
-        "squared_error": case.state(draw.integers(0, 9, samples)),
-    }
-    written = {"spikes": case.data_out(*units), "gradient": case.data_out(*units), "error": case.data_out(*classes)}
-    if optional:
-        inputs["feedback"] = case.data(draw.uniform(-1, 1, matrix))
-        state["trace"] = case.state(draw.uniform(0, 3, units))
-        written |= {"derivative": case.data_out(*units), "class_derivative": case.data_out(*classes)}
-    before = {f"{name}_before": array.copy() for name, array in state.items()}
-    backend.local_learning_step(case.dtype, inputs | state | written, (decay, threshold, surrogate), error_scale)
-    return inputs | before, state | written
+    draw, units, classes, matrix = Draw(case), (samples, case.N), (samples, case.T), (case.T, case.N)
+
+    def nonsense(*shape):
+        return torch.full(shape, torch.nan, dtype=draw.data)
+
+    weight = draw.eighths(-8, 9, *matrix) if exact else draw.uniform(-0.3, 0.3, *matrix)
+    state = dict(dtype=draw.state)
+    return "local_learning_step_", (
+        draw.eighths(-4, 15, *units, **state), nonsense(*units), nonsense(*units), nonsense(*units) if optional else None,
+        draw.uniform(0, 3, *units, **state) if optional else None, draw.eighths(-4, 15, *classes, **state),
+        draw.integers(0, 9, *classes).to(draw.state), draw.integers(0, 9, samples).to(draw.state), nonsense(*classes),
+        nonsense(*classes) if optional else None, draw.eighths(-6, 15, *units), weight,
+        draw.uniform(-1, 1, *matrix) if optional else None, draw.integers(-1, case.T + 1, samples),
+        [decay, threshold, *surrogate[1:], error_scale], surrogate[0],
+    )  # fmt: skip
 
 
-def local_gradient_in_time(backend, case, decay=0.5, threshold=1.0):
-    last, derivatives = case.data(gradient(case, case.N)), case.data(case.draw.uniform(0, 1, (case.T, case.N)))
-    gradients = case.data_out(case.T + 1, case.N)
-    backend.local_gradient_in_time(case.dtype, last, derivatives, decay, threshold, gradients)
-    return {"gradient": last, "derivatives": derivatives}, {"gradients": gradients}
-
-
-def synaptic_filter_forward(backend, case):
-    x, psc = currents(case), case.data_out(case.T, case.N)
-    backend.synaptic_filter_forward(case.dtype, x, TAU_S, psc)
-    return {"x": x}, {"psc": psc}
-
-
-def synaptic_filter_backward(backend, case):
-    grad_psc, grad_x = case.data(gradient(case, case.T, case.N)), case.data_out(case.T, case.N)
-    backend.synaptic_filter_backward(case.dtype, grad_psc, TAU_S, grad_x)
-    return {"grad_psc": grad_psc}, {"grad_x": grad_x}
-
-
-def spike_count(backend, case):
+def spike_count(case):
     """Values above 1 too: counts are sums."""
-    spikes = case.data(case.draw.integers(0, 4, (case.T, case.N)))
-    count = poisoned((case.N,), np.int32 if "int" in case.dtype else spikes.dtype, case.misaligned)
-    backend.spike_count(case.dtype, spikes, count)
-    return {"spikes": spikes}, {"count": count}
+    return "spike_count", (Draw(case).integers(0, 4, case.T, case.N).to(case.dtype),)
 
 
-def packed_spike_count(backend, case):
-    packed = case.data(case.draw.integers(0, 1 << 16, (case.T, case.N)))
-    count = poisoned((case.N,), np.int32, case.misaligned)
-    backend.packed_spike_count(packed, count)
-    return {"packed": packed}, {"count": count}
-
-
-def pack_spikes(backend, case):
+def pack_spikes(case):
     """Any value other than 0 is a spike."""
-    spikes = case.data(case.draw.integers(0, 2, (case.T, case.N)) * case.draw.integers(1, 4, (case.T, case.N)))
-    packed = poisoned(((case.T + 15) // 16, case.N), np.uint16, case.misaligned)
-    backend.pack_spikes(case.dtype, spikes, packed)
-    return {"spikes": spikes}, {"packed": packed}
+    draw = Draw(case)
+    return "pack_spikes", ((draw.integers(0, 2, case.T, case.N) * draw.integers(1, 4, case.T, case.N)).to(case.dtype),)
 
 
-def unpack_spikes(backend, case):
-    words = Case("uint16", (case.T + 15) // 16, case.N, case.misaligned)
-    packed = words.data(words.draw.integers(0, 1 << 16, (words.T, words.N)))
-    spikes = case.data_out(case.T, case.N)
-    backend.unpack_spikes(case.dtype, packed, spikes)
-    return {"packed": packed}, {"spikes": spikes}
+def packed(case):
+    """Words for T time steps, with any bits set."""
+    return Draw(case).integers(-(2**15), 2**15, (case.T + 15) // 16, case.N).to(torch.int16).view(torch.uint16)
 
 
-def poisson_encode(backend, case, seed=0x1234_5678_9ABC_DEF0):
-    p = case.data(case.draw.uniform(-0.1, 1.1, case.N))
-    spikes = case.data_out(case.T, case.N)
-    backend.poisson_encode(case.dtype, p, seed, spikes)
-    return {"p": p}, {"spikes": spikes}
+def unpack_spikes(case):
+    return "unpack_spikes", (packed(case), case.T, case.dtype)
 
 
-def latency_encode(backend, case):
-    p = case.draw.uniform(-0.1, 1.1, case.N)
-    p[:4] = (0.0, 1.0, 0.5, np.nan)[: len(p)]
-    p = case.data(p)
-    spikes = case.data_out(case.T, case.N)
-    backend.latency_encode(case.dtype, p, spikes)
-    return {"p": p}, {"spikes": spikes}
-
-
-def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
-    case = Case(dtype, rows, columns, misaligned)
-    x, out = case.data(gradient(case, rows, columns)), case.data_out(rows)
-    backend.row_sum(x, out)
-    return {"x": x}, {"sum": out}
-
-
-OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

@@ -12,6 +12,7 @@ PRELUDE = """
 import sys
 sys.path[:0] = {paths!r}
 import numpy as np
+import torch
 import spikeops_testing as kernels
 """
 
@@ -37,5 +38,5 @@ def run(script: str, timeout: float = 300) -> subprocess.CompletedProcess:
     }
     return subprocess.run(
         [sys.executable, "-c", PRELUDE.format(paths=paths) + script],
-        capture_output=True, text=True, check=False, env=environment, timeout=timeout,
+        capture_output=True, text=True, check=False, env=environment, timeout=timeout, cwd=MODULE_DIR,  # where no package lies
     )  # fmt: skip
