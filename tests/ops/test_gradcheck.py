@@ -1,8 +1,6 @@
 """Gradients against finite differences, in float64, where ops are differentiable in the usual sense: the linear ones, and the
 membrane and the rate of neurons whose membrane stays away from the threshold, with a surrogate that is 0 there."""
 
-import warnings
-
 import pytest
 import torch
 from op_tests.layouts import channels_last
@@ -82,13 +80,3 @@ def test_decay_weights_of_lif_rate(clear_cut, draw, device, shape):
     assert gradcheck(rate, (decay, v_init))
     assert torch.autograd.grad(rate(decay, v_init).sum(), decay)[0].abs().sum() > 0.01
 
-
-@pytest.mark.parametrize("function", [
-    lambda x: SF.lif(x)[0], lambda x: SF.lif(x)[1], SF.lif_rate, SF.tssl_bp,
-], ids=["spikes", "v_last", "rate", "tssl_bp"])  # fmt: skip
-def test_second_derivatives_are_refused(native, x, function):
-    """A surrogate gradient has no derivative of its own: better an error than a wrong number."""
-    (gradient,) = torch.autograd.grad(function(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch announces that the op has no second derivative before it raises
-        torch.autograd.grad(gradient.sum(), x)

@@ -219,19 +219,29 @@ def test_gradients_of_a_trace(name, tmp_path):
 # --- ONNX -------------------------------------------------------------------------------------------------------------------
 
 
-def exporters():
-    """(dynamo, packages it needs)."""
-    return [pytest.param(True, ("onnx", "onnxscript"), id="dynamo"), pytest.param(False, ("onnx",), id="traced")]
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "traced"])
+def test_onnx_of_kernels_is_refused(dynamo, tmp_path):
+    """ONNX has no such op, and torch says which it is that it has not."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    with pytest.raises(Exception, match="lif_forward"):
+        torch.onnx.export(snn.LIF(0.5).eval(), (torch.rand(4, 2, 5),), str(tmp_path / "lif.onnx"), dynamo=dynamo)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dynamo, packages", exporters())
-def test_onnx_of_kernels_is_refused(dynamo, packages, tmp_path):
-    """ONNX has no such op; torch says which it is."""
-    for package in packages:
-        pytest.importorskip(package)
-    with pytest.raises(Exception, match="lif_forward") as error:
-        torch.onnx.export(snn.LIF(0.5).eval(), (torch.rand(4, 2, 5),), tmp_path / "lif.onnx", dynamo=dynamo)
-    assert "spikeops" in str(error.value)
+def test_onnx_of_the_reference(tmp_path):
+    """In plain operators, unrolled in time, for any batch."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from onnx.reference import ReferenceEvaluator
 
-
+    network = torch.nn.Sequential(snn.TimeDistributed(torch.nn.Linear(5, 6)), snn.ParametricLIF(0.6, shape=(6,)), snn.TSSLBP()).eval()
+    with spikeops.backend("reference"):
+        example, batch = torch.rand(4, 2, 5), torch.export.Dim("B", min=2)
+        torch.onnx.export(network, (example,), str(tmp_path / "net.onnx"), dynamo=True, dynamic_shapes=({1: batch},))
+    x = 3 * torch.rand(4, 7, 5)
+    program = onnx.load(str(tmp_path / "net.onnx"))
+    (actual,) = ReferenceEvaluator(program).run(None, {program.graph.input[0].name: x.numpy()})
+    assert network(x).sum() > 1
+    torch.testing.assert_close(torch.from_numpy(actual), network(x).detach(), rtol=1e-5, atol=1e-5)

@@ -1,12 +1,14 @@
 """Each op and module under each kind of differentiation and batching: what the reference gives, or an error that names it."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
 from transform_tests.calls import CALLS, MODULES, NONE, OPS, REFUSED, SURROGATES, WORKS, Call, as_tuple, loss
+from transform_tests.table import table
 
 import spikeops
 import spikeops.functional as SF
@@ -54,6 +56,11 @@ def test_the_table_has_every_op_and_module():
     modules = {name.split("/")[0] for family in MODULES.values() for name in family}
     functions = {name for name in snn.__all__ if not isinstance(getattr(snn, name), type)}
     assert modules == set(snn.__all__) - functions
+
+
+def test_the_table_of_the_documentation():
+    page = Path(__file__).parents[2] / "docs" / "transforms.md"
+    assert table() in page.read_text(), f"docs/transforms.md should have this table:\n{table()}"
 
 
 # --- more than one derivative -----------------------------------------------------------------------------------------------
@@ -156,6 +163,28 @@ def test_second_derivative_of_rings_is_refused(name):
     ring, (x,) = call.make(), leaves(call)
     with pytest.raises(RuntimeError, match="^FeedbackRing: .* no second derivative.*create_graph"):
         torch.autograd.grad(ring(x).sum(), x, create_graph=True)
+
+
+def test_second_derivative_of_the_similarity_loss():
+    """Whose first ones are written by hand: of features, and of maps by the spread of their channels."""
+    labels = torch.arange(6) % 3
+    for shape in ((6, 5), (6, 4, 3, 3)):
+        x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        assert torch.autograd.gradgradcheck(lambda x: snn.similarity_matching_loss(x, labels, 3), x)
+        weights = torch.rand(6, dtype=torch.float64)
+        by_func = vmap(grad(lambda x, w: w * snn.similarity_matching_loss(x, labels, 3)), in_dims=(None, 0))(x.detach(), weights)
+        (plain,) = torch.autograd.grad(snn.similarity_matching_loss(x, labels, 3), x)
+        close(by_func, torch.stack([w * plain for w in weights]))
+
+
+def test_learning_of_local_blocks_is_refused():
+    block, optimizer = CALLS["LocalBlock"].make(torch.float32), None
+
+    def learn(x):
+        return block.learn(x, torch.zeros(3, dtype=torch.int64), optimizer).loss
+
+    with pytest.raises(NotImplementedError, match="^LocalBlock.learn: .*outside the transform"):
+        grad(learn)(torch.rand(4, 3, 5))
 
 
 # --- torch.func -------------------------------------------------------------------------------------------------------------
