@@ -1,12 +1,14 @@
 """Each op and module under each kind of differentiation and batching: what the reference gives, or an error that names it."""
 
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.compiled_autograd
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
+from torch.func import functional_call, functionalize, grad, jacrev, jvp, vjp, vmap
 from transform_tests.calls import CALLS, MODULES, NONE, OPS, REFUSED, SURROGATES, WORKS, Call, as_tuple, loss
 from transform_tests.table import table
 
@@ -253,6 +255,48 @@ def test_tangents_of_the_reference_pass_through_the_surrogate():
     with spikeops.backend("reference"):
         actual = jvp(call.function, tensors, tangents)[1]
     close(actual, vjp(pull, outputs)[1](tangents)[0])
+
+
+# --- other ways to the same -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lif/parameters", "tssl_bp"])
+def test_batched_backward_passes(name):
+    """What torch.autograd.functional does with vectorize=True, where kernels run under vmap in a backward pass."""
+    call = CALLS[name]
+    tensors = call.tensors()
+
+    def output(*t):
+        return as_tuple(call.function(*t))[0]
+
+    close(
+        torch.autograd.functional.jacobian(output, tensors, vectorize=True),
+        by_reference(lambda: torch.autograd.functional.jacobian(output, tensors)),
+    )
+
+
+def test_functionalize():
+    """Alone, and on either side of a gradient."""
+    call = CALLS["lif/parameters"]
+    function, tensors = call.function, call.tensors()
+    gradient = grad(loss(function), places(call))
+    close(functionalize(function)(*tensors), function(*tensors))
+    close(functionalize(gradient)(*tensors), gradient(*tensors))
+    close(grad(functionalize(loss(function)), places(call))(*tensors), gradient(*tensors))
+
+
+def test_compiled_autograd():
+    """The backward pass of plain calls, compiled."""
+    network = torch.nn.Sequential(torch.nn.Linear(5, 6), snn.ParametricLIF(0.5, shape=(6,)), snn.TSSLBP())
+    x = torch.rand(4, 2, 5)
+    gradients = []
+    for context in (nullcontext(), torch._dynamo.compiled_autograd._enable(torch.compile(backend="eager"))):
+        network.zero_grad()
+        with context:
+            network(x).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+    for compiled, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(compiled, plain)
 
 
 # --- vmap -------------------------------------------------------------------------------------------------------------------
