@@ -58,7 +58,7 @@ def test_autocast(name):
             outputs = run(copy.deepcopy(module), given)
         if call.gradient == WORKS:
             with spikeops.backend(backend):
-                loss(lambda *_: outputs)().backward()
+                loss(tuple)(outputs).backward()
         results.append((*outputs, *(tensor.grad for tensor in given if tensor.grad is not None)))
     for a, e in zip(*results, strict=True):
         assert a.dtype == e.dtype
