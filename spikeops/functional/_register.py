@@ -58,7 +58,7 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
                         return fast[ops.name].apply(*args)
                     with torch._C._AutoDispatchBelowAutograd():
                         return kernels[ops.name](*args)
-                if not torch.compiler.is_compiling() and _transforms.are_active():
+                if not torch.compiler.is_compiling() and _transforms.are_active() and not _transforms.functionalizes():
                     return transformable[ops.name].apply(*args)
             return getattr(ops, name)(*args)
         except RuntimeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.autograd import forward_ad
 
+_FUNCTIONALIZE = torch._C._functorch.TransformType.Functionalize
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -24,6 +25,11 @@ def is_plain_eager(x) -> bool:
 def are_active() -> bool:
     """Whether a transform of `torch.func` is active, or forward-mode differentiation."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def functionalizes() -> bool:
+    """Whether torch.func.functionalize is among the transforms: the one that takes no autograd function apart."""
+    return any(layer.key() == _FUNCTIONALIZE for layer in torch._C._functorch.get_interpreter_stack() or ())
 
 
 def has_tangent(x: torch.Tensor) -> bool:

@@ -43,7 +43,9 @@ def lif(
              = u[t]                                     reset "none"
 
     The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate`` (Neftci, Mostafa & Zenke, 2019),
-    through the reset too unless ``detach_reset``. Only x is kept for the backward pass.
+    through the reset too unless ``detach_reset``. Only x is kept for the backward pass. Second derivatives (``create_graph=True``,
+    `torch.func.grad` twice) are those of the same loop with ``surrogate`` in the place of ``d s / d u`` wherever s stands; they run
+    the loop in plain PyTorch, some 1 ms per time step. Forward mode is refused (docs/transforms.md).
 
     Numbers that are not finite go through these equations like others: an infinite u fires, a NaN does not; after reset "to" v is
     v_reset whatever u was, and no gradient passes from it to u but that through s, which is NaN for an infinite u, as 0 times
@@ -113,6 +115,8 @@ def lif_rate(
         x, ...: as in :func:`lif`.
         weighting: "mean" for ``sum_t s[t] / T``; "decay" for ``sum_t decay^(T-1-t) s[t] / sum_t decay^t`` (Xiao et al.,
             NeurIPS 2021), whose gradient includes the weights' dependence on a decay tensor.
+
+    Derivatives of any order, `vmap` and forward mode as in :func:`lif`.
 
     Returns:
         The rate (...), between 0 and 1 (spikes per time step), in x's dtype and the layout of one of its time steps.

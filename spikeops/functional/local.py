@@ -147,7 +147,8 @@ def local_gradient_in_time(gradient: torch.Tensor, derivatives: torch.Tensor, de
         decay, threshold: as in :func:`local_learning_step_`.
 
     Returns:
-        Gradients (S + 1, ...), in the dtype of gradient and the layout of derivatives.
+        Gradients (S + 1, ...), in the dtype of gradient and the layout of derivatives. Differentiable by the plain formula, step by
+        step.
 
     Raises:
         As :func:`local_learning_step_`.

@@ -42,7 +42,9 @@ def tssl_bp(
         v[t] = u[t] * (1 - s[t])                         hard reset
         a[t] = a[t-1] + (s[t] - a[t-1]) / tau_s          post-synaptic current
 
-    The backward pass is the published gradient as a recursion, O(T) instead of O(T^2). Only x is kept for it.
+    The backward pass is the published gradient as a recursion, O(T) instead of O(T^2). Only x is kept for it. Second derivatives
+    are those of this gradient, at the spikes as they are; they run it in plain PyTorch, some 1 ms per time step. Forward mode is
+    refused (docs/transforms.md).
 
     Args:
         x: input current (T, ...), float32, float64, float16 or bfloat16; layouts as in :func:`lif`.

@@ -1,8 +1,6 @@
 """Gradients against finite differences, in float64, where ops are differentiable in the usual sense: the linear ones, and the
 membrane and the rate of neurons whose membrane stays away from the threshold, with a surrogate that is 0 there."""
 
-import warnings
-
 import op_cases
 import pytest
 import torch
@@ -40,17 +38,3 @@ def test_away_from_the_threshold(device, draw, case, shape):
     assert any(gradients[i].abs().sum() > 0.01 for i in used)
     assert gradcheck(lambda *some: case.function(*(some[used.index(i)] if i in used else leaf for i, leaf in enumerate(leaves))),
                      [leaves[i] for i in used])  # fmt: skip
-
-
-@pytest.mark.parametrize("call", [call for call in DIFFERENTIABLE if not call.is_linear], ids=str)
-def test_second_derivatives_are_refused(native, call):
-    """A surrogate gradient has no derivative of its own: better an error than a wrong number."""
-    leaves, function = split(call, "cpu")
-    outputs = [i for i, output in enumerate(function(*leaves)) if output.requires_grad]
-    assert outputs, f"{call}: nothing of it has a gradient"
-    for i in outputs:
-        gradients = torch.autograd.grad(function(*leaves)[i].square().sum(), leaves, create_graph=True, allow_unused=True)
-        for gradient in gradients:
-            with pytest.raises(RuntimeError), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch announces that the op has no second derivative before it raises
-                torch.autograd.grad(gradient.sum(), leaves)

@@ -35,4 +35,4 @@ def test_what_is_kept(device, call, layout):
 def test_the_hooks_see_what_is_saved(draw):
     """Otherwise the test above would pass on nothing: the reference keeps several tensors of x's size."""
     x = currents(draw, 30, (100,), torch.float32).requires_grad_()
-    assert saved_bytes(reference.tssl_bp, x) >= 4 * x.nbytes
+    assert saved_bytes(lambda x: reference.lif(x, reset="to"), x) >= 2 * x.nbytes

@@ -58,7 +58,7 @@ def test_autocast(name):
             outputs = run(copy.deepcopy(module), given)
         if call.gradient == WORKS:
             with spikeops.backend(backend):
-                loss(lambda *_: outputs)().backward()
+                loss(tuple)(outputs).backward()
         results.append((*outputs, *(tensor.grad for tensor in given if tensor.grad is not None)))
     for a, e in zip(*results, strict=True):
         assert a.dtype == e.dtype
@@ -75,10 +75,6 @@ def test_copies(name, way):
     if way == "deepcopy":
         copied = copy.deepcopy(module)
     elif way == "pickle":
-        if any(kind in name for kind in ("LocalLossBlock", "LocalClassifier")):  # inside a module of the tests
-            module = next(module.children())
-            assert repr(pickle.loads(pickle.dumps(module))) == repr(module)
-            return
         copied = pickle.loads(pickle.dumps(module))
     else:
         torch.save(module.state_dict(), file := io.BytesIO())

@@ -29,7 +29,7 @@ class Call:
         differentiable: the arguments that get a gradient, if they are tensors. The first is the data, the others are parameters: what
             neurons have one of, or share.
         keeps: those of the arguments that the forward pass keeps for the backward pass; it keeps nothing else.
-        is_linear: exactly differentiable, any number of times. The second derivatives of others are refused.
+        is_linear: exactly differentiable, any number of times.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
         written: the arguments that are written in place. The function returns one of them.
         summed: an argument whose sum each backend takes in an order of its own.

@@ -131,7 +131,7 @@ OPS = {
     "synapse": {"synaptic_filter": _of_x(lambda x: SF.synaptic_filter(x, 3.0), **_LINEAR)},
     "count": {
         "spike_count": _of_x(lambda x: SF.spike_count(x), **_LINEAR),
-        "spike_count/int": _of_x(lambda x: SF.spike_count((x > 1).int()), **_CONSTANT),
+        "spike_count/integers": _of_x(lambda x: SF.spike_count((x > 1).int()), **_CONSTANT),
         "spike_count/packed": _of_x(lambda x: SF.spike_count(SF.pack_spikes(x - 1 > 0)), **_CONSTANT),
     },
     "pack": {
@@ -183,15 +183,6 @@ class _Losses(torch.nn.Module):
         return self.block.local_losses(self.block(x), torch.arange(x.shape[1]) % 4).total
 
 
-class _Aligned(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.classifier = snn.LocalClassifier((WIDTH,), 4, feedback="alignment")
-
-    def forward(self, spikes):
-        return self.classifier(spikes)
-
-
 _MAPS = (("B", 2, 6, 6),)
 _IMAGES = dict(shapes=_MAPS, batched=(0,), steps_are_fixed=True, forward=WORKS)
 _RING = dict(
@@ -215,7 +206,9 @@ MODULES = {
     },
     "local": {
         "LocalBlock": _of_module(_local_block),
-        "LocalClassifier": _of_module(_Aligned, shapes=(_STEP,), batched=(0,), steps_are_fixed=True, trace=REFUSED),
+        "LocalClassifier/transpose": _of_module(lambda: snn.LocalClassifier((WIDTH,), 4), (_STEP,), (0,), steps_are_fixed=True, forward=WORKS),
+        "LocalClassifier/alignment": _of_module(lambda: snn.LocalClassifier((WIDTH,), 4, feedback="alignment"), (_STEP,), (0,),
+                                                steps_are_fixed=True, trace=REFUSED),
         "LocalLossBlock": _of_module(_Losses, vmap=NONE),
     },
     "convex": {"ConvexSNN": _of_module(lambda: snn.ConvexSNN(2, 6, 1), (("T", "B", 2),), gradient=REFUSED, forward=REFUSED)},

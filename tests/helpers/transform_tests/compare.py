@@ -1,0 +1,48 @@
+"""What the tests of transforms compare with: autograd through the reference, or a refusal."""
+
+import pytest
+import torch
+
+import spikeops
+from transform_tests.calls import as_tuple, loss
+
+
+def close(actual, expected):
+    """Both in float64, from sums in other orders."""
+    for a, e in zip(as_tuple(actual), as_tuple(expected), strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
+# The op that a module's refusal names.
+_OPS = {"LIF": "lif", "IF": "lif", "ParametricLIF": "lif", "TSSLBP": "tssl_bp", "LocalBlock": "lif", "LocalLossBlock": "lif",
+        "ConvexSNN": "convex_snn_trial"}  # fmt: skip
+
+
+def refused(name):
+    """An error that names the op or module, and a way out."""
+    name = name.split("/")[0]
+    return pytest.raises(NotImplementedError, match=f"^{_OPS.get(name, name)}: .*(Use|outside|detach)")
+
+
+def leaves(call, **sizes):
+    return tuple(tensor.requires_grad_() for tensor in call.tensors(**sizes))
+
+
+def places(call):
+    return tuple(range(len(call.shapes)))
+
+
+def by_reference(function, *args):
+    """What autograd makes of the function through the reference backend."""
+    with spikeops.backend("reference"):
+        return function(*args)
+
+
+def gradients(function, tensors, **options):
+    return torch.autograd.grad(function(*tensors), tensors, **options)
+
+
+def penalty(function, tensors):
+    """The gradient of a gradient penalty."""
+    first = gradients(loss(function), tensors, create_graph=True)
+    return gradients(lambda *_: sum(g.square().sum() for g in first), tensors, allow_unused=True, materialize_grads=True)
