@@ -1,4 +1,5 @@
 // Runs the CPU kernels on torch's own threads.
+#include <atomic>
 #include <string>
 
 #include "../../kernels/cpu/kernels.h"

@@ -54,7 +54,7 @@ def test_the_cpu_library_is_there():
     assert "libspikeops_cpu.so" in [library.name for library in LIBRARIES]
 
 
-def test_no_path_of_the_build_machine(library):
+def test_no_path_of_the_build_machine_in_texts(library):
     """Error messages would show it."""
     contents = library.read_bytes()
     for path in (f"{Path(__file__).resolve().parents[2]}/csrc", "/torch/include/"):
