@@ -1,5 +1,5 @@
-// What the bindings say where memory runs out: the op, the shape, the bytes, and torch's own words, by which programs that look for a
-// batch that fits recognise such an error. (spikeops/functional/_memory.py makes torch.OutOfMemoryError of it on devices.)
+// What the bindings say where memory runs out: the op, the shape, the bytes, and torch's own words, by which programs that look for
+// a batch that fits recognise such an error. (spikeops/functional/_memory.py makes torch.OutOfMemoryError of it on devices.)
 #pragma once
 
 #ifndef _WIN32
@@ -90,14 +90,16 @@ inline std::string on_cpu(const std::string& bytes) {
     throw std::runtime_error(name_of_op() + ": can't make a tensor of shape (" + shape + "): " + words);
   if (words.empty())
     words = is_cpu ? on_cpu(number) : "CUDA out of memory. Tried to allocate " + number + " bytes.";
-  throw std::runtime_error(name_of_op() + ": can't allocate memory for a tensor of shape (" + shape + "), " + name_of(dtype) +
-                           ", " + number + " bytes, on " + (is_cpu ? "the CPU" : "cuda:" + std::to_string(device_index)) + ": " + words);
+  const std::string where = is_cpu ? "the CPU" : "cuda:" + std::to_string(device_index);
+  throw std::runtime_error(name_of_op() + ": can't allocate memory for a tensor of shape (" + shape + "), " +
+                           name_of(dtype) + ", " + number + " bytes, on " + where + ": " + words);
 }
 
 // A kernel could not get memory of its own.
 [[noreturn]] inline void no_memory_for_scratch(int64_t bytes) {
   const std::string number = std::to_string(bytes);
-  throw std::runtime_error(name_of_op() + ": can't allocate " + number + " bytes of working memory on the CPU: " + on_cpu(number));
+  throw std::runtime_error(name_of_op() + ": can't allocate " + number + " bytes of working memory on the CPU: " +
+                           on_cpu(number));
 }
 
 }  // namespace spikeops

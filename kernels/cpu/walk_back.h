@@ -1,5 +1,6 @@
 // The walk through time and back, the same for all neurons. A tile takes all its steps and its history is kept in the cache; then
-// the steps are taken back. (Of very long trains the history is kept of one segment at a time.) Nothing of the forward pass need have been saved but its input. A neuron (walk.h) has, besides:
+// the steps are taken back. (Of very long trains the history is kept of one segment at a time.) Nothing of the forward pass need have
+// been saved but its input. A neuron (walk.h) has, besides:
 //   after(params, history)           the state after the step that left this history
 //   fired(params, history), leak(fixed)                              if it has rates
 //   Parameters, parameter_step(params, sum&, state before, grad)     if numbers per neuron have gradients

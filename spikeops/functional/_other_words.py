@@ -1,4 +1,4 @@
-"""Options under the names that other libraries give them: the error says which of ours is meant. Signatures stay as they are written."""
+"""Options under the names that other libraries give them: the error says which of ours is meant. Signatures stay as written."""
 
 from __future__ import annotations
 
@@ -81,7 +81,6 @@ TSSL = {
 ENCODER = dict.fromkeys(("num_steps", "time_steps", "timesteps", "time", "seq_length"), "T=, the number of time steps")
 FEEDBACK = {word: hint.replace("decay=", "leak=") for word, hint in NEURON.items() if "decay=" in hint or hint == _THRESHOLD} | {
     "decay": "leak=decay",
-    "leak": "leak=",
     "u_reset": "reset_amount=",
 }
 LOCAL = {

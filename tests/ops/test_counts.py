@@ -26,6 +26,12 @@ def test_a_train_of_more_than_2_24_spikes(native):
     assert SF.spike_count(torch.ones(LIMIT + 6, 1, dtype=torch.bool)).item() == LIMIT + 6
 
 
+@pytest.mark.parametrize("dtype, steps", [(torch.bool, 2**31), (torch.int64, 2**31), (torch.uint16, 2**27)])
+def test_more_steps_than_int32_counts_are_refused(dtype, steps, backend):
+    with pytest.raises(ValueError, match="spike_count: expected at most 2147483647 time steps of integer or packed spikes, .* got 2147483648"):
+        SF.spike_count(torch.zeros(1, 1, dtype=dtype).expand(steps, 1))
+
+
 @pytest.mark.parametrize("weighting", ["mean", "decay"])
 def test_a_rate_over_more_steps_is_refused(weighting, backend):
     x = torch.ones(1)

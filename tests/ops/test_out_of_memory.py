@@ -73,20 +73,19 @@ def test_every_op_says_which_what_and_how_much():
         assert not re.search(r"\.h\b|/\w+/\w+/|API call failed", text), f"{name}: a path in {text}"
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_kernel_without_memory_of_its_own_raises_an_error(threads):
-    """Memory is used up but for what the gradient needs, so that the history finds none."""
+def test_a_kernel_without_memory_of_its_own_raises_an_error():
+    """From threads of torch's, too. Memory is used up but for what the gradient needs, so that the history finds none."""
     out = run(
-        f"""
+        """
 import ctypes
-torch.set_num_threads({threads})
-x = torch.rand(150_000, 512)
+torch.set_num_threads(2)
+x = torch.rand(40_000, 512)
 gradient = torch.ones_like(x)
 numbers, modes = [0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 3.0, 1.0], [0, 0, 0, 0, 0]
 call = lambda: torch.ops.spikeops.lif_backward(gradient, None, x, None, None, numbers, modes, False, False)
 call()
-limit(400 << 20)
-room = torch.empty(150_000 * 512 + (1 << 18))
+limit(200 << 20)
+room = torch.empty(40_000 * 512 + (1 << 18))
 malloc = ctypes.CDLL(None).malloc
 malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 for size in (1 << 24, 1 << 20, 1 << 17, 1 << 15):
@@ -106,21 +105,20 @@ except RuntimeError as error:
 
 
 def test_the_way_back_of_a_long_train_takes_little_memory():
-    """20 million steps, 80 MB each for input, gradient and the upstream one. The history of one neuron would be as much again, that of
-    the 64 columns that a vector wants 5 GB."""
-    for neurons in (1, 3):
-        steps = 20_000_000 // neurons
-        out = run(
-            f"""
-x = torch.rand({steps}, {neurons}, requires_grad=True)
-upstream = torch.ones_like(x).mul_(0.5)
-spikes, _ = SF.lif(x)
-limit(80_000_000 + (64 << 20))
-torch.autograd.backward([spikes], [upstream])
-print(bool(x.grad[::1000].isfinite().all()))
+    """4 million steps, 16 MB for the input's gradient. The history of the 64 columns that a vector wants would take 1 GB."""
+    out = run(
+        """
+cases = []
+for neurons in (1, 3):
+    x = torch.rand(4_000_000 // neurons, neurons, requires_grad=True)
+    cases.append((x, SF.lif(x)[0], torch.ones_like(x)))
+limit(96 << 20)
+for x, spikes, upstream in cases:
+    torch.autograd.backward([spikes], [upstream])
+    print(bool(x.grad[::1000].isfinite().all()))
 """
-        )
-        assert out.strip() == "True"
+    )
+    assert out.split() == ["True", "True"]
 
 
 @pytest.mark.parametrize("op", ["lif", "lif, decay tensor", "lif, constant", "lif_rate", "lif_rate, decay", "tssl_bp"])

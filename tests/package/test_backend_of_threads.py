@@ -1,4 +1,4 @@
-"""``with spikeops.backend(...)`` is for the thread, and the asyncio task, that is in the block; also in compiled code and in backward passes."""
+"""``with spikeops.backend(...)`` is for the thread, and the asyncio task, that is in the block; compiled code and backward passes too."""
 
 import asyncio
 import threading

@@ -54,6 +54,13 @@ def test_the_cpu_library_is_there():
     assert "libspikeops_cpu.so" in [library.name for library in LIBRARIES]
 
 
+def test_no_path_of_the_build_machine_in_texts(library):
+    """Error messages would show it."""
+    contents = library.read_bytes()
+    for path in (f"{Path(__file__).resolve().parents[2]}/csrc", "/torch/include/"):
+        assert path.encode() not in contents, path
+
+
 def test_undefined_symbols_are_stable(library):
     undefined = [(name, version) for name, version, _, section, _ in dynamic_symbols(library) if section == "UND"]
     assert any(STABLE.match(name) for name, _ in undefined)

@@ -77,9 +77,9 @@ class FeedbackRing(nn.Module):
 
     Args:
         layers: the sub-networks from each spiking layer to the next; empty for a ring of one layer. Each a chain of Conv2d,
-            ConvTranspose2d, Linear, AvgPool2d, Flatten, batch-norm (IDE only), or Sequential of these. Other modules, and those
-            with hooks (but those of pruning and norms of weights), or all of them while there are hooks for all modules, are called as they are at every step, batch-norms inside as if outside: for IDE any
-            differentiable one, for SPIDE affine ones.
+            ConvTranspose2d, Linear, AvgPool2d, Flatten, batch-norm (IDE only), or Sequential of these. Other modules, those with
+            hooks (but those of pruning and norms of weights), and all of them while there are hooks for all modules, are called as
+            they are at every step, batch-norms inside as if outside: for IDE any differentiable one, for SPIDE affine ones.
         feedback: the sub-network from the last spiking layer back to the first one; None: no feedback.
         input_layer: the sub-network from the input to the first spiking layer.
         method: "ide" or "spide".

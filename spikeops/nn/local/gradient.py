@@ -41,12 +41,16 @@ def add_gradients(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
     parameter's dtype and its order in memory, on which fused optimizers insist, shared parameters with the sum, and with all hooks.
 
     Args:
-        roots: pairs of a tensor that requires a gradient, and its gradient.
+        roots: pairs of a tensor that requires a gradient, and its gradient, which nobody else may use.
     """
     tensors, gradients = [], []
     for tensor, gradient in roots:
+        gradient = gradient.to(tensor.dtype)
+        if tensor.is_leaf and tensor.grad is None and not (tensor._backward_hooks or tensor._post_accumulate_grad_hooks):
+            tensor.grad = gradient if gradient.stride() == tensor.stride() else torch.empty_like(tensor).copy_(gradient)
+            continue  # as below, without a copy and the way through autograd
         tensors.append(tensor)
-        gradients.append(gradient.to(tensor.dtype))
+        gradients.append(gradient)
     if tensors:
         # What is behind a weight may be asked again in the next time step.
         torch.autograd.backward(tensors, gradients, retain_graph=True)

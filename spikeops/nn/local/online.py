@@ -82,10 +82,9 @@ class _Learner:
         if self.class_derivatives is not None:
             flat = self.classifier.flat(self.spikes[: t + 1].flatten(0, 1))
             error = self._in_time(error, self.class_derivatives[:t]).flatten(0, -2)
-        matrices = [matrix for matrix in (weight, feedback) if matrix is not None and matrix.requires_grad]
-        if matrices:
-            matrix_gradient = self.classifier.pooled(error.t() @ flat, spikes)
-            roots += [(matrix, matrix_gradient) for matrix in matrices]
+        for matrix in (weight, feedback):
+            if matrix is not None and matrix.requires_grad:
+                roots.append((matrix, self.classifier.pooled(error.t() @ flat, spikes)))
         add_gradients(roots)
 
     def _current(self, t: int) -> Tensor:

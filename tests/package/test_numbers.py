@@ -1,0 +1,296 @@
+"""Numbers are numbers, wherever a float or an int is taken: Python's, NumPy's, fractions. A bool is none. Decays lie in [0, 1]."""
+
+import inspect
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import spikeops
+import spikeops.functional as SF
+import spikeops.nn as snn
+from spikeops import surrogate
+from spikeops.functional import _other_words
+
+X = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+PACKED = SF.pack_spikes(X)
+IMAGES, KERNEL = torch.rand(2, 3, 8, 8).round(), torch.rand(4, 3, 3, 3)
+LIF = dict(decay=0.5, threshold=1.0, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
+TRIAL = dict(dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1)
+
+
+def feedback_step(step, **options):
+    state = [torch.zeros(3), torch.empty(4, 3), torch.zeros(3)]
+    step(*state, X, **options)
+    return state
+
+
+def local_step(decay, threshold, error_scale):
+    units = {name: torch.zeros(1, 3) for name in ("membrane", "spikes", "gradient")}
+    classes = {name: torch.zeros(1, 2) for name in ("class_membrane", "count", "error")}
+    SF.local_learning_step_(**units, **classes, current=X[:1], weight=torch.ones(2, 3), squared_error=torch.zeros(1),
+                            labels=torch.tensor([1]), decay=decay, threshold=threshold, error_scale=error_scale)  # fmt: skip
+    return list(units.values()) + list(classes.values())
+
+
+def trial(**options):
+    x, draw = torch.linspace(0, 1, 6).view(6, 1, 1), torch.Generator().manual_seed(1)
+    weights = torch.ones(2, 1), -torch.ones(2, 2), torch.zeros(2)
+    return list(SF.convex_snn_trial(x, *weights, targets=torch.ones(1, 2), encoder=torch.ones(2, 2), generator=draw, **options))
+
+
+def convex(bins=5, onset=1, **options):
+    torch.manual_seed(0)
+    net = snn.ConvexSNN(**options)
+    x = net.present(torch.ones(2, net.feedforward.shape[1]), bins, onset)
+    return [net(x), *net.state_dict().values()]
+
+
+def ring(method, **options):
+    torch.manual_seed(0)
+    net = snn.FeedbackRing([], nn.Linear(4, 4), nn.Linear(3, 4), method=method, **options)
+    return [net(X)]
+
+
+def local_block(tau, threshold, time_steps, batch_size):
+    torch.manual_seed(0)
+    block = snn.LocalBlock(nn.Linear(3, 4, bias=False), snn.LocalClassifier((4,), 2), time_steps=time_steps, tau=tau, threshold=threshold)
+    step = block.learn(X, torch.tensor([0, 1, 0, 1]), torch.optim.SGD(block.parameters(), 0.5), batch_size)
+    return [step.spikes, step.loss, *block.state_dict().values()]
+
+
+def local_loss(**options):
+    torch.manual_seed(0)
+    block = snn.LocalLossBlock(nn.Linear(3, 8), **options)
+    return [block.local_losses(block(X), torch.tensor([0, 1, 0, 1])).total, *block.state_dict().values()]
+
+
+def classifier(shape, classes, decoder_size):
+    torch.manual_seed(0)
+    made = snn.LocalClassifier(shape, classes, decoder_size=decoder_size)
+    return [made.weight, torch.tensor(made.pool_kernel)]
+
+
+def restricted(restrict, **options):
+    torch.manual_seed(0)
+    return [restrict(nn.Linear(4, 4), **options).weight]
+
+
+def unit_norm(**options):
+    torch.manual_seed(0)
+    return [snn.init_unit_norm_(nn.Linear(4, 4), **options).weight]
+
+
+def bump(kind, **options):
+    return [kind(**options).derivative(X)]
+
+
+# Call -> its numbers. Those of an op on spikes are made anew, so that results can be compared.
+CALLS = {
+    SF.lif: (lambda **o: SF.lif(X, **o), LIF),
+    SF.lif_rate: (lambda time_steps, **o: [SF.lif_rate(X, time_steps=time_steps, **o)], LIF | {"time_steps": 3}),
+    SF.tssl_bp: (lambda **o: [SF.tssl_bp(X, **o)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
+    SF.synaptic_filter: (lambda **o: [SF.synaptic_filter(X, **o)], dict(tau_s=3.0)),
+    SF.unpack_spikes: (lambda T: [SF.unpack_spikes(PACKED, T)], dict(T=4)),
+    SF.poisson_encode: (lambda T: [SF.poisson_encode(X, T, torch.Generator().manual_seed(1))], dict(T=3)),
+    SF.latency_encode: (lambda T: [SF.latency_encode(X, T)], dict(T=3)),
+    SF.feedback_step_: (lambda **o: feedback_step(SF.feedback_step_, **o), dict(leak=0.5, threshold=0.5, reset_amount=0.25)),
+    SF.ternary_step_: (
+        lambda **o: feedback_step(SF.ternary_step_, **o), dict(drive_scale=0.5, leak=0.5, threshold=0.25, amplitude=0.5),
+    ),
+    SF.local_learning_step_: (local_step, dict(decay=0.5, threshold=1.0, error_scale=0.5)),
+    SF.local_gradient_in_time: (lambda **o: [SF.local_gradient_in_time(X[0], X, **o)], dict(decay=0.5, threshold=1.0)),
+    SF.convex_snn_trial: (trial, TRIAL),
+    SF.spike_conv2d: (
+        lambda **o: [SF.spike_conv2d(IMAGES, KERNEL, **o)], dict(stride=2, padding=1, dilation=1, groups=1),
+    ),
+    snn.LIF: (lambda **o: [snn.LIF(**o)(X)], LIF),
+    snn.IF: (lambda **o: [snn.IF(**o)(X)], {name: value for name, value in LIF.items() if name != "decay"}),
+    snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(X)], LIF | {"shape": 3}),
+    snn.TSSLBP: (lambda **o: [snn.TSSLBP(**o)(X)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
+    snn.SynapticFilter: (lambda **o: [snn.SynapticFilter(**o)(X)], dict(tau_s=3.0)),
+    snn.ConvexSNN: (convex, dict(
+        inputs=2, neurons=5, outputs=1, dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.0, decoder_scale=0.5, feedforward_scale=2.0,
+        feedforward_mean=0.5, threshold=0.25, bins=6, onset=2,
+    )),
+    snn.FeedbackRing: (lambda **o: ring("ide", **o), dict(time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, solver_steps=3)),
+    "spide": (lambda **o: ring("spide", **o), dict(
+        time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, u_rest=-0.5, backward_time_steps=4, backward_threshold=0.5, backward_u_rest=-0.25,
+    )),
+    snn.LocalBlock: (local_block, dict(tau=1.0, threshold=0.5, time_steps=3, batch_size=4)),
+    snn.LocalLossBlock: (lambda units, **o: local_loss(shape=(units,), **o), dict(
+        units=8, classes=2, beta=0.5, decoder_size=64, time_steps=3,
+    )),
+    snn.LocalClassifier: (lambda side, **o: classifier((2, side, side), **o), dict(side=6, classes=3, decoder_size=16)),
+    snn.ClassifierPool2d: (
+        lambda side, max_features: [snn.ClassifierPool2d((2, side, side), max_features)(torch.ones(1, 2, 6, 6))], dict(side=6, max_features=16),
+    ),
+    snn.similarity_matching_loss: (lambda **o: [snn.similarity_matching_loss(X, torch.tensor([0, 1, 0, 1]), **o)], dict(classes=2)),
+    snn.restrict_spectral_norm: (lambda **o: restricted(snn.restrict_spectral_norm, **o), dict(norm_range=0.5)),
+    snn.restrict_frobenius_norm: (lambda **o: restricted(snn.restrict_frobenius_norm, **o), dict(norm_range=0.5, samples=4)),
+    snn.init_unit_norm_: (unit_norm, dict(gain=0.5)),
+    **{
+        getattr(surrogate, name): (
+            lambda kind=getattr(surrogate, name), **o: bump(kind, **o),
+            {parameter: 2.0 for parameter in inspect.signature(getattr(surrogate, name)).parameters},
+        )
+        for name in surrogate.__all__ if name != "Surrogate"
+    },
+}  # fmt: skip
+KINDS = {
+    "float32": np.float32, "float64": np.float64, "float16": np.float16, "longdouble": np.longdouble, "fraction": Fraction,
+    "array": np.array, "int64": np.int64, "int32": np.int32, "uint8": np.uint8,
+}  # fmt: skip
+EACH = [pytest.param(call, id=call if isinstance(call, str) else call.__name__) for call in CALLS]
+TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)
+
+
+def numbers_of(call):
+    """Parameters that are numbers, by their types."""
+    function = call.__init__ if inspect.isclass(call) else call
+    names = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        kinds = re.findall(r"\w+", str(parameter.annotation))
+        if ("float" in kinds or "int" in kinds) and "Optimizer" not in kinds:
+            names.append(name)
+    return names
+
+
+def test_every_number_of_every_signature_is_tried():
+    for module in (SF, snn, surrogate):
+        for call in (getattr(module, name) for name in module.__all__):
+            if call in TORCHS_OWN or not callable(call) or call is surrogate.Surrogate:
+                continue
+            wanted = set(numbers_of(call))
+            tried = set(CALLS[call][1]) if call in CALLS else set()
+            if call is snn.FeedbackRing:
+                tried |= set(CALLS["spide"][1])
+            if call in (snn.LocalClassifier, snn.ClassifierPool2d, snn.LocalLossBlock):
+                tried |= {"shape"}
+            if call is SF.lif:
+                tried |= {"time_steps"}  # as in lif_rate
+            assert wanted <= tried, f"{call.__name__}: {wanted - tried}"
+
+
+@pytest.mark.parametrize("name", ["native", "reference"])
+@pytest.mark.parametrize("call", EACH)
+def test_numbers_of_any_kind(call, name):
+    function, options = CALLS[call]
+    with spikeops.backend(name):
+        expected = function(**options)
+        for option, value in options.items():
+            for kind, make in KINDS.items():
+                is_whole = float(value).is_integer()
+                if (isinstance(value, int) and kind not in ("array", "int64", "int32", "uint8")) or (
+                    isinstance(value, float) and make in (np.int64, np.int32, np.uint8) and not (is_whole and value >= 0)
+                ):
+                    continue
+                actual = function(**options | {option: make(value)})
+                for a, b in zip(actual, expected, strict=True):
+                    assert torch.equal(a, b), f"{option} of kind {kind}"
+
+
+@pytest.mark.parametrize("call", EACH)
+def test_what_is_no_number_is_refused_by_name(call):
+    function, options = CALLS[call]
+    for option in options:
+        for value in (True, np.True_, "1", Decimal(1), torch.tensor(1.0), np.ones(2), 1j, [1.0]):
+            if (option == "decay" and isinstance(value, torch.Tensor)) or (option == "dropout" and isinstance(value, list)):
+                continue
+            if call is SF.spike_conv2d and not (isinstance(value, (bool, np.bool_)) or option == "groups"):
+                continue  # torch's own checks
+            if call is snn.ParametricLIF and option == "shape":
+                continue
+            with pytest.raises((TypeError, ValueError, RuntimeError)) as refused:
+                function(**options | {option: value})
+            known = {"units": "shape", "side": "shape"}.get(option, option)
+            if call is not SF.spike_conv2d:
+                assert known in str(refused.value), f"{option} = {value!r}: {refused.value}"
+                assert not isinstance(refused.value, RuntimeError), f"{option} = {value!r}: {refused.value}"
+
+
+def test_modules_keep_pythons_own_numbers():
+    """So that they show, save and compile like others."""
+    for module in (snn.LIF(np.float32(0.5), np.int64(1)), snn.TSSLBP(np.float32(5), np.int32(3)), snn.SynapticFilter(np.float16(3))):
+        assert "np." not in repr(module), module
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(X), module(X))
+
+
+# --- decays -----------------------------------------------------------------------------------------------------------------
+
+DECAYS = [(call, name) for call, (_, options) in CALLS.items() for name in ("decay", "leak") if name in options and (
+    call not in (SF.convex_snn_trial, snn.ConvexSNN))]  # there leak is a rate in 1/s  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("call, name", DECAYS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_a_decay_outside_0_and_1_is_refused(call, name, backend):
+    function, options = CALLS[call]
+    with spikeops.backend(backend):
+        for value in (2.0, 1.001, -0.1, 20, np.float32(5)):
+            with pytest.raises(ValueError, match=rf"expected {name}.*for a time constant use {name}=1 - 1/tau or exp\(-1/tau\)"):
+                function(**options | {name: value})
+        for value in (1, 1.0, *(() if name == "leak" or call is snn.ParametricLIF else (0, 0.0, -0.0))):
+            if call is not snn.ParametricLIF:
+                function(**options | {name: value})
+
+
+def test_a_decay_tensor_outside_0_and_1():
+    for op in (SF.lif, SF.lif_rate):
+        with pytest.raises(ValueError, match="decay.* to be between 0 and 1, got 2. Hint: for a time constant"):
+            op(X, torch.tensor(2.0))
+        op(X, torch.tensor([0.0, 0.5, 1.0]))
+    with pytest.raises(ValueError, match="LIF: expected decay.* got values from 0.5 to 2. Hint: for a time constant"):
+        snn.LIF(torch.tensor([0.5, 2.0, 1.0]))
+    assert torch.equal(snn.LIF(torch.tensor([0.5, 1.0, 0.0]))(X), SF.lif(X, torch.tensor([0.5, 1.0, 0.0]))[0])
+
+
+# --- words of other libraries -------------------------------------------------------------------------------------------------
+
+WORDS = [
+    *((call, word, hint) for call in (SF.lif, SF.lif_rate, snn.LIF, snn.ParametricLIF) for word, hint in (
+        ("tau", "decay=1 - 1/tau or exp(-1/tau)"), ("beta", "decay=beta"), ("v_threshold", "threshold="), ("alpha", "surrogate="),
+        ("surrogate_function", "surrogate="), ("spike_grad", "surrogate="), ("step_mode", "(T, ...)"), ("thresh", "threshold="),
+        ("reset_mechanism", 'reset="subtract"'), ("decay_input", "input_scale=1/tau"), ("learn_beta", "ParametricLIF"),
+    )),
+    (SF.tssl_bp, "tau", "tau_m="), (snn.TSSLBP, "v_threshold", "threshold="), (SF.synaptic_filter, "tau", "tau_s="),
+    (snn.SynapticFilter, "alpha", "tau_s=1/(1 - alpha)"), (SF.poisson_encode, "num_steps", "T="), (SF.latency_encode, "num_steps", "T="),
+    (SF.feedback_step_, "tau", "leak=1 - 1/tau or exp(-1/tau)"), (SF.ternary_step_, "decay", "leak="), (snn.LocalBlock, "decay", "tau="),
+    (SF.local_learning_step_, "tau", "decay=1 - 1/tau"), (SF.local_gradient_in_time, "beta", "decay=beta"),
+    (snn.FeedbackRing, "v_threshold", "threshold="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, word, hint", WORDS, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_words_of_other_libraries_get_a_hint(call, word, hint):
+    with pytest.raises(TypeError, match=rf"got an unexpected keyword argument '{word}'. Hint: .*{re.escape(hint)}"):
+        call(X, **{word: 1.0}) if not inspect.isclass(call) else call(**{word: 1.0})
+
+
+def test_no_potential_to_reset_to_is_a_reset_by_subtraction():
+    for call in (lambda: SF.lif(X, v_reset=None), lambda: SF.lif_rate(X, v_reset=None), lambda: snn.LIF(v_reset=None)):
+        with pytest.raises(TypeError, match='v_reset to be a number, got NoneType.*reset="subtract"'):
+            call()
+
+
+def test_hints_name_options_that_there_are():
+    """And no word is one of ours."""
+    ours = {"NEURON": SF.lif, "TSSL": SF.tssl_bp, "FILTER": SF.synaptic_filter, "ENCODER": SF.poisson_encode, "LOCAL": snn.LocalBlock}
+    for table, call in ours.items():
+        parameters = inspect.signature(call).parameters
+        for word, hint in getattr(_other_words, table).items():
+            assert word not in parameters, f"{table}: {word}"
+            for option in re.findall(r"(\w+)=(?=\d|\w|,|$| )", hint.split("spikeops.nn")[0]):
+                assert option in {*parameters, "True", "return_state", "decay_input"}, f"{table}: {word}: {option}"
+
+
+def test_signatures_are_as_they_are_written():
+    for call in (SF.lif, SF.tssl_bp, SF.feedback_step_, snn.LIF.__init__, snn.LocalBlock.__init__):
+        assert call.__wrapped__.__doc__ == call.__doc__ and call.__name__ == call.__wrapped__.__name__
+        assert inspect.signature(call) == inspect.signature(call.__wrapped__)
+        assert call.__code__ is not SF.lif_rate.__code__, "Dynamo keeps what it compiles with the code"
