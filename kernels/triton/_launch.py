@@ -14,7 +14,7 @@ from spikeops._dtypes import state_dtype
 
 BLOCK = 256
 # Four neurons per thread: float32 is loaded 16 bytes at a time, and small layers still spread over many multiprocessors.
-_NUM_WARPS = 2
+NUM_WARPS = 2
 
 # Sizes never enter a compiled kernel, not even as "is 1" or "is divisible by 16".
 sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns", "outputs", "width", "buffer_steps"])
@@ -35,11 +35,12 @@ def launch(kernel, programs: int, like: torch.Tensor, **arguments) -> None:
     if programs == 0:
         return
     # Fused multiply-adds round once where kernels/math rounds twice.
-    options = {"enable_fp_fusion": False, "num_warps": _NUM_WARPS, **arguments}
+    options = {"enable_fp_fusion": False, "num_warps": NUM_WARPS, **arguments}
     with torch.cuda.device(like.device) if like.is_cuda else contextlib.nullcontext():
         kernel[(programs,)](**options)
 
 
 def launch_neurons(kernel, N: int, like: torch.Tensor, **arguments) -> None:
     """Runs a kernel over N neurons, BLOCK at a time."""
-    launch(kernel, triton.cdiv(N, BLOCK), like, N=N, ALIGNED=N % 16 == 0, BLOCK=BLOCK, **arguments)
+    block = arguments.setdefault("BLOCK", BLOCK)
+    launch(kernel, triton.cdiv(N, block), like, N=N, ALIGNED=N % 16 == 0, **arguments)
