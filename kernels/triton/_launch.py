@@ -1,4 +1,5 @@
-"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N.
+"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N (but for the few lengths
+of segments of `_walk.launch_back`).
 
 Numbers cross into a kernel as float64, whatever the data, and are rounded to the state's precision there (``_math.scalar``):
 Triton's default would round them to float32 first, which is wrong for float64 data.
@@ -41,6 +42,6 @@ def launch(kernel, programs: int, like: torch.Tensor, **arguments) -> None:
 
 
 def launch_neurons(kernel, N: int, like: torch.Tensor, **arguments) -> None:
-    """Runs a kernel over N neurons, BLOCK at a time."""
-    block = arguments.setdefault("BLOCK", BLOCK)
-    launch(kernel, triton.cdiv(N, block), like, N=N, ALIGNED=N % 16 == 0, **arguments)
+    """Runs a kernel over N neurons, a block at a time."""
+    arguments = {"BLOCK": BLOCK, **arguments}
+    launch(kernel, triton.cdiv(N, arguments["BLOCK"]), like, N=N, ALIGNED=N % 16 == 0, **arguments)

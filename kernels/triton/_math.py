@@ -49,8 +49,10 @@ class Block(NamedTuple):
 
 @triton.jit
 def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr, VALUES: tl.constexpr = 16):
+    """This program's neurons. VALUES: how many of them a thread accesses at a time, at most; a power of 2 up to 16."""
     if ALIGNED:
-        N = N // VALUES * VALUES  # the same number; the compiler now sees that rows keep the alignment of the first, and vectorises
+        # The same number; the compiler now sees that rows keep the alignment of the first, and vectorises.
+        N = N // VALUES * VALUES
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     return Block(N, n, n < N)
 

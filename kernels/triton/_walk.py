@@ -10,8 +10,8 @@ A neuron is a few functions, named where its kernel calls a walk:
     arrive(neuron, OPTIONS, state, carry, parameters) -> carry, parameters
                                                                        between the last step forward and the first one back
 
-Both walks pass on `neuron`, its numbers, and OPTIONS, what is known when compiling. `grad` is the gradient of what the scaled input
-was added to. All else are tuples of any length, of one number per neuron in the precision of the state:
+Both walks pass on `neuron`, its numbers, and OPTIONS, what is known when compiling. `grad` is the gradient of what the scaled
+input was added to. All else are tuples of any length, of one number per neuron in the precision of the state:
 
     state              what passes from step to step
     inputs, outputs    of a step
@@ -20,16 +20,16 @@ was added to. All else are tuples of any length, of one number per neuron in the
     carry              the gradients that pass back
     parameters         gradients of numbers of each neuron: of one step, or added up over time. Empty where none are asked for
 
-Walking back needs what each step has kept, and forgets nothing to memory but a little: time is cut into segments of as many steps as
-registers hold. On the way there the state at the beginning of each segment but the last is stored; on the way back a segment's steps
-are run once more. Each step of each neuron costs (all in bytes, D of the data and S of the state)
+Walking back needs what each step has kept. Time is cut into segments of as many steps as registers hold: on the way there, the state
+at the beginning of each segment but the last is stored; on the way back, a segment's steps are run once more. A step of a neuron then
+moves, in bytes (D of the data, S of the state):
 
-    T <= SEGMENT:  3 D                                           reads x and the gradient, writes the gradient of x
-    longer T:      at most 4 D + 2 S * STATES / SEGMENT          reads x twice but for the last segment, and the states
+    T <= SEGMENT    3 D                                     reads x and the gradient, writes the gradient of x
+    longer T        less than 4 D + 2 S * STATES / SEGMENT  reads x twice, but for the last segment; writes and reads states
 
-The loops over a segment are unrolled, since registers have no addresses. Its rows of x are one tile (neurons, steps), loaded at once:
-the compiler's time grows with the number of loads times the square of that of all operations. Tiles are cut into rows and put together
-again in registers, which takes VALUES, the neurons of a thread, to be as many as it loads at a time.
+The loops over a segment are unrolled, since registers have no addresses. A segment's rows are one tile (neurons, steps), loaded and
+stored at once: the compiler takes time in proportion to the number of accesses and to the square of that of all operations. Tiles are
+cut into rows, and put together, in registers alone if the VALUES neurons of a thread are what it loads at a time.
 """
 
 from typing import NamedTuple
@@ -199,7 +199,8 @@ def _where(condition, a, b):
 def _load_segment(pointer, stride, first, T, block, SEGMENT: tl.constexpr, IS_LAST: tl.constexpr):
     """SEGMENT rows from row `first` on."""
     t = first + tl.arange(0, SEGMENT)
-    mask = block.mask[:, None] & (t < T)[None, :] if IS_LAST else tl.broadcast_to(block.mask[:, None], block.mask.shape[0], SEGMENT)
+    mask = block.mask[:, None]
+    mask = mask & (t < T)[None, :] if IS_LAST else tl.broadcast_to(mask, block.n.shape[0], SEGMENT)
     tiles = (tl.load(pointer + t[None, :] * stride + block.n[:, None], mask),)
     for level in tl.static_range(5):
         if len(tiles) < SEGMENT:
@@ -214,7 +215,8 @@ def _load_segment(pointer, stride, first, T, block, SEGMENT: tl.constexpr, IS_LA
 @triton.jit
 def _store_segment(pointer, rows, first, T, block, SEGMENT: tl.constexpr, IS_LAST: tl.constexpr):
     t = first + tl.arange(0, SEGMENT)
-    mask = block.mask[:, None] & (t < T)[None, :] if IS_LAST else tl.broadcast_to(block.mask[:, None], block.mask.shape[0], SEGMENT)
+    mask = block.mask[:, None]
+    mask = mask & (t < T)[None, :] if IS_LAST else tl.broadcast_to(mask, block.n.shape[0], SEGMENT)
     tiles = [row.reshape(block.n.shape[0], 1) for row in rows]
     for level in tl.static_range(5):
         if len(tiles) > 1:
@@ -236,7 +238,8 @@ class Segments(NamedTuple):
 def segments(T: int, state_bytes: int, kept: int) -> Segments:
     """For T steps, each of which keeps so many numbers of the state's size, gradients and inputs included."""
     steps = min(max(triton.next_power_of_2(T), 4), _LONGEST_SEGMENT)
-    values = min(max(_KEPT_BYTES // (steps * kept * state_bytes), 1), 4)
+    fitting = max(_KEPT_BYTES // (steps * kept * state_bytes), 1)
+    values = min(1 << (fitting.bit_length() - 1), 4)
     return Segments(steps, values, (T - 1) // steps)
 
 

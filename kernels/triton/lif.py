@@ -23,7 +23,7 @@ from spikeops.triton._walk import launch_back, walk, walk_back
 
 
 class Lif(NamedTuple):
-    """Of the neurons of a program, in the precision of the state; `decay` may be one number each."""
+    """Numbers of the layer, in the precision of the state; `decay` may be one of each neuron."""
 
     decay: tl.tensor
     input_scale: tl.tensor
@@ -37,6 +37,8 @@ class Lif(NamedTuple):
 
 
 class LifOptions(NamedTuple):
+    """Numbers of kernels/math/lif.h and kernels/math/surrogate.h."""
+
     reset: int
     detach_reset: int = 0
     surrogate: int = 0
@@ -55,6 +57,7 @@ def _reset(neuron, OPTIONS: tl.constexpr, u):
 
 @triton.jit
 def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
+    """State: the membrane potential after the reset. Kept: that before it. Output: the spike."""
     u = (neuron.v_rest + neuron.decay * (state[0] - neuron.v_rest)) + neuron.input_scale * inputs[0]
     return (_reset(neuron, OPTIONS, u),), (u,), ((u >= neuron.fire_level).to(u.dtype),)
 
@@ -125,8 +128,10 @@ def _rate_step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, 
 
 
 @triton.jit
-def _lif(block, decay, decay_tensor, input_scale, v_rest, v_reset, reset_amount, fire_level, threshold, surrogate_scale, surrogate_peak,
-         DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr):  # fmt: skip
+def _neuron(
+    block, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount,
+    fire_level, threshold=0.0, surrogate_scale=0.0, surrogate_peak=0.0,
+):  # fmt: skip
     if decay_tensor is None:
         decay = scalar(decay, STATE)
     elif DECAY_IS_SHARED:
@@ -144,10 +149,13 @@ def spikeops_lif_forward_kernel(
     x, decay_tensor, v_init, spikes, v_last, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
-    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     block = block_of_neurons(N, ALIGNED, BLOCK)
-    neuron = _lif(block, decay, decay_tensor, input_scale, v_rest, v_reset, reset_amount, fire_level, 0.0, 0.0, 0.0, DECAY_IS_SHARED, STATE)
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level
+    )  # fmt: skip
     state = (load_step(v_init, block.n, block.mask, BLOCK, STATE),)
     state = walk(_step, neuron, OPTIONS, state, (x,), (0 if IS_CONSTANT else block.N,), (spikes,), T, block, STATE)
     tl.store(v_last + block.n, state[0], block.mask)
@@ -158,10 +166,13 @@ def spikeops_lif_rate_forward_kernel(
     x, decay_tensor, v_init, rate, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
-    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     block = block_of_neurons(N, ALIGNED, BLOCK)
-    neuron = _lif(block, decay, decay_tensor, input_scale, v_rest, v_reset, reset_amount, fire_level, 0.0, 0.0, 0.0, DECAY_IS_SHARED, STATE)
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level
+    )  # fmt: skip
     zero = tl.zeros((BLOCK,), STATE)
     state = (load_step(v_init, block.n, block.mask, BLOCK, STATE), zero, zero, zero, zero)
     state = walk(_rate_step, neuron, OPTIONS, state, (x,), (0 if IS_CONSTANT else block.N,), (), T, block, STATE)
@@ -175,26 +186,30 @@ def spikeops_lif_backward_kernel(
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64, threshold: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
     OPTIONS: tl.constexpr, STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr,
-    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr,
+    ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the spikes and the last membrane potential or, where grad_rate is given, of the rate."""
     block = block_of_neurons(N, ALIGNED, BLOCK, VALUES)
-    neuron = _lif(block, decay, decay_tensor, input_scale, v_rest, v_reset, reset_amount, fire_level, threshold, surrogate_scale,
-                  surrogate_peak, DECAY_IS_SHARED, STATE)  # fmt: skip
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level, threshold,
+        surrogate_scale, surrogate_peak,
+    )  # fmt: skip
     zero = tl.zeros((BLOCK,), STATE)
     v = load_step(v_init, block.n, block.mask, BLOCK, STATE)
     grad_v = load_step(grad_v_last, block.n, block.mask, BLOCK, STATE)
     parameters = () if grad_decay is None else (zero,)
+    AFTER: tl.constexpr = None if grad_decay is None else _after
     strides = (0 if IS_CONSTANT else block.N,)
     if grad_rate is None:
         carry, parameters = walk_back(
-            _step, None if grad_decay is None else _after, _step_back, None, neuron, OPTIONS, (v,), (grad_v,), parameters, (x,), strides,
+            _step, AFTER, _step_back, None, neuron, OPTIONS, (v,), (grad_v,), parameters, (x,), strides,
             () if grad_spikes is None else (grad_spikes,), grad_x, neuron.input_scale, checkpoints, T, block,
             STATES, SEGMENT, STATE, IS_CONSTANT,
         )  # fmt: skip
     else:
         carry, parameters = walk_back(
-            _rate_step, None if grad_decay is None else _after, _rate_step_back, _rate_arrive, neuron, OPTIONS, (v, zero, zero, zero, zero),
+            _rate_step, AFTER, _rate_step_back, _rate_arrive, neuron, OPTIONS, (v, zero, zero, zero, zero),
             (grad_v, tl.load(grad_rate + block.n, block.mask)), parameters, (x,), strides,
             (), grad_x, neuron.input_scale, checkpoints, T, block, STATES, SEGMENT, STATE, IS_CONSTANT,
         )  # fmt: skip
@@ -227,7 +242,9 @@ class _Modes(NamedTuple):
     time_steps: int
 
 
-def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, launcher=launch_neurons, **arguments) -> None:
+def _launch(
+    kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, launcher=launch_neurons, **arguments
+) -> None:  # fmt: skip
     shared = decay_tensor is not None and decay_tensor.numel() == 1
     launcher(
         kernel, N=x.shape[1:].numel(), like=x,
@@ -245,7 +262,9 @@ def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, l
 def lif_forward(x, decay_tensor, v_init, numbers, modes):
     x = sequence(x, modes[-1])
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
-    _launch(spikeops_lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last, OPTIONS=LifOptions(modes[0]))
+    numbers, modes = _Numbers(*numbers), _Modes(*modes)
+    options = LifOptions(modes.reset)
+    _launch(spikeops_lif_forward_kernel, x, decay_tensor, v_init, numbers, modes, spikes=spikes, v_last=v_last, OPTIONS=options)
     return spikes, v_last
 
 
@@ -253,7 +272,8 @@ def lif_rate_forward(x, decay_tensor, v_init, numbers, modes, weighting):
     x = sequence(x, modes[-1])
     rate = empty_step(x)
     numbers, modes = _Numbers(*numbers), _Modes(*modes)
-    _launch(spikeops_lif_rate_forward_kernel, x, decay_tensor, v_init, numbers, modes, rate=rate, OPTIONS=LifOptions(modes.reset, weighting=weighting))
+    options = LifOptions(modes.reset, weighting=weighting)
+    _launch(spikeops_lif_rate_forward_kernel, x, decay_tensor, v_init, numbers, modes, rate=rate, OPTIONS=options)
     return rate
 
 
@@ -283,6 +303,7 @@ def _backward(
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init,
         threshold=numbers.threshold, surrogate_scale=numbers.surrogate_scale, surrogate_peak=numbers.surrogate_peak,
-        OPTIONS=LifOptions(modes.reset, modes.detach_reset, modes.surrogate, weighting), launcher=launch_back, states=1, kept=2,
+        OPTIONS=LifOptions(modes.reset, modes.detach_reset, modes.surrogate, weighting),
+        launcher=launch_back, states=1, kept=2,
     )  # fmt: skip
     return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in (grad_decay, grad_v_init))

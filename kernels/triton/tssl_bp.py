@@ -89,7 +89,8 @@ def spikeops_tssl_bp_backward_kernel(
     grad_psc, x, checkpoints, grad_x, T: tl.int64, N: tl.int64,
     theta_m: tl.float64, theta_s: tl.float64, one_minus_theta_m: tl.float64, one_minus_theta_s: tl.float64,
     threshold: tl.float64, fire_level: tl.float64, quiet_level: tl.float64,
-    STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     block = block_of_neurons(N, ALIGNED, BLOCK, VALUES)
     neuron = _neuron(theta_m, theta_s, one_minus_theta_m, one_minus_theta_s, threshold, fire_level, quiet_level, STATE)

@@ -100,7 +100,7 @@ def trials(x, with_options):
     return *weights, *options, *learning, (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0), 0
 
 
-def call_every_op(x, decay_shape=()):
+def call_every_op(x, decay_shape=(), without=()):
     """Calls every op once, at least; what comes back was never computed."""
     ops = IMPLEMENTATIONS
     lif = neuron(x, decay_shape=decay_shape)
@@ -127,7 +127,8 @@ def call_every_op(x, decay_shape=()):
         "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
     }
     for name, arguments in calls.items():
-        ops[name](*arguments)
+        if name not in without:
+            ops[name](*arguments)
     ops["spike_count"](x)
     assert {*calls, "pack_spikes"} == set(ops)
 
@@ -140,12 +141,15 @@ KERNELS = {f"spikeops_{name}_kernel" for name in (
 )}  # fmt: skip
 
 
+BACKWARD = ("lif_backward", "lif_rate_backward", "tssl_bp_backward")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_every_kernel_compiles_for_hopper(compiled, dtype):
     variants = compiled()
-    call_every_op(torch.empty(5, 512, dtype=dtype))
-    call_every_op(torch.empty(5, 129, dtype=dtype), decay_shape=None)
-    call_every_op(torch.empty(5, 512, dtype=dtype), decay_shape=512)
+    call_every_op(torch.empty(3, 512, dtype=dtype))
+    call_every_op(torch.empty(3, 129, dtype=dtype), decay_shape=None)
+    call_every_op(torch.empty(3, 512, dtype=dtype), decay_shape=512)
     assert {name for name, _ in variants} == KERNELS
     for name, kernel in variants:
         assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
@@ -155,7 +159,7 @@ def test_every_kernel_compiles_for_hopper(compiled, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_every_kernel_compiles_for_rocm(compiled, dtype):
     variants = compiled(MI300)
-    call_every_op(torch.empty(5, 512, dtype=dtype))
+    call_every_op(torch.empty(3, 512, dtype=dtype))
     assert {name for name, _ in variants} == KERNELS
     assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
 
@@ -164,7 +168,7 @@ def test_every_kernel_compiles_for_rocm(compiled, dtype):
 def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compiled, dtype):
     major, minor = _devices._OLDEST_FOR_TRITON
     variants = compiled(GPUTarget("cuda", 10 * major + minor, 32))
-    call_every_op(torch.empty(5, 512, dtype=dtype))
+    call_every_op(torch.empty(3, 512, dtype=dtype))
     assert {name for name, _ in variants} == KERNELS
     assert all(f".target sm_{major}{minor}" in kernel.asm["ptx"] for _, kernel in variants)
 
@@ -172,7 +176,7 @@ def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compile
 def test_every_mode_compiles_without_fused_multiply_add(compiled):
     """Fused operations round once where kernels/math rounds twice. Division is exact, exp is the project's own."""
     variants = compiled()
-    x = torch.empty(5, 512)
+    x = torch.empty(3, 512)
     for surrogate in SURROGATES:
         for reset in range(3):
             IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x, surrogate, reset), False, False)
@@ -198,7 +202,7 @@ def test_every_mode_compiles_without_fused_multiply_add(compiled):
 
 def test_float64_parameters_arrive_in_full_precision(compiled):
     variants = compiled()
-    x = torch.empty(5, 512, dtype=torch.float64)
+    x = torch.empty(3, 512, dtype=torch.float64)
     IMPLEMENTATIONS["lif_forward"](*neuron(x))
     ((_, kernel),) = variants
     # Six scalars of the neuron; nothing passes through float32 on its way.
@@ -208,26 +212,58 @@ def test_float64_parameters_arrive_in_full_precision(compiled):
 
 def test_rows_of_aligned_neurons_are_loaded_16_bytes_at_a_time(compiled):
     variants = compiled()
-    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 512)))
-    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 513)))
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(3, 512)))
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(3, 513)))
     aligned, other = (kernel.asm["ptx"] for _, kernel in variants)
     assert "ld.global.v4" in aligned and "st.global.v4" in aligned
     assert "global.v" not in other
 
 
 def test_nothing_is_compiled_for_another_size(compiled):
-    """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1."""
+    """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1, but for the
+    segments of walking back, of which there are a few."""
     variants = compiled()
     call_every_op(torch.empty(3, 256))
     call_every_op(torch.empty(3, 100))
     before = len(variants)
     for T in range(1, 21):
-        call_every_op(torch.empty(T, 256))
-        call_every_op(torch.empty(T, 100))
+        without = BACKWARD if T > 4 else ()
+        call_every_op(torch.empty(T, 256), without=without)
+        call_every_op(torch.empty(T, 100), without=without)
     for N in (1, 2, 16, 17, 129, 1000, 4096, 5000):
         call_every_op(torch.empty(4, N))
     grown = [name for name, _ in variants[before:]]
     assert not grown
+
+
+def test_sequences_of_similar_length_are_walked_back_by_the_same_kernel(compiled):
+    variants = compiled()
+    for T in (5, 8, 6, 17, 100, 9, 16, 33):
+        x = torch.empty(T, 256)
+        IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)
+    assert len(variants) == 3  # of 8 steps at once, of 16, and of any number
+
+
+def _local_accesses(kernel):
+    return len(re.findall(r"\b(?:ld|st)\.local", kernel.asm["ptx"])) + kernel.asm["sass"].count("LDL") + kernel.asm["sass"].count("STL")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("T", [4, 8, 16, 40])
+def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
+    """Nothing of a step goes through local or shared memory, and each row is accessed as one piece by each thread: one access for each
+    step of x and of the gradient, read or written; where there are several segments, three bodies of code read x."""
+    variants = compiled()
+    x = torch.empty(T, 512, dtype=dtype)
+    IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)
+    IMPLEMENTATIONS["tssl_bp_backward"](x, x, 5.0, 3.0, 1.0)
+    segment, several = min(T, 16), T > 16
+    for (name, kernel), states in zip(variants, (1, 2), strict=True):
+        assert kernel.metadata.shared == 0, name
+        assert _local_accesses(kernel) == 0, name
+        loads, stores = (len(re.findall(rf"\b{access}\.global", kernel.asm["ptx"])) for access in ("ld", "st"))
+        assert loads == (segment * 5 + states if several else segment * 2), name
+        assert stores == (segment * 2 + states if several else segment), name
 
 
 def test_trials_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
