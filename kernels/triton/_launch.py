@@ -1,5 +1,5 @@
-"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N (but for the few lengths
-of segments of `_walk.launch_back`).
+"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N (but for the few
+lengths of segments of `_walk.launch_back`).
 
 Numbers cross into a kernel as float64, whatever the data, and are rounded to the state's precision there (``_math.scalar``):
 Triton's default would round them to float32 first, which is wrong for float64 data.

@@ -20,16 +20,16 @@ input was added to. All else are tuples of any length, of one number per neuron 
     carry              the gradients that pass back
     parameters         gradients of numbers of each neuron: of one step, or added up over time. Empty where none are asked for
 
-Walking back needs what each step has kept. Time is cut into segments of as many steps as registers hold: on the way there, the state
-at the beginning of each segment but the last is stored; on the way back, a segment's steps are run once more. A step of a neuron then
-moves, in bytes (D of the data, S of the state):
+Walking back needs what each step has kept. Time is cut into segments of as many steps as registers hold: on the way there, the
+state at the beginning of each segment but the last is stored; on the way back, a segment's steps are run once more. A step of a
+neuron then moves, in bytes (D of the data, S of the state):
 
     T <= SEGMENT    3 D                                     reads x and the gradient, writes the gradient of x
     longer T        less than 4 D + 2 S * STATES / SEGMENT  reads x twice, but for the last segment; writes and reads states
 
 The loops over a segment are unrolled, since registers have no addresses. A segment's rows are one tile (neurons, steps), loaded and
-stored at once: the compiler takes time in proportion to the number of accesses and to the square of that of all operations. Tiles are
-cut into rows, and put together, in registers alone if the VALUES neurons of a thread are what it loads at a time.
+stored at once: the compiler takes time in proportion to the number of accesses and to the square of that of all operations. Tiles
+are cut into rows, and put together, in registers alone if the VALUES neurons of a thread are what it loads at a time.
 """
 
 from typing import NamedTuple
@@ -98,9 +98,9 @@ def walk_back(
 ):  # fmt: skip
     """Takes `state` through all steps and `carry` back; returns `carry` and `parameters`. Launch kernels with `launch_back`.
 
-    `inputs` and `grads` are pointers here, inputs with their strides as in `walk`. Of `state` the first STATES numbers have steps of
-    their own; the others are counted along for `arrive`. AFTER and ARRIVE may be None: then `before` is not that of the step, and
-    nothing is done. input_scale may be None: 1. Where IS_CONSTANT, grad_x has one row, the sum over time."""
+    `inputs` and `grads` are pointers here, inputs with their strides as in `walk`. The first STATES numbers of `state` are what steps
+    need; the others count something for `arrive`, once, on the way there. Without AFTER, `before` means nothing to step_back.
+    `input_scale` may be None: 1. Where IS_CONSTANT, grad_x has one row, the sum over time."""
     total = (tl.zeros(block.n.shape, STATE),) if IS_CONSTANT else ()
     others = (T - 1) // SEGMENT  # segments but the last
     if checkpoints is not None:
@@ -115,8 +115,8 @@ def walk_back(
         # Threads may read what another one of their block has written.
         tl.debug_barrier()
     carry, parameters, total = _segment_back(
-        STEP, AFTER, STEP_BACK, ARRIVE, neuron, OPTIONS, state, carry, parameters, total, inputs, strides, grads, grad_x, input_scale,
-        others * SEGMENT, T, block, STATES, SEGMENT, STATE, IS_CONSTANT, True,
+        STEP, AFTER, STEP_BACK, ARRIVE, neuron, OPTIONS, state, carry, parameters, total, inputs, strides, grads, grad_x,
+        input_scale, others * SEGMENT, T, block, STATES, SEGMENT, STATE, IS_CONSTANT, True,
     )  # fmt: skip
     if checkpoints is not None:
         for done in range(others):

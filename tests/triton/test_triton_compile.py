@@ -245,14 +245,14 @@ def test_sequences_of_similar_length_are_walked_back_by_the_same_kernel(compiled
 
 
 def _local_accesses(kernel):
-    return len(re.findall(r"\b(?:ld|st)\.local", kernel.asm["ptx"])) + kernel.asm["sass"].count("LDL") + kernel.asm["sass"].count("STL")
+    return len(re.findall(r"\b(?:LDL|STL)\b", kernel.asm["sass"]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("T", [4, 8, 16, 40])
 def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
-    """Nothing of a step goes through local or shared memory, and each row is accessed as one piece by each thread: one access for each
-    step of x and of the gradient, read or written; where there are several segments, three bodies of code read x."""
+    """Nothing of a step goes through local or shared memory, and a thread accesses its part of a row at once: a load for each step of
+    x and of the gradient, and a store. Where there are several segments, three pieces of code read x and two each gradient."""
     variants = compiled()
     x = torch.empty(T, 512, dtype=dtype)
     IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)

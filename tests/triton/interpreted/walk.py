@@ -57,8 +57,8 @@ def filter_back_kernel(
     carry = (tl.load(grad_a + block.n, block.mask), tl.load(grad_b + block.n, block.mask))
     zero = tl.zeros((BLOCK,), STATE)
     carry, parameters = walk_back(
-        step, after, step_back, None, neuron, None, state, carry, (zero, zero), (x,), (block.N,), (grad,), grad_x, None, checkpoints,
-        T, block, STATES, SEGMENT, STATE, False,
+        step, after, step_back, None, neuron, None, state, carry, (zero, zero), (x,), (block.N,), (grad,), grad_x, None,
+        checkpoints, T, block, STATES, SEGMENT, STATE, False,
     )  # fmt: skip
     tl.store(grad_a + block.n, carry[0], block.mask)
     tl.store(grad_b + block.n, carry[1], block.mask)
