@@ -98,8 +98,8 @@ def walk_back(
 ):  # fmt: skip
     """Takes `state` through all steps and `carry` back; returns `carry` and `parameters`. Launch kernels with `launch_back`.
 
-    `inputs` and `grads` are pointers here, inputs with their strides as in `walk`. The first STATES numbers of `state` are what steps
-    need; the others count something for `arrive`, once, on the way there. Without AFTER, `before` means nothing to step_back.
+    `inputs` and `grads` are pointers here, inputs with their strides as in `walk`. The first STATES numbers of `state` are what
+    steps need; the others count something for `arrive`, once, on the way there. Without AFTER, `before` means nothing to step_back.
     `input_scale` may be None: 1. Where IS_CONSTANT, grad_x has one row, the sum over time."""
     total = (tl.zeros(block.n.shape, STATE),) if IS_CONSTANT else ()
     others = (T - 1) // SEGMENT  # segments but the last

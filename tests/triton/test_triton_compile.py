@@ -251,8 +251,8 @@ def _local_accesses(kernel):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("T", [4, 8, 16, 40])
 def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
-    """Nothing of a step goes through local or shared memory, and a thread accesses its part of a row at once: a load for each step of
-    x and of the gradient, and a store. Where there are several segments, three pieces of code read x and two each gradient."""
+    """Nothing of a step goes through local or shared memory, and a thread accesses its part of a row at once: a load for each step
+    of x and of the gradient, and a store. Where there are several segments, three pieces of code read x and two each gradient."""
     variants = compiled()
     x = torch.empty(T, 512, dtype=dtype)
     IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)
