@@ -1,4 +1,5 @@
-"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N.
+"""How kernels are declared and launched: fixed blocks, no autotuning, nothing compiled anew for another T or N (but for the few
+lengths of segments of `_walk.launch_back`).
 
 Numbers cross into a kernel as float64, whatever the data, and are rounded to the state's precision there (``_math.scalar``):
 Triton's default would round them to float32 first, which is wrong for float64 data.
@@ -14,7 +15,7 @@ from spikeops._dtypes import state_dtype
 
 BLOCK = 256
 # Four neurons per thread: float32 is loaded 16 bytes at a time, and small layers still spread over many multiprocessors.
-_NUM_WARPS = 2
+NUM_WARPS = 2
 
 # Sizes never enter a compiled kernel, not even as "is 1" or "is divisible by 16".
 sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns", "outputs", "width", "buffer_steps"])
@@ -35,11 +36,12 @@ def launch(kernel, programs: int, like: torch.Tensor, **arguments) -> None:
     if programs == 0:
         return
     # Fused multiply-adds round once where kernels/math rounds twice.
-    options = {"enable_fp_fusion": False, "num_warps": _NUM_WARPS, **arguments}
+    options = {"enable_fp_fusion": False, "num_warps": NUM_WARPS, **arguments}
     with torch.cuda.device(like.device) if like.is_cuda else contextlib.nullcontext():
         kernel[(programs,)](**options)
 
 
 def launch_neurons(kernel, N: int, like: torch.Tensor, **arguments) -> None:
-    """Runs a kernel over N neurons, BLOCK at a time."""
-    launch(kernel, triton.cdiv(N, BLOCK), like, N=N, ALIGNED=N % 16 == 0, BLOCK=BLOCK, **arguments)
+    """Runs a kernel over N neurons, a block at a time."""
+    arguments = {"BLOCK": BLOCK, **arguments}
+    launch(kernel, triton.cdiv(N, arguments["BLOCK"]), like, N=N, ALIGNED=N % 16 == 0, **arguments)

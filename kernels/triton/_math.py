@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import torch
 import triton
@@ -38,13 +39,22 @@ def low_word(x):
     return (x & 0xFFFFFFFF).to(tl.uint32)
 
 
+class Block(NamedTuple):
+    """The neurons of a program: of how many; their places in memory order; which of them exist."""
+
+    N: tl.tensor
+    n: tl.tensor
+    mask: tl.tensor
+
+
 @triton.jit
-def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr):
-    """(N, positions of this program's neurons in memory order, which of them exist)."""
+def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr, VALUES: tl.constexpr = 16):
+    """This program's neurons. VALUES: how many of them a thread accesses at a time, at most; a power of 2 up to 16."""
     if ALIGNED:
-        N = N // 16 * 16  # the same number; the compiler now sees that rows keep the alignment of the first, and vectorises
+        # The same number; the compiler now sees that rows keep the alignment of the first, and vectorises.
+        N = N // VALUES * VALUES
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    return N, n, n < N
+    return Block(N, n, n < N)
 
 
 @triton.jit

@@ -19,55 +19,129 @@ from spikeops.triton._math import (
     scalar,
     surrogate_derivative,
 )  # fmt: skip
+from spikeops.triton._walk import launch_back, walk, walk_back
+
+
+class Lif(NamedTuple):
+    """Numbers of the layer, in the precision of the state; `decay` may be one of each neuron."""
+
+    decay: tl.tensor
+    input_scale: tl.tensor
+    v_rest: tl.tensor
+    v_reset: tl.tensor
+    reset_amount: tl.tensor
+    fire_level: tl.tensor
+    threshold: tl.tensor
+    surrogate_scale: tl.tensor
+    surrogate_peak: tl.tensor
+
+
+class LifOptions(NamedTuple):
+    """Numbers of kernels/math/lif.h and kernels/math/surrogate.h."""
+
+    reset: int
+    detach_reset: int = 0
+    surrogate: int = 0
+    weighting: int = 0
 
 
 @triton.jit
-def _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr):
-    if decay_tensor is None:
-        return scalar(decay, STATE)
-    elif DECAY_IS_SHARED:
-        return tl.load(decay_tensor).to(STATE)
-    else:
-        return tl.load(decay_tensor + n, mask)
-
-
-@triton.jit
-def _reset(u, spike, reset_amount, v_reset, RESET: tl.constexpr):
-    if RESET == RESET_SUBTRACT:
-        return tl.where(spike, u - reset_amount, u)
-    elif RESET == RESET_TO:
-        return tl.where(spike, v_reset, u)
+def _reset(neuron, OPTIONS: tl.constexpr, u):
+    if OPTIONS.reset == RESET_SUBTRACT:
+        return tl.where(u >= neuron.fire_level, u - neuron.reset_amount, u)
+    elif OPTIONS.reset == RESET_TO:
+        return tl.where(u >= neuron.fire_level, neuron.v_reset, u)
     else:
         return u
 
 
 @triton.jit
-def _current(x, t, N, n, mask, IS_CONSTANT: tl.constexpr):
-    """x in time step t; one that is the same in all of them has no time axis."""
-    if IS_CONSTANT:
-        return tl.load(x + n, mask)
-    else:
-        return tl.load(x + t * N + n, mask)
+def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
+    """State: the membrane potential after the reset. Kept: that before it. Output: the spike."""
+    u = (neuron.v_rest + neuron.decay * (state[0] - neuron.v_rest)) + neuron.input_scale * inputs[0]
+    return (_reset(neuron, OPTIONS, u),), (u,), ((u >= neuron.fire_level).to(u.dtype),)
 
 
 @triton.jit
-def _membrane(v, x, decay, input_scale, v_rest):
-    return (v_rest + decay * (v - v_rest)) + input_scale * x
+def _after(neuron, OPTIONS: tl.constexpr, kept):
+    return (_reset(neuron, OPTIONS, kept[0]),)
 
 
 @triton.jit
-def _grad_membrane(grad_spike, grad_v, u, spike, derivative, reset_amount, v_reset,
-                   RESET: tl.constexpr, DETACH_RESET: tl.constexpr):  # fmt: skip
-    """Gradient with respect to u, from those with respect to the spike and to the membrane potential after the reset."""
+def _grad_u(neuron, OPTIONS: tl.constexpr, grad_spike, grad_v, u):
+    """Gradient of the potential before the reset, from those of the spike and of the potential after the reset."""
     kept = grad_v
-    if RESET == RESET_SUBTRACT:
-        if not DETACH_RESET:
-            grad_spike += -(grad_v * reset_amount)
-    elif RESET == RESET_TO:
-        kept = tl.where(spike, 0.0, grad_v)
-        if not DETACH_RESET:
-            grad_spike += grad_v * (v_reset - u)
+    if OPTIONS.reset == RESET_SUBTRACT:
+        if not OPTIONS.detach_reset:
+            grad_spike += -(grad_v * neuron.reset_amount)
+    elif OPTIONS.reset == RESET_TO:
+        kept = tl.where(u >= neuron.fire_level, 0.0, grad_v)
+        if not OPTIONS.detach_reset:
+            grad_spike += grad_v * (neuron.v_reset - u)
+    derivative = surrogate_derivative(u - neuron.threshold, neuron.surrogate_scale, neuron.surrogate_peak, OPTIONS.surrogate)
     return kept + grad_spike * derivative
+
+
+@triton.jit
+def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads):
+    grad_spike = tl.zeros_like(kept[0])
+    if len(grads) > 0:
+        grad_spike = grads[0]
+    grad_u = _grad_u(neuron, OPTIONS, grad_spike, carry[0], kept[0])
+    return (grad_u * neuron.decay,), grad_u, (grad_u * (before[0] - neuron.v_rest),)
+
+
+@triton.jit
+def _rate_step(neuron, OPTIONS: tl.constexpr, state, inputs):
+    """State: the potential; weighted sum of the spikes and sum of the weights; their derivatives with respect to the decay at
+    fixed spikes."""
+    v, spikes, weights, d_spikes, d_weights = state
+    state, kept, outputs = _step(neuron, OPTIONS, (v,), inputs)
+    if OPTIONS.weighting == WEIGHTING_DECAY:
+        d_spikes = spikes + neuron.decay * d_spikes
+        d_weights = weights + neuron.decay * d_weights
+        spikes = neuron.decay * spikes + outputs[0]
+        weights = neuron.decay * weights + 1.0
+    else:
+        spikes += outputs[0]
+        weights += 1.0
+    return (state[0], spikes, weights, d_spikes, d_weights), kept, ()
+
+
+@triton.jit
+def _rate_arrive(neuron, OPTIONS: tl.constexpr, state, carry, parameters):
+    """The gradient of the rate becomes that of the last spike."""
+    _, spikes, weights, d_spikes, d_weights = state
+    grad_v, grad_rate = carry
+    if OPTIONS.weighting == WEIGHTING_DECAY and len(parameters) > 0:
+        parameters = (grad_rate * divide(d_spikes - divide(spikes, weights) * d_weights, weights),)
+    return (grad_v, divide(grad_rate, weights)), parameters
+
+
+@triton.jit
+def _rate_step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads):
+    grad_v, grad_spike = carry
+    grad_u = _grad_u(neuron, OPTIONS, grad_spike, grad_v, kept[0])
+    if OPTIONS.weighting == WEIGHTING_DECAY:
+        grad_spike = grad_spike * neuron.decay
+    return (grad_u * neuron.decay, grad_spike), grad_u, (grad_u * (before[0] - neuron.v_rest),)
+
+
+@triton.jit
+def _neuron(
+    block, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount,
+    fire_level, threshold=0.0, surrogate_scale=0.0, surrogate_peak=0.0,
+):  # fmt: skip
+    if decay_tensor is None:
+        decay = scalar(decay, STATE)
+    elif DECAY_IS_SHARED:
+        decay = tl.load(decay_tensor).to(STATE)
+    else:
+        decay = tl.load(decay_tensor + block.n, block.mask)
+    return Lif(
+        decay, scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE), scalar(reset_amount, STATE),
+        scalar(fire_level, STATE), scalar(threshold, STATE), scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE),
+    )  # fmt: skip
 
 
 @sized_kernel
@@ -75,20 +149,16 @@ def spikeops_lif_forward_kernel(
     x, decay_tensor, v_init, spikes, v_last, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
-    RESET: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
-    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
-    reset_amount, fire_level = scalar(reset_amount, STATE), scalar(fire_level, STATE)
-
-    v = load_step(v_init, n, mask, BLOCK, STATE)
-    for t in range(T):
-        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
-        spike = u >= fire_level
-        v = _reset(u, spike, reset_amount, v_reset, RESET)
-        tl.store(spikes + t * N + n, spike.to(STATE), mask)
-    tl.store(v_last + n, v, mask)
+    block = block_of_neurons(N, ALIGNED, BLOCK)
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level
+    )  # fmt: skip
+    state = (load_step(v_init, block.n, block.mask, BLOCK, STATE),)
+    state = walk(_step, neuron, OPTIONS, state, (x,), (0 if IS_CONSTANT else block.N,), (spikes,), T, block, STATE)
+    tl.store(v_last + block.n, state[0], block.mask)
 
 
 @sized_kernel
@@ -96,105 +166,57 @@ def spikeops_lif_rate_forward_kernel(
     x, decay_tensor, v_init, rate, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64,
-    RESET: tl.constexpr, WEIGHTING: tl.constexpr,
-    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
-    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
-    reset_amount, fire_level = scalar(reset_amount, STATE), scalar(fire_level, STATE)
-
-    v = load_step(v_init, n, mask, BLOCK, STATE)
-    weighted_spikes = tl.zeros((BLOCK,), STATE)
-    weights = tl.zeros((BLOCK,), STATE)
-    for t in range(T):
-        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
-        spike = u >= fire_level
-        v = _reset(u, spike, reset_amount, v_reset, RESET)
-        if WEIGHTING == WEIGHTING_DECAY:
-            weighted_spikes = decay * weighted_spikes + spike.to(STATE)
-            weights = decay * weights + 1.0
-        else:
-            weighted_spikes += spike.to(STATE)
-    if WEIGHTING == WEIGHTING_DECAY:
-        tl.store(rate + n, divide(weighted_spikes, weights), mask)
-    else:
-        tl.store(rate + n, divide(weighted_spikes, T.to(STATE)), mask)
+    block = block_of_neurons(N, ALIGNED, BLOCK)
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level
+    )  # fmt: skip
+    zero = tl.zeros((BLOCK,), STATE)
+    state = (load_step(v_init, block.n, block.mask, BLOCK, STATE), zero, zero, zero, zero)
+    state = walk(_rate_step, neuron, OPTIONS, state, (x,), (0 if IS_CONSTANT else block.N,), (), T, block, STATE)
+    tl.store(rate + block.n, divide(state[1], state[2]), block.mask)
 
 
 @sized_kernel
 def spikeops_lif_backward_kernel(
-    grad_spikes, grad_rate, grad_v_last, x, decay_tensor, v_init, u_history, grad_x, grad_decay, grad_v_init,
+    grad_spikes, grad_rate, grad_v_last, x, decay_tensor, v_init, checkpoints, grad_x, grad_decay, grad_v_init,
     T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64, threshold: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
-    RESET: tl.constexpr, DETACH_RESET: tl.constexpr, SURROGATE: tl.constexpr, WEIGHTING: tl.constexpr,
-    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+    OPTIONS: tl.constexpr, STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr,
+    IS_CONSTANT: tl.constexpr, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr,
+    ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the spikes and the last membrane potential or, where grad_rate is given, of the rate."""
-    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    decay = _decay_of(decay, decay_tensor, n, mask, DECAY_IS_SHARED, STATE)
-    input_scale, v_rest, v_reset = scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE)
-    reset_amount, fire_level, threshold = scalar(reset_amount, STATE), scalar(fire_level, STATE), scalar(threshold, STATE)
-    surrogate_scale, surrogate_peak = scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE)
-
-    # The membrane potential of every step again. For the decay-weighted rate also numerator and normaliser, and their
-    # derivatives with respect to the decay at fixed spikes.
-    v = load_step(v_init, n, mask, BLOCK, STATE)
-    weighted_spikes = tl.zeros((BLOCK,), STATE)
-    weights = tl.zeros((BLOCK,), STATE)
-    d_spikes = tl.zeros((BLOCK,), STATE)
-    d_weights = tl.zeros((BLOCK,), STATE)
-    for t in range(T):
-        u = _membrane(v, _current(x, t, N, n, mask, IS_CONSTANT).to(STATE), decay, input_scale, v_rest)
-        spike = u >= fire_level
-        v = _reset(u, spike, reset_amount, v_reset, RESET)
-        tl.store(u_history + t * N + n, u, mask)
-        if grad_rate is not None and WEIGHTING == WEIGHTING_DECAY:
-            d_spikes = weighted_spikes + decay * d_spikes
-            d_weights = weights + decay * d_weights
-            weighted_spikes = decay * weighted_spikes + spike.to(STATE)
-            weights = decay * weights + 1.0
-    # Threads may read what another one of their block has written.
-    tl.debug_barrier()
-
-    grad_v = load_step(grad_v_last, n, mask, BLOCK, STATE)
-    sum_u = tl.zeros((BLOCK,), STATE)
-    sum_decay = tl.zeros((BLOCK,), STATE)
-    grad_spike = tl.zeros((BLOCK,), STATE)
-    if grad_rate is not None:
-        rate_gradient = tl.load(grad_rate + n, mask)
-        if WEIGHTING == WEIGHTING_DECAY:
-            grad_spike = divide(rate_gradient, weights)
-            sum_decay = rate_gradient * divide(d_spikes - divide(weighted_spikes, weights) * d_weights, weights)
-        else:
-            grad_spike = divide(rate_gradient, T.to(STATE))
-    # u_history and grad_x may be the same memory: u[t-1] is read before grad_x[t-1] is written.
-    u = tl.load(u_history + (T - 1) * N + n, mask)
-    for step in range(T):
-        t = T - 1 - step
-        if grad_spikes is not None:
-            grad_spike = tl.load(grad_spikes + t * N + n, mask).to(STATE)
-        derivative = surrogate_derivative(u - threshold, surrogate_scale, surrogate_peak, SURROGATE)
-        grad_u = _grad_membrane(grad_spike, grad_v, u, u >= fire_level, derivative, reset_amount, v_reset, RESET, DETACH_RESET)
-        u = tl.load(u_history + (t - 1) * N + n, mask & (t > 0))
-        if grad_decay is not None:
-            before = _reset(u, u >= fire_level, reset_amount, v_reset, RESET)
-            before = tl.where(t > 0, before, load_step(v_init, n, mask, BLOCK, STATE))
-            sum_decay += grad_u * (before - v_rest)
-        if IS_CONSTANT:
-            sum_u += grad_u
-        else:
-            tl.store(grad_x + t * N + n, grad_u * input_scale, mask)
-        grad_v = grad_u * decay
-        if grad_rate is not None and WEIGHTING == WEIGHTING_DECAY:
-            grad_spike = grad_spike * decay
-    if IS_CONSTANT:
-        tl.store(grad_x + n, sum_u * input_scale, mask)
+    block = block_of_neurons(N, ALIGNED, BLOCK, VALUES)
+    neuron = _neuron(
+        block, DECAY_IS_SHARED, STATE, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount, fire_level, threshold,
+        surrogate_scale, surrogate_peak,
+    )  # fmt: skip
+    zero = tl.zeros((BLOCK,), STATE)
+    v = load_step(v_init, block.n, block.mask, BLOCK, STATE)
+    grad_v = load_step(grad_v_last, block.n, block.mask, BLOCK, STATE)
+    parameters = () if grad_decay is None else (zero,)
+    AFTER: tl.constexpr = None if grad_decay is None else _after
+    strides = (0 if IS_CONSTANT else block.N,)
+    if grad_rate is None:
+        carry, parameters = walk_back(
+            _step, AFTER, _step_back, None, neuron, OPTIONS, (v,), (grad_v,), parameters, (x,), strides,
+            () if grad_spikes is None else (grad_spikes,), grad_x, neuron.input_scale, checkpoints, T, block,
+            STATES, SEGMENT, STATE, IS_CONSTANT,
+        )  # fmt: skip
+    else:
+        carry, parameters = walk_back(
+            _rate_step, AFTER, _rate_step_back, _rate_arrive, neuron, OPTIONS, (v, zero, zero, zero, zero),
+            (grad_v, tl.load(grad_rate + block.n, block.mask)), parameters, (x,), strides,
+            (), grad_x, neuron.input_scale, checkpoints, T, block, STATES, SEGMENT, STATE, IS_CONSTANT,
+        )  # fmt: skip
     if grad_decay is not None:
-        tl.store(grad_decay + n, sum_decay, mask)
+        tl.store(grad_decay + block.n, parameters[0], block.mask)
     if grad_v_init is not None:
-        tl.store(grad_v_init + n, grad_v, mask)
+        tl.store(grad_v_init + block.n, carry[0], block.mask)
 
 
 class _Numbers(NamedTuple):
@@ -220,17 +242,19 @@ class _Modes(NamedTuple):
     time_steps: int
 
 
-def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, **arguments) -> None:
+def _launch(
+    kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, launcher=launch_neurons, **arguments
+) -> None:  # fmt: skip
     shared = decay_tensor is not None and decay_tensor.numel() == 1
-    launch_neurons(
-        kernel, x.shape[1:].numel(), x,
+    launcher(
+        kernel, N=x.shape[1:].numel(), like=x,
         x=x, T=x.shape[0],
         decay_tensor=decay_tensor if decay_tensor is None or shared else like_step(decay_tensor, x),
         v_init=None if v_init is None else like_step(v_init, x),
         decay=numbers.decay, input_scale=numbers.input_scale, v_rest=numbers.v_rest, v_reset=numbers.v_reset,
         reset_amount=numbers.reset_amount,
         fire_level=next_above(numbers.threshold, state_dtype(x.dtype)) if modes.strict else numbers.threshold,
-        RESET=modes.reset, IS_CONSTANT=modes.time_steps > 0, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
+        IS_CONSTANT=modes.time_steps > 0, DECAY_IS_SHARED=shared, STATE=triton_state(x.dtype),
         **arguments,
     )  # fmt: skip
 
@@ -238,7 +262,9 @@ def _launch(kernel, x, decay_tensor, v_init, numbers: _Numbers, modes: _Modes, *
 def lif_forward(x, decay_tensor, v_init, numbers, modes):
     x = sequence(x, modes[-1])
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
-    _launch(spikeops_lif_forward_kernel, x, decay_tensor, v_init, _Numbers(*numbers), _Modes(*modes), spikes=spikes, v_last=v_last)
+    numbers, modes = _Numbers(*numbers), _Modes(*modes)
+    options = LifOptions(modes.reset)
+    _launch(spikeops_lif_forward_kernel, x, decay_tensor, v_init, numbers, modes, spikes=spikes, v_last=v_last, OPTIONS=options)
     return spikes, v_last
 
 
@@ -246,7 +272,8 @@ def lif_rate_forward(x, decay_tensor, v_init, numbers, modes, weighting):
     x = sequence(x, modes[-1])
     rate = empty_step(x)
     numbers, modes = _Numbers(*numbers), _Modes(*modes)
-    _launch(spikeops_lif_rate_forward_kernel, x, decay_tensor, v_init, numbers, modes, rate=rate, WEIGHTING=weighting)
+    options = LifOptions(modes.reset, weighting=weighting)
+    _launch(spikeops_lif_rate_forward_kernel, x, decay_tensor, v_init, numbers, modes, rate=rate, OPTIONS=options)
     return rate
 
 
@@ -275,9 +302,8 @@ def _backward(
         grad_rate=None if grad_rate is None else like_step(grad_rate, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init,
-        # The membrane potential is kept where its gradient will be written, unless that has no time axis or narrower data.
-        u_history=grad_x if x.dtype == state and not modes.time_steps else empty_sequence(x, dtype=state),
         threshold=numbers.threshold, surrogate_scale=numbers.surrogate_scale, surrogate_peak=numbers.surrogate_peak,
-        DETACH_RESET=modes.detach_reset, SURROGATE=modes.surrogate, WEIGHTING=weighting,
+        OPTIONS=LifOptions(modes.reset, modes.detach_reset, modes.surrogate, weighting),
+        launcher=launch_back, states=1, kept=2,
     )  # fmt: skip
     return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in (grad_decay, grad_v_init))

@@ -10,6 +10,7 @@ import triton.language as tl
 from spikeops._layout import empty_sequence, like_sequence, time_major
 from spikeops.triton._launch import BLOCK, launch, launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, scalar, surrogate_derivative
+from spikeops.triton._walk import walk
 
 # Of a classifier's matrix, brought close at a time.
 _CLASSES, _UNITS = 16, 128
@@ -111,19 +112,22 @@ def spikeops_local_feedback_kernel(
     tl.store(gradient + i, sums * tl.load(derivative + i, mask, other=0.0).to(STATE), mask)
 
 
+@triton.jit
+def _gradient_step(neuron, OPTIONS: tl.constexpr, state, inputs):
+    g = state[0] * _chain(inputs[0], neuron[0], neuron[1])
+    return (g,), (), (g,)
+
+
 @sized_kernel
 def spikeops_local_gradient_in_time_kernel(
     gradient, derivatives, gradients, T: tl.int64, N: tl.int64, decay: tl.float64, threshold: tl.float64,
     STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    decay, threshold = scalar(decay, STATE), scalar(threshold, STATE)
-    g = tl.load(gradient + n, mask, other=0.0).to(STATE)
-    tl.store(gradients + T * N + n, g, mask)
-    for step in range(T):
-        t = T - 1 - step
-        g = g * _chain(tl.load(derivatives + t * N + n, mask, other=0.0).to(STATE), decay, threshold)
-        tl.store(gradients + t * N + n, g, mask)
+    block = block_of_neurons(N, ALIGNED, BLOCK)
+    g = tl.load(gradient + block.n, block.mask, other=0.0).to(STATE)
+    tl.store(gradients + T * block.N + block.n, g, block.mask)
+    walk(_gradient_step, (scalar(decay, STATE), scalar(threshold, STATE)), None, (g,), (derivatives,), (block.N,), (gradients,),
+         T, block, STATE, BACK_IN_TIME=True)  # fmt: skip
 
 
 def local_learning_step_(membrane, spikes, gradient, derivative, trace, class_membrane, count, squared_error, error,

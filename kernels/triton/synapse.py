@@ -1,10 +1,28 @@
 """First-order synapse and its adjoint (kernels/math/synapse.h)."""
 
+from typing import NamedTuple
+
+import triton
 import triton.language as tl
 
 from spikeops._layout import empty_sequence, time_major
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, scalar, synapse_backward_step, synapse_step
+from spikeops.triton._walk import walk
+
+
+class Synapse(NamedTuple):
+    theta_s: tl.tensor
+    one_minus_theta_s: tl.tensor
+
+
+@triton.jit
+def _step(neuron, ADJOINT: tl.constexpr, state, inputs):
+    if ADJOINT:
+        a = synapse_backward_step(state[0], inputs[0], neuron.theta_s, neuron.one_minus_theta_s)
+    else:
+        a = synapse_step(state[0], inputs[0], neuron.theta_s)
+    return (a,), (), (a,)
 
 
 @sized_kernel
@@ -12,15 +30,11 @@ def spikeops_synaptic_filter_kernel(
     source, filtered, T: tl.int64, N: tl.int64, theta_s: tl.float64, one_minus_theta_s: tl.float64,
     ADJOINT: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The filter forwards in time, or its adjoint backwards in time."""
-    N, n, mask = block_of_neurons(N, ALIGNED, BLOCK)
-    theta_s, one_minus_theta_s = scalar(theta_s, STATE), scalar(one_minus_theta_s, STATE)
-    a = tl.zeros((BLOCK,), STATE)
-    for step in range(T):
-        t = T - 1 - step if ADJOINT else step
-        value = tl.load(source + t * N + n, mask).to(STATE)
-        a = synapse_backward_step(a, value, theta_s, one_minus_theta_s) if ADJOINT else synapse_step(a, value, theta_s)
-        tl.store(filtered + t * N + n, a, mask)
+    """The filter forwards in time, or its adjoint, which needs no history, backwards in time."""
+    block = block_of_neurons(N, ALIGNED, BLOCK)
+    neuron = Synapse(scalar(theta_s, STATE), scalar(one_minus_theta_s, STATE))
+    state = (tl.zeros((BLOCK,), STATE),)
+    walk(_step, neuron, ADJOINT, state, (source,), (block.N,), (filtered,), T, block, STATE, BACK_IN_TIME=ADJOINT)
 
 
 def _filter(x, tau_s, adjoint):

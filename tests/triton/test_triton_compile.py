@@ -73,11 +73,12 @@ def neuron(x, surrogate=SURROGATES[0], reset=0, decay_shape=None, strict=False, 
     return x[0] if is_constant else x, *parameters, (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, scale, peak), modes
 
 
-def call_every_op(T, N, dtype=torch.float32, inputs=Inputs):
+def call_every_op(T, N, dtype=torch.float32, inputs=Inputs, without=()):
     """Makes every call of the case files; what comes back was never computed."""
     for build in op_cases.RAW.values():
         op, arguments = build(inputs(T, (N,), dtype))
-        IMPLEMENTATIONS[op](*arguments)
+        if op not in without:
+            IMPLEMENTATIONS[op](*arguments)
 
 
 class Shared(Inputs):
@@ -90,6 +91,10 @@ class Shared(Inputs):
 def test_names_of_kernels():
     """Their prefix tells them from other people's: compute-sanitizer looks at them alone."""
     assert len(all_kernels()) >= 19 and all(name.startswith("spikeops_") for name in all_kernels())
+
+
+# They walk back in segments of time.
+BACKWARD = {op for op in IMPLEMENTATIONS if op.endswith("_backward")}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
@@ -123,7 +128,7 @@ def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compile
 def test_every_mode_compiles_without_fused_multiply_add(compiled):
     """Fused operations round once where kernels/math rounds twice. Division is exact, exp is the project's own."""
     variants = compiled()
-    x = torch.empty(5, 512)
+    x = torch.empty(3, 512)
     for surrogate in SURROGATES:
         for reset in range(3):
             IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x, surrogate, reset), False, False)
@@ -149,7 +154,7 @@ def test_every_mode_compiles_without_fused_multiply_add(compiled):
 
 def test_float64_parameters_arrive_in_full_precision(compiled):
     variants = compiled()
-    x = torch.empty(5, 512, dtype=torch.float64)
+    x = torch.empty(3, 512, dtype=torch.float64)
     IMPLEMENTATIONS["lif_forward"](*neuron(x))
     ((_, kernel),) = variants
     # Six scalars of the neuron; nothing passes through float32 on its way.
@@ -159,27 +164,59 @@ def test_float64_parameters_arrive_in_full_precision(compiled):
 
 def test_rows_of_aligned_neurons_are_loaded_16_bytes_at_a_time(compiled):
     variants = compiled()
-    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 512)))
-    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(5, 513)))
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(3, 512)))
+    IMPLEMENTATIONS["lif_forward"](*neuron(torch.empty(3, 513)))
     aligned, other = (kernel.asm["ptx"] for _, kernel in variants)
     assert "ld.global.v4" in aligned and "st.global.v4" in aligned
     assert "global.v" not in other
 
 
 def test_nothing_is_compiled_for_another_size(compiled):
-    """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1."""
+    """One variant for numbers of neurons divisible by 16, one for the others; T never enters, nor does T = 1 or N = 1, but for the
+    segments of walking back, of which there are a few."""
     variants = compiled()
     for inputs in (Inputs, Shared):
         call_every_op(3, 256, inputs=inputs)
         call_every_op(3, 100, inputs=inputs)
     before = len(variants)
     for T in range(1, 21):
-        call_every_op(T, 256)
-        call_every_op(T, 100)
+        without = BACKWARD if T > 4 else ()
+        call_every_op(T, 256, without=without)
+        call_every_op(T, 100, without=without)
     for N in (1, 2, 16, 17, 129, 1000, 4096, 5000):
         call_every_op(4, N)
     grown = [name for name, _ in variants[before:]]
     assert not grown
+
+
+def test_sequences_of_similar_length_are_walked_back_by_the_same_kernel(compiled):
+    variants = compiled()
+    for T in (5, 8, 6, 17, 100, 9, 16, 33):
+        x = torch.empty(T, 256)
+        IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)
+    assert len(variants) == 3  # of 8 steps at once, of 16, and of any number
+
+
+def _local_accesses(kernel):
+    return len(re.findall(r"\b(?:LDL|STL)\b", kernel.asm["sass"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("T", [4, 8, 16, 40])
+def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
+    """Nothing of a step goes through local or shared memory, and a thread accesses its part of a row at once: a load for each step
+    of x and of the gradient, and a store. Where there are several segments, three pieces of code read x and two each gradient."""
+    variants = compiled()
+    x = torch.empty(T, 512, dtype=dtype)
+    IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x), False, False)
+    IMPLEMENTATIONS["tssl_bp_backward"](x, x, 5.0, 3.0, 1.0)
+    segment, several = min(T, 16), T > 16
+    for (name, kernel), states in zip(variants, (1, 2), strict=True):
+        assert kernel.metadata.shared == 0, name
+        assert _local_accesses(kernel) == 0, name
+        loads, stores = (len(re.findall(rf"\b{access}\.global", kernel.asm["ptx"])) for access in ("ld", "st"))
+        assert loads == (segment * 5 + states if several else segment * 2), name
+        assert stores == (segment * 2 + states if several else segment), name
 
 
 def test_trials_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
