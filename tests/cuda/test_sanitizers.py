@@ -19,6 +19,7 @@ def run():
     [
         ("global_overrun(np.zeros(64, np.float32), 64, 1)", "AddressSanitizer: heap-buffer-overflow"),
         ("global_overrun(np.zeros(64, np.float32), 64, -1)", "AddressSanitizer: heap-buffer-overflow"),
+        ("global_overrun(torch.zeros(64).numpy(), 64, 1)", "AddressSanitizer: heap-buffer-overflow"),
         ("static_shared_overrun(np.zeros(128, np.float32), 1)", "AddressSanitizer: global-buffer-overflow"),
         ("dynamic_shared_overrun(np.zeros(128, np.float32), 1)", "AddressSanitizer: heap-buffer-overflow"),
         ("copy_float4(np.zeros(17, np.float32)[1:], np.zeros(16, np.float32))", "misaligned address"),
