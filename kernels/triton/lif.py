@@ -220,7 +220,7 @@ def spikeops_lif_backward_kernel(
 
 
 class _Numbers(NamedTuple):
-    """The list `numbers` of LIF_NEURON in csrc/ops.cpp."""
+    """The list `numbers` of LIF_NEURON in csrc/lif.cpp."""
 
     decay: float
     threshold: float
@@ -233,7 +233,7 @@ class _Numbers(NamedTuple):
 
 
 class _Modes(NamedTuple):
-    """The list `modes` of LIF_NEURON in csrc/ops.cpp."""
+    """The list `modes` of LIF_NEURON in csrc/lif.cpp."""
 
     reset: int
     strict: int

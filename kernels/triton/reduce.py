@@ -1,4 +1,4 @@
-"""Sums of rows in the fixed order of kernels/math/row_sum.h: neither the grid nor the backend enters."""
+"""Sums of rows in the fixed order of kernels/math/reduce.h: neither the grid nor the backend enters."""
 
 import torch
 import triton
