@@ -93,6 +93,7 @@ def convex_snn_trial(
     Raises:
         TypeError: a wrong type or dtype. ValueError: shapes that do not fit, numbers out of range, only one of targets and
         encoder. RuntimeError: no kernel for the device, or a generator of another device while a CUDA graph is captured.
+        NotImplementedError: a derivative by `torch.func` or forward mode.
 
     Example:
         >>> x = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(4, 1, 1)

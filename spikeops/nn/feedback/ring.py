@@ -118,6 +118,7 @@ class FeedbackRing(nn.Module):
         ValueError: an option or shape that does not fit, or sub-networks whose shapes do not close the ring.
         TypeError: an input of a wrong type or dtype.
         RuntimeError: a failed solver with ``on_solver_failure="raise"``; a second derivative.
+        NotImplementedError: a transform of `torch.func`, forward mode, or a trace.
 
     Example:
         >>> recurrent = snn.restrict_spectral_norm(torch.nn.Linear(16, 16, bias=False))

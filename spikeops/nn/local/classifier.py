@@ -41,7 +41,8 @@ class LocalClassifier(nn.Module):
         spikes (N, *shape) -> input current of the classifier's neurons (N, classes).
 
     Raises:
-        TypeError, ValueError: an argument that cannot be; the message names it.
+        TypeError, ValueError: an argument that cannot be; the message names it. NotImplementedError: forward mode, or a trace, with
+        feedback "alignment".
 
     Example:
         >>> classifier = snn.LocalClassifier((32, 24, 24), classes=10, decoder_size=1024)
