@@ -102,6 +102,9 @@ def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not content or len(content) % 8:
         raise UserError(f"{path} is truncated or damaged: expected events of 8 bytes after the header, got {len(content)} bytes")
     address = np.frombuffer(content, ">u4")[::2].astype(np.int64)
+    # The sensor's addresses have 16 bits. Special ones may have more, and a file of nothing but such ones is no recording.
+    if np.count_nonzero(address >> 16) > len(address) // 2:
+        raise UserError(f"{path} is damaged or no recording of a sensor of {SENSOR} x {SENSOR} pixels")
     return SENSOR - 1 - (address >> 1 & 127), address >> 8 & 127, 1 - (address & 1)
 
 

@@ -81,7 +81,7 @@ def _walk(folder: Path, suffixes: frozenset[str], listing: Listing, above: froze
         suffix = path.suffix.lower()
         try:
             status = os.stat(path)
-        except (FileNotFoundError, OSError) as error:
+        except OSError as error:
             if suffix in suffixes:
                 raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
             listing.left_out["that cannot be read"] += 1
@@ -90,7 +90,10 @@ def _walk(folder: Path, suffixes: frozenset[str], listing: Listing, above: froze
             if _identity(status) in above:
                 listing.left_out["that lead back up"] += 1
             else:
+                before = len(listing.files)
                 _walk(path, suffixes, listing, above | {_identity(status)})
+                if suffix in suffixes and len(listing.files) == before:
+                    raise UserError(f"{path} is {_kind(status)}: expected a regular file")
         elif suffix not in suffixes:
             listing.left_out[f"ending in {suffix}" if suffix else "without an ending"] += 1
         elif not stat.S_ISREG(status.st_mode):

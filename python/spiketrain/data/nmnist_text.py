@@ -8,6 +8,7 @@ first instant of a recording is 0, and falls into the first step here). The drif
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def say_if_implausible(folder: Path, part: str, steps: int, bin_us: float) -> No
 
 def files_of_classes(folder: Path, part: str) -> list[Path]:
     """Train_0.dat to Train_9.dat."""
-    return [path for path in (folder / f"{part}_{label}.dat" for label in range(10)) if path.exists()]
+    return [path for path in (folder / f"{part}_{label}.dat" for label in range(10)) if os.path.lexists(path)]
 
 
 def label_of_class(path: Path) -> int:
