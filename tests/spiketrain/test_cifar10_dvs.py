@@ -1,34 +1,15 @@
 """CIFAR10-DVS, read from .aedat files that the tests write in the true format."""
 
-import struct
-
 import numpy as np
 import pytest
 import torch
+from data_files.writers import DVS_HEADER as HEADER
+from data_files.writers import write_dvs
+from data_files.writers import write_dvs_events as write_events
 
 from spiketrain import data
 from spiketrain.data import cifar10_dvs
 from spiketrain.errors import UserError
-
-HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n#  Timestamps tick is 1 us\r\n"
-
-
-def write_events(path, events, header=HEADER):
-    """events: (x, y, polarity bit, microseconds)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = (struct.pack(">II", y << 8 | x << 1 | polarity, time) for x, y, polarity, time in events)
-    path.write_bytes(header + b"".join(words))
-
-
-def write_dvs(root, numbers=(0, 3, 900), events=330):
-    """A data set with a few files of each class."""
-    rng = np.random.default_rng(0)
-    for label in cifar10_dvs.CLASSES:
-        for number in numbers:
-            places = zip(*rng.integers(0, 128, (2, events)).tolist(), rng.integers(0, 2, events).tolist(), range(events))
-            write_events(root / "CIFAR10-DVS" / label / f"cifar10_{label}_{number}.aedat", places)
-    return root
-
 
 @pytest.fixture
 def load(tiny):
@@ -106,9 +87,10 @@ def test_frames_are_cached(tmp_path, load, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cifar10_dvs, "count_events", None)
         assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
-    for cached in (tmp_path / "cache").rglob("*.npy"):
+    for cached in (tmp_path / "cache").rglob("*.cache"):
         cached.write_bytes(cached.read_bytes()[:-50])
-    assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
+    with pytest.warns(UserWarning, match="is damaged .*: the data set is read anew"):
+        assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from data_files.writers import nmnist_events, write_nmnist
 
 from spiketrain import data
 from spiketrain.data import nmnist
@@ -10,23 +11,7 @@ from spiketrain.errors import UserError
 
 
 def write_events(path, events):
-    """events: (x, y, polarity, microseconds). 40 bits each: 8 for x, 8 for y, 1 for the polarity, 23 for the time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = [x << 32 | y << 24 | polarity << 23 | time for x, y, polarity, time in events]
-    path.write_bytes(b"".join(word.to_bytes(5, "big") for word in words))
-
-
-def write_nmnist(root, per_class=2):
-    rng = np.random.default_rng(0)
-    for part in ("Train", "Test"):
-        for label in range(10):
-            for i in range(per_class):
-                times = np.sort(rng.integers(1, 300_000, 300))
-                events = [
-                    (int(a), int(b), int(p), int(t))
-                    for a, b, p, t in zip(*rng.integers(8, 34, (2, 300)), rng.integers(0, 2, 300), times)
-                ]
-                write_events(root / "N-MNIST" / part / str(label) / f"{i + 1:05d}.bin", events)
+    path.write_bytes(nmnist_events(events))
 
 
 def test_events_are_read_as_written(tmp_path):
@@ -80,9 +65,10 @@ def test_binned_events_are_cached(tiny, tmp_path, monkeypatch):
     assert torch.equal(data.load(config).test.batch(torch.arange(10)), before)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for cached in (tmp_path / "cache").rglob("*.npz"):
+    for cached in (tmp_path / "cache").rglob("*.cache"):
         cached.write_bytes(cached.read_bytes()[:-50])
-    assert torch.equal(data.load(config).test.batch(torch.arange(10)), before)
+    with pytest.warns(UserWarning, match="is damaged .*: the data set is read anew"):
+        assert torch.equal(data.load(config).test.batch(torch.arange(10)), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"123456"])
