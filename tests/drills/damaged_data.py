@@ -36,7 +36,9 @@ def main():
             if fault:
                 faults += 1
                 print(f"{outcome.case}: {fault}")
-    print(f"{arguments.count} damaged data sets, seed {arguments.seed}: {refused} refused, {arguments.count - refused} read, {faults} faults")
+    print(
+        f"{arguments.count} damaged data sets, seed {arguments.seed}: {refused} refused, {arguments.count - refused} read, {faults} faults"
+    )
     return int(faults > 0)
 
 

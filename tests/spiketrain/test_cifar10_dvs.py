@@ -11,6 +11,7 @@ from spiketrain import data
 from spiketrain.data import cifar10_dvs
 from spiketrain.errors import UserError
 
+
 @pytest.fixture
 def load(tiny):
     def build(root, time_steps=30, side=48, augment=False):

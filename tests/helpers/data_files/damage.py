@@ -101,7 +101,17 @@ def something_appended(content, rng):
     return content + rng.randbytes(rng.randrange(1, 2000))
 
 
-CHANGES = (truncated, emptied, bit_flipped, bytes_changed, start_changed, page_of_an_error, noise, zeros_at_the_end, something_appended)
+CHANGES = (
+    truncated,
+    emptied,
+    bit_flipped,
+    bytes_changed,
+    start_changed,
+    page_of_an_error,
+    noise,
+    zeros_at_the_end,
+    something_appended,
+)
 
 
 class Payload:
@@ -123,12 +133,17 @@ def labels_out_of_range(root, form, rng):
     elif form.data_set.startswith("cifar1") and form.data_set != "cifar10_dvs":
         key = writers.CIFAR_FILES[form.data_set][1]
         path = rng.choice(sorted(p for p in root.rglob("*") if p.is_file()))
-        wrong = rng.choice([[bad * 10] * 4, [-1, 0, 0, 0], [0.5] * 4, ["1"] * 4, [None] * 4, [[0]] * 4, np.array([0, 1, 2, 700]), [2**70] * 4])
+        wrong = rng.choice(
+            [[bad * 10] * 4, [-1, 0, 0, 0], [0.5] * 4, ["1"] * 4, [None] * 4, [[0]] * 4, np.array([0, 1, 2, 700]), [2**70] * 4]
+        )
         path.write_bytes(pickle.dumps({"data": writers.images(4, 3072), key: wrong}, rng.randrange(6)))
     elif form.data_set == "svhn":
         from scipy.io import savemat
 
-        savemat(root / "train_32x32.mat", {"X": writers.images(32, 32, 3, 6), "y": np.full((6, 1), rng.choice([11, 255, -1, 0.5, np.nan]))})
+        savemat(
+            root / "train_32x32.mat",
+            {"X": writers.images(32, 32, 3, 6), "y": np.full((6, 1), rng.choice([11, 255, -1, 0.5, np.nan]))},
+        )
     else:
         return False
     return True
@@ -219,7 +234,11 @@ def outcome_of(case, form, root, sound, may_change):
     except UserError as error:
         line = str(error)
         named = str(root) in line
-        fault = None if named and len(line) <= LONGEST_LINE and "\n" not in line and line.isprintable() else f"not one clear line: {line}"
+        fault = (
+            None
+            if named and len(line) <= LONGEST_LINE and "\n" not in line and line.isprintable()
+            else f"not one clear line: {line}"
+        )
         return Outcome(case, line, fault)
     except BaseException as error:
         return Outcome(case, None, f"{type(error).__name__}: {error}")
