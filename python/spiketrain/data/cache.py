@@ -1,8 +1,9 @@
 """The cache folder: decoded copies of data sets, each in one file that is whole, checked, and made anew when it is not.
 
-A file is a line of JSON, padded to a multiple of 64 bytes, then the arrays. Its name is that of a slot (a part of a data set as certain
+A file is a line, padded to a multiple of 64 bytes, then the arrays. The line is a checksum of all that follows it and a description in
+JSON. A file's name is that of a slot (a part of a data set as certain
 settings decode it) and a key (all that its contents depend on); a copy in the same slot under another key is stale, and goes when
-the new one is written. The checksum is a CRC: it is there to notice damage, and it reads as fast as the disk.
+the new one is written. The checksum is a CRC: it is there to notice damage, at the speed of a disk.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ except ImportError:  # Windows
 FORMAT = 2  # 1 was .npy and .npz files without a checksum
 SUFFIX = ".cache"
 ALIGNMENT = 64
-LONGEST_HEADER = 1 << 16
+LONGEST_LINE = 1 << 16
+CHECKSUM_DIGITS = 8
 CHUNK = 1 << 24
 NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}\.cache")
 OLD_NAME = re.compile(r"[0-9a-f]{32}\.np[yz]")
+DTYPE = re.compile(r"[<>|][biuf][1248]")
 YOUNG_SECONDS = 2  # a file that is this young may not be locked yet by the process that writes it
 
 
@@ -88,7 +91,7 @@ class Copy:
             return None
         except OSError as error:
             warnings.warn(printable(f"cannot read {self.path} ({error}): the data set is read anew"), stacklevel=2)
-        except (ValueError, KeyError, TypeError, UserError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, MemoryError, UserError) as error:
             warnings.warn(printable(f"{self.path} is damaged ({error}): the data set is read anew"), stacklevel=2)
             self.discard()
         return None
@@ -113,64 +116,72 @@ class Copy:
 
     def _fill(self, file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
         _lock(file)
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        checksum = 0
-        for array in arrays.values():
-            checksum = zlib.crc32(array.reshape(-1).view(np.uint8), checksum)
-        header: dict[str, Any] = {
+        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        description = {
             "format": FORMAT,
             "data_set": self.data_set,
             "root": printable(str(self.root)),
-            "crc32": checksum,
             "arrays": [[name, array.dtype.str, array.shape] for name, array in arrays.items()],
         }
-        line = json.dumps(header).encode()
-        file.write(line + b" " * (-(len(line) + 1) % ALIGNMENT) + b"\n")
+        line = b" " + json.dumps(description).encode()
+        line += b" " * (-(CHECKSUM_DIGITS + len(line) + 1) % ALIGNMENT) + b"\n"
+        file.write(f"{_checksum(line, arrays):0{CHECKSUM_DIGITS}x}".encode() + line)
         for array in arrays.values():
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(_bytes(array))
             file.write(bytes(-array.nbytes % ALIGNMENT))
 
 
-def _header(file: BinaryIO) -> dict[str, Any]:
-    header = json.loads(file.readline(LONGEST_HEADER))
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """The memory of a contiguous array."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _checksum(line: bytes, arrays: dict[str, np.ndarray]) -> int:
+    checksum = zlib.crc32(line)
+    for array in arrays.values():
+        flat = _bytes(array)
+        for start in range(0, len(flat), CHUNK):
+            checksum = zlib.crc32(flat[start : start + CHUNK], checksum)
+    return checksum
+
+
+def _line(file: BinaryIO) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Checksum, what follows it in the line, and what that says."""
+    checksum, line = file.read(CHECKSUM_DIGITS), file.readline(LONGEST_LINE)
+    description = json.loads(line)
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"it is not of format {FORMAT}")
-    return header
+    return checksum, line, description
 
 
 def _read(path: Path, memory_map: bool) -> dict[str, np.ndarray]:
     with open_regular(path) as file:
-        header = _header(file)
-        offset = file.tell()
+        checksum, line, description = _line(file)
+        offset = CHECKSUM_DIGITS + len(line)
         if offset % ALIGNMENT:
-            raise ValueError("its header has another length")
+            raise ValueError("its first line has another length")
         places = []
-        for name, dtype, shape in header["arrays"]:
-            places.append((str(name), np.dtype(str(dtype)), tuple(map(int, shape)), offset))
+        for name, dtype, shape in description["arrays"]:
+            if not DTYPE.fullmatch(dtype):
+                raise ValueError("it holds something else than numbers")
+            places.append((str(name), np.dtype(dtype), tuple(map(int, shape)), offset))
             size = math.prod(places[-1][2]) * places[-1][1].itemsize
             offset += size + -size % ALIGNMENT
         actual = os.fstat(file.fileno()).st_size
         if offset != actual:
-            raise ValueError(f"it holds {actual} bytes, its header promises {offset}")
+            raise ValueError(f"it holds {actual} bytes, its first line promises {offset}")
         arrays = {name: _array(file, path, *place, memory_map) for name, *place in places}
-    checksum = 0
-    for array in arrays.values():
-        flat = array.reshape(-1).view(np.uint8)
-        for start in range(0, len(flat), CHUNK):
-            checksum = zlib.crc32(flat[start : start + CHUNK], checksum)
-    if checksum != header["crc32"]:
+    if int(checksum, 16) != _checksum(line, arrays):
         raise ValueError("its checksum is another one")
     return arrays
 
 
 def _array(file: BinaryIO, path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int, memory_map: bool) -> np.ndarray:
-    if dtype.hasobject:
-        raise ValueError("it holds objects")
     if memory_map and math.prod(shape):
         return np.memmap(path, dtype, "c", offset, shape)
     file.seek(offset)
     array = np.empty(shape, dtype)
-    if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+    if file.readinto(memoryview(_bytes(array))) != array.nbytes:
         raise ValueError("it is cut off")
     return array
 
@@ -194,8 +205,8 @@ def entries() -> list[Entry]:
             elif NAME.fullmatch(path.name):
                 try:
                     with open_regular(path) as file:
-                        root, state = str(_header(file)["root"]), ""
-                except (OSError, ValueError, KeyError, UserError):
+                        root, state = str(_line(file)[2]["root"]), ""
+                except (OSError, ValueError, KeyError, RecursionError, UserError):
                     state = "damaged"
                 if root and not Path(root).exists() and root.isprintable() and "\\" not in root:
                     state = "stale: its data set is gone"

@@ -48,15 +48,15 @@ def load(content: bytes) -> Any:
     return _finished(_Reader(content).load())
 
 
-def _finished(value: Any) -> Any:
-    """Arrays in the place of those in the making. Only lists, tuples and dictionaries of the two upper levels are looked into."""
-    if isinstance(value, dict):
-        return {key: _array(item) for key, item in value.items()}
-    return [_array(item) for item in value] if isinstance(value, (list, tuple)) else _array(value)
-
-
-def _array(value: Any) -> Any:
-    return value.finished() if isinstance(value, _Array) else value
+def _finished(value: Any, levels: int = 3) -> Any:
+    """Arrays in the place of those in the making, in the upper levels of lists, tuples and dictionaries."""
+    if isinstance(value, _Array):
+        return value.finished()
+    if levels and isinstance(value, dict):
+        return {key: _finished(item, levels - 1) for key, item in value.items()}
+    if levels and isinstance(value, (list, tuple)):
+        return type(value)([_finished(item, levels - 1) for item in value])
+    return value
 
 
 class _Dtype:
