@@ -136,3 +136,28 @@ def test_preset_trains_on_frames(tmp_path, cli):
     assert status == 0, errors
     assert lines[-1].startswith("best_test_accuracy=")
     assert cli("rates", "runs/spide-cifar10dvs-convnetf-1")[0] == 0
+
+
+def test_other_bits_of_an_address_and_the_order_of_times_do_not_count(tmp_path):
+    """As in the published reader. Special events of the sensor's software have bits above those of y."""
+    write_events(tmp_path / "a.aedat", [(1, 2, 1, 9), (3, 4, 0, 5), (5, 6, 1, 7)])
+    plain = cifar10_dvs.read_events(tmp_path / "a.aedat")
+    content = bytearray((tmp_path / "a.aedat").read_bytes())
+    content[-6] |= 0x80  # bit 15 of the last address
+    content[-24] |= 0xFF  # the upper bits of the first one
+    (tmp_path / "a.aedat").write_bytes(content)
+    for ours, expected in zip(cifar10_dvs.read_events(tmp_path / "a.aedat"), plain):
+        assert ours.tolist() == expected.tolist()
+
+
+def test_a_file_of_no_addresses_of_the_sensor_is_refused(tmp_path):
+    (tmp_path / "a.aedat").write_bytes(HEADER + np.random.default_rng(0).bytes(800))
+    with pytest.raises(UserError, match="a.aedat is damaged or no recording of a sensor of 128 x 128 pixels"):
+        cifar10_dvs.read_events(tmp_path / "a.aedat")
+
+
+@pytest.mark.parametrize("header", [b"# one line without an end", HEADER[:-1] + b"#", b"#" * 1000])
+def test_a_header_alone_holds_no_events(tmp_path, header):
+    (tmp_path / "a.aedat").write_bytes(header)
+    with pytest.raises(UserError, match="expected events of 8 bytes after the header, got 0 bytes"):
+        cifar10_dvs.read_events(tmp_path / "a.aedat")
