@@ -125,7 +125,10 @@ def test_digits(load):
 
 
 def test_digits_are_augmented(load):
-    split = load("digits", augment=True).train
+    dataset = load("digits", augment=True)
+    split = dataset.train
+    index = torch.arange(360)
+    assert torch.equal(dataset.test.batch(index, torch.Generator().manual_seed(4)), dataset.test.batch(index))
     pixels = split.images.numpy()[:40]
     drawn = split.batch(torch.arange(40), torch.Generator().manual_seed(4))
     expected, mirrored = cropped_and_mirrored(pixels, torch.Generator().manual_seed(4))
@@ -206,7 +209,7 @@ def test_every_process_gets_every_nth_sample_of_a_batch(count, batch_size, world
             assert inputs.view(-1).tolist() == labels.tolist()
 
 
-def test_processes_augment_differently_and_each_epoch_anew():
+def test_each_epoch_is_augmented_anew():
     pixels = torch.from_numpy(images(16, 1, 9, 9))
     split = ImageSplit(pixels, torch.arange(16), (0.0,), (1 / 255,), augment=True)
     shuffling = torch.Generator().manual_seed(7)
@@ -218,5 +221,14 @@ def test_processes_augment_differently_and_each_epoch_anew():
         assert labels.tolist() == order.tolist()
         expected, _ = cropped_and_mirrored(pixels[order].numpy(), torch.Generator().manual_seed(seed))
         torch.testing.assert_close(inputs, torch.from_numpy(expected).float())
-        other = next(iter(Batches(split, 16, torch.Generator().manual_seed(7), rank=1, world_size=2)))
-        assert not torch.equal(other[0], inputs[1::2])
+
+
+def test_each_process_augments_by_a_seed_of_its_own():
+    pixels = torch.from_numpy(images(16, 1, 9, 9))
+    split = ImageSplit(pixels, torch.arange(16), (0.0,), (1 / 255,), augment=True)
+    shuffling = torch.Generator().manual_seed(7)
+    order, seed = torch.randperm(16, generator=shuffling), torch.randint(2**62, (), generator=shuffling).item()
+    for rank in range(2):
+        inputs, _ = next(iter(Batches(split, 16, torch.Generator().manual_seed(7), rank, world_size=2)))
+        expected, _ = cropped_and_mirrored(pixels[order[rank::2]].numpy(), torch.Generator().manual_seed(seed + rank))
+        torch.testing.assert_close(inputs, torch.from_numpy(expected).float())

