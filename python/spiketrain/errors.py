@@ -10,7 +10,12 @@ class UserError(Exception):
     """Something the user can mend: a wrong option, a missing data set, a damaged file, a folder that cannot be written."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
+
+
+def printable(text: str) -> str:
+    """`text` as any terminal and any encoding can print it: escapes for control characters and for bytes of file names that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

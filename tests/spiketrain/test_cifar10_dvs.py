@@ -1,33 +1,15 @@
 """CIFAR10-DVS, read from .aedat files that the tests write in the true format."""
 
-import struct
-
 import numpy as np
 import pytest
 import torch
+from data_files.writers import DVS_HEADER as HEADER
+from data_files.writers import write_dvs
+from data_files.writers import write_dvs_events as write_events
 
 from spiketrain import data
 from spiketrain.data import cifar10_dvs
 from spiketrain.errors import UserError
-
-HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n#  Timestamps tick is 1 us\r\n"
-
-
-def write_events(path, events, header=HEADER):
-    """events: (x, y, polarity bit, microseconds)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = (struct.pack(">II", y << 8 | x << 1 | polarity, time) for x, y, polarity, time in events)
-    path.write_bytes(header + b"".join(words))
-
-
-def write_dvs(root, numbers=(0, 3, 900), events=330):
-    """A data set with a few files of each class."""
-    rng = np.random.default_rng(0)
-    for label in cifar10_dvs.CLASSES:
-        for number in numbers:
-            places = zip(*rng.integers(0, 128, (2, events)).tolist(), rng.integers(0, 2, events).tolist(), range(events))
-            write_events(root / "CIFAR10-DVS" / label / f"cifar10_{label}_{number}.aedat", places)
-    return root
 
 
 @pytest.fixture
@@ -106,9 +88,10 @@ def test_frames_are_cached(tmp_path, load, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cifar10_dvs, "count_events", None)
         assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
-    for cached in (tmp_path / "cache").rglob("*.npy"):
+    for cached in (tmp_path / "cache").rglob("*.cache"):
         cached.write_bytes(cached.read_bytes()[:-50])
-    assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
+    with pytest.warns(UserWarning, match="is damaged .*: the data set is read anew"):
+        assert torch.equal(load(tmp_path).test.batch(torch.arange(10)), before)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +136,28 @@ def test_preset_trains_on_frames(tmp_path, cli):
     assert status == 0, errors
     assert lines[-1].startswith("best_test_accuracy=")
     assert cli("rates", "runs/spide-cifar10dvs-convnetf-1")[0] == 0
+
+
+def test_other_bits_of_an_address_and_the_order_of_times_do_not_count(tmp_path):
+    """As in the published reader. Special events of the sensor's software have bits above those of y."""
+    write_events(tmp_path / "a.aedat", [(1, 2, 1, 9), (3, 4, 0, 5), (5, 6, 1, 7)])
+    plain = cifar10_dvs.read_events(tmp_path / "a.aedat")
+    content = bytearray((tmp_path / "a.aedat").read_bytes())
+    content[-6] |= 0x80  # bit 15 of the last address
+    content[-24] |= 0xFF  # the upper bits of the first one
+    (tmp_path / "a.aedat").write_bytes(content)
+    for ours, expected in zip(cifar10_dvs.read_events(tmp_path / "a.aedat"), plain):
+        assert ours.tolist() == expected.tolist()
+
+
+def test_a_file_of_no_addresses_of_the_sensor_is_refused(tmp_path):
+    (tmp_path / "a.aedat").write_bytes(HEADER + np.random.default_rng(0).bytes(800))
+    with pytest.raises(UserError, match="a.aedat is damaged or no recording of a sensor of 128 x 128 pixels"):
+        cifar10_dvs.read_events(tmp_path / "a.aedat")
+
+
+@pytest.mark.parametrize("header", [b"# one line without an end", HEADER[:-1] + b"#", b"#" * 1000])
+def test_a_header_alone_holds_no_events(tmp_path, header):
+    (tmp_path / "a.aedat").write_bytes(header)
+    with pytest.raises(UserError, match="expected events of 8 bytes after the header, got 0 bytes"):
+        cifar10_dvs.read_events(tmp_path / "a.aedat")

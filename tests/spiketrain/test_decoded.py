@@ -18,7 +18,7 @@ def files(tmp_path):
 
 
 def name(files, *settings):
-    return decoded.cache_name(files, files[0].parents[1], decoded.__name__, *settings)
+    return decoded.copy_of("pictures", files, files[0].parents[1], "train", (decoded.__name__,), *settings).path
 
 
 def test_the_same_copy_has_the_same_name(files):
@@ -53,5 +53,6 @@ def test_another_version_of_pillow_decodes_again(files, monkeypatch, tmp_path):
 
     for version, expected in (("10.0", 1), ("10.0", 1), ("11.0", 2)):
         monkeypatch.setattr(decoded, "_pillow_version", lambda version=version: version)
-        decoded.decode_once("pictures", files, tmp_path, (1, 2, 2), decode, decoded.__name__)
+        copy = decoded.copy_of("pictures", files, tmp_path, "train", (decoded.__name__,))
+        decoded.decode_once(copy, files, (1, 2, 2), decode)
         assert len(calls) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from spiketrain.cli import commands
+from spiketrain.cli import cache, commands
 
 OWN_OPTIONS = ("--help", "--config", "--method", "--dataset")  # all others are fields of the configuration
 
@@ -52,6 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
         added = command(name, run, text, takes_fields=True)
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
+
+    cache.register(command)
     return parser
 
 

@@ -21,6 +21,7 @@ class DataConfig:
         std: what normalize divides by then
         image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
         bin_ms: width of a time step of nmnist, in milliseconds
+        empty_last_step: leave the last time step of nmnist without events, as the published readers of TSSL-BP and IDE do
     """
 
     name: str = "digits"
@@ -32,6 +33,7 @@ class DataConfig:
     std: list[float] | None = None
     image_size: int = 32
     bin_ms: float = 3.0
+    empty_last_step: bool = False
 
 
 @dataclass

@@ -6,6 +6,7 @@ import importlib
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, ImageSplit, Split
+from spiketrain.data.checks import check_pictures, check_same_sizes, checked_labels
 from spiketrain.data.folders import data_root
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.errors import UserError, unknown_name
@@ -41,17 +42,25 @@ def load(config: Config) -> Dataset:
         dataset = reader.load(name, root, config)
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
+    except MemoryError:
+        raise UserError(f"data set {name} in {root} does not fit into memory") from None
+    _check(dataset, f"data set {name} in {root}")
     dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
-    for part, split in (("training", dataset.train), ("test", dataset.test)):
-        if dataset.task is CLASSIFICATION and len(split):
-            lowest, highest = (label.item() for label in split.labels.aminmax())
-            if lowest < 0 or highest >= dataset.classes:
-                raise UserError(
-                    f"data set {name} in {root}: expected labels from 0 to {dataset.classes - 1}, the {part} samples have labels from {lowest} to {highest}"
-                )
     return dataset
+
+
+def _check(dataset: Dataset, where: str) -> None:
+    """What holds for every data set, whoever read it."""
+    for part, split in (("training", dataset.train), ("test", dataset.test)):
+        if len(split) == 0:
+            raise UserError(f"{where} holds no {part} samples")
+        if dataset.task is CLASSIFICATION:
+            split.labels = checked_labels(split.labels.numpy(), len(split), 0, dataset.classes - 1, f"{where}, {part} samples")
+        if isinstance(split, ImageSplit):
+            check_pictures(tuple(split.images.shape), f"{where}, {part} samples")
+            check_same_sizes(dataset.input_shape, tuple(split.images.shape[1:]), where)
 
 
 def _normalized(split: Split, config: Config) -> Split:

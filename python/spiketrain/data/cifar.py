@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from spiketrain.config import Config
+from spiketrain.data import plain_pickle
 from spiketrain.data.base import Dataset, ImageSplit
+from spiketrain.data.checks import check_pictures, checked_labels
+from spiketrain.data.listing import read_bounded
 from spiketrain.errors import UserError
+
+LARGEST_BATCH = 2**30  # bytes; CIFAR-100 as one batch has 155 million
 
 
 @dataclass(frozen=True)
@@ -78,46 +84,32 @@ def _split(folder: Path, files: tuple[str, ...], layout: Layout, augment: bool) 
     images, labels = [], []
     for file in files:
         path = folder / file
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UserError(f"data set not found: {path} is missing. Add --data.download true to fetch the whole set")
         batch = _read_batch(path)
-        data, batch_labels = batch.get("data"), batch.get(layout.label_key)
+        data = batch.get("data")
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
-            raise UserError(f"{path} is damaged: expected 'data' to be rows of 3072 bytes")
-        if not isinstance(batch_labels, list) or len(batch_labels) != len(data):
-            raise UserError(f"{path} is damaged: expected '{layout.label_key}' to be a list of {len(data)} labels")
-        images.append(torch.from_numpy(data).view(-1, 3, 32, 32))
-        labels += batch_labels
-    return ImageSplit(torch.cat(images), torch.tensor(labels), layout.mean, layout.std, augment)
+            raise UserError(f"{path} is damaged: expected 'data' to be rows of 3072 bytes, got {_kind(data)}")
+        if layout.label_key not in batch:
+            raise UserError(f"{path} is damaged: it holds no '{layout.label_key}'")
+        images.append(torch.from_numpy(data.copy()).view(-1, 3, 32, 32))
+        labels.append(checked_labels(batch[layout.label_key], len(data), 0, layout.classes - 1, f"{path}, '{layout.label_key}'"))
+    check_pictures((sum(map(len, images)), 3, 32, 32), f"{folder / files[0]}{' and so on' if files[1:] else ''}")
+    return ImageSplit(torch.cat(images), torch.cat(labels), layout.mean, layout.std, augment)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles NumPy arrays, containers, text and numbers; refuses whatever else a pickle could call."""
-
-    ALLOWED = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+def _kind(value: object) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _read_batch(path: Path) -> dict:
+def _read_batch(path: Path) -> dict[str, Any]:
+    """The dictionary in a batch; keys that Python 3 wrote as bytes come as text."""
+    content = read_bounded(path, LARGEST_BATCH)
     try:
-        with open(path, "rb") as file:
-            batch = _ArraysOnly(file, encoding="latin1").load()
-    except OSError:
-        raise
+        batch = plain_pickle.load(content)
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise UserError(f"{path} is damaged or no CIFAR batch: {error}") from None
+        words = error if isinstance(error, plain_pickle.NoPlainData) else f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is damaged or no CIFAR batch: {words}"[:400]) from None
     if not isinstance(batch, dict):
-        raise UserError(f"{path} is damaged or no CIFAR batch: expected a dictionary")
-    return batch
+        raise UserError(f"{path} is damaged or no CIFAR batch: expected a dictionary, got {_kind(batch)}")
+    return {key.decode("latin1") if isinstance(key, bytes) else str(key)[:100]: value for key, value in batch.items()}

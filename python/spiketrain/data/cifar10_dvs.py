@@ -6,7 +6,8 @@ Files 0 to 899 of each class are for training, the others for testing.
 
 After a header of lines that begin with ``#``, an event is two big-endian words of 32 bits: the address (bit 0 polarity, bits
 1 to 7 x, bits 8 to 14 y) and the time in microseconds, in the order of time. The events are cut into 30 frames with the same
-number of events each, the rest in the last, and counted per pixel. What the published SPIDE code then does to the counts is
+number of events each, the rest in the last, and counted per pixel; as in the published reader, other bits of an address are
+not looked at, and a file that ends within an event is refused. What the published SPIDE code then does to the counts is
 odd, and is followed here (see `picture`), because its accuracies were reached with it.
 """
 
@@ -23,13 +24,15 @@ from torch import Tensor
 
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, Split, crop_and_flip
-from spiketrain.data.decoded import decode_once
+from spiketrain.data.decoded import copy_of, decode_once
+from spiketrain.data.listing import list_files, read_bounded
 from spiketrain.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FRAMES = 30
 SENSOR = 128  # pixels on a side
 TRAINING_FILES = 900  # of each class
+LARGEST_FILE = 2**28  # bytes; the largest recordings have some millions
 
 
 class FrameSplit(Split):
@@ -57,6 +60,9 @@ class FrameSplit(Split):
 def load(name: str, root: Path, config: Config) -> Dataset:
     if config.network.time_steps > FRAMES:
         raise UserError(f"field network.time_steps: {name} has {FRAMES} frames, got {config.network.time_steps}")
+    side = config.data.image_size
+    if side < 1:
+        raise UserError(f"field data.image_size: expected at least 1, got {side}")
     folder = next((place for place in (root / "CIFAR10-DVS", root / "CIFAR10DVS", root) if (place / CLASSES[0]).is_dir()), None)
     if folder is None:
         raise UserError(
@@ -70,14 +76,11 @@ def load(name: str, root: Path, config: Config) -> Dataset:
             kind = f"below {TRAINING_FILES}, for training" if is_training else f"from {TRAINING_FILES} on, for testing"
             raise UserError(f"data set not found: {folder} has no files with numbers {kind}")
         labels = torch.tensor([label for label, paths in enumerate(chosen) for _ in paths])
-        side = config.data.image_size
-        frames = decode_once(
-            "cifar10_dvs", [path for paths in chosen for path in paths], folder, (FRAMES, 2, side, side), partial(_decode, side=side),
-            __name__, memory_map="c",
-        )  # fmt: skip
+        paths = [path for paths in chosen for path in paths]
+        copy = copy_of(name, paths, folder, "train" if is_training else "test", (__name__,), side)
+        frames = decode_once(copy, paths, (FRAMES, 2, side, side), partial(_decode, side=side), memory_map=True)
         return FrameSplit(frames, labels, config.network.time_steps, augment)
 
-    side = config.data.image_size
     return Dataset(name, split(True, config.data.augment), split(False, False), (2, side, side), len(CLASSES))
 
 
@@ -86,19 +89,22 @@ def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     As in the published code columns run against the sensor's x, and channel 0 holds the events whose polarity bit is set.
     """
-    with open(path, "rb") as file:
-        version = line = file.readline()
-        header = 0
-        while line.startswith(b"#"):
-            header = file.tell()
-            line = file.readline()
-        file.seek(header)
-        content = file.read()
+    content = read_bounded(path, LARGEST_FILE)
+    version, _, _ = content.partition(b"\n")
+    header = 0
+    while content[header : header + 1] == b"#":
+        header = content.find(b"\n", header) + 1 or len(content)
+    content = content[header:]
     if version.startswith(b"#!AER-DAT") and not version.startswith(b"#!AER-DAT2"):
-        raise UserError(f"{path} is of another format: expected #!AER-DAT2.0, got {version.strip().decode('ascii', 'replace')}")
+        raise UserError(
+            f"{path} is of another format: expected #!AER-DAT2.0, got {version[:40].strip().decode('ascii', 'replace')}"
+        )
     if not content or len(content) % 8:
         raise UserError(f"{path} is truncated or damaged: expected events of 8 bytes after the header, got {len(content)} bytes")
     address = np.frombuffer(content, ">u4")[::2].astype(np.int64)
+    # The sensor's addresses have 16 bits. Special ones may have more, and a file of nothing but such ones is no recording.
+    if np.count_nonzero(address >> 16) > len(address) // 2:
+        raise UserError(f"{path} is damaged or no recording of a sensor of {SENSOR} x {SENSOR} pixels")
     return SENSOR - 1 - (address >> 1 & 127), address >> 8 & 127, 1 - (address & 1)
 
 
@@ -132,8 +138,17 @@ def _decode(path: Path, side: int) -> np.ndarray:
 
 def _files(folder: Path) -> list[tuple[int, Path]]:
     """The recordings of a class by their numbers."""
-    numbered = [(re.fullmatch(r".*_(\d+)", path.stem), path) for path in folder.glob("*.aedat")]
-    files = sorted((int(match[1]), path) for match, path in numbered if match)
-    if not files:
+    if not folder.is_dir():
+        raise UserError(f"data set not found: no folder {folder}")
+    listing = list_files(folder, (".aedat",))
+    numbered = []
+    for path in list(listing.files):
+        match = re.fullmatch(r".*_(\d{1,9})", path.stem)
+        if match:
+            numbered.append((int(match[1]), path))
+        else:
+            listing.leave_out(path, "without a number at the end of the name")
+    listing.say_what_was_left_out()
+    if not numbered:
         raise UserError(f"data set not found: no files {folder}/cifar10_{folder.name}_0.aedat and so on")
-    return files
+    return sorted(numbered)

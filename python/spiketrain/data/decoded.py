@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spiketrain.data.folders import cache_dir
-from spiketrain.files import write_atomically
+from spiketrain.data.cache import Copy
+from spiketrain.errors import UserError
 
 
-def cache_name(files: list[Path], root: Path, module: str, *settings: object) -> str:
+def copy_of(data_set: str, files: list[Path], root: Path, part: str, modules: tuple[str, ...], *settings: object) -> Copy:
     """Names a copy by all that it depends on.
 
     Args:
+        data_set: for the folder in the cache
         files: paths below `root`, told apart by name, size and date
-        module: name of the one whose code makes the copy; another version of it makes another one
+        part: of the data set, such as train: with the settings, which copies take each other's place
+        modules: names of those whose code makes the copy; another version of it makes another one
         settings: what else the copy depends on
     """
-    key = hashlib.sha256(f"{settings}\n{inspect.getsource(sys.modules[module])}".encode())
+    slot = hashlib.sha256(f"{data_set}\n{part}\n{settings}\n".encode() + os.fsencode(root.absolute()))
+    key = slot.copy()
+    key.update(f"\npillow {_pillow_version()}\n".encode())
+    for module in modules:
+        key.update(inspect.getsource(sys.modules[module]).encode())
     for path in files:
         status = path.stat()
-        key.update(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return key.hexdigest()[:32]
+        key.update(os.fsencode(path.relative_to(root)) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
+    return Copy(data_set, root.absolute(), slot.hexdigest()[:16], key.hexdigest()[:16])
 
 
 def _pillow_version() -> str:
@@ -43,36 +49,33 @@ def _pillow_version() -> str:
 
 
 def decode_once(
-    name: str,
-    files: list[Path],
-    root: Path,
-    shape: tuple[int, ...],
-    decode: Callable[[Path], np.ndarray],
-    module: str,
-    memory_map: Literal["c"] | None = None,
+    copy: Copy, files: list[Path], shape: tuple[int, ...], decode: Callable[[Path], np.ndarray], memory_map: bool = False
 ) -> Tensor:
     """What `decode` makes of all files (N, *shape), uint8, out of the cache where it is there.
 
     Args:
-        name: of the data set, for the folder in the cache
-        files: paths below `root`
+        copy: its place in the cache
         shape: of one decoded file
         decode: runs in several threads
-        module: name of the one that `decode` is from
-        memory_map: "c" reads only what is used from the cache, for gigabytes; None reads all
+        memory_map: leave the copy on the disk and read only what is used of it, for gigabytes
+
+    Raises:
+        UserError: they do not fit into memory, or `decode` cannot decode one.
     """
-    cached = cache_dir() / name / f"{cache_name(files, root, module, shape, _pillow_version())}.npy"
+    whole = (len(files), *shape)
+    found = copy.read(memory_map)
+    if found is not None and "images" in found and found["images"].dtype == np.uint8 and found["images"].shape == whole:
+        return torch.from_numpy(found["images"])
     try:
-        images = np.load(cached, mmap_mode=memory_map, allow_pickle=False)
-        if images.dtype == np.uint8 and images.shape == (len(files), *shape):
-            return torch.from_numpy(images)
-    except (OSError, ValueError, EOFError):
-        pass  # not there yet, or damaged: decode again
+        images = np.empty(whole, np.uint8)
+    except (MemoryError, ValueError):
+        sizes = " x ".join(map(str, whole))
+        raise UserError(f"{copy.data_set} in {copy.root}: {sizes} bytes do not fit into memory. Lower data.image_size") from None
+
+    def fill(place: int) -> None:
+        images[place] = decode(files[place])
+
     with ThreadPoolExecutor() as threads:  # Pillow and NumPy work without holding Python's lock
-        images = np.stack(list(threads.map(decode, files)))
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, lambda file: np.save(file, images, allow_pickle=False))
-    except OSError:
-        pass  # no place for a cache: the next run decodes again
+        list(threads.map(fill, range(len(files))))
+    copy.write(images=images)
     return torch.from_numpy(images)

@@ -1,6 +1,7 @@
-"""Pictures in folders: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png (or .jpg, .jpeg, .bmp), any size.
+"""Pictures in folders: ROOT/train/CLASS/*.png and ROOT/test/CLASS/*.png, of any size and any format that Pillow decodes.
 
-Decoded once: the resized images are kept in the cache folder, named by a hash of all that they depend on.
+Pictures in folders within that of a class belong to it. Hidden entries and files of other kinds are left out, with a warning that counts
+them. How a picture becomes 8 bits per colour is written in `pixels`. Decoded once: the resized images are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -8,57 +9,74 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from spiketrain.config import Config
+from spiketrain.data import pixels
 from spiketrain.data.base import Dataset, ImageSplit
-from spiketrain.data.decoded import decode_once
+from spiketrain.data.checks import checked_labels
+from spiketrain.data.decoded import copy_of, decode_once
+from spiketrain.data.listing import Listing, is_hidden, list_files
 from spiketrain.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 def load(name: str, root: Path, config: Config) -> Dataset:
-    train_files, test_files = _list(root / "train"), _list(root / "test")
-    classes = sorted({path.parent.name for path in train_files})
-    unseen = {path.parent.name for path in test_files} - set(classes)
+    side = config.data.image_size
+    if side < 1:
+        raise UserError(f"field data.image_size: expected at least 1, got {side}")
+    listings = {part: _list(root / part) for part in ("train", "test")}
+    classes = sorted({_label(path, listings["train"]) for path in listings["train"].files})
+    empty = sorted(_folders(root / "train") - set(classes))
+    if empty:
+        raise UserError(f"{root / 'train' / empty[0]} holds no picture that is read: add some, or remove the folder")
+    unseen = {_label(path, listings["test"]) for path in listings["test"].files} - set(classes)
     if unseen:
         raise UserError(f"{root / 'test'} has a class that {root / 'train'} lacks: {min(unseen)}")
-    side = config.data.image_size
+    number = {label: i for i, label in enumerate(classes)}
 
-    def decoded(files: list[Path]) -> Tensor:
-        return decode_once("imagefolder", files, root, (3, side, side), lambda path: _decode(path, side), __name__)
+    def images(part: str) -> Tensor:
+        copy = copy_of(name, listings[part].files, root, part, (__name__, pixels.__name__), side)
+        return decode_once(copy, listings[part].files, (3, side, side), lambda path: _decode(path, side))
 
-    train, test = decoded(train_files), decoded(test_files)
+    train, test = images("train"), images("test")
     mean, std = _moments(train)
 
-    def split(images: Tensor, files: list[Path], augment: bool) -> ImageSplit:
-        labels = torch.tensor([classes.index(path.parent.name) for path in files])
+    def split(images: Tensor, part: str, augment: bool) -> ImageSplit:
+        listing = listings[part]
+        labels = checked_labels(
+            [number[_label(path, listing)] for path in listing.files], len(images), 0, len(classes) - 1, str(listing.folder)
+        )
         return ImageSplit(images, labels, mean, std, augment)
 
-    return Dataset(
-        name, split(train, train_files, config.data.augment), split(test, test_files, False), (3, side, side), len(classes)
-    )
+    return Dataset(name, split(train, "train", config.data.augment), split(test, "test", False), (3, side, side), len(classes))
 
 
-def _list(folder: Path) -> list[Path]:
+def _list(folder: Path) -> Listing:
     if not folder.is_dir():
         raise UserError(f"data set not found: no folder {folder}. Expected {folder}/CLASS/*.png (or .jpg) below --data.root")
-    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    if not files:
+    listing = list_files(folder, pixels.suffixes())
+    for path in [path for path in listing.files if path.parent == folder]:
+        listing.leave_out(path, "in no folder of a class")
+    listing.say_what_was_left_out()
+    if not listing.files:
         raise UserError(f"no pictures in {folder}: expected {folder}/CLASS/*.png (or .jpg)")
-    return files
+    return listing
+
+
+def _folders(folder: Path) -> set[str]:
+    """Names of the folders of classes, with pictures or without."""
+    return {path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)}
+
+
+def _label(path: Path, listing: Listing) -> str:
+    """The class of a picture: the folder right below that of the split."""
+    return path.relative_to(listing.folder).parts[0]
 
 
 def _decode(path: Path, side: int) -> np.ndarray:
     from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            picture = picture.convert("RGB")
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise UserError(f"{path} is damaged or no picture: {error}") from None
+    picture = pixels.read_picture(path)
     if picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(picture).transpose(2, 0, 1)

@@ -1,16 +1,20 @@
-"""N-MNIST (Orchard et al. 2015): MNIST digits seen by a moving event camera, in the original .bin files.
+"""N-MNIST (Orchard et al. 2015): MNIST digits seen by a moving event camera, in the original .bin files or as published text.
 
 ROOT/N-MNIST/Train/3/00012.bin and so on (ROOT itself may also hold Train and Test). An event is 5 bytes: x, y, then a
 big-endian word of 24 bits whose top bit is the polarity (1: brighter) and whose other 23 bits are the time in
-microseconds. The events are binned into time steps: a spike where at least one event fell, in 2 polarities x 34 x 34
+microseconds. An event with y = 240 is none, but says that the clock has overflowed: all that follow are 8,192 us later.
+The events are binned into time steps: a spike where at least one event fell, in 2 polarities x 34 x 34
 pixels. As in the published TSSL-BP experiments, the drift of the three camera movements is first taken out. Unlike there, the last
-time step has its events: the published reader leaves it empty.
+time step has its events: the published readers leave it empty, as `data.empty_last_step` does here.
+
+The published preprocessing makes .dat files of them, which are read as well: see `nmnist_text`.
 """
 
 from __future__ import annotations
 
 import copy
-import zipfile
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +22,19 @@ import torch
 from torch import Tensor
 
 from spiketrain.config import Config
+from spiketrain.data import nmnist_text
 from spiketrain.data.base import Dataset, Split
-from spiketrain.data.decoded import cache_name
-from spiketrain.data.folders import cache_dir
+from spiketrain.data.checks import checked_labels
+from spiketrain.data.decoded import copy_of
+from spiketrain.data.listing import list_files, read_bounded
 from spiketrain.errors import UserError
-from spiketrain.files import write_atomically
 
 SIDE = 34
 SHAPE = (2, SIDE, SIDE)
 PIXELS = 2 * SIDE * SIDE
+CLASSES = 10
+LARGEST_FILE = 2**26  # bytes; a recording has some 20,000
+OVERFLOW_Y, OVERFLOW_US = 240, 2**13
 SACCADE_US = 105_000  # duration of each of the three camera movements
 
 
@@ -59,23 +67,37 @@ class EventSplit(Split):
 
 
 def load(name: str, root: Path, config: Config) -> Dataset:
-    folder = next((place for place in (root / "N-MNIST", root / "NMNIST", root) if (place / "Train").is_dir()), None)
-    if folder is None:
-        raise UserError(
-            f"data set not found: no folder {root / 'N-MNIST' / 'Train'}. Unpack Train.zip and Test.zip of N-MNIST there, or point --data.root at them"
-        )
     steps, bin_us = config.network.time_steps, config.data.bin_ms * 1000
-    train, test = (_split(folder / part, steps, bin_us) for part in ("Train", "Test"))
-    return Dataset(name, train, test, SHAPE, 10)
+    if not (math.isfinite(bin_us) and bin_us > 0):
+        raise UserError(f"field data.bin_ms: expected a number above 0, got {config.data.bin_ms}")
+    if steps * PIXELS >= 2**31:
+        raise UserError(f"field network.time_steps: {name} can be cut into at most {2**31 // PIXELS} time steps, got {steps}")
+    kept = steps - config.data.empty_last_step
+    folder = _find(root, bin_us)
+    files = {part: _recordings(folder, part) for part in ("Train", "Test")}
+    kinds = {part: next(iter(files[part])).suffix.lower() for part in files}
+    if kinds["Train"] != kinds["Test"]:
+        raise UserError(f"{folder}: expected files of one kind, got {kinds['Train']} in Train and {kinds['Test']} in Test")
+    train, test = (_split(folder, part, files[part], steps, kept, bin_us) for part in ("Train", "Test"))
+    return Dataset(name, train, test, SHAPE, CLASSES)
 
 
 def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """x, y, polarity (0 or 1) and time in microseconds of every event of a .bin file."""
-    content = np.fromfile(path, np.uint8)
+    content = np.frombuffer(read_bounded(path, LARGEST_FILE), np.uint8)
     if content.size == 0 or content.size % 5:
         raise UserError(f"{path} is truncated or damaged: expected events of 5 bytes, got {content.size} bytes")
     x, y, high, middle, low = content.reshape(-1, 5).T.astype(np.int64)
-    return x, y, high >> 7, (high & 127) << 16 | middle << 8 | low
+    is_overflow = y == OVERFLOW_Y
+    time = ((high & 127) << 16 | middle << 8 | low) + OVERFLOW_US * np.cumsum(is_overflow)
+    x, y, polarity, time = (values[~is_overflow] for values in (x, y, high >> 7, time))
+    outside = (x >= SIDE) | (y >= SIDE)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise UserError(f"{path} is damaged: expected events within {SIDE} x {SIDE} pixels, got one at x {x[at]}, y {y[at]}")
+    if x.size == 0:
+        raise UserError(f"{path} holds no events")
+    return x, y, polarity, time
 
 
 def stabilise(x: np.ndarray, y: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,22 +117,75 @@ def bin_events(path: Path, time_steps: int, bin_us: float) -> np.ndarray:
     return np.unique((step * PIXELS + (polarity * SIDE + y) * SIDE + x)[kept]).astype(np.int32)
 
 
-def _split(folder: Path, time_steps: int, bin_us: float) -> EventSplit:
-    files = sorted(folder.glob("[0-9]/*.bin"))
-    if not files:
-        raise UserError(f"data set not found: no files {folder}/0/*.bin to {folder}/9/*.bin")
-    labels = torch.tensor([int(path.parent.name) for path in files])
-    cached = cache_dir() / "nmnist" / f"{cache_name(files, folder.parent, __name__, time_steps, bin_us)}.npz"
-    try:
-        with np.load(cached, allow_pickle=False) as content:
-            return EventSplit(torch.from_numpy(content["spikes"]), torch.from_numpy(content["start"]), labels, time_steps)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass  # not there yet, or damaged: read the files
-    pieces = [bin_events(path, time_steps, bin_us) for path in files]
-    spikes, start = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)])
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, lambda file: np.savez(file, spikes=spikes, start=start))
-    except OSError:
-        pass  # no place for a cache: the next run reads the files again
-    return EventSplit(torch.from_numpy(spikes), torch.from_numpy(start), labels, time_steps)
+def _find(root: Path, bin_us: float) -> Path:
+    """The folder that holds the parts Train and Test."""
+    places = [place for place in (root / "N-MNIST", root / "NMNIST", root) if place.is_dir()]
+    for place in places:
+        if (place / "Train").is_dir():
+            nmnist_text.check_width(place.resolve(), bin_us)  # may be the very folder of text files
+            return place
+    converted = [path for place in places for path in sorted(place.glob(nmnist_text.FOLDER)) if path.is_dir()]
+    for path in converted:
+        if nmnist_text.width(path) == bin_us:
+            return path
+    if converted:
+        nmnist_text.check_width(converted[0], bin_us)
+    for place in places:
+        if nmnist_text.files_of_classes(place, "Train"):
+            return place
+    raise UserError(
+        f"data set not found: no folder {root / 'N-MNIST' / 'Train'}. Unpack Train.zip and Test.zip of N-MNIST there, or point --data.root at them"
+    )
+
+
+def _recordings(folder: Path, part: str) -> dict[Path, int]:
+    """The files of a part, .bin or else .dat, with their labels; -1 for those of whole classes."""
+    if not (folder / part).is_dir():
+        files = dict.fromkeys(nmnist_text.files_of_classes(folder, part), -1)
+        if not files:
+            raise UserError(f"data set not found: no folder {folder / part}")
+        return files
+    listing = list_files(folder / part, (".bin", ".dat"))
+    labels = {}
+    for path in list(listing.files):
+        below = path.relative_to(folder / part).parts
+        if len(below) > 1 and re.fullmatch("[0-9]", below[0]):
+            labels[path] = int(below[0])
+        else:
+            listing.leave_out(path, "in no folder 0 to 9")
+    kind = ".bin" if any(path.suffix.lower() == ".bin" for path in labels) else ".dat"
+    for path in [path for path in labels if path.suffix.lower() != kind]:
+        listing.leave_out(path, f"ending in {path.suffix.lower()}")
+        del labels[path]
+    listing.say_what_was_left_out()
+    if not labels:
+        raise UserError(f"data set not found: no files {folder / part}/0/*.bin to {folder / part}/9/*.bin (or .dat)")
+    return labels
+
+
+def _split(folder: Path, part: str, files: dict[Path, int], time_steps: int, kept: int, bin_us: float) -> EventSplit:
+    copy = copy_of("nmnist", list(files), folder, part, (__name__, nmnist_text.__name__), time_steps, kept, bin_us)
+    arrays = copy.read()
+    if arrays is None or set(arrays) != {"spikes", "start", "labels", "steps"}:
+        arrays = _bin(files, kept, bin_us)
+        copy.write(**arrays)
+    if arrays["steps"] and nmnist_text.width(folder) is None:
+        nmnist_text.say_if_implausible(folder, part, int(arrays["steps"]), bin_us)
+    labels = checked_labels(arrays["labels"], len(arrays["start"]) - 1, 0, CLASSES - 1, str(folder / part))
+    return EventSplit(torch.from_numpy(arrays["spikes"]), torch.from_numpy(arrays["start"]), labels, time_steps)
+
+
+def _bin(files: dict[Path, int], kept: int, bin_us: float) -> dict[str, np.ndarray]:
+    """What `EventSplit` needs, and the number of time steps in text files (0 for others)."""
+    pieces, labels, longest = [], [], 0
+    for path, label in files.items():
+        if path.suffix.lower() == ".bin":
+            pieces.append(bin_events(path, kept, bin_us))
+            labels.append(label)
+            continue
+        for step, place in nmnist_text.read_samples(path, one=label >= 0):
+            pieces.append(np.unique((step * PIXELS + place)[step < kept]).astype(np.int32))
+            labels.append(label if label >= 0 else nmnist_text.label_of_class(path))
+            longest = max(longest, int(step.max()) + 1)
+    start = np.cumsum([0, *map(len, pieces)])
+    return {"spikes": np.concatenate(pieces), "start": start, "labels": np.array(labels), "steps": np.array(longest)}
