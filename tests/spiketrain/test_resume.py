@@ -35,6 +35,12 @@ CHANGES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing takes most of the time of runs this small, and other tests look at pictures."""
+    monkeypatch.setattr(Trainer, "_draw", lambda trainer, run: None)
+
+
 def small(tiny, name, **changes):
     return tiny(**merge(merge(merge(SMALL, {"method": {"name": name}}), CHANGES.get(name, LOCAL)), changes))
 
@@ -90,7 +96,7 @@ def test_stopped_within_each_epoch_and_between_them(tiny, tmp_path, name):
         content = go_on(config, tmp_path / "stopped", after)
         torch.rand(5)  # random numbers drawn in between must not matter
         positions.append((content["epoch"], content["position"] and content["position"]["steps"]))
-    assert positions == [(0, 2), (0, 3), (1, 1), (1, 4), (2, None)] or positions[-1] == (2, None) and (0, 2) in positions
+    assert (0, 2) in positions and positions[-1] == (2, None)
     straight["config"] = content["config"]
     assert_same_end(straight, content)
     assert_same_end(checkpoint.load(tmp_path / "straight" / "best.ckpt"), checkpoint.load(tmp_path / "stopped" / "best.ckpt"))
