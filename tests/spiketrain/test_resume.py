@@ -134,6 +134,8 @@ def test_position_belongs_to_the_epoch_as_it_began(tiny, tmp_path, cli, assert_e
 WORKER = """
 import json, sys
 from spiketrain.cli import main
+from spiketrain.training.trainer import Trainer
+Trainer._draw = lambda trainer, run: None
 sys.exit(main(json.loads(sys.argv[1])))
 """
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 from spiketrain.cli import commands
 from spiketrain.errors import UserError
 
+WITH_FIELDS = ("train", "bench", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
 
 
@@ -30,15 +31,16 @@ class _Version(argparse.Action):
 
 
 def make_parser() -> Parser:
-    """The parser of all commands. It sets `run`, what a command does, and `takes_fields`, whether it takes fields of the run."""
+    """The parser of all commands. It sets `run`, what a command does."""
     parser = Parser(prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of spikeops, torch and Python")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run, text: str, takes_fields: bool = False) -> argparse.ArgumentParser:
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        takes_fields = name in WITH_FIELDS
         fields = " [--SECTION.FIELD VALUE ...]" if takes_fields else ""
         added = subparsers.add_parser(name, help=text, description=text + fields, allow_abbrev=False, add_help=not takes_fields)
-        added.set_defaults(run=run, takes_fields=takes_fields)
+        added.set_defaults(run=run)
         return added
 
     added = command(
@@ -53,7 +55,7 @@ def make_parser() -> Parser:
         ("train", commands.train, "Train a preset."),
         ("bench", commands.bench, "Time a training step of a preset, fused backend against reference."),
     ):
-        added = command(name, run, text, takes_fields=True)
+        added = command(name, run, text)
         added.add_argument("preset", nargs="?", metavar="PRESET", help="see 'spiketrain list'")
         added.add_argument("--config", metavar="FILE", help="YAML file put over the preset (or used alone)")
         added.add_argument("-h", "--help", action="store_true", help="show every field that can be set")
@@ -69,7 +71,7 @@ def make_parser() -> Parser:
         ),
         ("plot", commands.plot, "Draw the pictures of a run again."),
     ):
-        added = command(name, run, text, takes_fields=True)
+        added = command(name, run, text)
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
     return parser
@@ -80,6 +82,8 @@ def split_fields(argv: list[str]) -> tuple[list[str], list[str]]:
 
     A value is whatever stands behind its field: with spaces, with a dash in front, whether the preset comes before or after it.
     """
+    if not any(command in argv for command in WITH_FIELDS):
+        return list(argv), []
     own, fields, words = [], [], iter(argv)
     for word in words:
         if not word.startswith("--") or word.partition("=")[0] in OWN_OPTIONS:

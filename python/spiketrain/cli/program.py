@@ -37,8 +37,8 @@ def _run(argv: list[str]) -> int:
             warnings.showwarning = _print_warning
             own, fields = split_fields(argv)
             arguments, rest = make_parser().parse_known_args(own)
-            if rest or (fields and not arguments.takes_fields):
-                raise UserError(f"unrecognized arguments: {' '.join([*rest, *fields])}. See 'spiketrain --help'")
+            if rest:
+                raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
             return arguments.run(arguments, fields)
     except UserError as error:
         return _fail(str(error))
