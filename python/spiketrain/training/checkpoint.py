@@ -54,11 +54,12 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(
             f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again"
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= FIELDS:
+    version = content.get("format") if isinstance(content, dict) else None
+    if type(version) is not int or version != FORMAT or not content.keys() >= FIELDS:
         raise UserError(f"{path} is no spiketrain checkpoint of format {FORMAT}")
     try:
         _check(content)
-    except ValueError as error:
+    except Exception as error:  # what lies in a foreign file can raise anything where it is looked at
         raise UserError(f"checkpoint {path} is not one that a run has written: {error}. Nothing was changed") from None
     return content
 
@@ -79,7 +80,7 @@ def _check(content: dict[str, Any]) -> None:
     if len(history) != epoch:
         raise ValueError(f"epoch is {epoch}, the history has {len(history)}")
     for number, row in enumerate(history, start=1):
-        if not isinstance(row, dict) or row.get("epoch") != number:
+        if not isinstance(row, dict) or type(row.get("epoch")) is not int or row["epoch"] != number:
             raise ValueError(f"row {number} of the history is not that of epoch {number}")
         for name, value in row.items():
             if not isinstance(name, str) or type(value) not in (int, float):
@@ -105,7 +106,14 @@ def random_state(generator: torch.Generator) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], generator: torch.Generator) -> None:
-    """The inverse of `random_state`."""
+    """The inverse of `random_state`.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, KeyError: it is no such state.
+    """
+    words = state["numpy"][0]
+    if not isinstance(words, torch.Tensor) or words.dtype != torch.int64:
+        raise ValueError("the random numbers of NumPy are none")
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -75,7 +75,14 @@ class EpochProgress:
         return {"steps": self.steps, "untrained": self.untrained, "seconds": self.seconds()}
 
     def restore(self, position: dict[str, Any], sums: dict[str, Any]) -> None:
-        """Go on from a position and the sums of this process."""
+        """Go on from a position and the sums of this process.
+
+        Raises:
+            ValueError: they are none.
+        """
+        sizes = [(sums["loss"], 0), (sums["correct"], 1), *((loss, 0) for loss, _ in sums["layers"].values())]
+        if any(not isinstance(value, Tensor) or value.dim() > most for value, most in sizes):
+            raise ValueError("the sums of the epoch are none")
         device = self.loss.device
         self.steps, self.untrained = position["steps"], position["untrained"]
         self._started = time.perf_counter() - position["seconds"]

@@ -75,12 +75,29 @@ def position_of(content: dict[str, Any]) -> dict[str, Any] | None:
             f"the checkpoint was saved in the middle of an epoch by {len(processes)} processes: go on with as many, not with "
             f"{distributed.world_size()}"
         )
-    if type(position["steps"]) is not int or position["steps"] < 0 or not isinstance(position["seconds"], float):
+    counts = type(position["steps"]) is int and position["steps"] >= 0 and type(position["seconds"]) is float
+    untrained = position["untrained"]
+    if not counts or not isinstance(untrained, dict) or any(type(value) is not float for value in untrained.values()):
         raise ValueError("the position within the epoch is none")
     return {key: position[key] for key in ("steps", "untrained", "seconds")} | {"process": processes[distributed.rank()]}
 
 
-def check_network(network: nn.Module, saved: dict[str, Any]) -> None:
+def check_method(method: Method, saved: dict[str, Any]) -> None:
+    """Whether a saved state is one of this method, as far as its optimisers do not look at it themselves.
+
+    Raises:
+        ValueError: it is not.
+    """
+    own = method.state_dict()
+    if not isinstance(saved, dict) or own.keys() != saved.keys():
+        raise ValueError(f"the method's state is not that of a {type(method).__name__}")
+    for name, value in own.items():
+        if type(value) is int and (type(saved[name]) is not int or saved[name] < 0):
+            raise ValueError(f"{name} is {shown(saved[name])}")
+    _check_network(method.network, saved["network"])
+
+
+def _check_network(network: nn.Module, saved: dict[str, Any]) -> None:
     """Whether a saved state is one of this network: names, shapes, types; no weight that is not finite.
 
     Raises:

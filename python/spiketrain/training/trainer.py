@@ -67,11 +67,13 @@ class Trainer:
             UserError: the checkpoint belongs to another network, method or data set, or holds what no run has written.
         """
         try:
-            state.check_network(self.method.network, content["method"]["network"])
+            state.check_method(self.method, content["method"])
             state.check_history(content["history"], self.task)
             self.method.load_state_dict(content["method"])
             is_own = state.restore_process(content, self.method.network, self.shuffling)
             self._position = state.position_of(content)
+            if self._position is not None:  # tried out here, before anything is written
+                self._begun(self._position)
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
             reason = shortened(f"{type(error).__name__} {error}" if isinstance(error, KeyError) else error, 200)
             raise UserError(f"the checkpoint does not fit the configuration: {reason}. Nothing was changed") from None
@@ -173,8 +175,7 @@ class Trainer:
             self.console.say(f"before training: test {self.task.title} {self.task.show(figures[self.task.name])}")
         learning_rate = self.method.start_epoch(epoch)
         if position is not None:
-            progress.restore(position, position["process"]["sums"])
-            self.method.load_epoch_state(position["process"]["method"])
+            progress = self._begun(position)
             self.console.say(f"going on in epoch {epoch} after {progress.steps} steps")
         size, count = self.config.trainer.batch_size, len(self.dataset.train)
         self._progress = progress
@@ -210,6 +211,13 @@ class Trainer:
             **{f"test_{name}": value for name, value in figures.items()},
             **progress.untrained,
         }
+
+    def _begun(self, position: dict[str, Any]) -> EpochProgress:
+        """The progress of an epoch that was begun before, up to a position within it."""
+        progress = EpochProgress(self.device, self.shuffling.get_state())
+        progress.restore(position, position["process"]["sums"])
+        self.method.load_epoch_state(position["process"]["method"])
+        return progress
 
     def _part_from_other_processes(self) -> None:
         """Let every process but the main one draw its own dropout masks: up to here all have the same random numbers."""

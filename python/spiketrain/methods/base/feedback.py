@@ -71,6 +71,8 @@ class FeedbackMethod(GradientMethod):
         return {"measured": self.measured}
 
     def load_epoch_state(self, state: dict[str, Any]) -> None:
+        if any(not isinstance(value, Tensor) or value.dim() > 0 for value in state["measured"].values()):
+            raise ValueError("what was measured in the epoch is no number")
         self.measured = {name: value.to(self.device) for name, value in state["measured"].items()}
 
     def finish_epoch(self) -> dict[str, float]:

@@ -28,6 +28,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         ValueError: the state is not one of an optimiser of these parameters.
     """
     own, saved = optimizer.state_dict()["param_groups"], state["param_groups"]
+    if not isinstance(saved, list) or not all(isinstance(group, dict) for group in saved):
+        raise ValueError("the optimizer's state has no groups of parameters")
     if [group["params"] for group in own] != [group["params"] for group in saved]:
         raise ValueError("the optimizer's state is that of other parameters")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
