@@ -132,27 +132,32 @@ def test_position_belongs_to_the_epoch_as_it_began(tiny, tmp_path, cli, assert_e
 
 
 WORKER = """
-import json, sys
+import json, os, sys
 from spiketrain.cli import main
 from spiketrain.training.trainer import Trainer
 Trainer._draw = lambda trainer, run: None
-sys.exit(main(json.loads(sys.argv[1])))
+for port, words in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = port
+    status = main(words)
+    if status:
+        sys.exit(f"{words} ended with {status}")
 """
 
 
-def together(*commands):
-    """Run commands at the same time, each as a pair of processes as torchrun would start them."""
-    started = []
-    for command in commands:
+def in_two_processes(commands):
+    """Run commands one after the other, each in a pair of processes as torchrun would start them."""
+    ports = []
+    for _ in commands:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        for rank in range(2):
-            where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            words = json.dumps([str(word) for word in command])
-            started.append(subprocess.Popen([sys.executable, "-c", WORKER, words], env={**os.environ, **where}, stdout=subprocess.DEVNULL))
+            ports.append(str(free.getsockname()[1]))
+    words = json.dumps([(port, [str(word) for word in command]) for port, command in zip(ports, commands)])
+    started = []
+    for rank in range(2):
+        where = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        started.append(subprocess.Popen([sys.executable, "-c", WORKER, words], env={**os.environ, **where}, stdout=subprocess.DEVNULL))
     try:
-        assert [process.wait(timeout=120) for process in started] == [0] * len(started)
+        assert [process.wait(timeout=300) for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()
@@ -160,13 +165,19 @@ def together(*commands):
 
 
 def test_two_processes_go_on_bit_for_bit(tiny, tmp_path):
-    """SPIDE estimates a norm from random vectors, dropout draws masks: each process has its own of both."""
-    config = small(tiny, "spide", network={"dropout": 0.2}, trainer={"batch_size": 31})
-    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config.to_dict()))
-    common = ("train", "--config", tmp_path / "a.yaml")
-    together((*common, "--trainer.out", tmp_path / "straight"), (*common, "--trainer.out", tmp_path / "two", "--trainer.epochs", 1,
-             "--optimizer.schedule", "constant"))  # fmt: skip
-    together(("resume", tmp_path / "two", "--trainer.epochs", 2, "--optimizer.schedule", "cosine"))
-    straight, two = (checkpoint.load(tmp_path / name / "last.ckpt") for name in ("straight", "two"))
-    assert len(two["processes"]) == 1 and not torch.equal(two["processes"][0]["random"]["torch"], two["random"]["torch"])
-    assert_same_end(straight, two)
+    """SPIDE estimates a norm from random vectors, IDE has batch-norms, dropout draws masks: each process has its own of all."""
+    names = ("tssl_bp", "ide", "spide", "bell")
+    commands = []
+    for name in names:
+        dropout = {} if name == "bell" else {"network": {"dropout": 0.2}}
+        config = small(tiny, name, **dropout, trainer={"batch_size": 31, "threads": 1})
+        config.optimizer.schedule = "constant"
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config.to_dict()))
+        train = ("train", "--config", tmp_path / f"{name}.yaml", "--trainer.out")
+        commands += [(*train, tmp_path / f"{name}-straight"), (*train, tmp_path / f"{name}-two", "--trainer.epochs", 1)]
+        commands.append(("resume", tmp_path / f"{name}-two", "--trainer.epochs", 2))
+    in_two_processes(commands)
+    for name in names:
+        straight, two = (checkpoint.load(tmp_path / f"{name}-{way}" / "last.ckpt") for way in ("straight", "two"))
+        assert len(two["processes"]) == 1 and not torch.equal(two["processes"][0]["random"]["torch"], two["random"]["torch"])
+        assert_same_end(straight, two)

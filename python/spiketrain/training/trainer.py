@@ -80,6 +80,8 @@ class Trainer:
         self.epoch, self.step, self.history = content["epoch"], content["step"], content["history"]
         self.saved_steps = self._position["steps"] if self._position is not None else 0
         self._changed = content["config"] != self.config.to_dict()
+        if len(set(distributed.gather((self.epoch, self.step, self.saved_steps)))) > 1:
+            raise UserError("the processes have read different checkpoints: another run of the same directory has just ended")
         if not is_own:
             self._part_from_other_processes()
 
@@ -101,10 +103,12 @@ class Trainer:
                     run.begin(content, self.config)
                 run.write_config(self.config)
                 run.write_metrics(self.history)
-            return self._fit(run, is_main)
+            best = self._fit(run, is_main)
         finally:
             if is_main:
                 run.release()
+        distributed.gather(None)  # no process leaves before the main one has written everything
+        return best
 
     def _fit(self, run: RunDirectory, is_main: bool) -> dict[str, float]:
         events = Events(run.path, self.epoch + 1, self.console) if is_main else None

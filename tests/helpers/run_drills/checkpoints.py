@@ -5,8 +5,8 @@ import random
 import shutil
 
 import torch
-from run_drills.outcome import Outcome, of_command
 
+from run_drills.outcome import Outcome, of_command
 from spiketrain.training import checkpoint
 from spiketrain.training.trainer import Trainer
 

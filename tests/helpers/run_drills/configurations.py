@@ -3,8 +3,8 @@
 import random
 
 import yaml
-from run_drills.outcome import Outcome, of_command
 
+from run_drills.outcome import Outcome, of_command
 from spiketrain import presets
 from spiketrain.methods import load_config
 
