@@ -28,8 +28,13 @@ class Bounds:
         )
 
     def __str__(self) -> str:
-        names = {"above": self.above, "at least": self.at_least, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{name} {value}" for name, value in names.items() if value is not None)
+        if self.at_least is not None and self.below is not None:
+            return f"in [{self.at_least}, {self.below})"
+        if self.at_least is not None and self.at_most is not None:
+            return f"in [{self.at_least}, {self.at_most}]"
+        parts = [f"above {self.above}" if self.above is not None else "", f"of {self.at_least} or more" if self.at_least is not None else ""]
+        parts += [f"at most {self.at_most}" if self.at_most is not None else "", f"below {self.below}" if self.below is not None else ""]
+        return " and ".join(filter(None, parts))
 
     def and_finite(self, largest: float) -> Bounds:
         """The same interval without what is larger than `largest`, in either direction."""
