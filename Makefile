@@ -1,6 +1,7 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
 # make test   the whole test suite
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
+# make drill  some minutes of damaged files and killed runs, see tests/drills
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
 PYTHON ?= python3
 TORCH ?= torch torchvision
@@ -11,7 +12,7 @@ pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
   $(shell find csrc kernels spikeops python -type f -not -path '*/__pycache__/*' -not -path 'spikeops/lib/*' -not -path '*.egg-info/*')
 
-.PHONY: demo test lint bench gpu wheel clean
+.PHONY: demo test lint bench gpu drill wheel clean
 
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
@@ -24,6 +25,10 @@ lint: $(VENV)/.spikeops
 
 bench: $(VENV)/.spikeops
 	$(VENV)/bin/pytest benchmarks
+
+drill: $(VENV)/.spikeops
+	for drill in tests/drills/*.py; do echo "$$drill"; $(VENV)/bin/python "$$drill" || failed="$$failed $$drill"; done; \
+	  test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 gpu:
 	$(PYTHON) benchmarks/gpu.py

@@ -191,7 +191,7 @@ def test_errors(tiny, assert_error):
     assert_error(["method.encoding", "data.normalize"], *base, "--method.encoding", "latency", "--data.normalize", "true")
     assert_error("network.dropout", *base, "--network.dropout", 0.5)
     assert_error("must not end with pooling", *base, "--network.layers", "16C3-P2")
-    assert_error("expected tau to be above 0", *base, "--method.tau", 0)
+    assert_error(["method.tau", "above 0"], *base, "--method.tau", 0)
     method = method_of(small(tiny))
     with pytest.raises(ValueError, match="expected labels in 0 .. 9, the classes of the classifier, got 10"):
         method.training_step(torch.rand(1, 1, 8, 8), torch.tensor([10]), 1)

@@ -217,4 +217,6 @@ def test_pipelines_that_cannot_be(assert_error):
         ["expected at most 3 stages", "conv_1, linear_1, output", "got 4"], "train", "localce-digits", "--trainer.pipeline", 4
     )
     assert_error(["layers of bptt do not learn on their own"], "train", "bptt-digits", "--trainer.pipeline", 2)
+    words = ("--trainer.pipeline", 2, "--trainer.checkpoint_minutes", 5)
+    assert_error("trainer.checkpoint_minutes", "train", "localce-digits", *words)
     assert_error(["trainer.pipeline", "above 0", "got 0"], "train", "localce-digits", "--trainer.pipeline", 0)

@@ -39,6 +39,8 @@ def check(method: Method, config: Config) -> None:
         return
     if not isinstance(method, LayerwiseMethod):
         raise UserError(f"trainer.pipeline: the layers of {config.method.name} do not learn on their own; leave it at 1")
+    if config.trainer.checkpoint_minutes:
+        raise UserError("trainer.checkpoint_minutes: the processes of trainer.pipeline have no common place within an epoch; leave one of both out")
     if distributed.world_size() > 1:
         raise UserError("trainer.pipeline: starts its processes itself; start it without torchrun")
     if stages > len(method.layers):

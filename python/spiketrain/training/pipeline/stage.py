@@ -96,7 +96,9 @@ def main(report_to: int) -> None:
     content = json.load(sys.stdin)
     plan = Plan(**{**content, "config": methods.load_config(content["config"])})
     report = Connection(report_to, readable=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first stage deals with it
+    # Ctrl-C, and a terminal that hangs up, reach all processes of the terminal; the first stage deals with them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     keep_freed_memory()
     torch.set_num_threads(plan.threads)
     try:

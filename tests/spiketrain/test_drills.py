@@ -1,0 +1,31 @@
+"""The drills of tests/drills in a short form: what is damaged ends in one line, what is killed goes on to the same end."""
+
+import pytest
+from run_drills import checkpoints, configurations, kills
+
+from spiketrain.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def pictures_again(monkeypatch):
+    monkeypatch.setattr(Trainer, "_draw", Trainer._draw)  # put back what a drill switches off
+
+
+def test_damaged_configurations(tmp_path):
+    outcomes = dict(configurations.drill(60, seed=11, folder=tmp_path))
+    faults = [f"{what}: {outcome.fault}" for what, outcome in outcomes.items() if outcome.fault]
+    assert not faults, "\n".join(faults)
+    assert sum("data set not found" not in outcome.line for outcome in outcomes.values()) > 30
+
+
+def test_damaged_checkpoints(tmp_path):
+    outcomes = dict(checkpoints.drill(40, seed=11, folder=tmp_path))
+    faults = [f"{what}: {outcome.fault}" for what, outcome in outcomes.items() if outcome.fault]
+    assert not faults, "\n".join(faults)
+    assert sum(outcome.status == 2 for outcome in outcomes.values()) > 20
+
+
+def test_killed_runs(tmp_path):
+    runs = list(kills.drill(3, seed=11, folder=tmp_path))
+    assert sum(times for _, times, _ in runs) >= 3
+    assert not [f"{what}: {fault}" for what, _, fault in runs if fault]
