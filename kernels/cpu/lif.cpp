@@ -1,17 +1,9 @@
 // Multi-step LIF: spikes, firing rate, and the backward pass of both.
+#include "kinds.h"
 #include "neurons/lif.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
-
-template <class Body>
-inline void with_reset(int reset, Body body) {
-  switch (static_cast<Reset>(reset)) {
-    case Reset::subtract: return body.template operator()<Reset::subtract>();
-    case Reset::to: return body.template operator()<Reset::to>();
-    case Reset::none: return body.template operator()<Reset::none>();
-  }
-}
 
 // Calls body with the type of a neuron: Lif<Data, reset>.
 template <class Body>
@@ -47,25 +39,16 @@ void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
   walk(w, begin, end);
 }
 
-// Where the reset has no gradient, or there is none, it makes no difference whether it is detached.
-template <Reset reset, Surrogate kind, class S>
-BackRow<LifNumbers<S>> row_for(bool detach_reset) {
-  using Numbers = LifNumbers<S>;
-  if (detach_reset || reset == Reset::none) return back_row<LifBack<S, reset, kind, true>, Numbers, false>;
-  return back_row<LifBack<S, reset, kind, reset == Reset::none>, Numbers, false>;
-}
-
 template <Reset reset, class S>
 BackRow<LifNumbers<S>> row_for(int surrogate, bool detach_reset) {
-  switch (static_cast<Surrogate>(surrogate)) {
-    case Surrogate::atan: return row_for<reset, Surrogate::atan, S>(detach_reset);
-    case Surrogate::sigmoid: return row_for<reset, Surrogate::sigmoid, S>(detach_reset);
-    case Surrogate::exponential: return row_for<reset, Surrogate::exponential, S>(detach_reset);
-    case Surrogate::fast_sigmoid: return row_for<reset, Surrogate::fast_sigmoid, S>(detach_reset);
-    case Surrogate::triangle: return row_for<reset, Surrogate::triangle, S>(detach_reset);
-    case Surrogate::rectangle: return row_for<reset, Surrogate::rectangle, S>(detach_reset);
-    default: return row_for<reset, Surrogate::gaussian, S>(detach_reset);
-  }
+  BackRow<LifNumbers<S>> row = nullptr;
+  with_surrogate(surrogate, [&]<Surrogate kind>() {
+    // Where the reset has no gradient it makes no difference whether it is detached.
+    constexpr bool none = reset == Reset::none;
+    row = detach_reset ? back_row<LifBack<S, reset, kind, true>, LifNumbers<S>, false>
+                       : back_row<LifBack<S, reset, kind, none>, LifNumbers<S>, false>;
+  });
+  return row;
 }
 
 template <class Neuron>

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <type_traits>
 
-#include "division.hpp"
 #include "launch.h"
 #include "lif.hpp"
+#include "slopes.hpp"
 #include "walk_back.hpp"
 
 namespace spikeops::cuda {
@@ -44,10 +44,6 @@ struct RateGradient {
     for (int l = 0; l < width; ++l) grad_spike[l] *= decay[l];
   }
 };
-
-// Of the surrogate derivative, in the precision of the state.
-template <class S>
-struct SurrogateShape { S scale, peak; };
 
 // What a kernel can be asked for: the gradients of the spikes or the rate are given and that of x is wanted for each step; or
 // anything.
@@ -131,15 +127,9 @@ class LifBackwardNeurons {
   }
 
   __device__ __forceinline__ void prepare(History& history, unsigned places) const {
-    switch (static_cast<Surrogate>(a_.surrogate)) {
-      case Surrogate::atan: return derive<Surrogate::atan>(history, places);
-      case Surrogate::sigmoid: return derive<Surrogate::sigmoid>(history, places);
-      case Surrogate::exponential: return derive<Surrogate::exponential>(history, places);
-      case Surrogate::fast_sigmoid: return derive<Surrogate::fast_sigmoid>(history, places);
-      case Surrogate::triangle: return derive<Surrogate::triangle>(history, places);
-      case Surrogate::rectangle: return derive<Surrogate::rectangle>(history, places);
-      default: return derive<Surrogate::gaussian>(history, places);
-    }
+    const S threshold = neurons_.params.threshold;
+    surrogate_derivatives(a_.surrogate, shape_, places, history.derivative,
+                          [&](int k, int l) { return history.u[k][l] - threshold; });
   }
 
   template <class Kind>
@@ -206,24 +196,6 @@ class LifBackwardNeurons {
       neurons_.v[l] = after_reset(kind, u[l]);
     }
     return u;
-  }
-
-  template <Surrogate kind>
-  __device__ __forceinline__ void derive(History& history, unsigned places) const {
-    constexpr int together = width == 1 ? 4 : width == 2 ? 2 : 1;  // steps whose divisions overlap; more would take more registers
-    const S threshold = neurons_.params.threshold;
-#pragma unroll
-    for (int k = 0; k < block; k += together) {
-      if ((places >> k & ((1u << together) - 1)) == 0) continue;
-      OrdinaryDivision division;
-      for (int j = k; j < k + together; ++j)
-        for (int l = 0; l < width; ++l)
-          history.derivative[j][l] = surrogate_derivative<kind>(history.u[j][l] - threshold, shape_.scale, shape_.peak, division);
-      if (division.all_ordinary()) continue;
-      for (int j = k; j < k + together; ++j)
-        for (int l = 0; l < width; ++l)
-          history.derivative[j][l] = surrogate_derivative<kind>(history.u[j][l] - threshold, shape_.scale, shape_.peak);
-    }
   }
 
   __device__ __forceinline__ bool is_of_rate() const {

@@ -3,6 +3,7 @@
 #include "../math/local.h"
 
 #include "grid.hpp"
+#include "kinds.hpp"
 #include "launch.h"
 #include "walk.hpp"
 
@@ -15,25 +16,6 @@ constexpr int kSampleThreads = 128;
 constexpr int64_t kMaxSamples = 4096;  // rows of blocks; beyond, a row takes several samples
 
 static_assert(kLocalLanes == 32, "the lanes of a classifier's sum are those of a warp");
-
-template <Surrogate surrogate>
-struct Kind {
-  static constexpr Surrogate value = surrogate;
-};
-
-// body(Kind) of the surrogate: one switch for all neurons of a thread, whose arithmetic may then overlap.
-template <class Body>
-__device__ __forceinline__ void with_surrogate(int surrogate, Body body) {
-  switch (static_cast<Surrogate>(surrogate)) {
-    case Surrogate::atan: return body(Kind<Surrogate::atan>{});
-    case Surrogate::sigmoid: return body(Kind<Surrogate::sigmoid>{});
-    case Surrogate::exponential: return body(Kind<Surrogate::exponential>{});
-    case Surrogate::fast_sigmoid: return body(Kind<Surrogate::fast_sigmoid>{});
-    case Surrogate::triangle: return body(Kind<Surrogate::triangle>{});
-    case Surrogate::rectangle: return body(Kind<Surrogate::rectangle>{});
-    default: return body(Kind<Surrogate::gaussian>{});
-  }
-}
 
 // The units of all samples: neighbours to each thread.
 template <class Data, int width>

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from spikeops.functional import _checks
+import torch
+
+from spikeops.functional import _checks, _transforms
 from spikeops.surrogate import ATan, Surrogate
 
 Reset = Literal["subtract", "to", "none"]
@@ -48,3 +50,22 @@ def checked_options(op: str, threshold: float, options: LIFOptions) -> tuple[flo
     if not isinstance(surrogate, Surrogate):
         raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
     return threshold, LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+
+
+def checked_input(op: str, x: torch.Tensor, time_steps: int | None) -> tuple[torch.Size, int]:
+    """The shape of one time step of x, and how many there are of an x without a time axis, else 0."""
+    if time_steps is None:
+        _checks.sequence(op, "x", x)
+        return x.shape[1:], 0
+    _checks.floating(op, "x", x)
+    return x.shape, _checks.time_count(op, time_steps, "time_steps")
+
+
+def checked_decay(op: str, name: str, value, x: torch.Tensor, step: torch.Size) -> tuple[float, torch.Tensor | None]:
+    """(the number, None), or (0, the tensor)."""
+    if not isinstance(value, torch.Tensor):
+        return _checks.decay(op, name, value), None
+    _checks.per_neuron(op, name, value, x, step)
+    if value.numel() == 1 and _transforms.is_plain_eager(value):
+        _checks.decay_tensor(op, name, value)
+    return 0.0, value

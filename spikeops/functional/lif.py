@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
-from spikeops import _backend, _layout, reference
-from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _derivatives, _reduce, _register, _transforms, _vmap
-from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting, checked_options
+from spikeops import _backend, reference
+from spikeops.functional import _checks, _neuron
+from spikeops.functional._lif_options import (
+    RESETS,
+    WEIGHTINGS,
+    LIFOptions,
+    Reset,
+    Weighting,
+    checked_decay,
+    checked_input,
+    checked_options,
+)
+from spikeops.functional._neuron import LAST_STATE, RATE, SPIKES
 from spikeops.functional._other_words import NEURON, explain_other_words
-from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 from spikeops.surrogate import ATan, Surrogate, from_coefficients
 
 
@@ -154,21 +160,8 @@ def run_lif(
 
 def _arguments(op, x, decay, threshold, options, v_init, time_steps):
     """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
-    if time_steps is None:
-        _checks.sequence(op, "x", x)
-        step = x.shape[1:]
-    else:
-        _checks.floating(op, "x", x)
-        time_steps = _checks.time_count(op, time_steps, "time_steps")
-        step = x.shape
-    decay_tensor = None
-    if isinstance(decay, torch.Tensor):
-        _checks.per_neuron(op, "decay", decay, x, step)
-        if decay.numel() == 1 and _transforms.is_plain_eager(decay):
-            _checks.decay_tensor(op, "decay", decay)
-        decay, decay_tensor = 0.0, decay
-    else:
-        decay = _checks.decay(op, "decay", decay)
+    step, time_steps = checked_input(op, x, time_steps)
+    decay, decay_tensor = checked_decay(op, "decay", decay, x, step)
     threshold, options = checked_options(op, threshold, options)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if reset_amount is None:
@@ -178,7 +171,7 @@ def _arguments(op, x, decay, threshold, options, v_init, time_steps):
         _checks.per_neuron(op, "v_init", v_init, x, step)
     kind, scale, peak = surrogate.coefficients
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
-    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps or 0)
+    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps)
 
 
 def _on_reference(function, arguments, options: LIFOptions, **others):
@@ -189,56 +182,12 @@ def _on_reference(function, arguments, options: LIFOptions, **others):
     return function(x, decay, threshold, v_init=v_init, time_steps=modes[-1] or None, **options._asdict(), **others)
 
 
-# --- fake kernels and autograd formulas -------------------------------------------------------------------------------------
+# --- the ops ----------------------------------------------------------------------------------------------------------------
 
-# The arguments of the forward ops are x, decay_tensor, v_init and then plain numbers (csrc/lif.cpp).
-_TENSORS = 3
 _RESET_NAMES, _WEIGHTING_NAMES = tuple(RESETS), tuple(WEIGHTINGS)
 
 
-def _forward_fake(x, _decay, _v_init, _numbers, modes):
-    x = _layout.sequence(x, modes[-1])
-    return _layout.empty_sequence(x), _layout.empty_step(x, state_dtype(x.dtype))
-
-
-def _rate_forward_fake(x, _decay, _v_init, _numbers, modes, _weighting):
-    return _layout.empty_step(_layout.sequence(x, modes[-1]))
-
-
-def _grads_fake(x, modes, need_decay, need_v_init):
-    time_steps = modes[-1]
-    x = _layout.sequence(x, time_steps)
-    state = state_dtype(x.dtype)
-    per_neuron = [_layout.empty_step(x, state) if need else x.new_empty(0, dtype=state) for need in (need_decay, need_v_init)]
-    return _layout.empty_step(x) if time_steps else _layout.empty_sequence(x), *per_neuron
-
-
-def _setup_context(ctx, inputs, output):
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:_TENSORS])
-    ctx.options = inputs[_TENSORS:]
-
-
-def _backward(backward_op, ops, ctx, *grads):
-    options = ctx.options
-    no_gradients = (None,) * (_TENSORS + len(options))
-    if all(grad is None for grad in grads):
-        return no_gradients
-    x, decay, v_init = ctx.saved_tensors
-    _, need_decay, need_v_init, *_ = ctx.needs_input_grad
-    grad_x, grad_decay, grad_v_init = backward_op(ops, *grads, x, decay, v_init, *options, need_decay, need_v_init)
-    return (
-        grad_x,
-        _reduce.sum_to(ops, grad_decay, decay) if need_decay else None,
-        _reduce.sum_to(ops, grad_v_init, v_init) if need_v_init else None,
-        *no_gradients[_TENSORS:],
-    )
-
-
-# --- definitions: what is differentiated once more ----------------------------------------------------------------------------
-
-
-def _forward_definition(x, decay, v_init, numbers, modes):
+def _definition(x, decay, v_init, numbers, modes):
     return reference.lif(x, **_options(decay, v_init, numbers, modes))
 
 
@@ -256,71 +205,5 @@ def _options(decay, v_init, numbers, modes):
     )  # fmt: skip
 
 
-def _backward_definition(grad_spikes, grad_v_last, *arguments):
-    return _gradients(_forward_definition, (grad_spikes, grad_v_last), *arguments)
-
-
-def _rate_backward_definition(grad_rate, x, decay, v_init, numbers, modes, weighting, *needs):
-    def rate(*arguments):
-        return (_rate_definition(*arguments, weighting),)
-
-    return _gradients(rate, (grad_rate,), x, decay, v_init, numbers, modes, *needs)
-
-
-def _gradients(function, grads, x, decay, v_init, numbers, modes, need_decay, need_v_init):
-    """What the backward ops return: gradients of x, and for each neuron those of its own decay and v_init, as far as needed."""
-    state, step = state_dtype(x.dtype), x.shape if modes[-1] else x.shape[1:]
-    parameters = [
-        parameter.to(state).expand(step) if needed else parameter
-        for parameter, needed in ((decay, need_decay), (v_init, need_v_init))
-    ]  # fmt: skip
-    chosen = [i for i, needed in enumerate((need_decay, need_v_init)) if needed]
-
-    def of_chosen(x, *values):
-        given = list(parameters)
-        for i, value in zip(chosen, values):
-            given[i] = value
-        return function(x, *given, numbers, modes)
-
-    grad_x, *others = _derivatives.pull_back(of_chosen, (x, *(parameters[i] for i in chosen)), grads)
-    per_neuron = [x.new_empty(0, dtype=state)] * 2
-    for i, grad in zip(chosen, others):
-        per_neuron[i] = grad
-    return grad_x, *per_neuron
-
-
-# --- vmap -------------------------------------------------------------------------------------------------------------------
-
-
-def _neuron_layouts(modes):
-    return STEP if modes[-1] else SEQUENCE, PARAMETER, PARAMETER, None, None
-
-
-def _gradient_layouts(modes, need_decay, need_v_init):
-    return STEP if modes[-1] else SEQUENCE, STEP if need_decay else None, STEP if need_v_init else None
-
-
-def _backward_layouts(_gs, _gv, _x, _d, _v, _n, modes, *needs):
-    return (SEQUENCE, STEP, *_neuron_layouts(modes), None, None), _gradient_layouts(modes, *needs)
-
-
-def _rate_backward_layouts(_g, _x, _d, _v, _n, modes, _w, *needs):
-    return (STEP, *_neuron_layouts(modes), None, None, None), _gradient_layouts(modes, *needs)
-
-
-_lif_forward = _register.op(
-    "lif_forward", _forward_fake, partial(_backward, lambda *args: _lif_backward(*args)), _setup_context,
-    vmap=_vmap.as_neurons(lambda *args: (_neuron_layouts(args[4]), (SEQUENCE, STEP))),
-)  # fmt: skip
-_lif_backward = _register.op(
-    "lif_backward", lambda _gs, _gv, x, _d, _v, _n, modes, *needs: _grads_fake(x, modes, *needs),
-    definition=_backward_definition, vmap=_vmap.as_neurons(_backward_layouts),
-)  # fmt: skip
-_lif_rate_forward = _register.op(
-    "lif_rate_forward", _rate_forward_fake, partial(_backward, lambda *args: _lif_rate_backward(*args)), _setup_context,
-    vmap=_vmap.as_neurons(lambda *args: ((*_neuron_layouts(args[4]), None), (STEP,))),
-)  # fmt: skip
-_lif_rate_backward = _register.op(
-    "lif_rate_backward", lambda _g, x, _d, _v, _n, modes, _w, *needs: _grads_fake(x, modes, *needs),
-    definition=_rate_backward_definition, vmap=_vmap.as_neurons(_rate_backward_layouts),
-)  # fmt: skip
+_lif_forward = _neuron.register("lif", (SPIKES, LAST_STATE), 2, _definition)
+_lif_rate_forward = _neuron.register("lif_rate", (RATE,), 2, _rate_definition, others=1)

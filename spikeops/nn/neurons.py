@@ -93,6 +93,18 @@ class IF(LIF):
         return call_arguments(self, IF.__init__, **self.options._asdict())
 
 
+def _decay_parameter(module: str, name: str, decay: float, shape: tuple[int, ...]) -> tuple[float, nn.Parameter]:
+    """The initial value of a learnable decay, and the parameter whose sigmoid it is."""
+    decay = plain_number(decay)
+    if isinstance(decay, bool) or not isinstance(decay, (float, int)):
+        raise TypeError(f"{module}: expected {name} to be a number, got {type(decay).__name__}.")
+    if not 0 < decay < 1:
+        raise ValueError(
+            f"{module}: expected {name} between 0 and 1, got {decay}. Hint: for a time constant use {name}=1 - 1/tau or exp(-1/tau)."
+        )
+    return decay, nn.Parameter(torch.full(shape, math.log(decay / (1 - decay))))
+
+
 class ParametricLIF(LIFNeurons):
     """:class:`LIF` with a learnable decay, ``sigmoid(decay_logit)`` (after Fang et al., "Incorporating Learnable Membrane Time
     Constant", ICCV 2021; the input is not scaled by 1 - decay).
@@ -114,17 +126,9 @@ class ParametricLIF(LIFNeurons):
                  reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
                  strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0),
                  return_state: bool = False):  # fmt: skip
-        decay = plain_number(decay)
-        if isinstance(decay, bool) or not isinstance(decay, (float, int)):
-            raise TypeError(f"ParametricLIF: expected decay to be a number, got {type(decay).__name__}.")
-        if not 0 < decay < 1:
-            raise ValueError(
-                f"ParametricLIF: expected decay between 0 and 1, got {decay}. Hint: for a time constant use decay=1 - 1/tau or exp(-1/tau)."
-            )
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         super().__init__(threshold, options, return_state)
-        self.initial_decay = decay
-        self.decay_logit = nn.Parameter(torch.full(shape, math.log(decay / (1 - decay))))
+        self.initial_decay, self.decay_logit = _decay_parameter("ParametricLIF", "decay", decay, shape)
 
     @property
     def decay(self) -> torch.Tensor:  # type: ignore[override]
