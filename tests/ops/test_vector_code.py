@@ -22,7 +22,7 @@ DATA = ("float", "double", "fp16", "bf16")
 REGISTERS = {"v2": "xmm", "v3": "ymm", "v4": "zmm"}
 
 # In double precision, exp is the C library's: one number at a time.
-CALLS_EXP = re.compile(r"(LifBack double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double")
+CALLS_EXP = re.compile(r"(\w+Back double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double")
 WITHOUT_ARITHMETIC = ("fill_row", "copy_row")
 
 PACKED = re.compile(r"v?(?:add|sub|mul|div)p[sd]|vp?\w*add[dq]|p\w*add[dq]|v?pslld")
