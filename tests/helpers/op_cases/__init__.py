@@ -8,6 +8,7 @@ A case file may hold (see the classes in op_tests/kinds.py and op_tests/measured
     MODULES               of spikeops.nn
     ON_DEVICE             sequences of calls for the tests on a GPU, besides each of CALLS
     MEASURED              what the benchmarks measure
+    TRANSFORMED           of both, for the tests of PyTorch's transforms: {name of the function or module: op_tests.transformed.Call}
     TESTED_ELSEWHERE      ops without a raw call here: {op: the file of tests/ops that tests it}
     TOO_SMALL_TO_POISON   raw calls with so small an output that no test can tell which memory it came to lie in
     WITHOUT_TRITON        raw calls that the tests of Triton's twins leave out

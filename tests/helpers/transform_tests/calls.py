@@ -5,82 +5,21 @@ Every sequence has T = 4 time steps, a batch of 3 as its second axis and 5 neuro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import op_cases
 import torch
+from op_tests.transformed import BATCH, NONE, REFUSED, STEP, WIDTH, WORKS, Call, T, X, of_module, of_x
 
 import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
-
-T, BATCH, WIDTH = 4, 3, 5
-# How a transform ends.
-WORKS, REFUSED, NONE = "works", "refused", "no derivative"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call as a function of its tensors.
-
-    Attributes:
-        function: of tensors; returns a tensor or a tuple of them. None if a module is called.
-        shapes: of its tensors, drawn with ``low`` and ``high``; "T", "B" and "N" are the sizes of a case.
-        batched: the axis of each tensor that is the batch; None for one without.
-        gradient: whether the outputs have derivatives: WORKS, REFUSED or NONE (the outputs are constants).
-        forward: the same in forward mode.
-        module: makes the module that is called; its name in the table is the class's.
-        trace, export, compile, vmap: how these end.
-    """
-
-    function: Callable | None
-    shapes: tuple
-    batched: tuple
-    gradient: str = WORKS
-    forward: str = REFUSED
-    vmap: str = WORKS
-    compile: str = WORKS
-    export: str = WORKS
-    trace: str = WORKS
-    low: float = 0.0
-    high: float = 1.6
-    steps_are_fixed: bool = False  # T is an argument, or an input has none
-    module: Callable | None = None
-
-    def tensors(self, dtype=torch.float64, T=T, batch=BATCH, width=WIDTH, seed=0) -> tuple[torch.Tensor, ...]:
-        draw = torch.Generator().manual_seed(seed)
-        sizes = {"T": T, "B": batch, "N": width}
-        made = []
-        for shape in self.shapes:
-            shape = tuple(sizes.get(size, size) for size in shape)
-            made.append((self.low + (self.high - self.low) * torch.rand(shape, generator=draw, dtype=torch.float64)).to(dtype))
-        return tuple(made)
-
-    def make(self, dtype=torch.float64) -> Callable:
-        """The function, or the module with weights that are the same each time."""
-        if self.module is None:
-            return self.function
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            return self.module().to(dtype)
-
-
-_X = ("T", "B", "N")
-_STEP = ("B", "N")
-
-
-def _of_x(function, **options):
-    return Call(function, (_X,), (1,), **options)
-
-
-def _of_module(module, shapes=(_X,), batched=(1,), **options):
-    return Call(None, shapes, batched, module=module, **options)
 
 
 def _parameters(reset="subtract", **options):
     def function(x, decay, v_init):
         return SF.lif(x, 0.4 + decay / 4, reset=reset, v_reset=-0.2, v_rest=0.1, v_init=v_init, **options)
 
-    return Call(function, (_X, ("N",), _STEP), (1, None, 0))
+    return Call(function, (X, ("N",), STEP), (1, None, 0))
 
 
 def _feedback(op):
@@ -116,43 +55,43 @@ SURROGATES = (ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(3.0), Trian
 
 OPS = {
     "lif": {
-        "lif": _of_x(lambda x: SF.lif(x, 0.9)),
+        "lif": of_x(lambda x: SF.lif(x, 0.9)),
         "lif/to": _parameters("to", strict=True),
         "lif/parameters": _parameters(),
-        "lif/constant": Call(lambda x, v: SF.lif(x, 0.8, v_init=v, time_steps=4, reset="none"), (_STEP, ("N",)), (0, None),
+        "lif/constant": Call(lambda x, v: SF.lif(x, 0.8, v_init=v, time_steps=4, reset="none"), (STEP, ("N",)), (0, None),
                              steps_are_fixed=True),
-        "lif_rate": Call(lambda x, decay: SF.lif_rate(x, 0.4 + decay / 4, weighting="decay"), (_X, ("N",)), (1, None)),
-        "lif_rate/mean": _of_x(lambda x: SF.lif_rate(x, 0.8, reset="to")),
+        "lif_rate": Call(lambda x, decay: SF.lif_rate(x, 0.4 + decay / 4, weighting="decay"), (X, ("N",)), (1, None)),
+        "lif_rate/mean": of_x(lambda x: SF.lif_rate(x, 0.8, reset="to")),
     },
     "tssl_bp": {
-        "tssl_bp": _of_x(lambda x: SF.tssl_bp(x)),
-        "tssl_bp/spikes": _of_x(lambda x: SF.tssl_bp(x, 4.0, 2.0, return_spikes=True)),
+        "tssl_bp": of_x(lambda x: SF.tssl_bp(x)),
+        "tssl_bp/spikes": of_x(lambda x: SF.tssl_bp(x, 4.0, 2.0, return_spikes=True)),
     },
-    "synapse": {"synaptic_filter": _of_x(lambda x: SF.synaptic_filter(x, 3.0), **_LINEAR)},
+    "synapse": {"synaptic_filter": of_x(lambda x: SF.synaptic_filter(x, 3.0), **_LINEAR)},
     "count": {
-        "spike_count": _of_x(lambda x: SF.spike_count(x), **_LINEAR),
-        "spike_count/integers": _of_x(lambda x: SF.spike_count((x > 1).int()), **_CONSTANT),
-        "spike_count/packed": _of_x(lambda x: SF.spike_count(SF.pack_spikes(x - 1 > 0)), **_CONSTANT),
+        "spike_count": of_x(lambda x: SF.spike_count(x), **_LINEAR),
+        "spike_count/integers": of_x(lambda x: SF.spike_count((x > 1).int()), **_CONSTANT),
+        "spike_count/packed": of_x(lambda x: SF.spike_count(SF.pack_spikes(x - 1 > 0)), **_CONSTANT),
     },
     "pack": {
-        "pack_spikes": _of_x(lambda x: SF.pack_spikes((x - 1).relu()).int(), **_CONSTANT),
-        "unpack_spikes": _of_x(lambda x: SF.unpack_spikes(SF.pack_spikes((x - 1).relu()), 4), steps_are_fixed=True, **_CONSTANT),
+        "pack_spikes": of_x(lambda x: SF.pack_spikes((x - 1).relu()).int(), **_CONSTANT),
+        "unpack_spikes": of_x(lambda x: SF.unpack_spikes(SF.pack_spikes((x - 1).relu()), 4), steps_are_fixed=True, **_CONSTANT),
     },
     "encode": {
-        "latency_encode": Call(lambda p: SF.latency_encode(p, 4), (_STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
-        "poisson_encode": Call(lambda p: SF.poisson_encode(p, 4), (_STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
+        "latency_encode": Call(lambda p: SF.latency_encode(p, 4), (STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
+        "poisson_encode": Call(lambda p: SF.poisson_encode(p, 4), (STEP,), (0,), steps_are_fixed=True, **_CONSTANT),
     },
     "conv": {
         "spike_conv2d": Call(lambda x, w: SF.spike_conv2d(x, w, padding=1), (("B", 2, "N", 6), (4, 2, 3, 3)), (0, None), forward=WORKS,
                              steps_are_fixed=True),
     },
     "feedback": {
-        "feedback_step_": Call(_feedback(SF.feedback_step_), (_STEP, _X), (0, 1), **_IN_PLACE),
-        "ternary_step_": Call(_feedback(SF.ternary_step_), (_STEP, _X), (0, 1), **_IN_PLACE),
+        "feedback_step_": Call(_feedback(SF.feedback_step_), (STEP, X), (0, 1), **_IN_PLACE),
+        "ternary_step_": Call(_feedback(SF.ternary_step_), (STEP, X), (0, 1), **_IN_PLACE),
     },
     "local": {
-        "local_learning_step_": Call(_local_step, (_STEP, _STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **_IN_PLACE),
-        "local_gradient_in_time": Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (_STEP, _X), (0, 1), forward=WORKS),
+        "local_learning_step_": Call(_local_step, (STEP, STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **_IN_PLACE),
+        "local_gradient_in_time": Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (STEP, X), (0, 1), forward=WORKS),
     },
     "convex": {
         "convex_snn_trial": Call(_trial, (("T", "B", 2), (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
@@ -186,38 +125,41 @@ class _Losses(torch.nn.Module):
 _MAPS = (("B", 2, 6, 6),)
 _IMAGES = dict(shapes=_MAPS, batched=(0,), steps_are_fixed=True, forward=WORKS)
 _RING = dict(
-    shapes=(_STEP,), batched=(0,), gradient=REFUSED, forward=REFUSED, vmap=REFUSED, trace=REFUSED, export=REFUSED, compile=REFUSED,
+    shapes=(STEP,), batched=(0,), gradient=REFUSED, forward=REFUSED, vmap=REFUSED, trace=REFUSED, export=REFUSED, compile=REFUSED,
     steps_are_fixed=True,
 )  # fmt: skip
 
 MODULES = {
     "neurons": {
-        "LIF": _of_module(lambda: torch.nn.Sequential(snn.TimeDistributed(_linear()), snn.LIF(0.8))),
-        "IF": _of_module(lambda: snn.IF(return_state=True)),
-        "ParametricLIF": _of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
-        "TSSLBP": _of_module(lambda: snn.TSSLBP(return_spikes=True)),
-        "SynapticFilter": _of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
+        "LIF": of_module(lambda: torch.nn.Sequential(snn.TimeDistributed(_linear()), snn.LIF(0.8))),
+        "IF": of_module(lambda: snn.IF(return_state=True)),
+        "ParametricLIF": of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
+        "TSSLBP": of_module(lambda: snn.TSSLBP(return_spikes=True)),
+        "SynapticFilter": of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
     },
     "layers": {
-        "TimeDistributed": _of_module(lambda: snn.TimeDistributed(_linear()), forward=WORKS),
-        "SpikeConv2d": _of_module(lambda: snn.SpikeConv2d(2, 4, 3), **_IMAGES),
-        "ClassifierPool2d": _of_module(lambda: snn.ClassifierPool2d((2, 6, 6), 8), **_IMAGES),
-        "WSConv2d": _of_module(lambda: snn.WSConv2d(2, 4, 3), **_IMAGES),
+        "TimeDistributed": of_module(lambda: snn.TimeDistributed(_linear()), forward=WORKS),
+        "SpikeConv2d": of_module(lambda: snn.SpikeConv2d(2, 4, 3), **_IMAGES),
+        "ClassifierPool2d": of_module(lambda: snn.ClassifierPool2d((2, 6, 6), 8), **_IMAGES),
+        "WSConv2d": of_module(lambda: snn.WSConv2d(2, 4, 3), **_IMAGES),
     },
     "local": {
-        "LocalBlock": _of_module(_local_block),
-        "LocalClassifier/transpose": _of_module(lambda: snn.LocalClassifier((WIDTH,), 4), (_STEP,), (0,), steps_are_fixed=True, forward=WORKS),
-        "LocalClassifier/alignment": _of_module(lambda: snn.LocalClassifier((WIDTH,), 4, feedback="alignment"), (_STEP,), (0,),
+        "LocalBlock": of_module(_local_block),
+        "LocalClassifier/transpose": of_module(lambda: snn.LocalClassifier((WIDTH,), 4), (STEP,), (0,), steps_are_fixed=True, forward=WORKS),
+        "LocalClassifier/alignment": of_module(lambda: snn.LocalClassifier((WIDTH,), 4, feedback="alignment"), (STEP,), (0,),
                                                 steps_are_fixed=True, trace=REFUSED),
-        "LocalLossBlock": _of_module(_Losses, vmap=NONE),
+        "LocalLossBlock": of_module(_Losses, vmap=NONE),
     },
-    "convex": {"ConvexSNN": _of_module(lambda: snn.ConvexSNN(2, 6, 1), (("T", "B", 2),), gradient=REFUSED, forward=REFUSED)},
+    "convex": {"ConvexSNN": of_module(lambda: snn.ConvexSNN(2, 6, 1), (("T", "B", 2),), gradient=REFUSED, forward=REFUSED)},
     "feedback": {
-        "FeedbackRing/ide": _of_module(lambda: _ring("ide"), **_RING),
-        "FeedbackRing/spide": _of_module(lambda: _ring("spide"), **_RING),
+        "FeedbackRing/ide": of_module(lambda: _ring("ide"), **_RING),
+        "FeedbackRing/spide": of_module(lambda: _ring("spide"), **_RING),
     },
 }
 
+for _family, _file in op_cases.FAMILIES.items():
+    for _name, _call in getattr(_file, "TRANSFORMED", {}).items():
+        (OPS if _call.module is None else MODULES).setdefault(_family, {})[_name] = _call
 CALLS = {name: call for table in (OPS, MODULES) for family in table.values() for name, call in family.items()}
 
 
