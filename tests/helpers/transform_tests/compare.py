@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import spikeops
+import spikeops.functional as SF
 from transform_tests.calls import as_tuple, loss
 
 
@@ -18,10 +19,15 @@ _OPS = {"LIF": "lif", "IF": "lif", "ParametricLIF": "lif", "TSSLBP": "tssl_bp", 
         "ConvexSNN": "convex_snn_trial"}  # fmt: skip
 
 
+def _op_of(name):
+    """What an error calls a module: itself, or its function."""
+    return _OPS.get(name, name.lower() if hasattr(SF, name.lower()) else name)
+
+
 def refused(name):
     """An error that names the op or module, and a way out."""
     name = name.split("/")[0]
-    return pytest.raises(NotImplementedError, match=f"^{_OPS.get(name, name)}: .*(Use|outside|detach)")
+    return pytest.raises(NotImplementedError, match=f"^{_op_of(name)}: .*(Use|outside|detach)")
 
 
 def leaves(call, **sizes):
