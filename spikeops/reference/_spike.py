@@ -68,23 +68,50 @@ class ResetTo(torch.autograd.Function):
 
 
 @forward_mode
-class Outputs(torch.autograd.Function):
-    """Spikes and last states. An output without an upstream gradient counts as one whose gradient is 0."""
+class ResetBy(torch.autograd.Function):
+    """u - amount where a neuron fired, else u, whatever the amount is. The derivatives are those of u - s * amount."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(*outputs):
-        return tuple(output.view_as(output) for output in outputs)
+    def forward(u, s, amount):
+        return torch.where(s > 0, u - amount, u)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, s, amount = inputs
+        ctx.save_for_backward(s, amount)
+        ctx.save_for_forward(s, amount)
+
+    @staticmethod
+    def backward(ctx, grad_v):
+        s, amount = ctx.saved_tensors
+        return grad_v, -grad_v * amount, -call(ResetTo, grad_v, 1 - s, 0.0)
+
+    @staticmethod
+    def tangent(ctx, tangent_u, tangent_s, tangent_amount):
+        s, amount = ctx.saved_tensors
+        return tangent_u - amount * tangent_s - torch.where(s > 0, tangent_amount, 0.0)
+
+
+@forward_mode
+class Outputs(torch.autograd.Function):
+    """Spikes and a last state. An output without an upstream gradient counts as one whose gradient is 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(spikes, state):
+        return spikes.view_as(spikes), state.view_as(state)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         pass
 
     @staticmethod
-    def backward(ctx, *grads):
-        return grads
+    def backward(ctx, grad_spikes, grad_state):
+        return grad_spikes, grad_state
 
     @staticmethod
-    def tangent(ctx, *tangents):
-        return tuple(tangent.view_as(tangent) for tangent in tangents)
+    def tangent(ctx, tangent_spikes, tangent_state):
+        return tangent_spikes.view_as(tangent_spikes), tangent_state.view_as(tangent_state)

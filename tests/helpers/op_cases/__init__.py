@@ -10,6 +10,7 @@ A case file may hold (see the classes in op_tests/kinds.py and op_tests/measured
     MEASURED              what the benchmarks measure
     TRANSFORMED           of both, for the tests of PyTorch's transforms: {name of the function or module: op_tests.transformed.Call}
     TESTED_ELSEWHERE      ops without a raw call here: {op: the file of tests/ops that tests it}
+    NUMBERS               of both, for the tests of numbers: {function or class: (call, its numbers)}
     TOO_SMALL_TO_POISON   raw calls with so small an output that no test can tell which memory it came to lie in
     WITHOUT_TRITON        raw calls that the tests of Triton's twins leave out
 """
@@ -33,8 +34,9 @@ def _all(what: str) -> dict:
     return found
 
 
-KINDS = ("RAW", "CALLS", "SMOOTH", "MODULES", "ON_DEVICE", "MEASURED", "TESTED_ELSEWHERE", "TOO_SMALL_TO_POISON", "WITHOUT_TRITON")
-RAW, CALLS, SMOOTH, MODULES, ON_DEVICE, MEASURED, TESTED_ELSEWHERE, TOO_SMALL_TO_POISON, WITHOUT_TRITON = map(_all, KINDS)
+KINDS = ("RAW", "CALLS", "SMOOTH", "MODULES", "ON_DEVICE", "MEASURED", "TESTED_ELSEWHERE", "TOO_SMALL_TO_POISON", "WITHOUT_TRITON",
+         "TRANSFORMED", "NUMBERS")  # fmt: skip
+RAW, CALLS, SMOOTH, MODULES, ON_DEVICE, MEASURED, TESTED_ELSEWHERE, TOO_SMALL_TO_POISON, WITHOUT_TRITON, TRANSFORMED, NUMBERS = map(_all, KINDS)
 
 
 def first_calls() -> dict:

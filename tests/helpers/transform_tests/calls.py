@@ -157,9 +157,8 @@ MODULES = {
     },
 }
 
-for _family, _file in op_cases.FAMILIES.items():
-    for _name, _call in getattr(_file, "TRANSFORMED", {}).items():
-        (OPS if _call.module is None else MODULES).setdefault(_family, {})[_name] = _call
+OPS["of case files"] = {name: call for name, call in op_cases.TRANSFORMED.items() if call.module is None}
+MODULES["of case files"] = {name: call for name, call in op_cases.TRANSFORMED.items() if call.module is not None}
 CALLS = {name: call for table in (OPS, MODULES) for family in table.values() for name, call in family.items()}
 
 
