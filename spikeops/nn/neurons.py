@@ -12,11 +12,12 @@ from spikeops._numbers import plain_number
 from spikeops.functional import _checks
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import FILTER, NEURON, TSSL, explain_other_words
+from spikeops.functional.alif import run_alif
 from spikeops.functional.lif import run_lif
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
 
-__all__ = ["IF", "LIF", "ParametricLIF", "SynapticFilter", "TSSLBP"]
+__all__ = ["ALIF", "IF", "LIF", "ParametricLIF", "SynapticFilter", "TSSLBP"]
 
 
 class LIFNeurons(nn.Module):
@@ -137,6 +138,68 @@ class ParametricLIF(LIFNeurons):
     def extra_repr(self) -> str:
         shape = tuple(self.decay_logit.shape)
         return call_arguments(self, ParametricLIF.__init__, decay=self.initial_decay, shape=shape, **self.options._asdict())
+
+
+class ALIF(nn.Module):
+    """Leaky integrate-and-fire neurons with an adaptive threshold: :func:`spikeops.functional.alif` as a module.
+
+    Args:
+        decay, threshold, ...: as in :func:`spikeops.functional.alif`.
+        learn_decays: learn both decays, as sigmoids of the parameters ``decay_logit`` and ``adaptation_decay_logit``; their initial
+            values then lie between 0 and 1.
+        shape: of these parameters, broadcastable to one time step of the input: () for one decay, (C, 1, 1) for one per channel.
+        return_state: return ``(spikes, v_last, a_last)`` instead of the spikes, to go on with the next piece of a sequence.
+
+    Shapes:
+        x (T, ...), v_init and a_init (...) or None -> spikes (T, ...), v_last and a_last (...). With ``time_steps=T``, x (...) is the
+        same in all of them.
+
+    Raises:
+        TypeError, ValueError: an option that cannot be, an initial decay outside (0, 1).
+
+    Example:
+        >>> spikes = snn.ALIF(0.9, adaptation_decay=0.99, beta=0.1, learn_decays=True, shape=(100,))(torch.rand(8, 32, 100))
+    """
+
+    @explain_other_words(NEURON)
+    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, adaptation_decay: float = 0.9, beta: float = 0.2,
+                 learn_decays: bool = False, shape: tuple[int, ...] = (), input_scale: float = 1.0, reset: Reset = "subtract",
+                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
+                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
+        super().__init__()
+        _checks.flag("ALIF", "learn_decays", learn_decays)
+        _checks.flag("ALIF", "return_state", return_state)
+        options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+        self.threshold, self.options = checked_options("ALIF", threshold, options)
+        self.beta, self.learn_decays, self.return_state = _checks.number("ALIF", "beta", beta), learn_decays, return_state
+        if learn_decays:
+            self.initial_decay, self.decay_logit = _decay_parameter("ALIF", "decay", decay, shape)
+            self.initial_adaptation_decay, self.adaptation_decay_logit = _decay_parameter(
+                "ALIF", "adaptation_decay", adaptation_decay, shape
+            )
+        else:
+            self.initial_decay = _checks.decay("ALIF", "decay", decay)
+            self.initial_adaptation_decay = _checks.decay("ALIF", "adaptation_decay", adaptation_decay)
+
+    @property
+    def decay(self) -> float | torch.Tensor:
+        return torch.sigmoid(self.decay_logit) if self.learn_decays else self.initial_decay
+
+    @property
+    def adaptation_decay(self) -> float | torch.Tensor:
+        return torch.sigmoid(self.adaptation_decay_logit) if self.learn_decays else self.initial_adaptation_decay
+
+    def forward(
+        self, x: torch.Tensor, v_init: torch.Tensor | None = None, a_init: torch.Tensor | None = None, time_steps: int | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        outputs = run_alif(x, self.decay, self.threshold, self.adaptation_decay, self.beta, self.options, v_init, a_init, time_steps)
+        return outputs if self.return_state else outputs[0]
+
+    def extra_repr(self) -> str:
+        return call_arguments(
+            self, ALIF.__init__, decay=self.initial_decay, adaptation_decay=self.initial_adaptation_decay,
+            shape=tuple(self.decay_logit.shape) if self.learn_decays else (), **self.options._asdict(),
+        )  # fmt: skip
 
 
 class TSSLBP(nn.Module):
