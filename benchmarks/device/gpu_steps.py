@@ -18,7 +18,7 @@ TESTS = REPOSITORY / "tests"
 SANITIZER_ERROR = 86
 SECONDS_FOR_THE_REPORT = 15  # of the measurements' time
 NATIVE_TESTS, TRITON_TESTS = "native-tests", "triton-tests"
-TRAINING_NEEDS = ("jsonargparse", "docstring_parser", "typeshed_client", "sklearn", "tensorboard", "rich", "matplotlib", "yaml")
+TRAINING_NEEDS = ("sklearn", "tensorboard", "rich", "matplotlib", "yaml")
 BUILD_FILE = "build.txt"  # among the logs: which build the tests were made on
 
 

@@ -49,6 +49,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def starts_as_main() -> bool:
+    """Whether this process is, or will be after `start`, the main one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"
+
+
 def add_up(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, in one message."""
     if world_size() == 1:
@@ -58,6 +63,24 @@ def add_up(tensors: Iterable[Tensor]) -> None:
     dist.all_reduce(flat)
     for tensor, summed in zip(tensors, flat.split([t.numel() for t in tensors])):
         tensor.copy_(summed.view_as(tensor))
+
+
+def gather(value: object) -> list:
+    """The `value` of each process, by rank, in all of them."""
+    if world_size() == 1:
+        return [value]
+    values: list = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def any_of(flags: list[bool], device: torch.device) -> list[bool]:
+    """Of each flag, whether it is set in any process. All processes have to ask."""
+    if world_size() == 1:
+        return flags
+    found = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in found.tolist()]
 
 
 def share(value: object) -> object:

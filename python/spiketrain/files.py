@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY_PREFIX = ".unfinished-"
+_ABANDONED_SECONDS = 24 * 3600  # after which a file that another machine has not finished is taken for left behind
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, push it to the disk, then put it in the place of `path`."""
-    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
+    prefix = f"{TEMPORARY_PREFIX}{os.getpid()}@{socket.gethostname()}-"
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
@@ -24,13 +29,37 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left behind in `folder`."""
+    """Delete what killed processes left behind in `folder`; what a living one is writing stays."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+        if _is_left_behind(path) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _is_left_behind(path: Path) -> bool:
+    named = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([1-9]\d{{0,9}})@(.+)-[^-]*$", path.name)
+    if not named:
+        return True
+    if named[2] == socket.gethostname():
+        return not is_alive(int(named[1]))
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _umask() -> int:
@@ -39,8 +68,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Push the renaming itself to the disk, where the system can open folders."""
+def sync_folder(folder: Path) -> None:
+    """Push the renaming of a file in `folder` to the disk, where the system can open folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -2,13 +2,12 @@
 
 import copy
 import importlib.util
+import os
 
 import pytest
 import torch
 
-MISSING = [
-    name for name in ("yaml", "jsonargparse", "sklearn", "matplotlib", "tensorboard") if importlib.util.find_spec(name) is None
-]
+MISSING = [name for name in ("yaml", "sklearn", "matplotlib", "tensorboard") if importlib.util.find_spec(name) is None]
 
 
 class ModuleWithoutPackages(pytest.Module):
@@ -38,6 +37,9 @@ TINY = {
 def own_folders(tmp_path, monkeypatch):
     """Every test works in a folder of its own and with an empty cache."""
     monkeypatch.chdir(tmp_path)
+    # But for matplotlib, whose list of the fonts takes a process that has none some seconds.
+    fonts = os.environ.get("MPLCONFIGDIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "matplotlib")
+    monkeypatch.setenv("MPLCONFIGDIR", fonts)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SPIKEOPS_DATA", raising=False)
 

@@ -104,9 +104,18 @@ def test_folder_that_is_no_run_directory(tmp_path, assert_error):
         assert_error("no run directory", command, tmp_path)
 
 
-def test_damaged_configuration_of_a_run(run_dir, assert_error):
-    (run_dir / "config.yaml").write_bytes(b"preset: [")
-    assert_error("config.yaml", "resume", run_dir)
+@pytest.mark.parametrize("text", ["preset: [", "method: {class_path: payload.X}", "trainer: {epochs: 7}"])
+def test_the_configuration_in_the_checkpoint_is_what_counts(run_dir, cli, text):
+    """config.yaml is for people: damaged or edited it is not used, which is said, and `resume` writes it anew."""
+    before = (run_dir / "config.yaml").read_text()
+    edited = text if "trainer" not in text else before.replace("epochs: 1", "epochs: 7")
+    (run_dir / "config.yaml").write_text(edited)
+    assert cli("eval", run_dir)[0] == 0
+    status, lines, errors = cli("resume", run_dir)
+    assert status == 0 and lines[-1].endswith("epoch=1")
+    assert len(errors) == 1 and errors[0].startswith("spiketrain: note: config.yaml") and len(errors[0]) <= 330
+    assert "trainer.epochs 7 instead of 1" in errors[0] or "trainer" not in text
+    assert (run_dir / "config.yaml").read_text() == before
 
 
 def test_network_without_enough_outputs(assert_error):

@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 
-from spiketrain.cli.commands import EXIT_INTERRUPTED
 from spiketrain.errors import UserError
 from spiketrain.training import checkpoint
 from spiketrain.training.run_directory import RunDirectory
@@ -112,15 +111,18 @@ def test_run_killed_in_the_middle_goes_on_bit_for_bit(tiny, tmp_path, cli):
     assert not list(run_dir.glob(".unfinished*"))
 
 
-def test_run_killed_before_the_first_epoch_ended_starts_again(tiny, tmp_path, cli):
+def test_run_killed_before_its_first_checkpoint_leaves_nothing_to_see(tiny, tmp_path, cli):
     config = tiny(trainer={"out": str(tmp_path / "run"), "epochs": 1})
-    RunDirectory.create(config)  # killed right after the directory was made
-    assert cli("resume", tmp_path / "run")[0] == 0
+    RunDirectory.create(config)  # killed right after that
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    assert cli("train", "--config", tmp_path / "tiny.yaml")[0] == 0
     assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1"]
+    assert not list(tmp_path.glob(".unfinished*"))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_leaves_a_run_to_resume(tmp_path, stop):
+@pytest.mark.parametrize("stop, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
     run_dir = tmp_path / "run"
     process = subprocess.Popen(
         spiketrain("train", "tsslbp-digits", "--trainer.out", run_dir, "--trainer.epochs", 100_000, "--trainer.threads", 1),
@@ -134,7 +136,7 @@ def test_interrupt_leaves_a_run_to_resume(tmp_path, stop):
         time.sleep(0.01)
     process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == EXIT_INTERRUPTED
+    assert process.returncode == status
     assert f"spiketrain resume {run_dir}" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert checkpoint.load(run_dir / "last.ckpt")["epoch"] == len(rows(run_dir))

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import NoReturn
 
 from spiketrain.cli import cache, commands
+from spiketrain.errors import UserError
 
-OWN_OPTIONS = ("--help", "--config", "--method", "--dataset")  # all others are fields of the configuration
+WITH_FIELDS = ("train", "bench", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
+OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. It sets `run`, what a command does, and `takes_fields`, whether it takes fields of the run."""
-    parser = argparse.ArgumentParser(
-        prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False
-    )
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See '{self.prog} --help'")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_) -> None:
+        import torch
+
+        import spikeops
+
+        print(f"spiketrain {spikeops.__version__} (torch {torch.__version__}, Python {sys.version.split()[0]})")
+        parser.exit()
+
+
+def make_parser() -> Parser:
+    """The parser of all commands. It sets `run`, what a command does."""
+    parser = Parser(prog="spiketrain", description="Train spiking networks with published methods.", allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of spikeops, torch and Python")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run, text: str, takes_fields: bool = False) -> argparse.ArgumentParser:
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        takes_fields = name in WITH_FIELDS
         fields = " [--SECTION.FIELD VALUE ...]" if takes_fields else ""
         added = subparsers.add_parser(name, help=text, description=text + fields, allow_abbrev=False, add_help=not takes_fields)
-        added.set_defaults(run=run, takes_fields=takes_fields)
+        added.set_defaults(run=run)
         return added
 
     added = command(
@@ -34,10 +55,11 @@ def make_parser() -> argparse.ArgumentParser:
         ("train", commands.train, "Train a preset."),
         ("bench", commands.bench, "Time a training step of a preset, fused backend against reference."),
     ):
-        added = command(name, run, text, takes_fields=True)
+        added = command(name, run, text)
         added.add_argument("preset", nargs="?", metavar="PRESET", help="see 'spiketrain list'")
         added.add_argument("--config", metavar="FILE", help="YAML file put over the preset (or used alone)")
         added.add_argument("-h", "--help", action="store_true", help="show every field that can be set")
+        added.set_defaults(usage=added.format_usage)
 
     for name, run, text in (
         ("resume", commands.resume, "Go on with a run that was stopped, or with --trainer.epochs N train it longer."),
@@ -49,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         ),
         ("plot", commands.plot, "Draw the pictures of a run again."),
     ):
-        added = command(name, run, text, takes_fields=True)
+        added = command(name, run, text)
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
 
@@ -57,11 +79,19 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def join_fields(argv: list[str]) -> list[str]:
-    """``--trainer.epochs 3`` as one word ``--trainer.epochs=3``, lest argparse take the 3 for the preset."""
-    joined, words = [], iter(argv)
+def split_fields(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The words that argparse knows, and the fields of the configuration, each ``--section.field`` with its value.
+
+    A value is whatever stands behind its field: with spaces, with a dash in front, whether the preset comes before or after it.
+    """
+    if not any(command in argv for command in WITH_FIELDS):
+        return list(argv), []
+    own, fields, words = [], [], iter(argv)
     for word in words:
-        is_field = word.startswith("--") and "=" not in word and word not in OWN_OPTIONS
-        value = next(words, None) if is_field else None
-        joined.append(word if value is None else f"{word}={value}")
-    return joined
+        if not word.startswith("--") or word.partition("=")[0] in OWN_OPTIONS:
+            own.append(word)
+            continue
+        fields.append(word)
+        if "=" not in word:
+            fields += [value] if (value := next(words, None)) is not None else []
+    return own, fields

@@ -6,22 +6,25 @@ Modules that need PyTorch are imported by the commands that use them: 'list' and
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from spiketrain import presets
-from spiketrain.config import merge, read_yaml
+from spiketrain.config import find_name, merge, read_yaml
 from spiketrain.errors import UserError
 from spiketrain.reports.tables import aligned
-from spiketrain.training.interrupt import StopRequests
-
-EXIT_INTERRUPTED = 130  # what shells report for Ctrl-C
+from spiketrain.training.interrupt import Stopped, StopRequests
 
 
 def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
+    raws = {name: presets.load(name) for name in presets.names()}
+    wanted = {}
+    for section, kind, given in (("method", "method", arguments.method), ("data", "data set", arguments.dataset)):
+        if given is not None:
+            wanted[section] = find_name(kind, given, {raw[section]["name"] for raw in raws.values()})
     rows = []
-    for name in presets.names():
-        raw = presets.load(name)
-        if arguments.method not in (None, raw["method"]["name"]) or arguments.dataset not in (None, raw["data"]["name"]):
+    for name, raw in raws.items():
+        if any(raw[section]["name"] != value for section, value in wanted.items()):
             continue
         published = raw.get("published", {})
         figures = [f"{published[key]:.2f} {key}" for key in ("mean", "best") if key in published]
@@ -35,37 +38,53 @@ def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
 
 
 def train(arguments: argparse.Namespace, fields: list[str]) -> int:
-    raw = _raw_config(arguments)
-    from spiketrain.methods import config_parser, load_config
-
     if arguments.help:
-        config_parser(raw, fields, "spiketrain train PRESET").print_help()
-        return 0
+        return _help(arguments, fields)
+    raw = _raw_config(arguments)
+    from spiketrain.methods import load_config
+
     config = load_config(raw, fields)
     from spiketrain import distributed
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
     trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
-    run = None
+    run = error = None
     if distributed.is_main():
-        run = RunDirectory.create(config)
-    return _fit(trainer, distributed.share(run))
+        try:
+            run = RunDirectory.create(config)
+        except UserError as refused:
+            error = str(refused)
+    path, error = distributed.share((run and run.path, error))
+    if error:
+        distributed.stop()
+        raise UserError(error)
+    return _fit(trainer, run or RunDirectory(path))
 
 
 def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
-    from spiketrain.training import checkpoint
+    from spiketrain import distributed
+    from spiketrain.methods import load_config
+    from spiketrain.training.changes import differences, resumed_config
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
-    run = RunDirectory.open(arguments.run_dir)
-    config = run.config(fields)
-    # A run that was killed before its first checkpoint has nothing to lose: it starts again.
-    content = checkpoint.load(run.last) if run.last.exists() or (run.path / "metrics.csv").exists() else None
-    trainer = Trainer(config)
-    if content is not None:
+    run = RunDirectory.open(_folder(arguments))
+    try:
+        if distributed.starts_as_main():
+            run.lock()
+        content = run.load_last()
+        config, changes = resumed_config(content, fields)
+        edited = differences(run.recorded_config(), load_config(content["config"]))
+        trainer = Trainer(config)
         trainer.restore(content)
-    return _fit(trainer, run)
+        if edited and distributed.is_main():
+            _note(edited)
+        for line in changes:
+            trainer.console.say(line)
+        return _fit(trainer, run)
+    finally:
+        run.release()
 
 
 def _fit(trainer, run) -> int:
@@ -74,11 +93,16 @@ def _fit(trainer, run) -> int:
 
     try:
         with StopRequests() as stop:
-            best = trainer.fit(run, stop.check)
-    except KeyboardInterrupt:
+            try:
+                best = trainer.fit(run, stop.check)
+            except RuntimeError:
+                stop.check()  # another process stopped first, and a sum over all of them failed here
+                raise
+    except Stopped as stopped:
         if distributed.is_main():
-            print(f"spiketrain: interrupted after epoch {trainer.epoch}. Go on with: spiketrain resume {run.path}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+            where = f" and {steps} steps" if (steps := trainer.saved_steps) else ""
+            print(f"spiketrain: interrupted after epoch {trainer.epoch}{where}. Go on with: spiketrain resume {run.path}", file=sys.stderr)
+        return stopped.status
     finally:
         distributed.stop()
     figure = f"test_{trainer.task.name}"
@@ -112,10 +136,9 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.reports import plots
-    from spiketrain.training import checkpoint
 
     trainer, run, _ = _load_best(arguments, fields)
-    history = checkpoint.load(run.last)["history"]
+    history = run.load_last()["history"]
     try:
         written = plots.save_pictures(history, trainer.method, trainer.dataset, trainer.config, run.path)
     except OSError as error:
@@ -126,26 +149,27 @@ def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 def _load_best(arguments: argparse.Namespace, fields: list[str]):
     """(trainer with the best weights, run directory, checkpoint) of a finished or interrupted run."""
-    from spiketrain.training import checkpoint
+    from spiketrain.training.changes import config_to_look
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
-    run = RunDirectory.open(arguments.run_dir)
-    config = run.config(fields)
-    content = checkpoint.load(run.best)
+    run = RunDirectory.open(_folder(arguments))
+    content = run.load_best()
+    config, changes = config_to_look(content, fields)
     trainer = Trainer(config)
     trainer.restore(content)
+    for line in changes:
+        _note(line)
     return trainer, run, content
 
 
 def bench(arguments: argparse.Namespace, fields: list[str]) -> int:
-    raw = _raw_config(arguments)
-    from spiketrain.methods import config_parser, load_config
-
     if arguments.help:
-        config_parser(raw, fields, "spiketrain bench PRESET").print_help()
-        return 0
-    config = load_config(raw, fields, prog="spiketrain bench")
+        return _help(arguments, fields)
+    raw = _raw_config(arguments)
+    from spiketrain.methods import load_config
+
+    config = load_config(raw, fields)
     from spiketrain.training.bench import step_times
 
     times = step_times(config)
@@ -154,6 +178,30 @@ def bench(arguments: argparse.Namespace, fields: list[str]) -> int:
     )
     print(f"fused_seconds={times.fused:.5f} reference_seconds={times.reference:.5f} speedup={times.speedup:.2f}")
     return 0
+
+
+def _help(arguments: argparse.Namespace, fields: list[str]) -> int:
+    """Every field that can be set; those of the method only if something names one."""
+    from spiketrain import methods
+    from spiketrain.config.help import fields_help
+
+    raw = _raw_config(arguments) if arguments.preset or arguments.config else {}
+    has_method = raw or any(word.startswith("--method.name") for word in fields)
+    print(arguments.usage(), end="")
+    print("Every field of the configuration can be set, in a YAML file (--config FILE) or here.")
+    print(fields_help(methods.options_class(raw, fields) if has_method else None))
+    if not has_method:
+        print(f"\nmethod:\n  --method.name\n        one of {', '.join(methods.names())}")
+        print("        What else this section has, shows 'spiketrain train PRESET --help'.")
+    return 0
+
+
+def _folder(arguments: argparse.Namespace) -> str:
+    return os.path.expanduser(arguments.run_dir)
+
+
+def _note(line: str) -> None:
+    print(f"spiketrain: note: {line}", file=sys.stderr)
 
 
 def _raw_config(arguments: argparse.Namespace) -> dict:

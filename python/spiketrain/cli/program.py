@@ -2,47 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 
-from spiketrain.cli.arguments import join_fields, make_parser
-from spiketrain.cli.commands import EXIT_INTERRUPTED
-from spiketrain.errors import UserError
+from spiketrain.cli.arguments import make_parser, split_fields
+from spiketrain.errors import UserError, printable
 from spiketrain.memory import keep_freed_memory
+from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for an error the user can mend, 130 when interrupted."""
-    if argv is None:  # this process is ours
-        keep_freed_memory()
-    parser = make_parser()
-    arguments, rest = parser.parse_known_args(join_fields(sys.argv[1:] if argv is None else argv))
-    if rest and not arguments.takes_fields:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    """Run one command and return its exit status: 0, 2 for an error the user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
+    if argv is not None:
+        return _run(argv)
+    # This process is ours.
+    keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # a file name that is no text, a terminal that knows no such letter
+    try:
+        with stopping_at_once():
+            return _run(sys.argv[1:])
+    except Stopped as stopped:  # on the way out
+        return stopped.status
+
+
+def _run(argv: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
-            return arguments.run(arguments, rest)
+            own, fields = split_fields(argv)
+            arguments, rest = make_parser().parse_known_args(own)
+            if rest:
+                raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
+            return arguments.run(arguments, fields)
     except UserError as error:
-        print(f"spiketrain: error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _fail(str(error))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("spiketrain", "spikeops"):
             raise
-        print(
-            f"spiketrain: error: the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'",
-            file=sys.stderr,
-        )
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
+        return _fail(f"the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'")
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
+    except KeyboardInterrupt as error:
         print("spiketrain: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return error.status if isinstance(error, Stopped) else Stopped().status
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_USER_ERROR
+
+
+def _fail(message: str) -> int:
+    print(f"spiketrain: error: {printable(message)}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch.OutOfMemoryError is that of devices; the allocator of the CPU raises a plain RuntimeError.
+    names = [cls.__name__ for cls in type(error).__mro__]
+    text = str(error)
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _print_warning(message: Warning | str, *_) -> None:

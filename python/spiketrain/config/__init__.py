@@ -8,6 +8,7 @@ one that is configured. `spiketrain.methods.load_config` finds that class by nam
 import importlib
 
 from spiketrain.config.fields import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
+from spiketrain.config.names import find_name
 from spiketrain.config.raw import merge, method_name, read_yaml
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "OptimizerConfig",
     "Published",
     "TrainerConfig",
+    "find_name",
     "merge",
     "method_name",
     "read_yaml",

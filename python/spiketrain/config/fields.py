@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from spiketrain.config.bounds import Bounds, FileName, Folder
+
+Count = Annotated[int, Bounds(above=0)]
+CountOrNone = Annotated[int, Bounds(at_least=0)]
+Positive = Annotated[float, Bounds(above=0)]
+NotNegative = Annotated[float, Bounds(at_least=0)]
+UpToOne = Annotated[float, Bounds(at_least=0, at_most=1)]
+Share = Annotated[float, Bounds(at_least=0, below=1)]
+Padding = Annotated[int, Bounds(at_least=0, at_most=1000)]
+Percent = Annotated[float, Bounds(at_least=0, at_most=100)]
 
 
 @dataclass
@@ -25,14 +36,14 @@ class DataConfig:
     """
 
     name: str = "digits"
-    root: str | None = None
+    root: Annotated[str, Folder()] | None = None
     download: bool = False
     augment: bool = False
     normalize: bool = True
     mean: list[float] | None = None
-    std: list[float] | None = None
-    image_size: int = 32
-    bin_ms: float = 3.0
+    std: list[Positive] | None = None
+    image_size: Annotated[int, Bounds(above=0, at_most=16_384)] = 32
+    bin_ms: Positive = 3.0
     empty_last_step: bool = False
 
 
@@ -53,11 +64,11 @@ class NetworkConfig:
 
     layers: str = "10"
     feedback: str = ""
-    padding: int | list[int] = 0
+    padding: Padding | list[Padding] = 0
     conv_weight_scale: float = 1.0
     linear_weight_scale: float = 1.0
-    dropout: float | list[float] = 0.0
-    time_steps: int = 5
+    dropout: Share | list[Share] = 0.0
+    time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
 
 
 @dataclass
@@ -80,17 +91,17 @@ class OptimizerConfig:
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 5e-4
-    weight_decay: float = 0.01
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    clip_norm: float = 0.0
-    weight_clamp: float = 0.0
+    lr: NotNegative = 5e-4
+    weight_decay: NotNegative = 0.01
+    momentum: Share = 0.9
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: NotNegative = 1e-8
+    clip_norm: NotNegative = 0.0
+    weight_clamp: NotNegative = 0.0
     schedule: Literal["constant", "cosine", "multistep"] = "constant"
-    milestones: list[int] = field(default_factory=list)
-    gamma: float = 0.1
-    warmup_steps: int = 0
+    milestones: list[Count] = field(default_factory=list)
+    gamma: NotNegative = 0.1
+    warmup_steps: CountOrNone = 0
 
 
 @dataclass
@@ -107,20 +118,22 @@ class TrainerConfig:
         precision: float32, or bfloat16 to run convolutions and linear layers under autocast
         threads: CPU threads; 0 leaves the choice to PyTorch
         pipeline: processes that train at the same time, each some of the layers; for methods whose layers learn on their own
+        checkpoint_minutes: save a checkpoint in the middle of an epoch, too, so many minutes after the last one and when interrupted; 0: never
         out: run directory; default runs/<preset>-<n>, the first n that is free
         progress: show a progress bar: auto shows it on a terminal only
     """
 
-    epochs: int = 10
-    batch_size: int = 50
-    eval_batch_size: int = 500
-    limit_train: int = 0
-    limit_test: int = 0
+    epochs: Count = 10
+    batch_size: Count = 50
+    eval_batch_size: Count = 500
+    limit_train: CountOrNone = 0
+    limit_test: CountOrNone = 0
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
-    threads: int = 0
-    pipeline: int = 1
-    out: str | None = None
+    threads: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
+    pipeline: Count = 1
+    checkpoint_minutes: NotNegative = 0.0
+    out: Annotated[str, Folder()] | None = None
     progress: Literal["auto", "on", "off"] = "auto"
 
 
@@ -134,24 +147,36 @@ class Published:
         departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
     """
 
-    mean: float | None = None
-    best: float | None = None
+    mean: Percent | None = None
+    best: Percent | None = None
     departures: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Config:
-    """Everything that defines a run. `method` is an instance of the options class of the method that it names."""
+    """Everything that defines a run.
 
-    preset: str
-    about: str
-    published: Published
-    seed: int
-    data: DataConfig
-    network: NetworkConfig
-    method: Any
-    optimizer: OptimizerConfig
-    trainer: TrainerConfig
+    Args:
+        preset: name of the preset, kept for the record; the run directory is called after it
+        about: one line on the experiment
+        published: the published experiment
+        seed: seed of weights, shuffling, dropout and augmentation
+        data: the data set
+        network: the network
+        method: an instance of the options class of the method that it names
+        optimizer: the update rule
+        trainer: the loop
+    """
+
+    preset: Annotated[str, FileName()] = "custom"
+    about: str = ""
+    published: Published = field(default_factory=Published)
+    seed: Annotated[int, Bounds(at_least=0, at_most=2**64 - 1)] = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    method: Any = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def to_dict(self) -> dict:
         """Plain dictionaries, lists and scalars: what config.yaml and the checkpoints hold."""

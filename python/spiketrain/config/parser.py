@@ -1,104 +1,128 @@
-"""From raw fields and command line options to a checked `Config`. Every field has a type, which jsonargparse checks."""
+"""From raw fields and command line options to a checked `Config`.
+
+The dataclasses of `fields`, and the options class of the method, are the schema: names, types, bounds, defaults and, in their
+docstrings, what each field means. A value is read by its field's type alone. Nothing that a file names is imported, which is
+why this is no parser that also builds objects of classes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import re
+import typing
+from dataclasses import dataclass
+from typing import Any
 
-from spiketrain.config.fields import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
-from spiketrain.errors import UserError, unknown_name
+from spiketrain.config.fields import Config
+from spiketrain.config.raw import split_options
+from spiketrain.config.values import WrongValue, convert
+from spiketrain.errors import UserError, shortened, shown, unknown_name
 
 
-def parse(raw: dict, overrides: list[str], options: type, prog: str) -> Config:
+@dataclass(frozen=True)
+class Field:
+    """A field as messages call it: ``trainer.epochs``."""
+
+    name: str
+    kind: Any
+    default: Any
+    text: str
+
+
+def schema(options: type | None) -> dict[str, Field]:
+    """Every field of a configuration by its name, with these options of the method (None: without any)."""
+    found = {}
+    for name, (kind, default, text) in _fields(Config).items():
+        section = options if name == "method" else kind
+        if dataclasses.is_dataclass(section):
+            parts = _fields(section).items()
+            found |= {f"{name}.{key}": Field(f"{name}.{key}", *part) for key, part in parts}
+        elif section is not None:
+            found[name] = Field(name, kind, default, text)
+    return found
+
+
+def parse(raw: dict, overrides: list[str], options: type) -> Config:
     """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
 
     Args:
         options: the class of the section `method`
-        prog: the command, for error messages
 
     Raises:
-        UserError: an unknown field, a value of the wrong type or out of range.
+        UserError: an unknown field, a value of the wrong type or out of range. One line of at most 300 characters.
     """
-    from jsonargparse import ArgumentError
+    known = schema(options)
+    given = {**_flat(raw, known), **dict(split_options(list(overrides)))}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        values[name] = _read(name, value, known)
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    built: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
+    for section in sections:
+        cls = options if section == "method" else _fields(Config)[section][0]
+        built[section] = cls(**{name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{section}.")})
+    return Config(**built)
 
-    parser = make_parser(options, prog)
+
+def _read(name: str, value: Any, known: dict[str, Field]) -> Any:
+    if name not in known:
+        if (parts := [field for field in known if field.startswith(f"{name}.")]) and name:
+            raise UserError(f"section {name}: expected fields such as {parts[0]} or {parts[-1]}, got {shown(value)}")
+        raise unknown_name("field", name, known)
     try:
-        namespace = parser.parse_object(raw)
-        namespace = parser.parse_args(list(overrides), namespace=namespace)
-        config = Config(**vars(_instantiate(parser, namespace)))
-    except ArgumentError as error:
-        raise UserError(_readable(error, parser)) from None
-    _check(config)
-    return config
+        return convert(known[name].kind, value)
+    except WrongValue as expected:
+        raise UserError(shortened(f"field {name}: expected {expected}, got {shown(value)}")) from None
 
 
-def make_parser(options: type, prog: str):
-    """The jsonargparse parser that knows every field of a configuration with these options of the method."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog=prog,
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Every field of the configuration can be set, in a YAML file or here.",
-    )
-    parser.add_argument("--preset", type=str, default="custom", help="name of the preset, kept for the record")
-    parser.add_argument("--about", type=str, default="", help="one line on the experiment")
-    parser.add_argument("--published", type=Published, default=Published())
-    parser.add_argument("--seed", type=int, default=1, help="seed of weights, shuffling, dropout and augmentation")
-    parser.add_argument("--data", type=DataConfig, default=DataConfig())
-    parser.add_argument("--network", type=NetworkConfig, default=NetworkConfig())
-    parser.add_argument("--method", type=options, default=options())
-    parser.add_argument("--optimizer", type=OptimizerConfig, default=OptimizerConfig())
-    parser.add_argument("--trainer", type=TrainerConfig, default=TrainerConfig())
-    return parser
+def _flat(raw: dict, known: dict[str, Field]) -> dict[str, Any]:
+    """The fields of nested dictionaries by their dotted names."""
+    if not isinstance(raw, dict):
+        raise UserError(f"the configuration holds no fields: it is {shown(raw)}")
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    flat = {}
+    for key, value in raw.items():
+        if not isinstance(key, str) or (key not in known and key not in sections) or "." in key:
+            if isinstance(key, str) and key in known:
+                raise UserError(f"field {key}: belongs into the section '{key.partition('.')[0]}:', on a line of its own")
+            raise unknown_name("field", key if isinstance(key, str) else shown(key), [*known, *sections])
+        if key not in sections:
+            flat[key] = value
+        elif not isinstance(value, dict):
+            flat[key] = value  # which is then refused by the section's name
+        else:
+            flat |= {f"{key}.{part if isinstance(part, str) else shown(part)}": item for part, item in value.items()}
+    return flat
 
 
-def _instantiate(parser, namespace):
-    # jsonargparse renamed instantiate_classes to instantiate in 4.49.
-    build = getattr(parser, "instantiate", None) or parser.instantiate_classes
-    return build(namespace)
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[Any, Any, str]]:
+    """name -> (type, default, description) of a dataclass."""
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        texts |= _descriptions(base.__dict__.get("__doc__") or "")
+    found = {}
+    for field in dataclasses.fields(cls):
+        default = field.default if field.default is not dataclasses.MISSING else None
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found[field.name] = (kinds[field.name], default, texts.get(field.name, ""))
+    return found
 
 
-def _readable(error: Exception, parser) -> str:
-    """jsonargparse's message without Python's notation for types, and with the nearest field where one is unknown."""
-    text = str(error)
-    unknown = re.search(r"[Oo]ption '([\w.]+)' is not accepted", text) or re.search(r"unrecognized arguments: --([\w.]+)", text)
-    in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
-    known = [action.dest for action in parser._actions if action.dest not in ("help", "config")]
-    if in_group:
-        return str(unknown_name("field", f"{in_group[1]}.{in_group[2]}", known))
-    if unknown:
-        return str(unknown_name("field", unknown[1], known))
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("typing.", "")
-    return re.sub(r'^Parser key "([\w.]+)":', r"field \1:", text)
-
-
-def _check(config: Config) -> None:
-    positive = {
-        "network.time_steps": config.network.time_steps,
-        "trainer.epochs": config.trainer.epochs,
-        "trainer.batch_size": config.trainer.batch_size,
-        "trainer.eval_batch_size": config.trainer.eval_batch_size,
-        "trainer.pipeline": config.trainer.pipeline,
-        "data.image_size": config.data.image_size,
-        "data.bin_ms": config.data.bin_ms,
-    }
-    not_negative = {
-        "seed": config.seed,
-        "trainer.limit_train": config.trainer.limit_train,
-        "trainer.limit_test": config.trainer.limit_test,
-        "trainer.threads": config.trainer.threads,
-        "optimizer.lr": config.optimizer.lr,
-        "optimizer.clip_norm": config.optimizer.clip_norm,
-        "optimizer.weight_clamp": config.optimizer.weight_clamp,
-        "optimizer.warmup_steps": config.optimizer.warmup_steps,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise UserError(f"field {name}: expected a number above 0, got {value}")
-    for name, value in not_negative.items():
-        if not value >= 0:
-            raise UserError(f"field {name}: expected 0 or more, got {value}")
-    dropout = config.network.dropout
-    if not all(0 <= p < 1 for p in (dropout if isinstance(dropout, list) else [dropout])):
-        raise UserError(f"field network.dropout: expected a probability in [0, 1), or a list of them, got {dropout}")
+def _descriptions(docstring: str) -> dict[str, str]:
+    """Name and text of each entry below ``Args:``."""
+    _, _, entries = inspect.cleandoc(docstring).partition("Args:\n")
+    texts, name = {}, ""
+    for line in entries.splitlines():
+        if not line.startswith("    "):
+            break
+        if match := re.match(r" {4}(\w+): (.*)", line):
+            name = match[1]
+            texts[name] = match[2]
+        elif name:
+            texts[name] += " " + line.strip()
+    return texts

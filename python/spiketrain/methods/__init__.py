@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from spiketrain.config import Config, method_name
-from spiketrain.config.parser import make_parser, parse
-from spiketrain.errors import unknown_name
+from spiketrain.config import Config, find_name, method_name
+from spiketrain.config.parser import parse
 from spiketrain.methods.base.method import Method
 
 
@@ -21,25 +20,26 @@ def names() -> list[str]:
 
 
 def get(name: str) -> type[Method]:
-    """The class of the method `name`.
+    """The class of the method `name`, which may also be written as presets begin: ``tsslbp`` for ``tssl_bp``.
 
     Raises:
         UserError: there is no such method; the message names the nearest.
     """
-    if name not in names():
-        raise unknown_name("method", name, names())
-    return importlib.import_module(f"{__name__}.{name}").METHOD
+    return importlib.import_module(f"{__name__}.{find_name('method', name, names())}").METHOD
 
 
-def load_config(raw: dict, overrides: list[str] = (), prog: str = "spiketrain train") -> Config:
+def load_config(raw: dict, overrides: list[str] = ()) -> Config:
     """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
 
     Raises:
         UserError: no or an unknown method, an unknown field, a value of the wrong type or out of range.
     """
-    return parse(raw, overrides, get(method_name(raw, overrides)).Options, prog)
+    options = options_class(raw, overrides)
+    config = parse(raw, overrides, options)
+    config.method.name = options.name
+    return config
 
 
-def config_parser(raw: dict, overrides: list[str] = (), prog: str = "spiketrain train"):
-    """The jsonargparse parser that knows every field of a configuration with the method that these name."""
-    return make_parser(get(method_name(raw, overrides)).Options, prog)
+def options_class(raw: dict, overrides: list[str] = ()) -> type:
+    """The class of the section `method` of the method that these name."""
+    return get(method_name(raw, overrides)).Options

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain.config import Config
+from spiketrain.config.fields import Positive, UpToOne
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import softmax_loss
 from spiketrain.models.layers import SumPool2d
@@ -35,11 +36,11 @@ class Options:
     """
 
     name: str = "bptt"
-    decay: float = 0.5
-    threshold: float = 1.0
+    decay: UpToOne = 0.5
+    threshold: Positive = 1.0
     reset: Literal["subtract", "to"] = "subtract"
     surrogate: Literal["ATan", "Sigmoid", "Exponential", "FastSigmoid", "Triangle", "Rectangle", "Gaussian"] = "ATan"
-    surrogate_parameter: float = 2.0
+    surrogate_parameter: Positive = 2.0
 
 
 class BPTT(GradientMethod):

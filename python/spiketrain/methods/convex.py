@@ -81,6 +81,7 @@ class Options:
 
 class Convex(Method):
     Options = Options
+    changeable = ("feedforward_rate", "threshold_rate", "threshold_drift", "rate_decay")
 
     def __init__(self, config: Config, input_shape: tuple[int, ...], classes: int, device: torch.device) -> None:
         self.config = config

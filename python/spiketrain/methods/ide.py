@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spikeops.nn.feedback.ide import FAILED_RESIDUAL, SolverError
 from spiketrain.config import Config
+from spiketrain.config.fields import CountOrNone, Positive
 from spiketrain.errors import UserError
 from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
 from spiketrain.methods.base.method import StepResult
@@ -38,15 +39,16 @@ class Options:
 
     name: str = "ide"
     leak: float = 1.0
-    threshold: float = 2.0
-    norm_range: float = 1.0
+    threshold: Positive = 2.0
+    norm_range: Positive = 1.0
     solver: Literal["broyden", "fixed_point"] = "broyden"
-    solver_steps: int = 30
+    solver_steps: CountOrNone = 30
     on_solver_failure: Literal["warn", "raise"] = "warn"
 
 
 class IDE(FeedbackMethod):
     Options = Options
+    changeable = ("solver", "solver_steps", "on_solver_failure")
 
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         options: Options = config.method

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spiketrain.config import Config
-from spiketrain.errors import UserError
+from spiketrain.config.fields import Count, Positive
 from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
 from spiketrain.models.feedback import FeedbackNetwork
 
@@ -42,13 +42,13 @@ class Options:
 
     name: str = "spide"
     leak: float = 1.0
-    threshold: float = 1.0
+    threshold: Positive = 1.0
     u_rest: float | None = None
-    backward_time_steps: int = 100
-    backward_threshold: float = 0.5
+    backward_time_steps: Count = 100
+    backward_threshold: Positive = 0.5
     backward_u_rest: float | None = None
-    scale_factor: float = 100.0
-    norm_range: float = 2.0
+    scale_factor: Positive = 100.0
+    norm_range: Positive = 2.0
     init: Literal["unit_norm", "kaiming"] = "unit_norm"
     weight_standardization: bool = False
 
@@ -57,8 +57,6 @@ class SPIDE(FeedbackMethod):
     Options = Options
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
-        if not config.method.scale_factor > 0:
-            raise UserError(f"field method.scale_factor: expected a number above 0, got {config.method.scale_factor}")
         super().__init__(config, input_shape, classes, device)
         self.loss_scale = config.method.scale_factor
         self.backward_time_steps = config.method.backward_time_steps

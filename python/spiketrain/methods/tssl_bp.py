@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
+from spiketrain.config.fields import NotNegative, Positive
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import count_loss, kernel_loss, kernel_target, softmax_loss
 from spiketrain.models.layers import SumPool2d
@@ -40,13 +41,13 @@ class Options:
     """
 
     name: str = "tssl_bp"
-    tau_m: float = 5.0
-    tau_s: float = 3.0
-    threshold: float | list[float] = 1.0
-    pool_gain: float = 1.1
+    tau_m: Positive = 5.0
+    tau_s: Positive = 3.0
+    threshold: Positive | list[Positive] = 1.0
+    pool_gain: Positive = 1.1
     loss: Literal["kernel", "count", "softmax"] = "kernel"
-    desired_count: float = 4.0
-    undesired_count: float = 1.0
+    desired_count: NotNegative = 4.0
+    undesired_count: NotNegative = 1.0
 
 
 class TSSLBP(GradientMethod):

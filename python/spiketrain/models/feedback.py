@@ -62,7 +62,10 @@ class FeedbackNetwork(nn.Module):
             self.names.append(f"{kind}_{counter[kind]}")
             self.shapes.append(shape)
         if not parts:
-            raise ValueError(f"network.layers: expected a layer of neurons before the outputs, got {config.layers}")
+            raise ValueError(
+                f"network.layers: expected a layer of neurons before the outputs, such as 400-10, got {config.layers}: a lone number, "
+                "quoted or not, is that of the outputs"
+            )
         back = None
         if feedback is not None:
             back = _part(feedback, shape, conv, bias=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,8 +28,22 @@ class Console:
         self.has_bar = not quiet and (progress == "on" or (progress == "auto" and sys.stdout.isatty()))
 
     def say(self, text: str) -> None:
-        if not self.quiet:
+        """Print a line. Where nobody reads any more, or the disk is full, the run goes on in silence: its files are the result."""
+        if self.quiet:
+            return
+        try:
             print(text, flush=True)
+        except OSError:
+            self.quiet, self.has_bar = True, False
+            self._drop_output()
+
+    @staticmethod
+    def _drop_output() -> None:
+        """Send what is printed later, and what waits in the buffer, to nowhere, lest Python stumble over it at its end."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
     def header(self, task: Task) -> None:
         self.say(f"epoch   train loss {f'train {task.title}':>12s} {f'test {task.title}':>11s}         lr   train s   test s")

@@ -24,17 +24,19 @@ NEURONS_SHOWN = 150
 
 def save_pictures(
     history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, folder: Path
-) -> tuple[Path, Path]:
-    """The learning curve, and what the network does: the spikes of a sample, or the surfaces it fits. Returns their paths."""
-    curve = folder / "curve.png"
-    save_curve(history, config, curve)
+) -> list[Path]:
+    """The learning curve, and what the network does: the spikes of a sample, or the surfaces it fits. Returns their paths.
+
+    A network without neurons that spike has no picture of its spikes.
+    """
+    written = [folder / "curve.png"]
+    save_curve(history, config, written[0])
     if isinstance(dataset.test, PointSplit):
-        picture = folder / "surface.png"
-        save_surfaces(history, method, dataset, config, picture)
-    else:
-        picture = folder / "raster.png"
-        save_raster(method, dataset, config, picture)
-    return curve, picture
+        written.append(folder / "surface.png")
+        save_surfaces(history, method, dataset, config, written[-1])
+    elif save_raster(method, dataset, config, folder / "raster.png"):
+        written.append(folder / "raster.png")
+    return written
 
 
 def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> None:
@@ -74,11 +76,17 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     _save(figure, path)
 
 
-def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) -> None:
-    """One test sample: the input, the scores of the classes, and which neurons of each layer fire at which time step."""
+def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) -> bool:
+    """One test sample: the input, the scores of the classes, and which neurons of each layer fire at which time step.
+
+    Returns:
+        Whether there was anything to draw.
+    """
     index = torch.zeros(1, dtype=torch.int64, device=dataset.test.labels.device)
     inputs, label = dataset.test.batch(index), dataset.test.labels[0].item()
     trains = {name: spikes[:, 0].flatten(1).float().cpu() for name, spikes in method.spike_trains(inputs).items()}
+    if not trains:
+        return False
     scores = method.scores(inputs)[0].float().cpu()
 
     figure = _figure(11, 1.2 + 1.7 * len(trains))
@@ -93,6 +101,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
     _save(figure, path)
+    return True
 
 
 def save_rates(activity: Activity, config: Config, path: Path) -> None:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 import random
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shortened, shown
 from spiketrain.files import write_atomically
 
 FORMAT = 1
+# Since the first checkpoints there are also "position", of a checkpoint from within an epoch, and "processes", what every process
+# but the main one has of its own; where they are missing there is none.
 FIELDS = {"format", "config", "epoch", "step", "method", "random", "history"}
 
 
@@ -33,25 +36,59 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        UserError: it is missing, truncated, damaged, or of another format.
+        UserError: it is missing, truncated, damaged, of another format, or its parts are not what those of a checkpoint are.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint {path}")
     try:
         # PyTorch's reader skips the checksums of the archive, so a flipped bit in a weight would go unnoticed.
         with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("it is compressed, which no checkpoint is")
             damaged = archive.testzip()
         if damaged:
             raise ValueError(f"checksum of {damaged} does not match")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive can raise almost anything
-        reason = str(error).strip().split("\n")[0]
+        reason = shortened(str(error).strip().split("\n")[0], 150)
         raise UserError(
             f"checkpoint {path} is damaged or truncated ({reason}). Nothing was changed; restore the file or train again"
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= FIELDS:
         raise UserError(f"{path} is no spiketrain checkpoint of format {FORMAT}")
+    try:
+        _check(content)
+    except ValueError as error:
+        raise UserError(f"checkpoint {path} is not one that a run has written: {error}. Nothing was changed") from None
     return content
+
+
+def _check(content: dict[str, Any]) -> None:
+    """Whether the parts that do not depend on the method are what a run writes.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    kinds = {"config": dict, "epoch": int, "step": int, "method": dict, "random": dict, "history": list}
+    for name, kind in kinds.items():
+        if type(content[name]) not in (kind, OrderedDict if kind is dict else kind):
+            raise ValueError(f"{name} is {shown(content[name])}")
+    epoch, history = content["epoch"], content["history"]
+    if epoch < 0 or content["step"] < 0:
+        raise ValueError("epoch or step is negative")
+    if len(history) != epoch:
+        raise ValueError(f"epoch is {epoch}, the history has {len(history)}")
+    for number, row in enumerate(history, start=1):
+        if not isinstance(row, dict) or row.get("epoch") != number:
+            raise ValueError(f"row {number} of the history is not that of epoch {number}")
+        for name, value in row.items():
+            if not isinstance(name, str) or type(value) not in (int, float):
+                raise ValueError(f"row {number} of the history has {shown(value)} as {shown(name)}")
+        if not row.keys() >= {"train_loss", "learning_rate", "train_seconds", "test_seconds"}:
+            raise ValueError(f"row {number} of the history lacks columns")
+    for name in ("position", "processes"):
+        if not isinstance(content.get(name), {"position": (dict, type(None)), "processes": (list, type(None))}[name]):
+            raise ValueError(f"{name} is {shown(content[name])}")
 
 
 def random_state(generator: torch.Generator) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import yaml
 
 from spiketrain.config import Config, read_yaml
 from spiketrain.errors import UserError
-from spiketrain.files import remove_unfinished, write_atomically
-from spiketrain.methods import load_config
-from spiketrain.training import checkpoint
+from spiketrain.files import TEMPORARY_PREFIX, remove_unfinished, sync_folder, write_atomically
+from spiketrain.training import checkpoint, lock
+from spiketrain.training.lock import Lock
 
 # Columns before the first epoch is complete.
 METRICS = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "learning_rate", "train_seconds", "test_seconds"]
@@ -24,35 +25,64 @@ METRICS = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "learning_r
 class RunDirectory:
     """One run's files. Every one of them is replaced atomically, so a killed process leaves the last complete version.
 
+    A new run lies in a hidden folder beside its place until `begin` has written a checkpoint to resume from. One process at a
+    time works in a run directory: the one that created it, or called `lock`, until `release`.
+
     Attributes:
-        path: the directory
+        path: the directory, or where it will be once the run has begun
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._folder = path  # where it lies now
+        self._lock: Lock | None = None
 
     @classmethod
     def create(cls, config: Config) -> RunDirectory:
-        """A fresh directory: `trainer.out` if given, else runs/<preset>-<n> with the first n that is free.
+        """A fresh directory: `trainer.out` if given, else runs/<preset>-<n> with the first n that is free. It is locked.
 
         Raises:
-            UserError: `trainer.out` holds something already, or the directory cannot be written.
+            UserError: `trainer.out` holds something already or is in use, or the directory cannot be written.
         """
         try:
-            if config.trainer.out:
-                path = Path(config.trainer.out)
-                path.mkdir(parents=True, exist_ok=True)
-                if any(path.iterdir()):
-                    raise UserError(
-                        f"run directory {path} is not empty. Continue it with 'spiketrain resume {path}', or choose another --trainer.out"
-                    )
-            else:
-                path = _claim_free(Path("runs"), config.preset)
-            run = cls(path)
-            run._write("config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-        except OSError as error:
+            return cls._claim(Path(config.trainer.out)) if config.trainer.out else cls._claim_free(Path("runs"), config.preset)
+        except (OSError, ValueError) as error:
             raise UserError(f"cannot write the run directory: {error}") from None
+
+    @classmethod
+    def _claim(cls, path: Path) -> RunDirectory:
+        run = cls(path)
+        if path.exists():
+            run._refuse_used()
+            run.lock()
+            run._refuse_used()
+            remove_unfinished(path)
+            return run
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+        run._folder = path.parent / f"{TEMPORARY_PREFIX}{path.name}"
+        run._folder.mkdir(exist_ok=True)
+        run._lock = Lock(run._folder)
+        if path.exists():
+            run.release()
+            raise UserError(f"run directory {path} is in use: another process has just begun there")
         return run
+
+    @classmethod
+    def _claim_free(cls, parent: Path, preset: str) -> RunDirectory:
+        n = 1
+        while True:
+            path = parent / f"{preset}-{n}"
+            if not path.exists():
+                with contextlib.suppress(UserError):  # another process has just begun there
+                    return cls._claim(path)
+            n += 1
+
+    def _refuse_used(self) -> None:
+        if any(not path.name.startswith((TEMPORARY_PREFIX, lock.NAME)) for path in self.path.iterdir()):
+            raise UserError(
+                f"run directory {self.path} is not empty. Continue it with 'spiketrain resume {self.path}', or choose another --trainer.out"
+            )
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -62,27 +92,98 @@ class RunDirectory:
             UserError: it is not there, or no run directory.
         """
         run = cls(Path(path))
-        if not (run.path / "config.yaml").is_file():
-            raise UserError(f"{path} is no run directory: it holds no config.yaml")
-        return run
-
-    def config(self, overrides: list[str] = ()) -> Config:
-        """The configuration the run was started with, with command line options put over it."""
-        return load_config(read_yaml(self.path / "config.yaml"), overrides, prog="spiketrain")
+        try:
+            if any((run.path / name).is_file() for name in ("last.ckpt", "best.ckpt", "config.yaml")):
+                return run
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}") from None
+        raise UserError(f"{path} is no run directory: it holds no last.ckpt")
 
     @property
     def last(self) -> Path:
-        """Checkpoint after the last complete epoch."""
-        return self.path / "last.ckpt"
+        """Checkpoint to go on from: that of the last complete epoch, or of a place within the one after it."""
+        return self._folder / "last.ckpt"
 
     @property
     def best(self) -> Path:
         """Checkpoint of the epoch with the highest test accuracy, the first one if several have it."""
-        return self.path / "best.ckpt"
+        return self._folder / "best.ckpt"
+
+    def load_last(self) -> dict[str, Any]:
+        """The checkpoint to go on from.
+
+        Raises:
+            UserError: as `checkpoint.load`. Where the best checkpoint is sound, the message says how to go on from it.
+        """
+        try:
+            return checkpoint.load(self.last)
+        except UserError as error:
+            try:
+                epoch = checkpoint.load(self.best)["epoch"]
+            except UserError:
+                raise error from None
+            hint = f"To go on from best.ckpt, which is sound (epoch {epoch}): cp '{self.best}' '{self.last}'"
+            raise UserError(f"{error}. {hint}") from None
+
+    def load_best(self) -> dict[str, Any]:
+        """The checkpoint of the best epoch.
+
+        Raises:
+            UserError: as `checkpoint.load`, or no epoch is complete yet.
+        """
+        if not self.best.exists() and self.last.is_file():
+            raise UserError(f"no epoch of {self.path} is complete yet. Go on with: spiketrain resume {self.path}")
+        return checkpoint.load(self.best)
+
+    def recorded_config(self) -> dict[str, Any] | None:
+        """What config.yaml says, for the record: the configuration that counts is that of the checkpoints. None: nothing legible."""
+        try:
+            return read_yaml(self.path / "config.yaml")
+        except UserError:
+            return None
+
+    def lock(self) -> None:
+        """Work in the directory, alone.
+
+        Raises:
+            UserError: another process does, which the message names, or the directory cannot be written.
+        """
+        if self._lock is None:
+            try:
+                self._lock = Lock(self._folder)
+            except OSError as error:
+                raise UserError(f"cannot write the run directory {self.path}: {error}") from None
+
+    def release(self) -> None:
+        """Let other processes work in the directory. One that never began leaves nothing behind."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            if self._folder != self.path:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def begin(self, content: dict[str, Any], config: Config) -> None:
+        """Write all that a run is resumed from, then show the directory under its name."""
+        self.save(content, is_best=False)  # before config.yaml: the checkpoint is what counts
+        self.write_config(config)
+        if self._folder == self.path:
+            return
+        with self._writing():
+            try:
+                self._folder.rename(self.path)
+            except OSError:
+                if not self.path.exists():
+                    raise
+                self._refuse_used()
+                raise
+            self._folder = self.path
+            self._lock.moved(self.path)
+            sync_folder(self.path.parent)
 
     def clean(self) -> None:
         """Remove half-written files of a process that was killed."""
-        remove_unfinished(self.path)
+        with self._writing():
+            remove_unfinished(self._folder)
 
     def save(self, content: dict[str, Any], is_best: bool) -> None:
         """Write the checkpoints, then metrics.csv from the history in them (so that no row is lost or doubled)."""
@@ -91,6 +192,11 @@ class RunDirectory:
                 checkpoint.save(self.best, content)
             checkpoint.save(self.last, content)
         self.write_metrics(content["history"])
+
+    def write_config(self, config: Config) -> None:
+        """config.yaml: the configuration as people read it."""
+        with self._writing():
+            self._write("config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
         """metrics.csv: one row per epoch; what the method measured comes after the columns that all methods have."""
@@ -107,20 +213,19 @@ class RunDirectory:
         try:
             yield
         except OSError as error:
-            hint = f"Then go on with: spiketrain resume {self.path}"
+            begun = self._folder == self.path and self.last.exists()
+            hint = f"Then go on with: spiketrain resume {self.path}" if begun else "Nothing was trained yet"
             raise UserError(f"cannot write to the run directory {self.path}: {error}. Make room for it. {hint}") from None
 
     def _write(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+        write_atomically(self._folder / name, lambda file: file.write(text.encode()))
 
 
-def _claim_free(parent: Path, preset: str) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    n = 1
-    while True:
-        path = parent / f"{preset}-{n}"
-        try:
-            path.mkdir()  # fails if another process was faster, so two runs never share a directory
-            return path
-        except FileExistsError:
-            n += 1
+def _remove_abandoned(parent: Path) -> None:
+    """Delete runs that were killed before they began: nobody holds their lock."""
+    for folder in parent.glob(f"{TEMPORARY_PREFIX}*/"):
+        if (folder / lock.NAME).is_file():
+            with contextlib.suppress(UserError, OSError):
+                abandoned = Lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                abandoned.release()

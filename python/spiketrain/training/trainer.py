@@ -14,11 +14,14 @@ from torch import Tensor
 from spiketrain import data, distributed, methods
 from spiketrain.config import Config
 from spiketrain.data.base import Batches, Dataset
-from spiketrain.errors import UserError
-from spiketrain.methods.base.method import LayerResult, Method, StepResult
+from spiketrain.errors import UserError, shortened
+from spiketrain.methods.base.method import Method
 from spiketrain.reports import plots
 from spiketrain.reports.console import Console
-from spiketrain.training import checkpoint, pipeline
+from spiketrain.training import checkpoint, pipeline, state
+from spiketrain.training.events import Events
+from spiketrain.training.interrupt import Stopped
+from spiketrain.training.progress import EpochProgress
 from spiketrain.training.run_directory import RunDirectory
 
 
@@ -49,38 +52,60 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.task = self.dataset.task
         self._check: Callable[[], None] = lambda: None
+        self._run: RunDirectory | None = None
+        self.saved_steps = 0  # training steps after the last complete epoch that the last checkpoint holds
+        self._saved = 0.0  # when the last checkpoint was written, on the clock of time.monotonic
+        self._progress: EpochProgress | None = None  # of the epoch that is being trained
+        self._position: dict[str, Any] | None = None  # within an epoch, from where to go on
+        self._changed = True  # whether the configuration is not that of the checkpoint
         self._part_from_other_processes()
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go back to the state of a checkpoint.
+        """Go back to the state of a checkpoint, within an epoch if it was saved there.
 
         Raises:
-            UserError: the checkpoint belongs to another network or method.
+            UserError: the checkpoint belongs to another network, method or data set, or holds what no run has written.
         """
         try:
+            state.check_network(self.method.network, content["method"]["network"])
+            state.check_history(content["history"], self.task)
             self.method.load_state_dict(content["method"])
-            checkpoint.restore_random_state(content["random"], self.shuffling)
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"the checkpoint does not fit the configuration: {error}") from None
+            is_own = state.restore_process(content, self.method.network, self.shuffling)
+            self._position = state.position_of(content)
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+            reason = shortened(f"{type(error).__name__} {error}" if isinstance(error, KeyError) else error, 200)
+            raise UserError(f"the checkpoint does not fit the configuration: {reason}. Nothing was changed") from None
         self.epoch, self.step, self.history = content["epoch"], content["step"], content["history"]
-        self._part_from_other_processes()
+        self.saved_steps = self._position["steps"] if self._position is not None else 0
+        self._changed = content["config"] != self.config.to_dict()
+        if not is_own:
+            self._part_from_other_processes()
 
     def fit(self, run: RunDirectory, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Train until `trainer.epochs` epochs are complete and return the metrics of the best one.
 
         The first checkpoint is written before the first step, so a run can be resumed from any moment on. `check` is called
-        between two steps and may raise to stop.
+        between two steps and may raise to stop. The run directory is locked until the end.
         """
-        self._check = check
-        from torch.utils.tensorboard import SummaryWriter
-
+        self._check, self._run = check, run
         is_main = distributed.is_main()
         if is_main:
-            run.clean()
-            if not self.history:
-                run.save(self._content(), is_best=False)
-            run.write_metrics(self.history)
-        events = SummaryWriter(str(run.path), purge_step=self.epoch + 1) if is_main else None
+            run.lock()
+        try:
+            content = self._content()
+            if is_main:
+                run.clean()
+                if self._changed:
+                    run.begin(content, self.config)
+                run.write_config(self.config)
+                run.write_metrics(self.history)
+            return self._fit(run, is_main)
+        finally:
+            if is_main:
+                run.release()
+
+    def _fit(self, run: RunDirectory, is_main: bool) -> dict[str, float]:
+        events = Events(run.path, self.epoch + 1, self.console) if is_main else None
         parameters = sum(p.numel() for p in self.method.network.parameters())
         train, test = len(self.dataset.train), len(self.dataset.test)
         self.console.say(
@@ -88,6 +113,7 @@ class Trainer:
         )
         self.console.say(f"run directory {run.path}")
         self.console.header(self.task)
+        self._saved = time.monotonic()
         try:
             with self._stages():
                 while self.epoch < self.config.trainer.epochs:
@@ -95,14 +121,10 @@ class Trainer:
                     self.epoch += 1
                     self.history.append(metrics)
                     is_best = self.best is metrics
+                    self._save(is_best)
                     if is_main:
-                        run.save(self._content(), is_best)
                         self.console.row(metrics, is_best)
-                        for name in metrics.keys() - {"epoch"}:
-                            # train_loss is shown as loss in the group train.
-                            tag = name if name == "learning_rate" else name.replace("_", "/", 1)
-                            events.add_scalar(tag, metrics[name], self.epoch)
-                        events.flush()
+                        events.add(metrics, self.epoch)
         finally:
             if is_main:
                 events.close()
@@ -139,47 +161,54 @@ class Trainer:
             return
         try:
             plots.save_pictures(self.history, self.method, self.dataset, self.config, run.path)
-        except OSError as error:
-            self.console.say(f"the pictures could not be written: {error}")
+        except Exception as error:  # a picture is not worth the result, whatever is wrong with it
+            self.console.say(f"the pictures could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
-        untrained = {}
-        if epoch == 1 and self.task.measures_untrained:
+        position, self._position = self._position, None
+        progress = EpochProgress(self.device, self.shuffling.get_state())
+        if position is None and epoch == 1 and self.task.measures_untrained:
             figures = self.test_figures()
-            untrained = {f"untrained_{name}": value for name, value in figures.items()}
+            progress.untrained = {f"untrained_{name}": value for name, value in figures.items()}
             self.console.say(f"before training: test {self.task.title} {self.task.show(figures[self.task.name])}")
-        started = time.perf_counter()
         learning_rate = self.method.start_epoch(epoch)
-        totals = _Totals(self.device)
+        if position is not None:
+            progress.restore(position, position["process"]["sums"])
+            self.method.load_epoch_state(position["process"]["method"])
+            self.console.say(f"going on in epoch {epoch} after {progress.steps} steps")
         size, count = self.config.trainer.batch_size, len(self.dataset.train)
-        for inputs, labels in self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, totals.note):
-            totals.add(self.method.training_step(inputs, labels, batch_size=min(size, count - totals.steps * size)))
-            totals.steps += 1
+        self._progress = progress
+        train = self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, progress.note, skip=progress.steps)
+        for inputs, labels in train:
+            progress.add(self.method.training_step(inputs, labels, batch_size=min(size, count - progress.steps * size)))
+            progress.steps += 1
+        self._progress = None
         late = self.method.drain()
         if late is not None:
-            totals.add(late)
-        distributed.add_up(totals.tensors())
-        self.step += totals.steps
-        mean_loss = totals.mean_loss()
+            progress.add(late)
+        distributed.add_up(progress.tensors())
+        self.step += progress.steps
+        mean_loss = progress.mean_loss()
         if not math.isfinite(mean_loss):
             raise UserError(
                 f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr"
             )
         measured = self.method.finish_epoch()
-        trained = time.perf_counter()
+        train_seconds = progress.seconds()
+        started = time.perf_counter()
         figures = self.test_figures()
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
-            f"train_{self.task.name}": self.task.figures(totals.correct, count)[self.task.name],
+            f"train_{self.task.name}": self.task.figures(progress.correct, count)[self.task.name],
             f"test_{self.task.name}": figures[self.task.name],
             "learning_rate": learning_rate,
-            "train_seconds": round(trained - started, 3),
-            "test_seconds": round(time.perf_counter() - trained, 3),
-            **totals.of_layers(count),
+            "train_seconds": round(train_seconds, 3),
+            "test_seconds": round(time.perf_counter() - started, 3),
+            **progress.of_layers(count),
             **measured,
             **{f"test_{name}": value for name, value in figures.items()},
-            **untrained,
+            **progress.untrained,
         }
 
     def _part_from_other_processes(self) -> None:
@@ -187,11 +216,37 @@ class Trainer:
         if not distributed.is_main():
             torch.manual_seed(hash((self.config.seed, self.epoch, distributed.rank())))
 
-    def _track(self, split, title: str, generator: torch.Generator | None, batch_size: int, note=lambda: ""):
+    def _track(self, split, title: str, generator: torch.Generator | None, batch_size: int, note=lambda: "", skip: int = 0):
         batches = Batches(split, batch_size, generator, distributed.rank(), distributed.world_size())
-        for batch in self.console.track(batches, len(batches), title, note):
+        for number, batch in enumerate(self.console.track(batches, len(batches), title, note)):
+            if number >= skip:  # the augmentation draws for those that are left out, too
+                self._between_steps()
+                yield batch
+
+    def _between_steps(self) -> None:
+        """Stop here if that was asked for, and save the place if `trainer.checkpoint_minutes` says so."""
+        asked = None
+        try:
             self._check()
-            yield batch
+        except KeyboardInterrupt as error:
+            asked = error
+        if minutes := self.config.trainer.checkpoint_minutes:
+            due = time.monotonic() - self._saved > 60 * minutes
+            stops, due = distributed.any_of([asked is not None, due], self.device)
+            if self._progress is not None and self._progress.steps and (stops or due):
+                self._save(is_best=False)
+            if stops and asked is None:  # another process was asked
+                asked = Stopped()
+        if asked is not None:
+            raise asked
+
+    def _save(self, is_best: bool) -> None:
+        """Write a checkpoint, of the place within the epoch if one is under way."""
+        content = self._content()
+        if distributed.is_main():
+            self._run.save(content, is_best)
+        self.saved_steps = self._progress.steps if self._progress is not None else 0
+        self._saved = time.monotonic()
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -199,48 +254,9 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.step,
             "method": self.method.state_dict(),
-            "random": checkpoint.random_state(self.shuffling),
             "history": self.history,
+            **state.of_processes(self.method, self.shuffling, self._progress, self._position),
         }
-
-
-class _Totals:
-    """Sums over the steps of an epoch, kept on the device so that no step waits for it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), device=device)
-        self.correct = torch.zeros((), device=device)
-        self.layers: dict[str, LayerResult] = {}
-        self.steps = 0
-
-    def add(self, result: StepResult) -> None:
-        self.loss += result.loss
-        self.correct = self.correct + result.correct
-        for name, layer in result.layers.items():
-            total = self.layers.setdefault(name, LayerResult(torch.zeros_like(layer.loss)))
-            total.loss += layer.loss
-            if layer.correct is not None:
-                total.correct = layer.correct if total.correct is None else total.correct + layer.correct
-
-    def tensors(self) -> list[Tensor]:
-        """Everything that several processes have to add up."""
-        of_layers = [t for layer in self.layers.values() for t in (layer.loss, layer.correct) if t is not None]
-        return [self.loss, self.correct, *of_layers]
-
-    def of_layers(self, samples: int) -> dict[str, float]:
-        """``loss_<layer>`` (mean over the steps) and ``error_<layer>`` (share of the samples), as far as reported."""
-        metrics = {}
-        for name, layer in self.layers.items():
-            metrics[f"loss_{name}"] = layer.loss.item() / self.steps
-            if layer.correct is not None:
-                metrics[f"error_{name}"] = 1 - layer.correct.item() / samples
-        return metrics
-
-    def mean_loss(self) -> float:
-        return self.loss.item() / max(self.steps, 1)
-
-    def note(self) -> str:
-        return f"loss {self.mean_loss():.4g}"
 
 
 def pick_device(name: str) -> torch.device:
@@ -295,8 +311,10 @@ def build_method(config: Config, dataset: Dataset, device: torch.device) -> Meth
     try:
         method = methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, device)
         method.scores(first_batch(dataset, 1)[0])
-    except (ValueError, TypeError, IndexError) as error:
-        raise UserError(f"cannot build the network: {error}") from None
+    except (ValueError, TypeError, IndexError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
+        raise UserError(f"cannot build the network: {shortened(str(error) or type(error).__name__, 250)}") from None
+    except UserError as error:
+        raise UserError(shortened(error)) from None
     return method
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +66,12 @@ class FeedbackMethod(GradientMethod):
     def start_epoch(self, epoch: int) -> float:
         self.measured = {}
         return super().start_epoch(epoch)
+
+    def epoch_state(self) -> dict[str, Any]:
+        return {"measured": self.measured}
+
+    def load_epoch_state(self, state: dict[str, Any]) -> None:
+        self.measured = {name: value.to(self.device) for name, value in state["measured"].items()}
 
     def finish_epoch(self) -> dict[str, float]:
         """Mean over the training samples of the firing rates and whatever else a step measures."""

@@ -14,7 +14,7 @@ from spiketrain.config import Config
 from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method, StepResult
-from spiketrain.methods.base.optimizers import make_optimizer, update_weights
+from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
 from spiketrain.models.network import SpikingNetwork
 
@@ -114,5 +114,5 @@ class GradientMethod(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.steps = state["steps"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spiketrain.config import Config
 from spiketrain.methods.base.method import LayerResult, Method, StepResult
-from spiketrain.methods.base.optimizers import make_optimizer, update_weights
+from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
 
 
@@ -119,7 +119,7 @@ class LayerwiseMethod(Method):
         """The inverse of `layers_state`; other layers stay as they are."""
         for name, layer in state["layers"].items():
             self.layers[name].load_state_dict(layer)
-            self.optimizers[name].optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(self.optimizers[name].optimizer, state["optimizers"][name])
         self.steps = state["steps"]
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,5 +129,5 @@ class LayerwiseMethod(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         for name, optimizer in self.optimizers.items():
-            optimizer.optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer.optimizer, state["optimizers"][name])
         self.steps = state["steps"]

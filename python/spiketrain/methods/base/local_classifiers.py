@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
+from spiketrain.config.fields import Count, Positive
 from spiketrain.errors import UserError
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
@@ -38,9 +39,9 @@ class LocalClassifierOptions:
         update: ell and fell change the weights after every time step, or once per window with the sum of the gradients
     """
 
-    tau: float = 1.0
-    threshold: float = 1.0
-    decoder_size: int = 1024
+    tau: Positive = 1.0
+    threshold: Positive = 1.0
+    decoder_size: Count = 1024
     feedback: Literal["transpose", "alignment"] = "transpose"
     frozen_classifiers: bool = False
     encoding: Literal["real", "latency"] = "real"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spiketrain.config import Config
+from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 
 
@@ -49,6 +50,8 @@ class Method(abc.ABC):
     """
 
     Options: ClassVar[type]
+    # Options that say how weights are learned, not what they mean: a run may go on with others.
+    changeable: ClassVar[tuple[str, ...]] = ()
     network: nn.Module
 
     @abc.abstractmethod
@@ -72,6 +75,8 @@ class Method(abc.ABC):
     def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
         """How active the network is on a batch, without learning."""
         trains = self.spike_trains(inputs)
+        if not trains:
+            raise UserError("the network has no layer of neurons that spike: there is no activity to measure")
         layers = [LayerActivity(name, spikes[0, 0].numel(), spikes.double().mean().item()) for name, spikes in trains.items()]
         return Activity(layers, time_steps=len(next(iter(trains.values()))), input_rate=image_or_event_rate(inputs))
 
@@ -86,6 +91,15 @@ class Method(abc.ABC):
     def finish_epoch(self) -> dict[str, float]:
         """What the method measured in the training steps of the epoch: more columns of metrics.csv. Called before testing."""
         return {}
+
+    def epoch_state(self) -> dict[str, Any]:
+        """What this process has measured in the epoch so far, beside what training steps returned; for `load_epoch_state`."""
+        return {}
+
+    def load_epoch_state(self, state: dict[str, Any]) -> None:
+        """Go on in the middle of an epoch. Called after `start_epoch` and `load_state_dict`."""
+        if state:
+            raise ValueError(f"{type(self).__name__} measures nothing of its own in an epoch")
 
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,6 +19,32 @@ def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.
     return rule(
         network.parameters(), options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True
     )
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over the moments of a saved optimiser. Its settings stay what they are: those of the configuration.
+
+    Raises:
+        ValueError: the state is not one of an optimiser of these parameters.
+    """
+    own, saved = optimizer.state_dict()["param_groups"], state["param_groups"]
+    if [group["params"] for group in own] != [group["params"] for group in saved]:
+        raise ValueError("the optimizer's state is that of other parameters")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, moments in state["state"].items():
+        if type(index) is not int or not 0 <= index < len(parameters):
+            raise ValueError("the optimizer's state is that of other parameters")
+        for name, moment in moments.items():
+            # PyTorch does not look, and would go on with what broadcasts.
+            fits = moment is None or (
+                isinstance(moment, torch.Tensor)
+                and moment.is_floating_point()
+                and (moment.shape == parameters[index].shape or (name == "step" and moment.dim() == 0))
+                and bool(moment.isfinite().all())
+            )
+            if not fits:
+                raise ValueError(f"the optimizer's {name} of parameter {index} has another shape or type, or is not finite")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": own})
 
 
 def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, options: OptimizerConfig) -> None:

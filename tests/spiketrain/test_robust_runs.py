@@ -1,0 +1,189 @@
+"""Nothing that happens beside or after training can lose the result, and no slip of a user is a traceback."""
+
+import errno
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from spiketrain.cli import main
+from spiketrain.reports import plots
+from spiketrain.training import checkpoint
+from spiketrain.training.interrupt import SIGNALS, Stopped, StopRequests, stopping_at_once
+
+QUICK = ("--trainer.limit_train", 64, "--trainer.limit_test", 20, "--trainer.epochs", 1, "--trainer.threads", 1)
+
+
+@pytest.fixture
+def quick(cli, tmp_path):
+    """Train a small network in a second; returns what `cli` does."""
+
+    def train(*options):
+        return cli("train", "bptt-digits", *QUICK, "--trainer.out", tmp_path / "run", *options)
+
+    return train
+
+
+@pytest.mark.parametrize("preset, layers, names", [("bptt-digits", "10", set()), ("tsslbp-digits", "10", {"raster.png"}), ("ell-digits", "10", {"raster.png"})])
+def test_one_layer_of_weights_is_a_network(cli, tmp_path, preset, layers, names):
+    """A picture that has nothing to show is left out."""
+    status, lines, errors = cli("train", preset, *QUICK, "--network.layers", layers, "--trainer.out", tmp_path / "run")
+    assert status == 0 and lines[-1].startswith("best_test_accuracy="), errors
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curve.png"} | names
+    assert cli("plot", tmp_path / "run")[0] == 0
+    status, _, errors = cli("rates", tmp_path / "run")
+    assert (status, errors) == (0, []) if names else (status == 2 and "no layer of neurons" in errors[0])
+
+
+def test_networks_that_cannot_be_are_one_line(assert_error):
+    for preset in ("ide-digits", "spide-digits", "convex-digits", "localce-digits"):
+        assert_error("network.layers", "train", preset, "--network.layers", 10, *QUICK)
+    assert_error("network.layers", "train", "bptt-digits", "--network.layers", "[]")
+    assert_error("cannot build the network", "train", "bptt-digits", "--network.layers", "2000000000-2000000000-10", *QUICK)
+    assert not os.path.exists("runs")
+
+
+@pytest.mark.parametrize("seed", [0, 2**32, 2**63, 2**64 - 1])
+def test_every_seed_that_is_taken_trains(quick, seed):
+    status, _, errors = quick("--seed", seed)
+    assert status == 0, errors
+
+
+def test_seeds_that_are_none(assert_error):
+    for seed in (-1, 2**64, 10**30, "x", 1.5):
+        assert_error("field seed: expected an int at least 0 and at most 18446744073709551615", "train", "bptt-digits", "--seed", seed)
+
+
+def test_no_home(quick, monkeypatch):
+    """A container's user without an entry in the list of users."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pathlib.Path, "home", unknown)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert quick()[0] == 0
+
+
+def test_in_a_thread(tmp_path):
+    """Python gives signals to the main thread only: elsewhere training goes on without them."""
+    results = []
+    words = ["train", "bptt-digits", *map(str, QUICK), "--trainer.out", str(tmp_path / "run")]
+    before = [signal.getsignal(number) for number in SIGNALS]
+    thread = threading.Thread(target=lambda: results.append(main(words)))
+    thread.start()
+    thread.join()
+    assert results == [0]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    real = plots.write_atomically
+
+    def refuse(path, write):
+        if path.suffix == ".png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        real(path, write)
+
+    monkeypatch.setattr(plots, "write_atomically", refuse)
+    status, lines, _ = quick()
+    assert status == 0 and lines[-1].startswith("best_test_accuracy=") and "could not be drawn" in lines[-2]
+    for command in ("plot", "rates"):
+        status, _, errors = cli(command, tmp_path / "run")
+        assert status == 2 and len(errors) == 1 and "Permission denied" in errors[0]
+
+
+@pytest.mark.parametrize("error", [ValueError("no such colour"), ZeroDivisionError(), MemoryError()])
+def test_pictures_that_fail_otherwise(quick, monkeypatch, error):
+    monkeypatch.setattr(plots, "save_curve", lambda *_: (_ for _ in ()).throw(error))
+    status, lines, _ = quick()
+    assert status == 0 and lines[-1].startswith("best_test_accuracy=") and type(error).__name__ in lines[-2]
+
+
+def test_event_files_that_cannot_be_written(quick, monkeypatch):
+    from torch.utils.tensorboard import SummaryWriter
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "flush", full)
+    status, lines, _ = quick()
+    assert status == 0 and lines[-1].startswith("best_test_accuracy=")
+    assert sum("no more events for TensorBoard" in line for line in lines) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_output_that_nobody_can_read(tmp_path):
+    """Standard output on a full disk, or a reader that went away, ends no run."""
+    program = "import sys; from spiketrain.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", "bptt-digits", *map(str, QUICK)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, "--trainer.out", tmp_path / "full"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert checkpoint.load(tmp_path / "full" / "best.ckpt")["epoch"] == 1
+
+
+def test_memory_that_runs_out_is_one_line(quick, monkeypatch):
+    import torch
+
+    from spiketrain.training.trainer import Trainer
+
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")):
+        monkeypatch.setattr(Trainer, "_run_epoch", lambda *_, error=error: (_ for _ in ()).throw(error))
+        status, _, errors = quick()
+        assert status == 2 and len(errors) == 1 and "out of memory" in errors[0] and "trainer.batch_size" in errors[0]
+        for path in os.listdir("run"):
+            os.unlink(f"run/{path}")
+
+
+def test_requests_to_stop_are_taken_between_steps():
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
+        with StopRequests() as stop:
+            stop.check()
+            signal.raise_signal(number)  # noted only
+            with pytest.raises(Stopped) as stopped:
+                stop.check()
+            assert stopped.value.status == status
+            with pytest.raises(Stopped):
+                signal.raise_signal(number)  # the second one stops at once
+    with stopping_at_once(), pytest.raises(Stopped):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_signals_that_are_ignored_stay_so():
+    """nohup, and shells that start a command in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequests() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            stop.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_interrupted_epoch_is_saved_and_continued(tmp_path, cli):
+    """Of an epoch that takes minutes, stopped in the first one."""
+    run = tmp_path / "run"
+    command = ["train", "spide-digits", "--trainer.out", run, "--trainer.batch_size", 2, "--trainer.checkpoint_minutes", 0.001]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spiketrain", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 90
+    while not (run / "last.ckpt").exists() or checkpoint.load(run / "last.ckpt")["position"] is None:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    steps = checkpoint.load(run / "last.ckpt")["position"]["steps"]
+    assert process.returncode == 143
+    assert errors == f"spiketrain: interrupted after epoch 0 and {steps} steps. Go on with: spiketrain resume {run}\n"
+    assert not (run / ".lock").exists()
