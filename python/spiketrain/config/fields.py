@@ -161,6 +161,8 @@ class Config:
         about: one line on the experiment
         published: the published experiment
         seed: seed of weights, shuffling, dropout and augmentation
+        init: weights to begin with instead of random ones: a run directory (its best epoch), a checkpoint, or a file that the method's
+            authors published
         data: the data set
         network: the network
         method: an instance of the options class of the method that it names
@@ -172,6 +174,7 @@ class Config:
     about: str = ""
     published: Published = field(default_factory=Published)
     seed: Annotated[int, Bounds(at_least=0, at_most=2**64 - 1)] = 1
+    init: Annotated[str, Folder()] | None = None
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     method: Any = None

@@ -162,9 +162,9 @@ class RunDirectory:
             if self._folder != self.path:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
-    def begin(self, content: dict[str, Any], config: Config) -> None:
+    def begin(self, content: dict[str, Any], config: Config, is_best: bool = False) -> None:
         """Write all that a run is resumed from, then show the directory under its name."""
-        self.save(content, is_best=False)  # before config.yaml: the checkpoint is what counts
+        self.save(content, is_best)  # before config.yaml: the checkpoint is what counts
         self.write_config(config)
         if self._folder == self.path:
             return
