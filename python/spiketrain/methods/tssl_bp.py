@@ -64,7 +64,6 @@ class TSSLBP(GradientMethod):
     Options = Options
 
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
-        self.input_shape = input_shape
         options: Options = config.method
         thresholds = options.threshold
 

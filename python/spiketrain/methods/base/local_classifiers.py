@@ -24,7 +24,6 @@ from spiketrain.methods.base.method import LayerResult
 from spiketrain.methods.base.published import PublishedWeights, Source
 from spiketrain.models.local import LocalNetwork
 
-
 # Of a block, as the published code calls them.
 _PUBLISHED_TENSORS = {
     "encoder.weight": "encoder.weight",
