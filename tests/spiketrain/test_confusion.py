@@ -81,7 +81,7 @@ def test_a_resumed_run_that_gets_no_better_keeps_the_picture_of_its_best_epoch(t
 
 def test_fits_have_none(tmp_path, cli):
     run = tmp_path / "run"
-    words = ("--network.layers", "6", "--trainer.epochs", 1, "--trainer.limit_train", 20, "--trainer.limit_test", 20, "--network.time_steps", 20, "--method.readout_steps", 5)
+    words = ("--network.layers", "6-2", "--trainer.epochs", 1, "--trainer.limit_train", 20, "--trainer.limit_test", 20, "--network.time_steps", 20, "--method.readout_steps", 5)
     status, _, errors = cli("train", "convex-surface-1layer", *words, "--trainer.threads", 1, "--trainer.out", run)
     assert status == 0, errors
     assert cli("eval", run)[0] == 0 and cli("plot", run)[0] == 0

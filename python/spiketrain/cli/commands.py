@@ -29,7 +29,8 @@ def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
         if any(raw[section]["name"] != value for section, value in wanted.items()):
             continue
         published = raw.get("published", {})
-        figures = [f"{published[key]:.2f} {key}" for key in ("mean", "best") if key in published]
+        spread = f" +- {published['std']:.2f}" if "std" in published else ""
+        figures = [f"{published[key]:.2f}{spread * (key == 'mean')} {key}" for key in ("mean", "best") if key in published]
         about = "; ".join([raw.get("about", ""), *(f"published {departure}" for departure in published.get("departures", []))])
         rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", about))
     if not rows:

@@ -143,11 +143,13 @@ class Published:
 
     Args:
         mean: mean over the published runs
+        std: their standard deviation
         best: best published run
         departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
     """
 
     mean: Percent | None = None
+    std: Percent | None = None
     best: Percent | None = None
     departures: list[str] = field(default_factory=list)
 
