@@ -302,6 +302,8 @@ WRONG = {
     "misshapen": (change("module.classifier.weight", torch.zeros(10, 255)), "classifier.weight is [10, 255] of float32, the network takes [10, 256]"),
     "of another type": (change("module.classifier.bias", torch.zeros(10).half()), "classifier.bias is [10] of float16"),
     "not finite": (change("module.classifier.bias", torch.full((10,), torch.nan)), "classifier.bias holds numbers that are not finite"),
+    "sparse": (change("module.classifier.bias", torch.ones(10).to_sparse()), "classifier.bias is a tensor of another kind"),
+    "without numbers": (change("module.classifier.bias", torch.ones(10, device="meta")), "classifier.bias is a tensor of another kind"),
     "no tensor": (change("module.classifier.bias", "soon"), "module.classifier.bias is soon, not a tensor"),
     "empty": (lambda state: state.clear(), "holds no weights"),
 }  # fmt: skip

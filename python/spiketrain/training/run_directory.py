@@ -1,4 +1,4 @@
-"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, curve.png, raster.png, rates.png."""
+"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, and pictures (curve.png, raster.png, confusion.png, rates.png)."""
 
 from __future__ import annotations
 

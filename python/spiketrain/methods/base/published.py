@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from spiketrain.errors import UserError, shortened, shown
@@ -70,6 +71,8 @@ def check_tensor(name: str, tensor: object, shape: tuple[int, ...], like: Tensor
     """
     if not isinstance(tensor, Tensor):
         raise UserError(f"{name} is {shown(tensor)}, not a tensor")
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        raise UserError(f"{name} is a tensor of another kind: expected plain numbers, got {tensor.layout} on {tensor.device.type}")
     if (tensor.shape, tensor.dtype) != (shape, like.dtype):
         found = f"{list(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
         raise UserError(f"{name} is {found}, the network takes {list(shape)} of {str(like.dtype).removeprefix('torch.')}")
