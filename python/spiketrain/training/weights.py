@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError("there is no such file or run directory")
     try:
         checkpoint.check_archive(path)
-        with torch.serialization.safe_globals(_HARMLESS):
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of strange tensors, which are refused by name
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise almost anything
         if found := re.search(r"GLOBAL ([\w.]+)|Trying to (?:call|instantiate)[^'`]*['`]?([\w.]+)", str(error)):
