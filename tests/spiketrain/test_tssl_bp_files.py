@@ -141,6 +141,9 @@ WRONG = {
     "unknown section": (put("Extras", {}), "unknown section 'Extras'"),
     "no layers": (drop("Layers"), "Layers: expected a section of fields, got nothing"),
     "a layer of no fields": (put("Layers", "layer_1", 5), "Layers.layer_1: expected a section of fields, got 5"),
+    "data path": (put("Network", "data_path", ["a"]), "Network.data_path: expected a value, got [a]"),
+    "a huge number": (put(*L1, "out_channels", "9" * 4000), "Layers.layer_1.out_channels: expected an integer, got 999"),
+    "kernel": (put(*L1, "kernel_size", 29), "Layers.layer_1: nothing is left of maps of 28 x 28"),
     "missing key": (drop(*L1, "threshold"), "Layers.layer_1.threshold: expected a value, got nothing"),
     "missing setting": (drop("Network", "tau_m"), "Network.tau_m: expected a value, got nothing"),
     "no number": (put(*L1, "out_channels", "many"), "Layers.layer_1.out_channels: expected an integer, got many"),
@@ -183,13 +186,14 @@ def test_dropout_rates_that_differ(tmp_path):
 
 def test_the_command_line_reads_them(tmp_path, cli, assert_error):
     (tmp_path / "net.yaml").write_text(yaml.safe_dump(content("MNIST_CNN"), sort_keys=False))
-    # Alone, and over a preset whose fields are not mixed with those of the file.
-    for words in (("train",), ("train", "ide-mnist-lif")):
+    # Alone, and over a preset.
+    for words in (("train",), ("train", "tsslbp-mnist-cnn")):
         status, _, errors = cli(*words, "--config", tmp_path / "net.yaml", "--data.root", tmp_path)
         assert status == 2 and "Network.data_path: there is no folder ../../datasets/mnist" in errors[0]
         assert len(errors) == 2 and "data set not found" in errors[1] and str(tmp_path / "MNIST") in errors[1]
     changed = content("MNIST_CNN") | {"Network": {**SETTINGS, "data_path": str(tmp_path)}}
     (tmp_path / "net.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
     assert_error(["data set not found", str(tmp_path / "MNIST")], "train", "--config", tmp_path / "net.yaml")
+    assert_error("net.yaml is a configuration of tssl_bp, the preset ide-mnist-lif one of ide", "train", "ide-mnist-lif", "--config", "net.yaml")
     # A field on the command line is checked as in any other configuration.
     assert_error("field trainer.epochs", "train", "--config", tmp_path / "net.yaml", "--trainer.epochs", "soon")

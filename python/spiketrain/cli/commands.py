@@ -6,14 +6,13 @@ Modules that need PyTorch are imported by the commands that use them: 'list' and
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 
 from spiketrain import presets
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config import find_name
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shortened
 from spiketrain.reports.tables import aligned
 from spiketrain.training.interrupt import Stopped, StopRequests
 
@@ -122,8 +121,10 @@ def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
     trainer, run, content = _load_best(arguments, fields)
     print(f"test_{trainer.task.name}={trainer.test_figures()[trainer.task.name]:.4f} epoch={content['epoch']}")
     if not config_to_look(content, fields)[1]:  # else the picture would be that of another experiment
-        with contextlib.suppress(OSError):  # looking at a run that cannot be written to is no error
+        try:
             trainer.draw_confusion(content["epoch"], run.path)
+        except Exception as error:  # a picture is not worth the result, whatever is wrong with it
+            _note(f"confusion.png could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
     return 0
 
 

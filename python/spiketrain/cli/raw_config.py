@@ -8,7 +8,7 @@ import sys
 
 from spiketrain import presets
 from spiketrain.config import merge, read_yaml
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, printable
 from spiketrain.presets import tssl_bp_files
 
 
@@ -36,7 +36,10 @@ def raw_config(arguments: argparse.Namespace) -> dict:
         given = tssl_bp_files.translate(given)
     except UserError as error:
         raise UserError(f"{arguments.config}: {error}") from None
+    if raw and raw["method"]["name"] != given["method"]["name"]:
+        raise UserError(f"{arguments.config} is a configuration of tssl_bp, the preset {arguments.preset} one of {raw['method']['name']}")
     if (root := given["data"]["root"]) and not os.path.isdir(os.path.expanduser(root)):
-        print(f"spiketrain: note: Network.data_path: there is no folder {root}: the data is looked for where it is by default", file=sys.stderr)
+        note = f"Network.data_path: there is no folder {root}: the data is looked for where it is by default"
+        print(f"spiketrain: note: {printable(note)}", file=sys.stderr)
         given["data"]["root"] = None
     return {**raw, **given}  # its sections are complete: nothing in them is the preset's

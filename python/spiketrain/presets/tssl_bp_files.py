@@ -1,7 +1,7 @@
 """The configuration files of the published code of TSSL-BP (``Networks/*.yaml``), as fields of ours.
 
-They have two sections: ``Network``, for settings, and ``Layers``, a list of layers with names, in their order. What such a file does not
-set is fixed in the published script, or a default of its layers. Every key is read, or refused by its name.
+They have two sections: ``Network``, for settings, and ``Layers``, a list of layers with names, in their order. What such a file
+does not set is fixed in the published script, or a default of its layers. Every key is read, or refused by its name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from spiketrain.errors import UserError, shown, unknown_name
 
 SECTIONS = ("Network", "Layers")
+LARGEST = 10**9  # of a number of a layer
 # Data set there -> (section data of ours, (C, H, W))
 _DATA = {
     "MNIST": ({"name": "mnist"}, (1, 28, 28)),
@@ -20,8 +21,8 @@ _DATA = {
     "NMNIST_Spiking": ({"name": "nmnist", "bin_ms": 3, "empty_last_step": True}, (2, 34, 34)),
 }
 _SETTINGS = (
-    *("epochs", "batch_size", "n_steps", "dataset", "data_path", "rule", "lr", "loss", "n_class", "desired_count", "undesired_count"),
-    *("tau_m", "tau_s", "model"),
+    *("epochs", "batch_size", "n_steps", "dataset", "data_path", "rule", "lr", "loss", "n_class"),
+    *("desired_count", "undesired_count", "tau_m", "tau_s", "model"),
 )
 _KEYS = {
     "conv": ("in_channels", "out_channels", "kernel_size", "padding", "stride", "dilation", "weight_scale", "threshold"),
@@ -67,7 +68,7 @@ def translate(raw: dict[str, Any]) -> dict[str, Any]:
         method |= {name: network.text(name) for name in ("desired_count", "undesired_count")}
     return {
         "seed": 3,
-        "data": {**data, "root": network.values.get("data_path")},
+        "data": {**data, "root": network.text("data_path") if network.values.get("data_path") is not None else None},
         "network": {**fields, "time_steps": network.text("n_steps")},
         "method": method,
         "optimizer": {"name": "adamw", "lr": network.text("lr"), "clip_norm": 1, "weight_clamp": 4},
@@ -97,9 +98,11 @@ class _Section:
     def _number(self, name: str, kind: Callable[[str], Any], default: str | None) -> Any:
         text = self.text(name, default)
         try:
-            return kind(text)
+            if abs(number := kind(text)) < LARGEST:
+                return number
         except ValueError:
-            raise UserError(f"{self.place}.{name}: expected {'an integer' if kind is int else 'a number'}, got {shown(text)}") from None
+            pass
+        raise UserError(f"{self.place}.{name}: expected {'an integer' if kind is int else 'a number'}, got {shown(text)}")
 
     def integer(self, name: str, default: str | None = None) -> int:
         return self._number(name, int, default)
@@ -160,7 +163,7 @@ class _Stack:
         self.parts.append(f"{channels}C{kernel}{'s' if stride == 2 else ''}")
         self.paddings.append(padding)
         self.channels = channels
-        self.height, self.width = ((side + 2 * padding - kernel) // stride + 1 for side in (self.height, self.width))
+        self._shrink(layer, *((side + 2 * padding - kernel) // stride + 1 for side in (self.height, self.width)))
 
     def _pooling(self, layer: _Section) -> None:
         kernel = layer.side("kernel_size")
@@ -170,7 +173,12 @@ class _Stack:
             raise UserError(f"{layer.place}.kernel_size: expected at least 1, got {kernel}")
         self._share(layer, "pool_gain", layer.number("theta", "1.1"), "theta")
         self.parts.append(f"P{kernel}")
-        self.height, self.width = self.height // kernel, self.width // kernel
+        self._shrink(layer, self.height // kernel, self.width // kernel)
+
+    def _shrink(self, layer: _Section, height: int, width: int) -> None:
+        if min(height, width) < 1:
+            raise UserError(f"{layer.place}: nothing is left of maps of {self.height} x {self.width}")
+        self.height, self.width = height, width
 
     def _linear(self, layer: _Section) -> None:
         self._takes(layer, "n_inputs", self.channels * self.height * self.width if self.units is None else self.units)
