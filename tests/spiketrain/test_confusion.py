@@ -36,7 +36,13 @@ def png_size(path):
 
 @pytest.mark.parametrize(
     "classes, names",
-    [(10, None), (10, CLASS_NAMES["fashion_mnist"]), (100, CLASS_NAMES["cifar100"]), (700, None), (2, ("$x", "a name that is far too long for a picture"))],
+    [
+        (10, None),
+        (10, CLASS_NAMES["fashion_mnist"]),
+        (100, CLASS_NAMES["cifar100"]),
+        (700, None),
+        (2, ("$x", "a name that is far too long for a picture")),
+    ],
 )
 def test_pictures_of_few_and_of_many_classes(classes, names, tiny, tmp_path):
     labels = torch.arange(3 * classes) % max(classes - 1, 1)  # the last class has no samples
@@ -50,8 +56,15 @@ def test_pictures_of_few_and_of_many_classes(classes, names, tiny, tmp_path):
 
 
 def test_names_of_classes():
-    assert {name: len(names) for name, names in CLASS_NAMES.items()} == {"fashion_mnist": 10, "cifar10": 10, "cifar10_dvs": 10, "cifar100": 100}
-    assert all(list(CLASS_NAMES[name]) == sorted(set(CLASS_NAMES[name])) for name in ("cifar10", "cifar100"))  # as their makers numbered them
+    assert {name: len(names) for name, names in CLASS_NAMES.items()} == {
+        "fashion_mnist": 10,
+        "cifar10": 10,
+        "cifar10_dvs": 10,
+        "cifar100": 100,
+    }
+    assert all(
+        list(CLASS_NAMES[name]) == sorted(set(CLASS_NAMES[name])) for name in ("cifar10", "cifar100")
+    )  # as their makers numbered them
 
 
 def test_training_testing_and_drawing_write_it(tmp_path, cli):
@@ -81,7 +94,20 @@ def test_a_resumed_run_that_gets_no_better_keeps_the_picture_of_its_best_epoch(t
 
 def test_fits_have_none(tmp_path, cli):
     run = tmp_path / "run"
-    words = ("--network.layers", "6-2", "--trainer.epochs", 1, "--trainer.limit_train", 20, "--trainer.limit_test", 20, "--network.time_steps", 20, "--method.readout_steps", 5)
+    words = (
+        "--network.layers",
+        "6-2",
+        "--trainer.epochs",
+        1,
+        "--trainer.limit_train",
+        20,
+        "--trainer.limit_test",
+        20,
+        "--network.time_steps",
+        20,
+        "--method.readout_steps",
+        5,
+    )
     status, _, errors = cli("train", "convex-surface-1layer", *words, "--trainer.threads", 1, "--trainer.out", run)
     assert status == 0, errors
     assert cli("eval", run)[0] == 0 and cli("plot", run)[0] == 0

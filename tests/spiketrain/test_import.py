@@ -344,7 +344,9 @@ def test_harmless_company_of_weights_is_read(legacy, published, tmp_path, cli):
 
 def test_other_files_are_refused(tmp_path, published, assert_error):
     content = published[0].read_bytes()
-    place = content.index(torch.load(published[0], weights_only=True)["state_dict"]["module.classifier.weight"].numpy().tobytes()[:64])
+    place = content.index(
+        torch.load(published[0], weights_only=True)["state_dict"]["module.classifier.weight"].numpy().tobytes()[:64]
+    )
     flipped = bytearray(content)
     flipped[place] ^= 1
     for name, data in (("text", b"hello"), ("empty", b""), ("half", content[: len(content) // 2]), ("flipped", bytes(flipped))):

@@ -12,7 +12,15 @@ from spiketrain.methods import load_config
 from spiketrain.presets import tssl_bp_files
 
 SETTINGS = {
-    **{"epochs": 100, "batch_size": 50, "n_steps": 5, "dataset": "MNIST", "rule": "TSSLBP", "data_path": "../../datasets/mnist", "lr": 0.0005},
+    **{
+        "epochs": 100,
+        "batch_size": 50,
+        "n_steps": 5,
+        "dataset": "MNIST",
+        "rule": "TSSLBP",
+        "data_path": "../../datasets/mnist",
+        "lr": 0.0005,
+    },
     **{"loss": "kernel", "n_class": 10, "desired_count": 4, "undesired_count": 1, "tau_m": 5, "tau_s": 3, "model": "LIF"},
 }
 
@@ -56,14 +64,30 @@ FILES = {
         "tsslbp-fashion-mlp",
     ),
     "NMNIST_CNN": (
-        {"dataset": "NMNIST_Spiking", "n_steps": 30, "loss": "count", "desired_count": 15, "undesired_count": 3, "tau_m": 8, "tau_s": 4},
+        {
+            "dataset": "NMNIST_Spiking",
+            "n_steps": 30,
+            "loss": "count",
+            "desired_count": 15,
+            "undesired_count": 3,
+            "tau_m": 8,
+            "tau_s": 4,
+        },
         [conv(2, 12, 5, 1), pooling(0.5), conv(12, 64, 5, 0), pooling(0.5), linear(2304, 10)],
         "tsslbp-nmnist-cnn-t30",
     ),
     "CIFAR10": (
         {"dataset": "CIFAR10", "epochs": 150, "lr": 0.0002, "desired_count": 5},
         [
-            *(conv(3, 96, 3, 1, 5), dropout(), conv(96, 256, 3, 1, 5), pooling(0.5), dropout(), conv(256, 384, 3, 1, 5), pooling(0.5)),
+            *(
+                conv(3, 96, 3, 1, 5),
+                dropout(),
+                conv(96, 256, 3, 1, 5),
+                pooling(0.5),
+                dropout(),
+                conv(256, 384, 3, 1, 5),
+                pooling(0.5),
+            ),
             *(dropout(), conv(384, 384, 3, 1, 5), dropout(), conv(384, 256, 3, 1, 5), dropout(), linear(16384, 1024), dropout()),
             *(linear(1024, 1024), dropout(), linear(1024, 10)),
         ],
@@ -194,6 +218,12 @@ def test_the_command_line_reads_them(tmp_path, cli, assert_error):
     changed = content("MNIST_CNN") | {"Network": {**SETTINGS, "data_path": str(tmp_path)}}
     (tmp_path / "net.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
     assert_error(["data set not found", str(tmp_path / "MNIST")], "train", "--config", tmp_path / "net.yaml")
-    assert_error("net.yaml is a configuration of tssl_bp, the preset ide-mnist-lif one of ide", "train", "ide-mnist-lif", "--config", "net.yaml")
+    assert_error(
+        "net.yaml is a configuration of tssl_bp, the preset ide-mnist-lif one of ide",
+        "train",
+        "ide-mnist-lif",
+        "--config",
+        "net.yaml",
+    )
     # A field on the command line is checked as in any other configuration.
     assert_error("field trainer.epochs", "train", "--config", tmp_path / "net.yaml", "--trainer.epochs", "soon")

@@ -37,7 +37,9 @@ def raw_config(arguments: argparse.Namespace) -> dict:
     except UserError as error:
         raise UserError(f"{arguments.config}: {error}") from None
     if raw and raw["method"]["name"] != given["method"]["name"]:
-        raise UserError(f"{arguments.config} is a configuration of tssl_bp, the preset {arguments.preset} one of {raw['method']['name']}")
+        raise UserError(
+            f"{arguments.config} is a configuration of tssl_bp, the preset {arguments.preset} one of {raw['method']['name']}"
+        )
     if (root := given["data"]["root"]) and not os.path.isdir(os.path.expanduser(root)):
         note = f"Network.data_path: there is no folder {root}: the data is looked for where it is by default"
         print(f"spiketrain: note: {printable(note)}", file=sys.stderr)

@@ -168,7 +168,9 @@ class _Stack:
     def _pooling(self, layer: _Section) -> None:
         kernel = layer.side("kernel_size")
         if layer.side("stride", str(kernel)) != kernel or layer.side("padding", "0") != 0 or layer.side("dilation", "1") != 1:
-            raise UserError(f"{layer.place}: expected windows that do not overlap: a stride like kernel_size, no padding, no dilation")
+            raise UserError(
+                f"{layer.place}: expected windows that do not overlap: a stride like kernel_size, no padding, no dilation"
+            )
         if kernel < 1:
             raise UserError(f"{layer.place}.kernel_size: expected at least 1, got {kernel}")
         self._share(layer, "pool_gain", layer.number("theta", "1.1"), "theta")
@@ -195,7 +197,9 @@ class _Stack:
     def _share(self, layer: _Section, field: str, value: float, key: str) -> None:
         place, first = self.shared.setdefault(field, (layer.place, value))
         if value != first:
-            raise UserError(f"{layer.place}.{key} is {value:g}, that of {place} {first:g}: a network here has one for all such layers")
+            raise UserError(
+                f"{layer.place}.{key} is {value:g}, that of {place} {first:g}: a network here has one for all such layers"
+            )
 
     def fields(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Fields of the sections network and method."""
@@ -217,7 +221,9 @@ class _Stack:
             is_dropped = i + 1 < len(self.parts) and not self.parts[i + 1].startswith("P")
             if is_dropped != (layer is not None):
                 where = layer.place if layer is not None else f"Layers: no dropout after {part}"
-                raise UserError(f"{where}: a network here has dropout after every layer but the last and those in front of pooling, or none")
+                raise UserError(
+                    f"{where}: a network here has dropout after every layer but the last and those in front of pooling, or none"
+                )
             if layer is None:
                 continue
             value = layer.number("p", "0.5")

@@ -50,7 +50,9 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
     # By the root, so that what happens to a few per cent of a class is seen, too.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
     text = {"fontsize": max(font, 5.0), "parse_math": False}
-    axes.set_xticks(range(0, len(columns), every), labels=columns[::every], rotation=90 if max(map(len, columns)) > 2 else 0, **text)
+    axes.set_xticks(
+        range(0, len(columns), every), labels=columns[::every], rotation=90 if max(map(len, columns)) > 2 else 0, **text
+    )
     axes.set_yticks(range(0, len(names), every), labels=names[::every], **text)
     axes.tick_params(colors=INK, length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -62,7 +64,9 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
         for (row, column), number in np.ndenumerate(table):
             if number:
                 is_dark = shares[row, column] > 0.3
-                axes.text(column, row, f"{number}", ha="center", va="center", fontsize=min(font, 7), color="white" if is_dark else INK)
+                axes.text(
+                    column, row, f"{number}", ha="center", va="center", fontsize=min(font, 7), color="white" if is_dark else INK
+                )
     right, samples = int(np.trace(table)), int(table.sum())
     recall = np.nanmean(np.diagonal(shares)) if samples else 0.0
     title = f"{right} of {samples} right ({100 * right / max(samples, 1):.2f} %), mean over the classes {100 * recall:.2f} %"

@@ -57,7 +57,9 @@ def _fitting(method: Method, path: Path) -> dict[str, Tensor]:
         return same_names.translate(_tensors(content["method"].get("network")), own)
     published = method.published_weights()
     if published is None:
-        raise UserError(f"no published checkpoints of the method {method.config.method.name} are known; expected a run of spiketrain")
+        raise UserError(
+            f"no published checkpoints of the method {method.config.method.name} are known; expected a run of spiketrain"
+        )
     return published.translate(_without_wrappers(content), own)
 
 
@@ -73,7 +75,9 @@ def _read(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged or hostile file can raise almost anything
         if found := re.search(r"GLOBAL ([\w.]+)|Trying to (?:call|instantiate)[^'`]*['`]?([\w.]+)", str(error)):
             name = found[1] or found[2]
-            raise UserError(f"it does not only hold weights: it asks for {name}, which is not run. Save the state_dict alone") from None
+            raise UserError(
+                f"it does not only hold weights: it asks for {name}, which is not run. Save the state_dict alone"
+            ) from None
         reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
         raise UserError(f"it is damaged, or no file of torch.save ({reason})") from None
     if not isinstance(content, (dict, OrderedDict)):

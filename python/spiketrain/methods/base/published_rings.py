@@ -31,7 +31,9 @@ def ring_weights(network: FeedbackNetwork, is_turned: bool) -> PublishedWeights:
         parts.append(("ring.feedback", ring.feedback, network.shapes[-1]))
     names = [f"network_s{i}" for i in range(1, len(parts) + 1)] if len(ring.layers) else ["network_s"]
     sources = {}
-    for name, (place, part, shape) in zip(["network_x", *names], [("ring.input_layer", ring.input_layer, network.input_shape), *parts]):
+    for name, (place, part, shape) in zip(
+        ["network_x", *names], [("ring.input_layer", ring.input_layer, network.input_shape), *parts]
+    ):
         for inside, module in part.named_modules(prefix=place):
             kind = next((kind for cls, kind in _MODULES.items() if isinstance(module, cls)), None)
             if kind is not None:
