@@ -357,6 +357,7 @@ def test_other_files_are_refused(tmp_path, published, assert_error):
     assert_error("no such file", "import", tmp_path / "nothing.pth", "--preset", "ide-digits", *QUICK)
     assert_error("no published checkpoints of the method bptt", "import", published[0], "--preset", "bptt-digits", *QUICK)
     assert_error("name a preset", "import", published[0])
+    assert_error(f"spiketrain import {published[0]} --preset", "eval", published[0])
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "kept").write_text("x")
     assert_error("not empty", "import", published[0], "--preset", "ide-digits", "--out", tmp_path / "used", *QUICK)

@@ -97,6 +97,8 @@ class RunDirectory:
                 return run
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from None
+        if run.path.is_file():
+            raise UserError(f"{path} is no run directory. One is made of a checkpoint by: spiketrain import {path} --preset PRESET")
         raise UserError(f"{path} is no run directory: it holds no last.ckpt")
 
     @property
