@@ -34,7 +34,7 @@ def test_one_layer_of_weights_is_a_network(cli, tmp_path, preset, layers, names)
     """A picture that has nothing to show is left out."""
     status, lines, errors = cli("train", preset, *QUICK, "--network.layers", layers, "--trainer.out", tmp_path / "run")
     assert status == 0 and lines[-1].startswith("best_test_accuracy="), errors
-    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curve.png"} | names
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curve.png", "confusion.png"} | names
     assert cli("plot", tmp_path / "run")[0] == 0
     status, _, errors = cli("rates", tmp_path / "run")
     assert (status, errors) == (0, []) if names else (status == 2 and "no layer of neurons" in errors[0])

@@ -38,7 +38,7 @@ ALWAYS_WRONG = {
     "not a number": float("nan"),
     "1e300": 1e300,
 }  # fmt: skip
-TEXTS = ("preset", "about", "data.name", "network.layers", "network.feedback", "trainer.device", "data.root", "trainer.out")
+TEXTS = ("preset", "about", "data.name", "network.layers", "network.feedback", "trainer.device", "data.root", "trainer.out", "init")
 
 
 def wrong_for(name, kind):

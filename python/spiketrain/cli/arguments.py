@@ -6,11 +6,13 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands
+from spiketrain.cli import cache, commands, import_weights
+from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
-WITH_FIELDS = ("train", "bench", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
+WITH_FIELDS = ("train", "bench", "import", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
+OWN_OPTIONS_OF = {"import": ("--preset", "--out")}  # of one command, elsewhere fields
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,8 +58,7 @@ def make_parser() -> Parser:
         ("bench", commands.bench, "Time a training step of a preset, fused backend against reference."),
     ):
         added = command(name, run, text)
-        added.add_argument("preset", nargs="?", metavar="PRESET", help="see 'spiketrain list'")
-        added.add_argument("--config", metavar="FILE", help="YAML file put over the preset (or used alone)")
+        add_arguments(added, "preset", nargs="?")
         added.add_argument("-h", "--help", action="store_true", help="show every field that can be set")
         added.set_defaults(usage=added.format_usage)
 
@@ -75,6 +76,7 @@ def make_parser() -> Parser:
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
 
+    import_weights.register(command)
     cache.register(command)
     return parser
 
@@ -84,11 +86,13 @@ def split_fields(argv: list[str]) -> tuple[list[str], list[str]]:
 
     A value is whatever stands behind its field: with spaces, with a dash in front, whether the preset comes before or after it.
     """
-    if not any(command in argv for command in WITH_FIELDS):
+    command = next((word for word in argv if word in WITH_FIELDS), None)
+    if command is None:
         return list(argv), []
+    own_options = (*OWN_OPTIONS, *OWN_OPTIONS_OF.get(command, ()))
     own, fields, words = [], [], iter(argv)
     for word in words:
-        if not word.startswith("--") or word.partition("=")[0] in OWN_OPTIONS:
+        if not word.startswith("--") or word.partition("=")[0] in own_options:
             own.append(word)
             continue
         fields.append(word)

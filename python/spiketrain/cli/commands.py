@@ -10,8 +10,9 @@ import os
 import sys
 
 from spiketrain import presets
-from spiketrain.config import find_name, merge, read_yaml
-from spiketrain.errors import UserError
+from spiketrain.cli.raw_config import raw_config
+from spiketrain.config import find_name
+from spiketrain.errors import UserError, shortened
 from spiketrain.reports.tables import aligned
 from spiketrain.training.interrupt import Stopped, StopRequests
 
@@ -27,7 +28,8 @@ def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
         if any(raw[section]["name"] != value for section, value in wanted.items()):
             continue
         published = raw.get("published", {})
-        figures = [f"{published[key]:.2f} {key}" for key in ("mean", "best") if key in published]
+        spread = f" +- {published['std']:.2f}" if "std" in published else ""
+        figures = [f"{published[key]:.2f}{spread * (key == 'mean')} {key}" for key in ("mean", "best") if key in published]
         about = "; ".join([raw.get("about", ""), *(f"published {departure}" for departure in published.get("departures", []))])
         rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", about))
     if not rows:
@@ -40,15 +42,18 @@ def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
 def train(arguments: argparse.Namespace, fields: list[str]) -> int:
     if arguments.help:
         return _help(arguments, fields)
-    raw = _raw_config(arguments)
+    raw = raw_config(arguments)
     from spiketrain.methods import load_config
 
     config = load_config(raw, fields)
     from spiketrain import distributed
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
+    from spiketrain.training.weights import load_weights
 
     trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
+    if config.init:
+        load_weights(trainer.method, config.init)
     run = error = None
     if distributed.is_main():
         try:
@@ -111,8 +116,15 @@ def _fit(trainer, run) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
-    trainer, _, content = _load_best(arguments, fields)
+    from spiketrain.training.changes import config_to_look
+
+    trainer, run, content = _load_best(arguments, fields)
     print(f"test_{trainer.task.name}={trainer.test_figures()[trainer.task.name]:.4f} epoch={content['epoch']}")
+    if not config_to_look(content, fields)[1]:  # else the picture would be that of another experiment
+        try:
+            trainer.draw_confusion(content["epoch"], run.path)
+        except Exception as error:  # a picture is not worth the result, whatever is wrong with it
+            _note(f"confusion.png could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
     return 0
 
 
@@ -135,15 +147,19 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 
 def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
+    from spiketrain.data.tasks import CLASSIFICATION
     from spiketrain.reports import plots
 
-    trainer, run, _ = _load_best(arguments, fields)
+    trainer, run, content = _load_best(arguments, fields)
     history = run.load_last()["history"]
+    if trainer.task is CLASSIFICATION:
+        trainer.test_figures()
     try:
         written = plots.save_pictures(history, trainer.method, trainer.dataset, trainer.config, run.path)
+        written += trainer.draw_confusion(content["epoch"], run.path)
     except OSError as error:
         raise UserError(f"cannot write the pictures: {error}") from None
-    print(f"wrote {' and '.join(map(str, written))}")
+    print(f"wrote {', '.join(map(str, written))}")
     return 0
 
 
@@ -166,7 +182,7 @@ def _load_best(arguments: argparse.Namespace, fields: list[str]):
 def bench(arguments: argparse.Namespace, fields: list[str]) -> int:
     if arguments.help:
         return _help(arguments, fields)
-    raw = _raw_config(arguments)
+    raw = raw_config(arguments)
     from spiketrain.methods import load_config
 
     config = load_config(raw, fields)
@@ -185,7 +201,7 @@ def _help(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain import methods
     from spiketrain.config.help import fields_help
 
-    raw = _raw_config(arguments) if arguments.preset or arguments.config else {}
+    raw = raw_config(arguments) if arguments.preset or arguments.config else {}
     has_method = raw or any(word.startswith("--method.name") for word in fields)
     print(arguments.usage(), end="")
     print("Every field of the configuration can be set, in a YAML file (--config FILE) or here.")
@@ -202,11 +218,3 @@ def _folder(arguments: argparse.Namespace) -> str:
 
 def _note(line: str) -> None:
     print(f"spiketrain: note: {line}", file=sys.stderr)
-
-
-def _raw_config(arguments: argparse.Namespace) -> dict:
-    """The preset with the file of ``--config`` put over it, or either alone."""
-    if arguments.preset is None and arguments.config is None:
-        raise UserError("name a preset (see 'spiketrain list') or a configuration with --config FILE")
-    raw = presets.load(arguments.preset) if arguments.preset else {}
-    return merge(raw, read_yaml(arguments.config)) if arguments.config else raw

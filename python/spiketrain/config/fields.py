@@ -143,11 +143,13 @@ class Published:
 
     Args:
         mean: mean over the published runs
+        std: their standard deviation
         best: best published run
         departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
     """
 
     mean: Percent | None = None
+    std: Percent | None = None
     best: Percent | None = None
     departures: list[str] = field(default_factory=list)
 
@@ -161,6 +163,8 @@ class Config:
         about: one line on the experiment
         published: the published experiment
         seed: seed of weights, shuffling, dropout and augmentation
+        init: weights to begin with instead of random ones: a run directory (its best epoch), a checkpoint, or a file that the method's
+            authors published
         data: the data set
         network: the network
         method: an instance of the options class of the method that it names
@@ -172,6 +176,7 @@ class Config:
     about: str = ""
     published: Published = field(default_factory=Published)
     seed: Annotated[int, Bounds(at_least=0, at_most=2**64 - 1)] = 1
+    init: Annotated[str, Folder()] | None = None
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     method: Any = None

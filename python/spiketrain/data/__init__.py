@@ -7,6 +7,7 @@ import importlib
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset, ImageSplit, Split
 from spiketrain.data.checks import check_pictures, check_same_sizes, checked_labels
+from spiketrain.data.class_names import CLASS_NAMES
 from spiketrain.data.folders import data_root
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.errors import UserError, unknown_name
@@ -46,6 +47,7 @@ def load(config: Config) -> Dataset:
         raise UserError(f"data set {name} in {root} does not fit into memory") from None
     _check(dataset, f"data set {name} in {root}")
     dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
+    dataset.class_names = dataset.class_names or CLASS_NAMES.get(name)
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset

@@ -118,6 +118,7 @@ class Dataset:
         input_shape: (C, H, W) of one sample (of one time step of it for events)
         classes: number of classes, or of outputs where real numbers are wanted
         task: what outputs are judged by
+        class_names: what the classes are called, where the data set says so
     """
 
     name: str
@@ -126,6 +127,7 @@ class Dataset:
     input_shape: tuple[int, ...]
     classes: int
     task: Task = CLASSIFICATION
+    class_names: tuple[str, ...] | None = None
 
 
 class Batches:

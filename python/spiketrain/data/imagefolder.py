@@ -48,7 +48,8 @@ def load(name: str, root: Path, config: Config) -> Dataset:
         )
         return ImageSplit(images, labels, mean, std, augment)
 
-    return Dataset(name, split(train, "train", config.data.augment), split(test, "test", False), (3, side, side), len(classes))
+    splits = split(train, "train", config.data.augment), split(test, "test", False)
+    return Dataset(name, *splits, (3, side, side), len(classes), class_names=tuple(classes))
 
 
 def _list(folder: Path) -> Listing:

@@ -21,8 +21,10 @@ from spiketrain.config import Config
 from spiketrain.config.fields import NotNegative, Positive
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import count_loss, kernel_loss, kernel_target, softmax_loss
+from spiketrain.methods.base.published import PublishedWeights, Source, turned_kernels, turned_maps
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import SpikingNetwork
+from spiketrain.models.synapses import shape_after
 
 
 @dataclass
@@ -48,6 +50,14 @@ class Options:
     loss: Literal["kernel", "count", "softmax"] = "kernel"
     desired_count: NotNegative = 4.0
     undesired_count: NotNegative = 1.0
+
+
+def _kernels(weight: Tensor) -> Tensor:
+    return weight.squeeze(-1)
+
+
+def _kernels_turned(weight: Tensor) -> Tensor:
+    return turned_kernels(weight.squeeze(-1))
 
 
 class TSSLBP(GradientMethod):
@@ -78,6 +88,23 @@ class TSSLBP(GradientMethod):
         if options.loss == "count":
             return count_loss(outputs, labels, options.desired_count, options.undesired_count)
         return softmax_loss(outputs, labels, batch_size)
+
+    def published_weights(self) -> PublishedWeights:
+        """The layers' weights are numbered, and kernels have an axis of time. Events of N-MNIST come as (polarity, x, y) there."""
+        is_turned = self.config.data.name == "nmnist"
+        sources, shape = {}, self.input_shape
+        for name, stage in self.network.stages.items():
+            module = getattr(stage, "module", None)
+            if isinstance(module, nn.Conv2d):
+                read = _kernels_turned if is_turned else _kernels
+                source = Source(f"my_parameters.{len(sources)}", (*module.weight.shape, 1), read)
+            elif isinstance(module, nn.Linear):
+                maps = {"read": turned_maps(shape)} if is_turned else {}
+                source = Source(f"my_parameters.{len(sources)}", tuple(module.weight.shape), **maps)
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                sources[f"stages.{name}.module.weight"] = source
+            shape = shape_after([stage], shape)
+        return PublishedWeights(sources)
 
     @torch.inference_mode()
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -27,10 +27,12 @@ def save_pictures(
 ) -> list[Path]:
     """The learning curve, and what the network does: the spikes of a sample, or the surfaces it fits. Returns their paths.
 
-    A network without neurons that spike has no picture of its spikes.
+    A network without neurons that spike has no picture of its spikes, a run without a complete epoch no curve.
     """
-    written = [folder / "curve.png"]
-    save_curve(history, config, written[0])
+    written = []
+    if history:
+        written.append(folder / "curve.png")
+        save_curve(history, config, written[0])
     if isinstance(dataset.test, PointSplit):
         written.append(folder / "surface.png")
         save_surfaces(history, method, dataset, config, written[-1])
@@ -41,7 +43,7 @@ def save_pictures(
 
 def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> None:
     """Loss and accuracy per epoch, with the published figure where the preset names one."""
-    figure = _figure(10, 4)
+    figure = figure_of(10, 4)
     epochs = [row["epoch"] for row in history]
     style = {"marker": "o", "markersize": 3} if len(epochs) <= 40 else {}
 
@@ -62,7 +64,8 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     for part, colour, label in (("train", GREY, "training"), ("test", ORANGE, "test")):
         accuracy.plot(epochs, [unit * row[f"{part}_{task.name}"] for row in history], color=colour, label=label, **style)
     if (mean := config.published.mean) is not None:
-        label = f"published mean {mean:.2f} %" + (" (other settings)" if config.published.departures else "")
+        spread = f" ± {config.published.std:.2f}" if config.published.std is not None else ""
+        label = f"published mean {mean:.2f}{spread} %" + (" (other settings)" if config.published.departures else "")
         accuracy.axhline(mean, color=INK, linewidth=0.8, linestyle="--", label=label)
     best = task.best(history)
     accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
@@ -73,7 +76,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
         axes.locator_params(axis="x", integer=True)
         axes.grid(color="#e6e9ec", linewidth=0.6)
     figure.suptitle(config.preset, x=0.01, ha="left", color=INK, fontweight="bold")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) -> bool:
@@ -89,7 +92,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
         return False
     scores = method.scores(inputs)[0].float().cpu()
 
-    figure = _figure(11, 1.2 + 1.7 * len(trains))
+    figure = figure_of(11, 1.2 + 1.7 * len(trains))
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.4], height_ratios=[1, 1])
     _draw_input(figure.add_subplot(grid[0, 0]), inputs, label)
     _draw_scores(figure.add_subplot(grid[1, 0]), scores, label)
@@ -100,7 +103,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
         if i == len(trains) - 1:
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -109,7 +112,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     layers = activity.layers
     has_backward = activity.backward_time_steps > 0
     panels = 2 if activity.is_counted else 1
-    figure = _figure(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
+    figure = figure_of(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
     names = [layer.name for layer in layers]
 
     rates = figure.add_subplot(1, panels, 1)
@@ -130,7 +133,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
         _draw_bars(operations, names, bars, "{:.3g}")
         _label(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
     figure.suptitle(f"{config.preset}: activity on the test set", x=0.01, ha="left", color=INK, fontweight="bold")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], number: str) -> None:
@@ -154,7 +157,7 @@ def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Data
     wanted, fitted = points.labels, torch.cat([method.scores(batch) for batch in batches]).float().cpu()
     x1, x2 = (axis.view(GRID, GRID).numpy() for axis in points.points.unbind(1))
 
-    figure = _figure(12, 1 + 3.6 * len(SURFACES))
+    figure = figure_of(12, 1 + 3.6 * len(SURFACES))
     places = figure.add_gridspec(len(SURFACES), 3)
     for i, name in enumerate(SURFACES):
         target, found = (heights[:, i].view(GRID, GRID).numpy() for heights in (wanted, fitted))
@@ -173,7 +176,7 @@ def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Data
         was = f", before training {before:.4f}" if before is not None else ""
         _label(axes, f"error: rms {(error**2).mean() ** 0.5:.4f}{was}", "x1", "x2")
     figure.suptitle(f"{config.preset}: surfaces over [-1, 1]²", x=0.01, ha="left", color=INK, fontweight="bold")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_input(axes, inputs: Tensor, label: int) -> None:
@@ -219,7 +222,8 @@ def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
     _label(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neurons")
 
 
-def _figure(width: float, height: float):
+def figure_of(width: float, height: float):
+    """An empty figure, in inches."""
     # The object interface, not pyplot: no global state, no window system.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -238,5 +242,6 @@ def _label(axes, title: str, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _save(figure, path: Path) -> None:
+def save_figure(figure, path: Path) -> None:
+    """Write it as PNG, in the place of an older one."""
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))

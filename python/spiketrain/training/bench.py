@@ -13,6 +13,7 @@ import spikeops
 from spiketrain.config import Config
 from spiketrain.training import checkpoint
 from spiketrain.training.trainer import build_method, first_batch, load_data, pick_device
+from spiketrain.training.weights import load_weights
 
 
 @dataclass
@@ -38,6 +39,8 @@ def step_times(config: Config, seconds: float = 10.0) -> StepTimes:
     dataset = load_data(config, device)
     checkpoint.seed_everything(config.seed)
     fused = build_method(config, dataset, device)
+    if config.init:
+        load_weights(fused, config.init)
     reference = build_method(config, dataset, device)
     reference.load_state_dict(copy.deepcopy(fused.state_dict()))
     inputs, labels = first_batch(dataset, config.trainer.batch_size)

@@ -41,13 +41,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no checkpoint {path}")
     try:
-        # PyTorch's reader skips the checksums of the archive, so a flipped bit in a weight would go unnoticed.
-        with zipfile.ZipFile(path) as archive:
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise ValueError("it is compressed, which no checkpoint is")
-            damaged = archive.testzip()
-        if damaged:
-            raise ValueError(f"checksum of {damaged} does not match")
+        check_archive(path, is_archive=True)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive can raise almost anything
         reason = shortened(str(error).strip().split("\n")[0], 150)
@@ -62,6 +56,25 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # what lies in a foreign file can raise anything where it is looked at
         raise UserError(f"checkpoint {path} is not one that a run has written: {error}. Nothing was changed") from None
     return content
+
+
+def check_archive(path: Path, is_archive: bool = False) -> None:
+    """Check the checksums of a file of ``torch.save``, which PyTorch's reader skips: a flipped bit in a weight would go unnoticed.
+
+    Args:
+        is_archive: whether it has to be an archive; files of PyTorch before 1.6 are none and have no checksums
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: it is damaged.
+    """
+    if not (is_archive or zipfile.is_zipfile(path)):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed, which no checkpoint is")
+        damaged = archive.testzip()
+    if damaged:
+        raise ValueError(f"checksum of {damaged} does not match")
 
 
 def _check(content: dict[str, Any]) -> None:

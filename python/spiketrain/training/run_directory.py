@@ -1,4 +1,4 @@
-"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, curve.png, raster.png, rates.png."""
+"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, and pictures (curve.png, raster.png, confusion.png, rates.png)."""
 
 from __future__ import annotations
 
@@ -97,6 +97,8 @@ class RunDirectory:
                 return run
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from None
+        if run.path.is_file():
+            raise UserError(f"{path} is no run directory. One is made of a checkpoint by: spiketrain import {path} --preset PRESET")
         raise UserError(f"{path} is no run directory: it holds no last.ckpt")
 
     @property
@@ -162,9 +164,9 @@ class RunDirectory:
             if self._folder != self.path:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
-    def begin(self, content: dict[str, Any], config: Config) -> None:
+    def begin(self, content: dict[str, Any], config: Config, is_best: bool = False) -> None:
         """Write all that a run is resumed from, then show the directory under its name."""
-        self.save(content, is_best=False)  # before config.yaml: the checkpoint is what counts
+        self.save(content, is_best)  # before config.yaml: the checkpoint is what counts
         self.write_config(config)
         if self._folder == self.path:
             return

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 from spiketrain import data, distributed, methods
 from spiketrain.config import Config
 from spiketrain.data.base import Batches, Dataset
+from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
-from spiketrain.reports import plots
+from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
 from spiketrain.training import checkpoint, pipeline, state
 from spiketrain.training.events import Events
@@ -57,6 +59,8 @@ class Trainer:
         self._saved = 0.0  # when the last checkpoint was written, on the clock of time.monotonic
         self._progress: EpochProgress | None = None  # of the epoch that is being trained
         self._position: dict[str, Any] | None = None  # within an epoch, from where to go on
+        self._confusion: Tensor | None = None  # of the latest test
+        self._best_confusion: Tensor | None = None  # of the best epoch, if that was trained by this process
         self._changed = True  # whether the configuration is not that of the checkpoint
         self._part_from_other_processes()
 
@@ -84,6 +88,14 @@ class Trainer:
             raise UserError("the processes have read different checkpoints: another run of the same directory has just ended")
         if not is_own:
             self._part_from_other_processes()
+
+    def write(self, run: RunDirectory) -> None:
+        """Write a run as it is, before any training: to be looked at, or to be trained."""
+        run.lock()
+        try:
+            run.begin(self._content(), self.config, is_best=True)
+        finally:
+            run.release()
 
     def fit(self, run: RunDirectory, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Train until `trainer.epochs` epochs are complete and return the metrics of the best one.
@@ -127,6 +139,8 @@ class Trainer:
                     self.epoch += 1
                     self.history.append(metrics)
                     is_best = self.best is metrics
+                    if is_best:
+                        self._best_confusion = self._confusion
                     self._save(is_best)
                     if is_main:
                         self.console.row(metrics, is_best)
@@ -154,12 +168,25 @@ class Trainer:
         Testing leaves no trace in the method: however often it is done, training goes on alike, and it ends the same way again.
         """
         tally = torch.zeros((), device=self.device)
+        classes = self.dataset.classes if self.task is CLASSIFICATION else 0
+        counts = torch.zeros(classes, classes + 1, dtype=torch.int64, device=self.device)
         with undisturbed(self.method, self.config.seed, self.device):
             for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
                 if len(labels):
-                    tally = tally + self.task.tally(self.method.scores(inputs), labels)
-        distributed.add_up([tally])
+                    scores = self.method.scores(inputs)
+                    tally = tally + self.task.tally(scores, labels)
+                    counts += confusion.count(scores, labels, classes) if classes else 0
+        distributed.add_up([tally, counts] if classes else [tally])
+        self._confusion = counts
         return self.task.figures(tally, len(self.dataset.test))
+
+    def draw_confusion(self, epoch: int, folder: Path) -> list[Path]:
+        """The confusion matrix of the latest test, where the task has one. Returns its path."""
+        if self._confusion is None or not self._confusion.numel():
+            return []
+        path = folder / "confusion.png"
+        confusion.save_confusion(self._confusion, self.dataset, self.config, epoch, path)
+        return [path]
 
     def _draw(self, run: RunDirectory) -> None:
         """The pictures of the run so far. If they cannot be written, the run is none the worse."""
@@ -167,6 +194,8 @@ class Trainer:
             return
         try:
             plots.save_pictures(self.history, self.method, self.dataset, self.config, run.path)
+            self._confusion = self._best_confusion
+            self.draw_confusion(self.best["epoch"], run.path)
         except Exception as error:  # a picture is not worth the result, whatever is wrong with it
             self.console.say(f"the pictures could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
 

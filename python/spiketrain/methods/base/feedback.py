@@ -14,6 +14,8 @@ from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.method import StepResult
+from spiketrain.methods.base.published import PublishedWeights
+from spiketrain.methods.base.published_rings import ring_weights
 from spiketrain.models.feedback import FeedbackNetwork
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -82,6 +84,9 @@ class FeedbackMethod(GradientMethod):
         measured = {name: value.item() for name, value in self.measured.items()}
         samples = measured.pop("samples")
         return {name: value / samples for name, value in measured.items()}
+
+    def published_weights(self) -> PublishedWeights:
+        return ring_weights(self.network, is_turned=self.config.data.name == "nmnist")
 
     def _average_batch_norms(self) -> None:
         """Each process has seen its own part of the batches: test, and save, with the mean of their statistics."""

@@ -30,6 +30,7 @@ class GradientMethod(Method):
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
         self.config = config
+        self.input_shape = input_shape
         self.classes = classes
         self.device = device
         self.network = self.build(config, input_shape).to(device)

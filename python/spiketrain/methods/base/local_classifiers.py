@@ -21,7 +21,15 @@ from spiketrain.config.fields import Count, Positive
 from spiketrain.errors import UserError
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
+from spiketrain.methods.base.published import PublishedWeights, Source
 from spiketrain.models.local import LocalNetwork
+
+# Of a block, as the published code calls them.
+_PUBLISHED_TENSORS = {
+    "encoder.weight": "encoder.weight",
+    "classifier.weight": "decoder_y.weight",
+    "classifier.feedback_weight": "decoder_y.weight_fa",
+}
 
 
 @dataclass
@@ -89,6 +97,15 @@ class LocalClassifierMethod(LayerwiseMethod):
                 inputs = self._encode(inputs)
             step = self.layers[name].learn(self.network.before(name, inputs), labels, self.optimizers[name], batch_size)
         return step.spikes, LayerResult(step.loss, (step.count.argmax(1) == labels).sum())
+
+    def published_weights(self) -> PublishedWeights:
+        """Blocks are called conv1, conv2, ..., fc1, ...; local classifiers decoder_y."""
+        sources = {}
+        for own, tensor in self.network.state_dict().items():
+            _, block, key = own.split(".", 2)
+            name = f"{block.replace('conv_', 'conv').replace('linear_', 'fc')}.{_PUBLISHED_TENSORS[key]}"
+            sources[own] = Source(name, tuple(tensor.shape))
+        return PublishedWeights(sources)
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spiketrain.config import Config
 from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
+from spiketrain.methods.base.published import PublishedWeights
 
 
 @dataclass
@@ -100,6 +101,10 @@ class Method(abc.ABC):
         """Go on in the middle of an epoch. Called after `start_epoch` and `load_state_dict`."""
         if state:
             raise ValueError(f"{type(self).__name__} measures nothing of its own in an epoch")
+
+    def published_weights(self) -> PublishedWeights | None:
+        """Where the checkpoints of the method's authors keep this network; None where no such checkpoints are known."""
+        return None
 
     @abc.abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
