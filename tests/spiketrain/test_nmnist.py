@@ -29,6 +29,12 @@ def test_binning(tmp_path):
     assert [tuple(map(int, p)) for p in place] == [(0, 0, 10, 20), (0, 1, 4, 3), (1, 0, 10, 20)]
 
 
+@pytest.mark.parametrize("bin_us", [1e-3, 1e-12, 1e-15, 1e-307])
+def test_events_after_the_last_of_very_small_bins_are_left_out(tmp_path, bin_us):
+    write_events(tmp_path / "1.bin", [(5, 6, 0, 0), (8, 7, 1, 150)])
+    assert nmnist.bin_events(tmp_path / "1.bin", 3, bin_us).tolist() == [6 * 34 + 5]
+
+
 def test_drift_of_the_camera_is_taken_out():
     # Corners of the triangle: 3.5 pixels left and 7 up after the first movement, 7 left after the second, back after the third.
     time = np.array([0, 105_000, 210_000, 315_000])

@@ -77,8 +77,9 @@ def _normalized(split: Split, config: Config) -> Split:
     if not config.data.normalize or mean is None or std is None:
         raise UserError("data.mean, data.std: expected both or none of them, and data.normalize true")
     channels = split.images.shape[1]
-    if len(mean) != channels or len(std) != channels or not all(s > 0 for s in std):
-        raise UserError(
-            f"data.mean, data.std: expected {channels} numbers each, one per channel, those of data.std above 0, got {mean} and {std}"
-        )
-    return split.normalized(mean, std)
+    if len(mean) != channels or len(std) != channels:
+        raise UserError(f"data.mean, data.std: expected {channels} numbers each, one per channel, got {mean} and {std}")
+    split = split.normalized(mean, std)
+    if not split.is_finite():
+        raise UserError(f"data.mean, data.std: pixels normalised by {mean} and {std} are too large for float32")
+    return split

@@ -83,6 +83,10 @@ class ImageSplit(Split):
         other.shift = torch.tensor([-m / s for m, s in zip(mean, std)]).view(-1, 1, 1)
         return other
 
+    def is_finite(self) -> bool:
+        """Whether the darkest and the brightest pixel are finite in float32 once they are normalised."""
+        return bool((self.shift.isfinite() & (self.shift + self.white * self.scale).isfinite()).all())
+
     def in_unit_range(self) -> ImageSplit:
         """The same images with pixels from 0 to 1 instead of normalised ones."""
         plain = copy.copy(self)

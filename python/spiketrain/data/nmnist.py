@@ -13,7 +13,6 @@ The published preprocessing makes .dat files of them, which are read as well: se
 from __future__ import annotations
 
 import copy
-import math
 import re
 from pathlib import Path
 
@@ -68,8 +67,6 @@ class EventSplit(Split):
 
 def load(name: str, root: Path, config: Config) -> Dataset:
     steps, bin_us = config.network.time_steps, config.data.bin_ms * 1000
-    if not (math.isfinite(bin_us) and bin_us > 0):
-        raise UserError(f"field data.bin_ms: expected a number above 0, got {config.data.bin_ms}")
     if steps * PIXELS >= 2**31:
         raise UserError(f"field network.time_steps: {name} can be cut into at most {2**31 // PIXELS} time steps, got {steps}")
     kept = steps - config.data.empty_last_step
@@ -112,7 +109,9 @@ def bin_events(path: Path, time_steps: int, bin_us: float) -> np.ndarray:
     """Sorted, distinct step * 2312 + pixel of the events of a file, as int32. Step k holds the times in (k, k + 1] bins."""
     x, y, polarity, time = read_events(path)
     x, y = stabilise(x, y, time)
-    step = np.maximum(np.ceil(time / bin_us).astype(np.int64) - 1, 0)
+    with np.errstate(over="ignore"):
+        # Cut before the cast: int64 does not hold the steps of very small bins.
+        step = np.clip(np.ceil(time / bin_us) - 1, 0, time_steps).astype(np.int64)
     kept = (step < time_steps) & (x >= 0) & (x < SIDE) & (y >= 0) & (y < SIDE)
     return np.unique((step * PIXELS + (polarity * SIDE + y) * SIDE + x)[kept]).astype(np.int32)
 
