@@ -4,6 +4,7 @@ in and out as an argument.
 A module shows itself as the call that makes one like it: the arguments without a default, and those that differ from it. Modules inside
 it are listed below, as in all of PyTorch; tensors are left to the state dict."""
 
+from spikeops.nn.clamped import ClampedLIF
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.convex import ConvexSNN
@@ -14,7 +15,7 @@ from spikeops.nn.neurons import IF, LIF, TSSLBP, ParametricLIF, SynapticFilter
 from spikeops.nn.time import TimeDistributed
 
 __all__ = [
-    "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "ParametricLIF",
+    "IF", "LIF", "TSSLBP", "ClampedLIF", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "ParametricLIF",
     "SpikeConv2d", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
     "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ CASES = {
     snn.ParametricLIF: ({}, dict(decay=0.9, shape=(4, 1), **LIF)),
     snn.TSSLBP: ({}, dict(tau_m=6.0, tau_s=2.0, threshold=0.5, return_spikes=True)),
     snn.SynapticFilter: ({}, dict(tau_s=2.0)),
+    snn.ClampedLIF: (dict(units=4), dict(time_steps=5, dt=1e-4, leak=1.0, threshold_gain=2.0, threshold_drift=0.0)),
     snn.ClassifierPool2d: (dict(shape=(8, 14, 14), max_features=64), {}),
     snn.LocalClassifier: (dict(shape=(8, 4, 4), classes=3), dict(decoder_size=32, feedback="alignment", frozen=True)),
     snn.LocalBlock: (
@@ -26,7 +27,8 @@ CASES = {
     ),
     snn.LocalLossBlock: (
         dict(encoder=nn.Linear(4, 6), shape=(6,), classes=3),
-        dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3),
+        dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3,
+             similarity_std=False),
     ),
     snn.ConvexSNN: (
         dict(inputs=2, neurons=5, outputs=1),

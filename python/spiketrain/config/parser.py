@@ -85,6 +85,7 @@ def _check(config: Config) -> None:
     }
     not_negative = {
         "seed": config.seed,
+        "data.augment_border": config.data.augment_border,
         "trainer.limit_train": config.trainer.limit_train,
         "trainer.limit_test": config.trainer.limit_test,
         "trainer.threads": config.trainer.threads,

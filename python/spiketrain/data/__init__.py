@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from spiketrain.config import Config
+from spiketrain.config import Config, DataConfig
 from spiketrain.data.base import Dataset, ImageSplit, Split
 from spiketrain.data.folders import data_root
 from spiketrain.data.tasks import CLASSIFICATION
@@ -42,6 +42,7 @@ def load(config: Config) -> Dataset:
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
     dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
+    _set_augmentation(dataset.train, config)
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     for part, split in (("training", dataset.train), ("test", dataset.test)):
@@ -52,6 +53,15 @@ def load(config: Config) -> Dataset:
                     f"data set {name} in {root}: expected labels from 0 to {dataset.classes - 1}, the {part} samples have labels from {lowest} to {highest}"
                 )
     return dataset
+
+
+def _set_augmentation(split: Split, config: Config) -> None:
+    """Let training images be augmented as the options ask for."""
+    border, flip = config.data.augment_border, config.data.augment_flip
+    if isinstance(split, ImageSplit):
+        split.border, split.flip = border, flip
+    elif (border, flip) != (DataConfig.augment_border, DataConfig.augment_flip):
+        raise UserError(f"data.augment_border, data.augment_flip: are for images, {config.data.name} holds none")
 
 
 def _normalized(split: Split, config: Config) -> Split:

@@ -1,4 +1,4 @@
-"""Local losses: cross-entropy and similarity matching of each layer's firing rate together (our variant of L_ce_corr)."""
+"""Local losses: cross-entropy and similarity matching of each layer's neurons together (L_ce_corr)."""
 
 from __future__ import annotations
 
