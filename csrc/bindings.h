@@ -1,6 +1,7 @@
 // All bindings of a device. `Backend` is constructed from a tensor that lives on it, and runs kernels by their arguments.
 #pragma once
 
+#include "clamped.h"
 #include "convex.h"
 #include "count.h"
 #include "encode.h"
@@ -32,6 +33,7 @@ void register_bindings(torch::stable::detail::StableLibrary& m) {
   m.impl("unpack_spikes", TORCH_BOX(&unpack_spikes<Backend>));
   m.impl("poisson_encode", TORCH_BOX(&poisson_encode<Backend>));
   m.impl("latency_encode", TORCH_BOX(&latency_encode<Backend>));
+  m.impl("clamped_lif_forward", TORCH_BOX(&clamped_lif_forward<Backend>));
   m.impl("convex_snn_trial", TORCH_BOX(&convex_snn_trial<Backend>));
   m.impl("row_sum", TORCH_BOX(&row_sum<Backend>));
 }

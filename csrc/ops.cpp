@@ -49,8 +49,11 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
   m.def("latency_encode(Tensor p, int T) -> Tensor");
 
-  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift. Learns if there are targets; the
-  // last two outputs are empty if there are none.
+  // numbers: dt, leak, and for the backward pass threshold_gain, threshold_drift.
+  m.def("clamped_lif_forward(Tensor x, Tensor threshold, float[] numbers, int T) -> (Tensor count, Tensor v)");
+
+  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, forgetting, change, hold. Learns if
+  // there are targets; the last two outputs are empty if there are none.
   m.def("convex_snn_trial(Tensor x, Tensor feedforward, Tensor recurrent, Tensor thresholds, Tensor? decoder, Tensor? noise,"
         " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"
         " -> (Tensor spikes, Tensor readout, Tensor feedforward_learned, Tensor thresholds_learned)");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "math/clamped.h"
 #include "math/convex.h"
 #include "math/feedback.h"
 #include "math/lif.h"
@@ -78,6 +79,17 @@ struct SynapticFilter {
   double tau_s;
   const void* in;           // forward: x, backward: the upstream gradient; (T, N) data
   void* out;                // forward: a, backward: the gradient of x; (T, N) data
+};
+
+// Neurons that stop at their threshold: neuron n has that of channel n / inner % C. The input is the same in all time steps.
+struct ClampedForward {
+  DType dtype;
+  int64_t T, N, C, inner;
+  double dt, leak;
+  const void* x;            // (N) data
+  const void* threshold;    // (C) state
+  void* count;              // (N) data
+  void* v;                  // (N) state
 };
 
 // Neurons of feedback networks, updated in place.
@@ -213,7 +225,8 @@ struct ConvexTrials {
   int64_t T, B, N, K;       // time steps (one less than time bins), trials, neurons, inputs
   int64_t M, Y;             // dimensions of the readout and of the targets
   double dt, leak, spike_cost, sigma_v;
-  double feedforward_rate, threshold_rate, threshold_drift;
+  double feedforward_rate, threshold_rate, threshold_drift, forgetting;
+  double change, hold;      // what a change of an input by 1/s, and an input of 1, ask of the membranes
   int64_t buffer_steps;     // time steps of each trial without learning
   const void* x;            // (T + 1, B, K)
   void* feedforward;        // (K, N). Written when learning
@@ -247,14 +260,22 @@ static inline TsslBpParams<S> tssl_bp_params(const TsslBpNeuron& n) {
 }
 
 template <class S>
+static inline ClampedParams<S> clamped_params(const ClampedForward& a) {
+  return {S(a.dt), S(a.leak)};
+}
+
+template <class S>
 static inline ConvexParams<S> convex_params(const ConvexTrials& a) {
   return {S(a.dt),
           S(a.leak),
           S(a.spike_cost),
+          S(a.change),
+          S(a.hold),
           S(1.0 - a.leak * a.dt),
           S(std::sqrt(2.0 * a.dt * a.leak) * a.sigma_v),
           S(a.feedforward_rate),
           S(a.threshold_rate),
+          S(a.forgetting),
           S(a.dt * a.threshold_drift)};
 }
 

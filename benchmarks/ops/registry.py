@@ -122,6 +122,16 @@ def _currents(T, N, dtype, device):
     return (0.3 + 0.5 * torch.randn(T, N, device=device)).to(dtype)
 
 
+@functools.lru_cache
+def _thresholds(N, device):
+    return 0.3 + 0.2 * torch.randn(N, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def _clamped(function):
+    """Membrane potentials of one sample after T time steps, each neuron with a threshold of its own."""
+    return lambda x, T: function(x, _thresholds(x.shape[1], x.device), time_steps=T)[1]
+
+
 def _spikes(T, N, dtype, device):
     return (torch.rand(T, N, device=device) < 0.2).to(dtype)
 
@@ -265,6 +275,15 @@ OPS = {
             tests=("test_feedback.py", "test_feedback_bad_input.py"),
             make_state=_step_state,
             is_stepwise=True,
+        ),
+        Op(
+            "clamped_lif",
+            fused=_clamped(SF.clamped_lif),
+            eager=_clamped(reference.clamped_lif),
+            make_input=lambda T, N, dtype, device: _currents(1, N, dtype, device),
+            tests=("test_clamped.py",),
+            has_gradient=True,
+            backward_reads_input=False,
         ),
         Op(
             "convex_snn_trial",

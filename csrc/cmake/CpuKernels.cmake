@@ -2,7 +2,7 @@
 set(SPIKEOPS_KERNEL_FLAGS -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math)
 
 set(_cpu_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu)
-set(SPIKEOPS_CPU_SOURCES lif tssl_bp feedback local synapse count pack encode reduce convex event_conv table)
+set(SPIKEOPS_CPU_SOURCES lif tssl_bp feedback local synapse count pack encode reduce clamped convex event_conv table)
 list(TRANSFORM SPIKEOPS_CPU_SOURCES PREPEND ${_cpu_dir}/)
 list(TRANSFORM SPIKEOPS_CPU_SOURCES APPEND .cpp)
 

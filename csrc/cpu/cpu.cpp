@@ -49,6 +49,7 @@ class Cpu {
   void run_unpack(const Pack& a) { over_neurons(k_.unpack_spikes, a, a.T, a.N); }
   void run(const PoissonEncode& a) { over_neurons(k_.poisson_encode, a, a.T, a.N); }
   void run(const LatencyEncode& a) { over_neurons(k_.latency_encode, a, a.T, a.N); }
+  void run(const ClampedForward& a) { over_neurons(k_.clamped_forward, a, a.T, a.N); }
   void run(const ConvexTrials& a) {
     // Learning trials follow one another: each begins with what the one before has learned.
     if (a.targets != nullptr) return k_.convex_trials(a, 0, a.B);

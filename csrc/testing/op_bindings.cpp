@@ -32,6 +32,7 @@ struct Cpu {
   void run_unpack(const Pack& a) const { k.unpack_spikes(a, 0, a.N); }
   void run(const PoissonEncode& a) const { k.poisson_encode(a, 0, a.N); }
   void run(const LatencyEncode& a) const { k.latency_encode(a, 0, a.N); }
+  void run(const ClampedForward& a) const { k.clamped_forward(a, 0, a.N); }
   void run(const ConvexTrials& a) const { k.convex_trials(a, 0, a.B); }
   void run(const RowSum& a) const {
     k.row_sum_blocks(a, 0, a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock));
@@ -64,6 +65,7 @@ struct CudaHost {
   void run_unpack(const Pack& a) const { cuda::unpack_spikes(a, nullptr); }
   void run(const PoissonEncode& a) const { cuda::poisson_encode(a, nullptr); }
   void run(const LatencyEncode& a) const { cuda::latency_encode(a, nullptr); }
+  void run(const ClampedForward& a) const { cuda::clamped_forward(a, nullptr); }
   void run(const ConvexTrials& a) const {
     with_scratch(a.dtype, cuda::convex_trials_scratch(a), [&](void* scratch) { cuda::convex_trials(a, scratch, nullptr); });
   }
@@ -131,6 +133,15 @@ void bind_feedback(py::module_& m) {
         [](const std::string& dtype, py::dict arrays, double drive_scale, double leak, double threshold, double amplitude) {
           Backend().run(TernaryStep{feedback_neuron(dtype, arrays), drive_scale, leak, threshold, amplitude});
         });
+}
+
+template <class Backend>
+void bind_clamped(py::module_& m) {
+  m.def("clamped_forward", [](const std::string& dtype, py::array x, py::array threshold, int64_t T, int64_t inner, double dt,
+                              double leak, py::array count, py::array v) {
+    Backend().run(ClampedForward{dtype_of(dtype), T, x.size(), threshold.size(), inner, dt, leak, read(x), read(threshold),
+                                 write(count), write(v)});
+  });
 }
 
 // Arrays by the names of kernels/args.h; absent ones are null.
@@ -212,6 +223,7 @@ void bind_convex(py::module_& m) {
     args.N = array("thresholds")->shape(0), args.M = readout.shape(2), args.Y = encoder ? encoder->shape(1) : 0;
     args.dt = number("dt"), args.leak = number("leak"), args.spike_cost = number("spike_cost"), args.sigma_v = number("sigma_v");
     args.feedforward_rate = number("feedforward_rate"), args.threshold_rate = number("threshold_rate");
+    args.forgetting = number("forgetting"), args.change = number("change"), args.hold = number("hold");
     args.threshold_drift = number("threshold_drift"), args.buffer_steps = numbers["buffer_steps"].cast<int64_t>();
     args.x = read(x), args.recurrent = read(array("recurrent")), args.decoder = read(array("decoder"));
     args.noise = read(array("noise")), args.targets = read(array("targets")), args.encoder = read(encoder);
@@ -232,6 +244,7 @@ void bind_backend(py::module_& parent, const char* name) {
   bind_local<Backend>(m);
   bind_count_and_pack<Backend>(m);
   bind_encode_and_reduce<Backend>(m);
+  bind_clamped<Backend>(m);
   bind_convex<Backend>(m);
 }
 

@@ -25,6 +25,7 @@ void pack_spikes(const Pack&, int64_t, int64_t);
 void unpack_spikes(const Pack&, int64_t, int64_t);
 void poisson_encode(const PoissonEncode&, int64_t, int64_t);
 void latency_encode(const LatencyEncode&, int64_t, int64_t);
+void clamped_forward(const ClampedForward&, int64_t, int64_t);
 void convex_trials(const ConvexTrials&, int64_t, int64_t);
 void event_conv(const EventConv&, int64_t, int64_t);
 void event_conv_weight(const EventConvWeight&, int64_t, int64_t);
@@ -52,6 +53,7 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::unpack_spikes,
     SPIKEOPS_ISA::poisson_encode,
     SPIKEOPS_ISA::latency_encode,
+    SPIKEOPS_ISA::clamped_forward,
     SPIKEOPS_ISA::convex_trials,
     SPIKEOPS_ISA::event_conv,
     SPIKEOPS_ISA::event_conv_weight,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import reference
-from spikeops.functional import _checks
+from spikeops import _backend, _layout, reference
+from spikeops._dtypes import state_dtype
+from spikeops.functional import _checks, _reduce, _register
 
 _OP = "clamped_lif"
 
@@ -52,7 +53,7 @@ def clamped_lif(
         float32 for 16-bit x, the only output that carries a gradient.
 
     Raises:
-        TypeError: a wrong type or dtype. ValueError: a wrong shape, device or value.
+        TypeError: a wrong type or dtype. ValueError: a wrong shape, device or value. RuntimeError: no kernel for the device.
 
     Example:
         >>> count, v = SF.clamped_lif(torch.tensor([[0.2, 0.9]]), torch.tensor([0.5, 0.5]))
@@ -75,6 +76,44 @@ def clamped_lif(
     for name, value in (("leak", leak), ("threshold_gain", threshold_gain), ("threshold_drift", threshold_drift)):
         _checks.number(_OP, name, value)
     _checks.fit(_OP, x.dtype, dt=dt, leak=leak, threshold_gain=threshold_gain, threshold_drift=threshold_drift)
-    return reference.clamped_lif(
-        x, threshold, time_steps=time_steps, dt=dt, leak=leak, threshold_gain=threshold_gain, threshold_drift=threshold_drift
-    )
+    if _backend.is_reference():
+        return reference.clamped_lif(
+            x, threshold, time_steps=time_steps, dt=dt, leak=leak, threshold_gain=threshold_gain, threshold_drift=threshold_drift
+        )
+    ops = _backend.namespace(_OP, x.device)
+    return _clamped_lif_forward(ops, x, threshold, (dt, leak, threshold_gain, threshold_drift), time_steps)
+
+
+# --- fake kernel and autograd formula ----------------------------------------------------------------------------------------
+
+
+def _fake(x, threshold, numbers, T):
+    x = _layout.dense(x).unsqueeze(0)
+    return _layout.empty_step(x), _layout.empty_step(x, state_dtype(x.dtype))
+
+
+def _setup_context(ctx, inputs, output):
+    x, threshold, numbers, _ = inputs
+    count, _ = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(count)
+    ctx.save_for_backward(count)
+    ctx.options = numbers[2:], x.dtype, threshold.dtype
+
+
+def _backward(ops, ctx, _, grad_v):
+    if grad_v is None:
+        return None, None, None, None
+    (count,) = ctx.saved_tensors
+    (gain, drift), of_x, of_threshold = ctx.options
+    needs_x, needs_threshold, *_ = ctx.needs_input_grad
+    grad_threshold = None
+    if needs_threshold:
+        # In the precision of the state, channels first, so that the sum of each is one over neurons.
+        product = grad_v * count.to(grad_v.dtype)
+        total = _reduce.sum_to(ops, product, product.new_empty(()).expand(count.shape[1], *[1] * (count.dim() - 2)))
+        grad_threshold = (-gain * (total.flatten() / count.shape[0]) + drift).to(of_threshold)
+    return grad_v.to(of_x) if needs_x else None, grad_threshold, None, None
+
+
+_clamped_lif_forward = _register.op("clamped_lif_forward", _fake, _backward, _setup_context)

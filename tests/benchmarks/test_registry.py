@@ -34,6 +34,7 @@ def test_spike_conv_is_measured():
         ("tssl_bp", 2 * SEQUENCE, 3 * SEQUENCE),
         ("feedback_step_", 2 * SEQUENCE + 4 * STEP, None),  # membrane potentials and rates are read and written
         ("ternary_step_", 2 * SEQUENCE + 4 * STEP, None),
+        ("clamped_lif", 2 * STEP, 2 * STEP),
         ("convex_snn_trial", 4 * (T + 1) * (2 + 1), None),  # one trial: two inputs, one readout
         ("synaptic_filter", 2 * SEQUENCE, 2 * SEQUENCE),
         ("spike_count", SEQUENCE + STEP, None),

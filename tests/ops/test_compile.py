@@ -52,6 +52,7 @@ FUNCTIONS = {
     "packed_count": lambda x, decay: SF.spike_count(SF.pack_spikes(x.relu())),
     "feedback": _feedback_steps,
     "local": _local_steps,
+    "clamped_lif": lambda x, decay: SF.clamped_lif(x.flatten(0, 1), decay.expand(3), dt=0.1, threshold_gain=2.0),
     "latency_encode": lambda x, decay: SF.latency_encode(x[0], x.shape[0]),
 }
 

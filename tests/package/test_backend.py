@@ -76,6 +76,7 @@ ALL_OPS = {
     "pack_spikes": (lambda x: SF.pack_spikes(x), "pack_spikes"),
     "unpack_spikes": (lambda x: SF.unpack_spikes(torch.zeros(1, 2, dtype=torch.uint16), 3), "unpack_spikes"),
     "poisson_encode": (lambda x: SF.poisson_encode(x, 3), "poisson_encode"),
+    "clamped_lif": (lambda x: SF.clamped_lif(x, x[0]), "clamped_lif"),
     "convex_snn_trial": (lambda x: _convex(x), "convex_snn_trial"),
     "latency_encode": (lambda x: SF.latency_encode(x, 3), "latency_encode"),
 }

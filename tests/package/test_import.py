@@ -24,12 +24,12 @@ def python(code, cwd=Path(__file__).parent, **environment):
 
 def test_public_names():
     assert set(SF.__all__) == {
-        "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
+        "clamped_lif", "convex_snn_trial", "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
         "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter", "ternary_step_", "tssl_bp",
         "unpack_spikes",
     }  # fmt: skip
     assert set(snn.__all__) == {
-        "IF", "LIF", "TSSLBP", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock",
+        "IF", "LIF", "TSSLBP", "ClampedLIF", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock",
         "ParametricLIF", "SpikeConv2d", "SynapticFilter", "TimeDistributed", "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm",
         "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
     }  # fmt: skip

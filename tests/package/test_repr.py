@@ -33,7 +33,7 @@ CASES = {
     snn.ConvexSNN: (
         dict(inputs=2, neurons=5, outputs=1),
         dict(dt=1e-4, leak=3.0, spike_cost=0.1, sigma_v=0.2, encoder=torch.ones(5, 1), decoder_scale=0.2, feedforward_scale=2.0,
-             feedforward_mean=0.5, threshold=0.3),
+             feedforward_mean=0.5, threshold=0.3, threshold_spread=0.1, command="input"),
     ),
     snn.FeedbackRing: (
         dict(layers=[], feedback=nn.Linear(6, 6), input_layer=nn.Linear(4, 6)),

@@ -38,6 +38,7 @@ def test_published_experiment(name):
 # Fields of which the published experiments had, or may have had, another value. Where nothing is said of a preset it is known to
 # agree in every field.
 DEPARTURES = {
+    "convex-surface-multilayer": ["method", "method.between"],
     "ide-nmnist-if": ["network.padding", "data", "method.solver"],
     "ide-nmnist-lif": ["network.padding", "data", "method.solver", "method"],
     "spide-mnist-lenet": ["optimizer.lr", "trainer.batch_size"],
@@ -94,10 +95,11 @@ def test_layers_that_learn_alone_take_a_step(name):
     if config.method.name != "convex":
         config.network.time_steps = 2
     torch.manual_seed(0)
-    is_surface = config.data.name == "surfaces"
-    shape, outputs = ((2,), 2) if is_surface else (INPUT_SHAPES[config.data.name], 10)
+    is_surface = config.data.name in ("surfaces", "paraboloid")
+    heights = 1 if config.data.name == "paraboloid" else 2
+    shape, outputs = ((2,), heights) if is_surface else (INPUT_SHAPES[config.data.name], 10)
     method = methods.get(config.method.name)(config, shape, outputs, torch.device("cpu"))
-    inputs, labels = torch.randn(2, *shape), torch.rand(2, 2) if is_surface else torch.tensor([3, 1])
+    inputs, labels = torch.randn(2, *shape), torch.rand(2, heights) if is_surface else torch.tensor([3, 1])
     before = [parameter.detach().clone() for parameter in method.network.parameters()]
     assert method.start_epoch(1) > 0
     assert method.training_step(inputs, labels, 2).loss.isfinite()

@@ -97,7 +97,7 @@ def trials(x, with_options):
     *weights, decoder = (torch.empty(size, dtype=dtype) for size in sizes)
     options = (decoder, None, torch.tensor([1])) if with_options else (None, torch.empty(2, 2, 20, dtype=dtype), None)
     learning = (torch.empty(2, 3, dtype=dtype), torch.empty(20, 3, dtype=dtype)) if with_options else (None, None)
-    return *weights, *options, *learning, (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0), 0
+    return *weights, *options, *learning, (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0), 0
 
 
 def call_every_op(x, decay_shape=()):
@@ -123,6 +123,7 @@ def call_every_op(x, decay_shape=()):
         "local_gradient_in_time": (x[0], x, 0.5, 1.0),
         "poisson_encode": (x[0], len(x), torch.tensor([1])),
         "latency_encode": (x[0], len(x)),
+        "clamped_lif_forward": (x, torch.empty(x.shape[1]), (0.1, 2.0, 1.0, 0.0), 3),
         "convex_snn_trial": trials(x, need),
         "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
     }
@@ -136,7 +137,7 @@ def call_every_op(x, decay_shape=()):
 KERNELS = {f"spikeops_{name}_kernel" for name in (
     "lif_forward", "lif_rate_forward", "lif_backward", "tssl_bp_forward", "tssl_bp_backward", "synaptic_filter", "spike_count",
     "pack_spikes", "unpack_spikes", "poisson_encode", "feedback_step", "local_units", "local_classes", "local_feedback",
-    "local_gradient_in_time", "latency_encode", "convex_trials", "row_sum_blocks", "row_sum_rows",
+    "local_gradient_in_time", "latency_encode", "clamped_forward", "convex_trials", "row_sum_blocks", "row_sum_rows",
 )}  # fmt: skip
 
 

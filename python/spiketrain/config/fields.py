@@ -12,7 +12,7 @@ class DataConfig:
     """Which data set, and how its samples are fed.
 
     Args:
-        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs or surfaces
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs, surfaces or paraboloid
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
         augment: random crop out of a zero border, and random horizontal flip of training images (of frames of cifar10_dvs the crop alone)

@@ -22,6 +22,7 @@ READERS = {
     "nmnist": "nmnist",
     "cifar10_dvs": "cifar10_dvs",
     "surfaces": "surfaces",
+    "paraboloid": "surfaces",
 }
 EVENT_DATA = ("nmnist", "cifar10_dvs")  # a sample is a movie of spikes or frames, not an image
 

@@ -45,6 +45,14 @@ def _shared_decay_inputs(draw, T, N, dtype):
     return _currents(draw, T, N, dtype), torch.randn(T, N, generator=draw).to(dtype), torch.tensor(0.75, dtype=_state(dtype))
 
 
+def _clamped(x, gradient):
+    """T samples of neurons with a threshold each."""
+    threshold = x.new_zeros(x.shape[1], dtype=_state(x.dtype)) + torch.linspace(-0.5, 1, x.shape[1], device=x.device)
+    x, threshold = (leaf.detach().requires_grad_() for leaf in (x, threshold.to(_state(x.dtype))))
+    count, v = SF.clamped_lif(x, threshold, dt=1e-3, threshold_gain=2.0)
+    return [count, v.detach(), *torch.autograd.grad(v, [x, threshold], gradient.to(v.dtype))]
+
+
 def _sequence_inputs(draw, T, N, dtype):
     return _currents(draw, T, N, dtype), torch.randn(T, N, generator=draw).to(dtype)
 
@@ -144,7 +152,7 @@ def _trials(draw, T, N, dtype):
 
 def _convex(x, feedforward, recurrent, thresholds, targets, encoder, seed):
     weights, op = (feedforward, recurrent, thresholds), namespace("convex_snn_trial", x.device).convex_snn_trial
-    numbers = (0.01, 2.0, 0.05, 0.1, 0.05, 0.05, 0.2)
+    numbers = (0.01, 2.0, 0.05, 0.1, 0.05, 0.05, 0.2, 0.1, 1.0, 2.0)
     plain = op(x, *weights, None, None, seed, None, None, numbers, 0)
     return [*plain[:2], *op(x, *weights, None, None, seed, targets, encoder, numbers, 1)]
 
@@ -157,6 +165,7 @@ CALLS = (
     Call("synaptic_filter", _sequence_inputs, _synaptic_filter),
     Call("feedback_step_", _step_inputs, _step(SF.feedback_step_, "mask")),
     Call("ternary_step_", _step_inputs, _step(SF.ternary_step_, "gate")),
+    Call("clamped_lif", _sequence_inputs, _clamped),
     Call("convex_snn_trial", _trials, _convex),
     Call("local", _local_inputs, _local_steps),
     Call("spike_count", _spikes, lambda spikes: [SF.spike_count(spikes)]),

@@ -11,6 +11,7 @@ from host_cuda.arrays import place, poisoned
 
 NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05, "sigma_v": 0.3}
 NUMBERS = NEURONS | {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
+NUMBERS |= {"forgetting": 0.1, "change": 1.0, "hold": NEURONS["leak"]}
 SEED = 0x1234_5678_9ABC_DEF0
 
 

@@ -226,6 +226,16 @@ def latency_encode(backend, case):
     return {"p": p}, {"spikes": spikes}
 
 
+def clamped_forward(backend, case, inner=1, dt=1e-3):
+    """Thresholds for runs of `inner` neurons, of which the last may be short; multiples of 1/8, and inputs close to them."""
+    channels = max(-(-case.N // inner) // 2, 1)
+    threshold = case.state(case.draw.integers(-4, 9, channels) / 8)
+    x = case.data(case.draw.integers(-8, 17, case.N) / 8 * (1 + 1e-3 * case.draw.integers(-1, 2, case.N)))
+    outputs = {"count": case.data_out(case.N), "v": case.state_out(case.N)}
+    backend.clamped_forward(case.dtype, x, threshold, case.T, inner, dt, 2.0, outputs["count"], outputs["v"])
+    return {"x": x, "threshold": threshold}, outputs
+
+
 def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
     case = Case(dtype, rows, columns, misaligned)
     x, out = case.data(gradient(case, rows, columns)), case.data_out(rows)
@@ -234,5 +244,5 @@ def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
 
 
 OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode)  # fmt: skip
+             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode, clamped_forward)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

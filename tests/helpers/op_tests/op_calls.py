@@ -108,6 +108,13 @@ class Inputs:
         kind, scale, peak = surrogate.coefficients
         return (0.6, 0.9, scale, peak, 0.3), kind
 
+    def clamped(self):
+        """Input and thresholds of neurons that stop at them: x as a batch of T samples, whose second axis has the thresholds."""
+        x = self.x()
+        x = x if x.dim() > 1 else x.unsqueeze(1)
+        values = torch.rand(x.shape[1], generator=self.draw, dtype=torch.float64) - 0.3
+        return x, self._leaf(values.to(self.device, state_dtype(self.dtype)))
+
     def spikes(self, dtype=None):
         return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
 
@@ -127,6 +134,8 @@ FORWARD = {
     "tssl_bp/spikes": lambda i: ("tssl_bp_forward", (i.x(), 5.0, 3.0, 1.0, True)),
     "synaptic_filter": lambda i: ("synaptic_filter_forward", (i.x(), 3.0)),
     "spike_count": lambda i: ("spike_count", (i.x(),)),
+    "clamped_lif": lambda i: ("clamped_lif_forward", (*i.clamped(), (0.01, 2.0, 3.0, 0.1), 3)),
+    "clamped_lif/one_step": lambda i: ("clamped_lif_forward", (*i.clamped(), (0.5, 2.0, 3.0, 0.0), 1)),
 }
 BACKWARD = {
     "lif_backward": lambda i: (
@@ -214,7 +223,7 @@ def _convex(inputs, decodes=False, noise=None, learns=False):
     normal = rand(inputs.T, trials, neurons) if noise == "given" else None
     seed = torch.tensor([5], device=inputs.device) if noise == "drawn" else None
     learning = (rand(trials, readouts), encoder) if learns else (None, None)
-    numbers = (0.01, 2.0, 0.05, 0.3 if noise else 0.0, 0.02, 0.03, 0.5)
+    numbers = (0.01, 2.0, 0.05, 0.3 if noise else 0.0, 0.02, 0.03, 0.5, 0.1, 1.0, 2.0)
     return (x, *weights, normal, seed, *learning, numbers, 1)
 
 

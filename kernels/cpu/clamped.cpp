@@ -1,0 +1,70 @@
+// Neurons that stop at their threshold: a tile of neurons goes through all time steps.
+#include "../math/clamped.h"
+#include "rows.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+// The thresholds of the neurons [n0, n0 + n), one for each run of `inner` neurons, in turn.
+template <class S>
+void spread_thresholds(const ClampedForward& args, int64_t n0, int64_t n, S* to) {
+  const S* const thresholds = static_cast<const S*>(args.threshold);
+  int64_t channel = n0 / args.inner % args.C, left = args.inner - n0 % args.inner;
+  for (int64_t i = 0; i < n;) {
+    if (args.inner == 1) {
+      const int64_t run = smaller(args.C - channel, n - i);
+      copy_row(thresholds + channel, to + i, run);
+      i += run, channel = 0;
+    } else {
+      const int64_t run = smaller(left, n - i);
+      fill_row(to + i, thresholds[channel], run);
+      i += run, left = args.inner, channel = channel + 1 == args.C ? 0 : channel + 1;
+    }
+  }
+}
+
+template <class S>
+SPIKEOPS_ROW void first_step(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
+                             ClampedParams<S> p, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const Clamped<S> s = clamped_step(Clamped<S>{S(0), S(0)}, clamped_first_command(x[i], p), threshold[i], p);
+    v[i] = s.v, count[i] = s.count;
+  }
+}
+
+template <class S>
+SPIKEOPS_ROW void next_step(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
+                            ClampedParams<S> p, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const Clamped<S> s = clamped_step(Clamped<S>{v[i], count[i]}, clamped_command(x[i], p), threshold[i], p);
+    v[i] = s.v, count[i] = s.count;
+  }
+}
+
+template <class Data, class S>
+SPIKEOPS_ROW void store_counts(const S* __restrict from, Data* __restrict to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from_state<Data>(from[i]);
+}
+
+template <class Data>
+void run(const ClampedForward& args, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const ClampedParams<S> p = clamped_params<S>(args);
+  alignas(64) S threshold[kTile], converted[kTile], counts[kTile];
+  for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
+    spread_thresholds(args, n0, n, threshold);
+    const S* const x = state_row(static_cast<const Data*>(args.x) + n0, converted, n);
+    S* const v = static_cast<S*>(args.v) + n0;
+    first_step(x, threshold, v, counts, p, n);
+    for (int64_t t = 1; t < args.T; ++t) next_step(x, threshold, v, counts, p, n);
+    store_counts(counts, static_cast<Data*>(args.count) + n0, n);
+  });
+}
+
+}  // namespace
+
+void clamped_forward(const ClampedForward& args, int64_t begin, int64_t end) {
+  with_dtype(args.dtype, [&](auto data) { run<decltype(data)>(args, begin, end); });
+}
+
+}  // namespace spikeops::cpu::SPIKEOPS_ISA
