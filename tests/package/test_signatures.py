@@ -17,6 +17,7 @@ PUBLIC = [getattr(module, name) for module in (SF, snn, surrogate) for name in m
     spikeops.backend, spikeops.backends, spikeops.set_backend,
 ]  # fmt: skip
 X = torch.rand(3, 4, 8, generator=torch.Generator().manual_seed(1))
+CONVEX = torch.ones(5, 2), -torch.ones(5, 5), torch.zeros(5)
 LINEAR, CLASSIFIER = torch.nn.Linear(8, 6, bias=False), torch.nn.Linear(6, 3, bias=False)
 
 
@@ -29,6 +30,8 @@ def through(module):
 CALLS = {
     SF.lif: lambda **options: SF.lif(X, **options),
     SF.lif_rate: lambda **options: SF.lif_rate(X, **options),
+    SF.convex_snn_trial: lambda **options: SF.convex_snn_trial(X[:, :, :2], *CONVEX, dt=0.01, leak=2.0, **options),
+    snn.ConvexSNN: lambda **options: snn.ConvexSNN(2, 5, 1, **options),
     snn.LIF: through(snn.LIF),
     snn.IF: through(snn.IF),
     snn.ParametricLIF: through(snn.ParametricLIF),
