@@ -24,8 +24,8 @@ void spread_thresholds(const ClampedForward& args, int64_t n0, int64_t n, S* to)
 }
 
 template <class S>
-SPIKEOPS_ROW void first_step(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
-                             ClampedParams<S> p, int64_t n) {
+SPIKEOPS_ROW void clamped_first_row(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
+                                    ClampedParams<S> p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const Clamped<S> s = clamped_step(Clamped<S>{S(0), S(0)}, clamped_first_command(x[i], p), threshold[i], p);
     v[i] = s.v, count[i] = s.count;
@@ -33,8 +33,8 @@ SPIKEOPS_ROW void first_step(const S* __restrict x, const S* __restrict threshol
 }
 
 template <class S>
-SPIKEOPS_ROW void next_step(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
-                            ClampedParams<S> p, int64_t n) {
+SPIKEOPS_ROW void clamped_next_row(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
+                                   ClampedParams<S> p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const Clamped<S> s = clamped_step(Clamped<S>{v[i], count[i]}, clamped_command(x[i], p), threshold[i], p);
     v[i] = s.v, count[i] = s.count;
@@ -42,7 +42,7 @@ SPIKEOPS_ROW void next_step(const S* __restrict x, const S* __restrict threshold
 }
 
 template <class Data, class S>
-SPIKEOPS_ROW void store_counts(const S* __restrict from, Data* __restrict to, int64_t n) {
+SPIKEOPS_ROW void clamped_count_row(const S* __restrict from, Data* __restrict to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from_state<Data>(from[i]);
 }
 
@@ -55,9 +55,11 @@ void run(const ClampedForward& args, int64_t begin, int64_t end) {
     spread_thresholds(args, n0, n, threshold);
     const S* const x = state_row(static_cast<const Data*>(args.x) + n0, converted, n);
     S* const v = static_cast<S*>(args.v) + n0;
-    first_step(x, threshold, v, counts, p, n);
-    for (int64_t t = 1; t < args.T; ++t) next_step(x, threshold, v, counts, p, n);
-    store_counts(counts, static_cast<Data*>(args.count) + n0, n);
+    clamped_first_row(x, threshold, v, counts, p, n);
+    for (int64_t t = 1; t < args.T; ++t) clamped_next_row(x, threshold, v, counts, p, n);
+    Data* const count = static_cast<Data*>(args.count) + n0;
+    if constexpr (SameType<Data, S>::value) copy_row(counts, count, n);
+    else clamped_count_row(counts, count, n);
   });
 }
 
