@@ -37,6 +37,13 @@ def test_spike_formats(host_kernels, thread_order, op, T):
         assert_same(host_kernels, op, case)
 
 
+@pytest.mark.parametrize("inner", [1, 3, 16, 200])
+def test_thresholds_of_runs_of_neurons(host_kernels, thread_order, inner):
+    """Channels of 1 to 200 neurons each: a thread's neighbours may have the same threshold or not."""
+    for case in cases(FLOATING, (1, 3)):
+        assert_same(host_kernels, ops.clamped_forward, case, inner)
+
+
 @pytest.mark.parametrize("words", [1, 2, 7, 9])
 def test_packed_spike_count(host_kernels, thread_order, words):
     for case in cases(("uint16",), (words,)):

@@ -49,6 +49,15 @@ def test_matches_the_reference(backend, device, draw, dtype, shape, layout, time
     torch.testing.assert_close(actual[3], expected[3], rtol=0, atol=largest * 3e-6, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_that_are_not_ordinary(dtype):
+    """Infinite, missing, tiny and huge inputs and thresholds, each with each."""
+    numbers = torch.tensor([0.0, -0.0, 1.0, -1.0, torch.inf, -torch.inf, torch.nan, 1e-40, -1e-40, 3e38, -3e38], dtype=dtype)
+    x = numbers[:, None].expand(-1, len(numbers)).contiguous()
+    for a, e, name in zip(SF.clamped_lif(x, numbers), reference.clamped_lif(x, numbers), ("count", "v")):
+        assert_identical(a, e, name)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_outputs_keep_the_layout(layout, draw):
     x, threshold = case(draw, (3, 6, 4, 5), torch.float32, layout)

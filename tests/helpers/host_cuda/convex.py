@@ -11,7 +11,8 @@ from host_cuda.arrays import place, poisoned
 
 NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05, "sigma_v": 0.3}
 NUMBERS = NEURONS | {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
-NUMBERS |= {"forgetting": 0.1, "change": 1.0, "hold": NEURONS["leak"]}
+NUMBERS |= {"forgetting": 0.1}
+COMMAND = {"change": 1.0, "hold": NEURONS["leak"]}  # "track"
 SEED = 0x1234_5678_9ABC_DEF0
 
 
@@ -64,7 +65,7 @@ def trials(backend, case: Trials, noise="none", learns=False, decodes=False):
         arrays["seed"] = np.array([SEED], np.int64)
     if learns:
         arrays["feedforward_rows"] = inputs["feedforward"].copy()
-    backend.convex_trials(case.dtype, arrays, numbers)
+    backend.convex_trials(case.dtype, arrays, numbers | COMMAND)
     if learns:
         outputs |= {"feedforward": arrays["feedforward_rows"], "thresholds": arrays["thresholds"]}
         assert np.array_equal(arrays["feedforward"].T, arrays["feedforward_rows"], equal_nan=True), "the two copies of the weights differ"
