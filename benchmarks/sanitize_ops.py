@@ -71,6 +71,7 @@ def run_all(T: int, N: int, dtype: torch.dtype) -> None:
     differentiate(SF.tssl_bp(x), x)
     SF.tssl_bp(x.detach(), return_spikes=True)
     differentiate(SF.synaptic_filter(x, 3.0), x)
+    differentiate(SF.clamped_lif(x, decay)[1], x, decay)
 
     run_steps(x.detach())
     run_local_steps(x.detach())
