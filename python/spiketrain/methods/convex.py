@@ -185,8 +185,8 @@ class Convex(Method):
         for layer in network:
             is_last = layer is network[-1]
             readout = run(layer, drive, options.between == "rates" and not is_last)
-            drive = torch.cat([readout, shown], dim=2) if options.skip else readout
-        return readout
+            drive = readout if is_last or not options.skip else torch.cat([readout, shown], dim=2)
+        return drive
 
     def _average(self, readout: Tensor) -> Tensor:
         return readout[-self.options.readout_steps :].mean(0)
