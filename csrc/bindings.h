@@ -34,6 +34,7 @@ void register_bindings(torch::stable::detail::StableLibrary& m) {
   m.impl("poisson_encode", TORCH_BOX(&poisson_encode<Backend>));
   m.impl("latency_encode", TORCH_BOX(&latency_encode<Backend>));
   m.impl("clamped_lif_forward", TORCH_BOX(&clamped_lif_forward<Backend>));
+  m.impl("clamped_lif_backward", TORCH_BOX(&clamped_lif_backward<Backend>));
   m.impl("convex_snn_trial", TORCH_BOX(&convex_snn_trial<Backend>));
   m.impl("row_sum", TORCH_BOX(&row_sum<Backend>));
 }

@@ -9,8 +9,8 @@ namespace spikeops {
 template <class Backend>
 std::tuple<Tensor, Tensor> clamped_lif_forward(const Tensor& x, const Tensor& threshold, const Numbers& numbers, int64_t T) {
   Backend backend(x);
-  STD_TORCH_CHECK(x.dim() >= 2 && threshold.dim() == 1 && threshold.size(0) == x.size(1) && threshold.get_device() == x.get_device() &&
-                      numbers.size() == 4 && T >= 1,
+  STD_TORCH_CHECK(x.dim() >= 2 && threshold.dim() == 1 && threshold.size(0) == x.size(1) &&
+                      threshold.get_device() == x.get_device() && numbers.size() == 4 && T >= 1,
                   "clamped_lif_forward: expected x (N, C, ...), threshold (C) on its device, 4 numbers and T of 1 or more");
   const Sequence in = Sequence::one_step(x);
   const ScalarType state = state_type(x);
@@ -22,6 +22,24 @@ std::tuple<Tensor, Tensor> clamped_lif_forward(const Tensor& x, const Tensor& th
   backend.run(ClampedForward{dtype_of("clamped_lif_forward", x), T, in.N, std::max<int64_t>(C, 1), inner, numbers[0], numbers[1],
                              read(in.tensor), read(limits), write(count), write(v)});
   return {count, v};
+}
+
+template <class Backend>
+Tensor clamped_lif_backward(const Tensor& grad_v, const Tensor& count, const Numbers& numbers) {
+  Backend backend(count);
+  STD_TORCH_CHECK(count.dim() >= 2 && sizes_of(grad_v) == sizes_of(count) && grad_v.get_device() == count.get_device() &&
+                      numbers.size() == 4,
+                  "clamped_lif_backward: expected grad_v and count (N, C, ...) of one shape on one device, and 4 numbers");
+  const Sequence counts = Sequence::one_step(count);
+  const ScalarType state = state_type(count);
+  const Tensor gradient = counts.like_step(grad_v, state);
+  const int64_t C = count.size(1), inner = C > 1 ? std::max<int64_t>(counts.step_strides[1], 1) : 1;
+  const int64_t outer = counts.N / std::max<int64_t>(C * inner, 1);
+  Tensor partials = empty_strided(count, {clamped_blocks(outer, inner) * C}, {1}, ScalarType::Double);
+  Tensor grad = empty_strided(count, {C}, {1}, state);
+  backend.run(ClampedThresholds{dtype_of("clamped_lif_backward", count), outer, C, inner, count.size(0), numbers[2], numbers[3],
+                                read(gradient), read(counts.tensor), static_cast<double*>(write(partials)), write(grad)});
+  return grad;
 }
 
 }  // namespace spikeops

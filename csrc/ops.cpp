@@ -49,8 +49,10 @@ STABLE_TORCH_LIBRARY(spikeops, m) {
   m.def("poisson_encode(Tensor p, int T, Tensor seed) -> Tensor");
   m.def("latency_encode(Tensor p, int T) -> Tensor");
 
-  // numbers: dt, leak, and for the backward pass threshold_gain, threshold_drift.
+  // numbers: dt, leak, and for the backward pass threshold_gain, threshold_drift. The backward pass is that of the thresholds: the
+  // gradient of x is that of v.
   m.def("clamped_lif_forward(Tensor x, Tensor threshold, float[] numbers, int T) -> (Tensor count, Tensor v)");
+  m.def("clamped_lif_backward(Tensor grad_v, Tensor count, float[] numbers) -> Tensor grad_threshold");
 
   // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, forgetting, change, hold. Learns if
   // there are targets; the last two outputs are empty if there are none.

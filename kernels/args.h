@@ -92,6 +92,17 @@ struct ClampedForward {
   void* v;                  // (N) state
 };
 
+// The published gradient of their thresholds. Neurons lie as (outer, C, inner), of which `samples` make the batch.
+struct ClampedThresholds {
+  DType dtype;              // of count
+  int64_t outer, C, inner, samples;
+  double gain, drift;
+  const void* grad_v;       // (outer, C, inner) state
+  const void* count;        // (outer, C, inner) data
+  double* partials;         // (clamped_blocks(outer, inner), C)
+  void* grad;               // (C) state
+};
+
 // Neurons of feedback networks, updated in place.
 struct FeedbackNeuron {
   DType dtype;

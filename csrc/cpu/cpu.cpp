@@ -50,6 +50,13 @@ class Cpu {
   void run(const PoissonEncode& a) { over_neurons(k_.poisson_encode, a, a.T, a.N); }
   void run(const LatencyEncode& a) { over_neurons(k_.latency_encode, a, a.T, a.N); }
   void run(const ClampedForward& a) { over_neurons(k_.clamped_forward, a, a.T, a.N); }
+  void run(const ClampedThresholds& a) {
+    const int64_t blocks = clamped_blocks(a.outer, a.inner);
+    const int64_t of_block = a.C * (a.inner == 1 ? kClampedRows : a.inner);
+    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, of_block));
+    torch::stable::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) { k_.clamped_partials(a, begin, end); });
+    k_.clamped_thresholds(a, 0, a.C);
+  }
   void run(const ConvexTrials& a) {
     // Learning trials follow one another: each begins with what the one before has learned.
     if (a.targets != nullptr) return k_.convex_trials(a, 0, a.B);

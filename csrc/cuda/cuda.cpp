@@ -39,6 +39,7 @@ class Cuda {
   void run(const PoissonEncode& a) { check("poisson_encode", cuda::poisson_encode(a, stream_)); }
   void run(const LatencyEncode& a) { check("latency_encode", cuda::latency_encode(a, stream_)); }
   void run(const ClampedForward& a) { check("clamped_lif_forward", cuda::clamped_forward(a, stream_)); }
+  void run(const ClampedThresholds& a) { check("clamped_lif_backward", cuda::clamped_thresholds(a, stream_)); }
   void run(const ConvexTrials& a) {
     const Tensor scratch = state_scratch(a.dtype, cuda::convex_trials_scratch(a));
     check("convex_snn_trial", cuda::convex_trials(a, write(scratch), stream_));

@@ -33,6 +33,10 @@ struct Cpu {
   void run(const PoissonEncode& a) const { k.poisson_encode(a, 0, a.N); }
   void run(const LatencyEncode& a) const { k.latency_encode(a, 0, a.N); }
   void run(const ClampedForward& a) const { k.clamped_forward(a, 0, a.N); }
+  void run(const ClampedThresholds& a) const {
+    k.clamped_partials(a, 0, clamped_blocks(a.outer, a.inner));
+    k.clamped_thresholds(a, 0, a.C);
+  }
   void run(const ConvexTrials& a) const { k.convex_trials(a, 0, a.B); }
   void run(const RowSum& a) const {
     k.row_sum_blocks(a, 0, a.rows * ((a.columns + kRowSumBlock - 1) / kRowSumBlock));
@@ -66,6 +70,7 @@ struct CudaHost {
   void run(const PoissonEncode& a) const { cuda::poisson_encode(a, nullptr); }
   void run(const LatencyEncode& a) const { cuda::latency_encode(a, nullptr); }
   void run(const ClampedForward& a) const { cuda::clamped_forward(a, nullptr); }
+  void run(const ClampedThresholds& a) const { cuda::clamped_thresholds(a, nullptr); }
   void run(const ConvexTrials& a) const {
     with_scratch(a.dtype, cuda::convex_trials_scratch(a), [&](void* scratch) { cuda::convex_trials(a, scratch, nullptr); });
   }
@@ -141,6 +146,13 @@ void bind_clamped(py::module_& m) {
                               double leak, py::array count, py::array v) {
     Backend().run(ClampedForward{dtype_of(dtype), T, x.size(), threshold.size(), inner, dt, leak, read(x), read(threshold),
                                  write(count), write(v)});
+  });
+  m.def("clamped_thresholds", [](const std::string& dtype, py::array grad_v, py::array count, int64_t inner, int64_t samples,
+                                 double gain, double drift, py::array grad) {
+    const int64_t C = grad.size(), outer = count.size() / std::max<int64_t>(C * inner, 1);
+    std::vector<double> partials(clamped_blocks(outer, inner) * C, std::numeric_limits<double>::quiet_NaN());
+    Backend().run(ClampedThresholds{dtype_of(dtype), outer, C, inner, samples, gain, drift, read(grad_v), read(count),
+                                    partials.data(), write(grad)});
   });
 }
 

@@ -63,7 +63,61 @@ void run(const ClampedForward& args, int64_t begin, int64_t end) {
   });
 }
 
+// sums[c] += gradient[c] * count[c] of one row.
+template <class Data, class S>
+SPIKEOPS_ROW void clamped_product_row(const S* __restrict gradient, const Data* __restrict count, double* __restrict sums, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sums[i] += double(gradient[i] * S(to_state(count[i])));
+}
+
+template <class Data, class S>
+double run_sum(const S* __restrict gradient, const Data* __restrict count, int64_t n) {
+  double lanes[kClampedLanes] = {};
+  int64_t i = 0;
+  for (; i + kClampedLanes <= n; i += kClampedLanes)
+    for (int l = 0; l < kClampedLanes; ++l) lanes[l] += double(gradient[i + l] * S(to_state(count[i + l])));
+  for (int l = 0; i + l < n; ++l) lanes[l] += double(gradient[i + l] * S(to_state(count[i + l])));
+  double sum = 0;
+  for (int l = 0; l < kClampedLanes; ++l) sum += lanes[l];
+  return sum;
+}
+
+template <class Data>
+void partial_sums(const ClampedThresholds& args, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const S* const gradient = static_cast<const S*>(args.grad_v);
+  const Data* const count = static_cast<const Data*>(args.count);
+  for (int64_t block = begin; block < end; ++block) {
+    double* const sums = args.partials + block * args.C;
+    if (args.inner == 1) {
+      fill_row(sums, 0.0, args.C);
+      const int64_t first = block * kClampedRows, rows = smaller(kClampedRows, args.outer - first);
+      for (int64_t row = first; row < first + rows; ++row)
+        clamped_product_row(gradient + row * args.C, count + row * args.C, sums, args.C);
+    } else {
+      for (int64_t c = 0; c < args.C; ++c) {
+        const int64_t i = (block * args.C + c) * args.inner;
+        sums[c] = run_sum(gradient + i, count + i, args.inner);
+      }
+    }
+  }
+}
+
 }  // namespace
+
+void clamped_partials(const ClampedThresholds& args, int64_t begin, int64_t end) {
+  with_dtype(args.dtype, [&](auto data) { partial_sums<decltype(data)>(args, begin, end); });
+}
+
+void clamped_thresholds(const ClampedThresholds& args, int64_t begin, int64_t end) {
+  const int64_t blocks = clamped_blocks(args.outer, args.inner);
+  for (int64_t c = begin; c < end; ++c) {
+    double sum = 0;
+    for (int64_t block = 0; block < blocks; ++block) sum += args.partials[block * args.C + c];
+    const double gradient = clamped_threshold_gradient(sum, args.samples, args.gain, args.drift);
+    if (args.dtype == DType::f64) static_cast<double*>(args.grad)[c] = gradient;
+    else static_cast<float*>(args.grad)[c] = float(gradient);
+  }
+}
 
 void clamped_forward(const ClampedForward& args, int64_t begin, int64_t end) {
   with_dtype(args.dtype, [&](auto data) { run<decltype(data)>(args, begin, end); });

@@ -26,6 +26,8 @@ struct Kernels {
   void (*poisson_encode)(const PoissonEncode&, int64_t begin, int64_t end);
   void (*latency_encode)(const LatencyEncode&, int64_t begin, int64_t end);
   void (*clamped_forward)(const ClampedForward&, int64_t begin, int64_t end);
+  void (*clamped_partials)(const ClampedThresholds&, int64_t begin, int64_t end);   // a range of blocks
+  void (*clamped_thresholds)(const ClampedThresholds&, int64_t begin, int64_t end); // a range of channels, after all blocks
   void (*convex_trials)(const ConvexTrials&, int64_t begin, int64_t end);  // a range of trials; all of them when learning
   void (*event_conv)(const EventConv&, int64_t begin, int64_t end);  // a range of samples
   void (*event_conv_weight)(const EventConvWeight&, int64_t begin, int64_t end);  // a range of parts

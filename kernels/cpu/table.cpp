@@ -26,6 +26,8 @@ void unpack_spikes(const Pack&, int64_t, int64_t);
 void poisson_encode(const PoissonEncode&, int64_t, int64_t);
 void latency_encode(const LatencyEncode&, int64_t, int64_t);
 void clamped_forward(const ClampedForward&, int64_t, int64_t);
+void clamped_partials(const ClampedThresholds&, int64_t, int64_t);
+void clamped_thresholds(const ClampedThresholds&, int64_t, int64_t);
 void convex_trials(const ConvexTrials&, int64_t, int64_t);
 void event_conv(const EventConv&, int64_t, int64_t);
 void event_conv_weight(const EventConvWeight&, int64_t, int64_t);
@@ -54,6 +56,8 @@ const Kernels SPIKEOPS_JOIN(kernels_, SPIKEOPS_ISA) = {
     SPIKEOPS_ISA::poisson_encode,
     SPIKEOPS_ISA::latency_encode,
     SPIKEOPS_ISA::clamped_forward,
+    SPIKEOPS_ISA::clamped_partials,
+    SPIKEOPS_ISA::clamped_thresholds,
     SPIKEOPS_ISA::convex_trials,
     SPIKEOPS_ISA::event_conv,
     SPIKEOPS_ISA::event_conv_weight,

@@ -34,7 +34,72 @@ __global__ void __launch_bounds__(kThreads) clamped_forward_kernel(ClampedForwar
   });
 }
 
+template <class Data>
+__device__ __forceinline__ double product(const ClampedThresholds& args, int64_t i) {
+  using S = State<Data>;
+  return double(static_cast<const S*>(args.grad_v)[i] * S(to_state(static_cast<const Data*>(args.count)[i])));
+}
+
+// A thread for each channel of a block of rows: neighbours read neighbours.
+template <class Data>
+__global__ void __launch_bounds__(kThreads) clamped_rows_kernel(ClampedThresholds args, int64_t blocks) {
+  for_each_group<1>(blocks * args.C, [&](int64_t position) {
+    const int64_t block = position / args.C, c = position - block * args.C;
+    const int64_t first = block * kClampedRows, left = args.outer - first, rows = left < kClampedRows ? left : kClampedRows;
+    double sum = 0;
+#pragma unroll 8
+    for (int64_t row = first; row < first + rows; ++row) sum += product<Data>(args, row * args.C + c);
+    args.partials[position] = sum;
+  });
+}
+
+// A warp for each run of neurons of a channel.
+template <class Data>
+__global__ void __launch_bounds__(kThreads) clamped_runs_kernel(ClampedThresholds args) {
+  const int lane = threadIdx.x % kClampedLanes;
+  const int64_t warp = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / kClampedLanes;
+  const int64_t warps = int64_t(gridDim.x) * blockDim.x / kClampedLanes;
+  for (int64_t run = warp; run < args.outer * args.C; run += warps) {
+    double lane_sum = 0;
+#pragma unroll 8
+    for (int64_t i = lane; i < args.inner; i += kClampedLanes) lane_sum += product<Data>(args, run * args.inner + i);
+    double sum = 0;
+    for (int l = 0; l < kClampedLanes; ++l) sum += __shfl_sync(0xffffffffu, lane_sum, l);
+    if (lane == 0) args.partials[run] = sum;
+  }
+}
+
+template <class S>
+__global__ void __launch_bounds__(kThreads) clamped_thresholds_kernel(ClampedThresholds args, int64_t blocks) {
+  for_each_group<1>(args.C, [&](int64_t c) {
+    double sum = 0;
+#pragma unroll 8
+    for (int64_t block = 0; block < blocks; ++block) sum += args.partials[block * args.C + c];
+    static_cast<S*>(args.grad)[c] = S(clamped_threshold_gradient(sum, args.samples, args.gain, args.drift));
+  });
+}
+
 }  // namespace
+
+int clamped_thresholds(const ClampedThresholds& args, void* stream) {
+  if (args.C == 0) return cudaSuccess;
+  static_assert(kClampedLanes == 32, "a lane of the order is a lane of a warp");
+  const int64_t blocks = clamped_blocks(args.outer, args.inner);
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  return dispatch(args.dtype, [&](auto zero) -> int {
+    using Data = decltype(zero);
+    if (blocks > 0) {
+      const int64_t threads = blocks * args.C * (args.inner == 1 ? 1 : kClampedLanes);
+      const dim3 grid(unsigned(blocks_for(threads)));
+      const int error = args.inner == 1
+                            ? gpu::launch(clamped_rows_kernel<Data>, grid, dim3(kThreads), 0, cuda_stream, args, blocks)
+                            : gpu::launch(clamped_runs_kernel<Data>, grid, dim3(kThreads), 0, cuda_stream, args);
+      if (error) return error;
+    }
+    return gpu::launch(clamped_thresholds_kernel<State<Data>>, dim3(unsigned(blocks_for(args.C))), dim3(kThreads), 0, cuda_stream,
+                       args, blocks);
+  });
+}
 
 int clamped_forward(const ClampedForward& args, void* stream) {
   return dispatch(args.dtype, [&](auto zero) {

@@ -41,6 +41,7 @@ int poisson_encode(const PoissonEncode& args, void* stream);
 int latency_encode(const LatencyEncode& args, void* stream);
 
 int clamped_forward(const ClampedForward& args, void* stream);
+int clamped_thresholds(const ClampedThresholds& args, void* stream);
 
 // The states of the trials that run at a time lie in `scratch` where they do not fit into shared memory.
 int64_t convex_trials_scratch(const ConvexTrials& args);  // number of elements

@@ -42,4 +42,19 @@ SPIKEOPS_HD Clamped<S> clamped_run(S x, S threshold, int64_t T, const ClampedPar
   return s;
 }
 
+// The gradient of a threshold is a sum over the neurons that share it, in a fixed order, in double. Neurons lie as (outer, C, inner).
+// With inner = 1, blocks of kClampedRows rows are summed, row after row; else each run of `inner` neurons is, lane l of kClampedLanes
+// adding the elements l, l + kClampedLanes, ... in order, the lanes then in order. The blocks, or runs, follow in order.
+constexpr int kClampedRows = 64;
+constexpr int kClampedLanes = 32;
+
+SPIKEOPS_HD int64_t clamped_blocks(int64_t outer, int64_t inner) {
+  return inner == 1 ? (outer + kClampedRows - 1) / kClampedRows : outer;
+}
+
+// From the sum of gradient times count over all neurons of a batch of `samples`.
+SPIKEOPS_HD double clamped_threshold_gradient(double sum, int64_t samples, double gain, double drift) {
+  return -gain * (sum / double(samples)) + drift;
+}
+
 }  // namespace spikeops

@@ -4,7 +4,7 @@ Every function takes the positional arguments of its schema in csrc/ops.cpp, alr
 The arithmetic mirrors kernels/math operation by operation, so that float32 spikes equal the native ones bit for bit.
 """
 
-from spikeops.triton.clamped import clamped_lif_forward
+from spikeops.triton.clamped import clamped_lif_backward, clamped_lif_forward
 from spikeops.triton.convex import convex_snn_trial
 from spikeops.triton.count import spike_count
 from spikeops.triton.encode import latency_encode, poisson_encode
@@ -17,7 +17,7 @@ from spikeops.triton.synapse import synaptic_filter_backward, synaptic_filter_fo
 from spikeops.triton.tssl_bp import tssl_bp_backward, tssl_bp_forward
 
 _OPS = (
-    clamped_lif_forward, convex_snn_trial, feedback_step_, latency_encode, lif_backward, lif_forward, lif_rate_backward, lif_rate_forward,
+    clamped_lif_backward, clamped_lif_forward, convex_snn_trial, feedback_step_, latency_encode, lif_backward, lif_forward, lif_rate_backward, lif_rate_forward,
     local_gradient_in_time, local_learning_step_, pack_spikes,
     poisson_encode, row_sum, spike_count, synaptic_filter_backward, synaptic_filter_forward, ternary_step_, tssl_bp_backward,
     tssl_bp_forward, unpack_spikes,

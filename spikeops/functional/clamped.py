@@ -6,7 +6,7 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _reduce, _register
+from spikeops.functional import _checks, _register
 
 _OP = "clamped_lif"
 
@@ -98,22 +98,20 @@ def _setup_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(count)
     ctx.save_for_backward(count)
-    ctx.options = numbers[2:], x.dtype, threshold.dtype
+    ctx.numbers, ctx.dtypes = numbers, (x.dtype, threshold.dtype)
 
 
 def _backward(ops, ctx, _, grad_v):
     if grad_v is None:
         return None, None, None, None
     (count,) = ctx.saved_tensors
-    (gain, drift), of_x, of_threshold = ctx.options
+    of_x, of_threshold = ctx.dtypes
     needs_x, needs_threshold, *_ = ctx.needs_input_grad
     grad_threshold = None
     if needs_threshold:
-        # In the precision of the state, channels first, so that the sum of each is one over neurons.
-        product = grad_v * count.to(grad_v.dtype)
-        total = _reduce.sum_to(ops, product, product.new_empty(()).expand(count.shape[1], *[1] * (count.dim() - 2)))
-        grad_threshold = (-gain * (total.flatten() / count.shape[0]) + drift).to(of_threshold)
+        grad_threshold = ops.clamped_lif_backward(grad_v, count, ctx.numbers).to(of_threshold)
     return grad_v.to(of_x) if needs_x else None, grad_threshold, None, None
 
 
 _clamped_lif_forward = _register.op("clamped_lif_forward", _fake, _backward, _setup_context)
+_register.op("clamped_lif_backward", lambda grad_v, count, _: grad_v.new_empty(count.shape[1], dtype=state_dtype(count.dtype)))

@@ -124,12 +124,15 @@ def call_every_op(x, decay_shape=()):
         "poisson_encode": (x[0], len(x), torch.tensor([1])),
         "latency_encode": (x[0], len(x)),
         "clamped_lif_forward": (x, torch.empty(x.shape[1]), (0.1, 2.0, 1.0, 0.0), 3),
+        "clamped_lif_backward": (x[:, :, None].expand(-1, -1, 2).contiguous().to(torch.promote_types(x.dtype, torch.float32)),
+                                 x[:, :, None].expand(-1, -1, 2).contiguous(), (0.1, 2.0, 1.0, 0.0)),
         "convex_snn_trial": trials(x, need),
         "row_sum": (x.to(torch.promote_types(x.dtype, torch.float32)),),
     }
     for name, arguments in calls.items():
         ops[name](*arguments)
     ops["spike_count"](x)
+    ops["clamped_lif_backward"](x.to(torch.promote_types(x.dtype, torch.float32)), x, (0.1, 2.0, 1.0, 0.0))
     assert {*calls, "pack_spikes"} == set(ops)
 
 
@@ -137,7 +140,8 @@ def call_every_op(x, decay_shape=()):
 KERNELS = {f"spikeops_{name}_kernel" for name in (
     "lif_forward", "lif_rate_forward", "lif_backward", "tssl_bp_forward", "tssl_bp_backward", "synaptic_filter", "spike_count",
     "pack_spikes", "unpack_spikes", "poisson_encode", "feedback_step", "local_units", "local_classes", "local_feedback",
-    "local_gradient_in_time", "latency_encode", "clamped_forward", "convex_trials", "row_sum_blocks", "row_sum_rows",
+    "local_gradient_in_time", "latency_encode", "clamped_forward", "clamped_rows", "clamped_runs", "clamped_thresholds",
+    "convex_trials", "row_sum_blocks", "row_sum_rows",
 )}  # fmt: skip
 
 

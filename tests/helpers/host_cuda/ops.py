@@ -236,6 +236,16 @@ def clamped_forward(backend, case, inner=1, dt=1e-3):
     return {"x": x, "threshold": threshold}, outputs
 
 
+def clamped_thresholds(backend, case, inner=1, samples=5):
+    """T rows of at most 300 neurons: channels of `inner` neurons each."""
+    channels = min(case.N, 300) // inner
+    shape = (case.T, channels * inner)
+    grad_v, count = case.state(gradient(case, *shape)), case.data(case.draw.integers(0, 4, shape))
+    grad = case.state_out(channels)
+    backend.clamped_thresholds(case.dtype, grad_v, count, inner, samples, 3.0, 0.25, grad)
+    return {"grad_v": grad_v, "count": count}, {"grad": grad}
+
+
 def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
     case = Case(dtype, rows, columns, misaligned)
     x, out = case.data(gradient(case, rows, columns)), case.data_out(rows)
@@ -244,5 +254,5 @@ def row_sum(backend, rows, columns, dtype="float32", misaligned=False):
 
 
 OF_FLOATS = (lif_forward, lif_backward, lif_rate_forward, lif_rate_backward, tssl_bp_forward, tssl_bp_backward,
-             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode, clamped_forward)  # fmt: skip
+             feedback_step, ternary_step, local_learning_step, local_gradient_in_time, synaptic_filter_forward, synaptic_filter_backward, poisson_encode, latency_encode, clamped_forward, clamped_thresholds)  # fmt: skip
 OF_SPIKES = (spike_count, pack_spikes, unpack_spikes)

@@ -115,6 +115,14 @@ class Inputs:
         values = torch.rand(x.shape[1], generator=self.draw, dtype=torch.float64) - 0.3
         return x, self._leaf(values.to(self.device, state_dtype(self.dtype)))
 
+    def clamped_gradient(self):
+        """The gradient of their membrane potentials, and spike counts."""
+        gradient = self.gradient(dtype=state_dtype(self.dtype))
+        gradient = gradient if gradient.dim() > 1 else gradient.unsqueeze(1)
+        count = torch.randint(0, 4, gradient.shape, generator=self.draw).to(self.dtype)
+        count = lay_out(count, self.layout, self.device) if count.dim() > 2 else count.to(self.device)
+        return gradient.detach(), count
+
     def spikes(self, dtype=None):
         return spike_trains(self.draw, self.T, self.shape, dtype or self.dtype, self.layout, self.device)
 
@@ -159,6 +167,7 @@ BACKWARD = {
     ),
     "tssl_bp_backward": lambda i: ("tssl_bp_backward", (i.gradient(), i.x(), 5.0, 3.0, 1.0)),
     "synaptic_filter_backward": lambda i: ("synaptic_filter_backward", (i.gradient(), 3.0)),
+    "clamped_lif_backward": lambda i: ("clamped_lif_backward", (*i.clamped_gradient(), (0.01, 2.0, 3.0, 0.1))),
     "local_gradient_in_time": lambda i: (
         "local_gradient_in_time", (i.gradient(False).detach(), i.x().detach().clamp(0, 1), 0.6, 0.9)
     ),

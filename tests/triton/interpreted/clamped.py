@@ -1,12 +1,12 @@
 """Neurons that stop at their threshold in Triton's interpreter against the reference."""
 
-import pytest
 import torch
 from op_tests.compare import assert_identical
 from op_tests.layouts import INPUTS, lay_out
 from op_tests.neurons import DTYPES
 from op_tests.pairwise import parametrize
 
+import spikeops
 import spikeops.functional as SF
 from spikeops import reference
 
@@ -31,14 +31,17 @@ def test_matches_the_reference(draw, dtype, shape, layout, time_steps, dt, leak)
     check(x, threshold.to(torch.promote_types(dtype, torch.float32)), time_steps=time_steps, dt=dt, leak=leak)
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_gradients(draw, layout):
-    x = lay_out(torch.randn(1, 3, 6, 4, 5, generator=draw), layout)[0].requires_grad_()
-    threshold = torch.rand(6, generator=draw).requires_grad_()
+@parametrize(dtype=DTYPES, shape=[*SHAPES, (150, 7), (2, 3, 9, 9)], layout=list(INPUTS))
+def test_gradients(draw, dtype, shape, layout):
+    """Rows in several blocks, runs of more than 32 neurons; as the native kernels sum them, in the same order."""
+    x = lay_out(torch.randn((1, *shape), generator=draw).to(dtype), layout)[0].requires_grad_()
+    threshold = torch.rand(shape[1], generator=draw).to(torch.promote_types(dtype, torch.float32)).requires_grad_()
     count, v = check(x, threshold, threshold_gain=2.0)
-    assert count.stride() == v.stride() == x.stride()
-    upstream = torch.randn(v.shape, generator=draw)
+    upstream = torch.randn(v.shape, generator=draw).to(v.dtype)
     grads = torch.autograd.grad(v, (x, threshold), upstream)
-    expected = -2 * (upstream * count).sum((2, 3)).mean(0) + 0.1
-    assert torch.equal(grads[0], upstream)
-    torch.testing.assert_close(grads[1], expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(grads[0], upstream.to(dtype))
+    native = torch.ops.spikeops.clamped_lif_backward(upstream, count, (3e-5, 2.0, 2.0, 0.1))
+    assert_identical(grads[1], native, "gradient of the thresholds")
+    with spikeops.backend("reference"):
+        expected = torch.autograd.grad(SF.clamped_lif(x, threshold, threshold_gain=2.0)[1], threshold, upstream)[0]
+    torch.testing.assert_close(grads[1], expected, rtol=1e-5, atol=1e-5, equal_nan=True)
