@@ -42,8 +42,8 @@ def test_thresholds_of_runs_of_neurons(host_kernels, thread_order, inner):
     """Channels of 1 to 200 neurons each: a thread's neighbours may have the same threshold or not."""
     for case in cases(FLOATING, (1, 3)):
         assert_same(host_kernels, ops.clamped_forward, case, inner)
-    # Rows in one block, in several, and in a part of one; runs of less and more than a warp.
-    for case in cases(FLOATING, (1, 64, 65, 200)):
+    # Rows in one block and a part of another; runs of less and more than a warp. Few, since threads that wait for each other are slow.
+    for case in cases(FLOATING, (65,) if inner == 1 else (2,), (1288,)):
         assert_same(host_kernels, ops.clamped_thresholds, case, inner)
 
 
