@@ -3,6 +3,7 @@
 T time steps first, then any shape of neurons. float32, float64, float16 and bfloat16 data; the state of 16-bit data is float32.
 """
 
+from spikeops.functional.clamped import clamped_lif
 from spikeops.functional.conv import spike_conv2d
 from spikeops.functional.convex import convex_snn_trial
 from spikeops.functional.count import spike_count
@@ -15,7 +16,7 @@ from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
-    "convex_snn_trial",
+    "clamped_lif", "convex_snn_trial",
     "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
     "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
     "ternary_step_", "tssl_bp", "unpack_spikes",

@@ -101,6 +101,10 @@ def _local_step(current, membrane, weight):
     return spikes, gradient, membrane, squared
 
 
+def _clamped(x, threshold):
+    return SF.clamped_lif(x, threshold - 0.3, dt=0.01, threshold_gain=2.0)
+
+
 def _trial(x, feedforward):
     decoder = 0.1 * torch.ones(2, 6, dtype=x.dtype)
     recurrent = -torch.ones(6, 2, dtype=x.dtype) @ decoder
@@ -154,6 +158,10 @@ OPS = {
         "local_learning_step_": Call(_local_step, (_STEP, _STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **_IN_PLACE),
         "local_gradient_in_time": Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (_STEP, _X), (0, 1), forward=WORKS),
     },
+    "clamped": {
+        "clamped_lif": Call(_clamped, (_STEP, ("N",)), (0, None), steps_are_fixed=True),
+        "clamped_lif/maps": Call(_clamped, (("B", "N", 3, 2), ("N",)), (0, 0), steps_are_fixed=True),
+    },
     "convex": {
         "convex_snn_trial": Call(_trial, (("T", "B", 2), (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
     },
@@ -197,6 +205,7 @@ MODULES = {
         "ParametricLIF": _of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
         "TSSLBP": _of_module(lambda: snn.TSSLBP(return_spikes=True)),
         "SynapticFilter": _of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
+        "ClampedLIF": _of_module(lambda: snn.ClampedLIF(WIDTH, dt=0.01, threshold_gain=2.0), (_STEP,), (0,), steps_are_fixed=True),
     },
     "layers": {
         "TimeDistributed": _of_module(lambda: snn.TimeDistributed(_linear()), forward=WORKS),
