@@ -137,5 +137,5 @@ def test_module_holds_the_thresholds():
     assert train.shape == (3, 8, 400) and torch.equal(train.sum(0), count) and set(train.unique().tolist()) <= {0.0, 1.0}
     v.sum().backward()
     assert neurons.threshold.grad is not None
-    with pytest.raises(ValueError, match="ClampedLIF: expected units to be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="ClampedLIF: expected units to be at least 1, got 0"):
         spikeops.nn.ClampedLIF(0)

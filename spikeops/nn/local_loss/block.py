@@ -200,7 +200,7 @@ class LocalLossBlock(nn.Module):
             ValueError: spikes or labels of another shape, labels that are not int64, a label outside the classes.
         """
         h = self._seen_by_losses(spikes)
-        _check_labels(labels, len(h), self.classes)
+        _check_labels(labels, h.shape[0], self.classes)
         pred = sim = logits = None
         if self.classifier is not None:
             logits = self.classifier(self.pool(h))

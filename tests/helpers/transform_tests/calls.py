@@ -160,7 +160,7 @@ OPS = {
     },
     "clamped": {
         "clamped_lif": Call(_clamped, (_STEP, ("N",)), (0, None), steps_are_fixed=True),
-        "clamped_lif/maps": Call(_clamped, (("B", "N", 3, 2), ("N",)), (0, 0), steps_are_fixed=True),
+        "clamped_lif/maps": Call(_clamped, (("B", "N", 6, 8), ("N",)), (0, 0), steps_are_fixed=True),
     },
     "convex": {
         "convex_snn_trial": Call(_trial, (("T", "B", 2), (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
