@@ -234,7 +234,7 @@ def test_last_batch_may_be_one_sample(tiny, tmp_path, neuron):
 
 def test_bad_options_end_in_one_line(assert_error):
     assert_error(["decoder_size", "number of channels, 16, got 8"], "train", "localce-digits", "--method.decoder_size", 8)
-    assert_error(["beta in [0, 1], got 2"], "train", "localcecorr-digits", "--method.beta", 2)
+    assert_error(["method.beta", "in [0, 1], got 2"], "train", "localcecorr-digits", "--method.beta", 2)
     assert_error(["network.time_steps"], "train", "localce-digits", "--network.time_steps", 0)
     assert_error(["dt", "above 0", "got 0"], "train", "localce-digits", "--method.dt", 0)
     assert_error(["method.neuron", "adaptive"], "train", "localce-digits", "--method.neuron", "adaptive")
