@@ -36,8 +36,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
   Backend backend(x);
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
                   "convex_snn_trial: expected x to be float32 or float64");
-  STD_TORCH_CHECK(x.dim() == 3 && x.size(0) >= 2 && feedforward.dim() == 2 && numbers.size() == 7,
-                  "convex_snn_trial: expected x (bins, trials, inputs), feedforward (neurons, inputs) and 7 numbers");
+  STD_TORCH_CHECK(x.dim() == 3 && x.size(0) >= 2 && feedforward.dim() == 2 && numbers.size() == 10,
+                  "convex_snn_trial: expected x (bins, trials, inputs), feedforward (neurons, inputs) and 10 numbers");
   STD_TORCH_CHECK(targets.has_value() == encoder.has_value() && (!targets || (targets->dim() == 2 && encoder->dim() == 2)),
                   "convex_snn_trial: expected targets (trials, targets) and encoder (neurons, targets) together");
   STD_TORCH_CHECK(!seed || (seed->scalar_type() == ScalarType::Long && seed->numel() == 1 && seed->get_device() == x.get_device()),
@@ -67,6 +67,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
   args.T = T, args.B = B, args.N = N, args.K = K, args.M = M, args.Y = Y;
   args.dt = numbers[0], args.leak = numbers[1], args.spike_cost = numbers[2], args.sigma_v = numbers[3];
   args.feedforward_rate = numbers[4], args.threshold_rate = numbers[5], args.threshold_drift = numbers[6];
+  args.forgetting = numbers[7], args.change = numbers[8], args.hold = numbers[9];
   args.buffer_steps = buffer_steps;
   args.x = read(inputs);
   args.feedforward = write(by_input);
@@ -87,8 +88,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
 }  // namespace
 
 SPIKEOPS_OPS(convex) {
-  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift. Learns if there are targets; the
-  // last two outputs are empty if there are none.
+  // numbers: dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, forgetting, change, hold. Learns if
+  // there are targets; the last two outputs are empty if there are none.
   SPIKEOPS_OP(convex_snn_trial,
           "convex_snn_trial(Tensor x, Tensor feedforward, Tensor recurrent, Tensor thresholds, Tensor? decoder, Tensor? noise,"
           " Tensor? seed, Tensor? targets, Tensor? encoder, float[] numbers, int buffer_steps)"

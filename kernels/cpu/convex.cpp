@@ -136,7 +136,7 @@ class Network {
       S reached = 0, wanted = 0;
       for (int64_t k = 0; k < a_.K; ++k) reached += row[k] * x[k];
       for (int64_t m = 0; m < a_.Y; ++m) wanted += encoder[m] * target[m];
-      const S error = reached - thresholds_[s] - wanted;
+      const S error = convex_error(reached, thresholds_[s], wanted, p_);
       thresholds_[s] += p_.threshold_rate * error;
       const S scale = p_.feedforward_rate * error;
       S drive = 0;

@@ -93,7 +93,7 @@ __device__ __forceinline__ void learn(const ConvexTrials& args, const ConvexPara
       const S* const target = static_cast<const S*>(args.targets) + trial * args.Y;
       S wanted = 0;
       for (int64_t m = 0; m < args.Y; ++m) wanted += encoder[m] * target[m];
-      shared_error = reached - thresholds[s] - wanted;
+      shared_error = convex_error(reached, thresholds[s], wanted, p);
     }
     __syncthreads();
     const S error = shared_error, scale = p.feedforward_rate * error;

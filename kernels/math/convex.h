@@ -10,21 +10,29 @@ namespace spikeops {
 template <class S>
 struct ConvexParams {
   S dt, leak, spike_cost;
-  S rate_keep;    // 1 - leak dt
-  S noise_scale;  // sqrt(2 dt leak) sigma_v
-  S feedforward_rate, threshold_rate;
+  S change, hold;  // of the command
+  S rate_keep;     // 1 - leak dt
+  S noise_scale;   // sqrt(2 dt leak) sigma_v
+  S feedforward_rate, threshold_rate, forgetting;
   S threshold_step;  // dt times the drift
 };
 
-// What one input asks of the membranes, from its values at this and the next bin: its change plus what leaks away.
+// What one input asks of the membranes, from its values at this and the next bin: its change plus what leaks away, or itself.
 template <class S>
 SPIKEOPS_HD S convex_command(S x, S x_next, const ConvexParams<S>& p) {
-  return (x_next - x) / p.dt + p.leak * x;
+  return p.change * ((x_next - x) / p.dt) + p.hold * x;
 }
 
 template <class S>
 SPIKEOPS_HD S convex_membrane(S v, S drive, const ConvexParams<S>& p) {
   return v + p.dt * (drive - p.leak * v);
+}
+
+// How far the boundary of a neuron is from the wanted point, less a share of where it is.
+template <class S>
+SPIKEOPS_HD S convex_error(S reached, S threshold, S wanted, const ConvexParams<S>& p) {
+  const S boundary = reached - threshold;
+  return (boundary - wanted) - p.forgetting * boundary;
 }
 
 // Leaky integral of spikes, each weighing `weight`.
@@ -46,7 +54,8 @@ struct ConvexTrials {
   int64_t T, B, N, K;       // time steps (one less than time bins), trials, neurons, inputs
   int64_t M, Y;             // dimensions of the readout and of the targets
   double dt, leak, spike_cost, sigma_v;
-  double feedforward_rate, threshold_rate, threshold_drift;
+  double feedforward_rate, threshold_rate, threshold_drift, forgetting;
+  double change, hold;      // what a change of an input by 1/s, and an input of 1, ask of the membranes
   int64_t buffer_steps;     // time steps of each trial without learning
   const void* x;            // (T + 1, B, K)
   void* feedforward;        // (K, N). Written when learning
@@ -70,10 +79,13 @@ static inline ConvexParams<S> convex_params(const ConvexTrials& a) {
   return {S(a.dt),
           S(a.leak),
           S(a.spike_cost),
+          S(a.change),
+          S(a.hold),
           S(1.0 - a.leak * a.dt),
           S(std::sqrt(2.0 * a.dt * a.leak) * a.sigma_v),
           S(a.feedforward_rate),
           S(a.threshold_rate),
+          S(a.forgetting),
           S(a.dt * a.threshold_drift)};
 }
 

@@ -65,7 +65,8 @@ def spikeops_convex_trials_kernel(
     x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, encoder, spikes, readout,
     T: tl.int64, rows: tl.int64, columns: tl.int64, N: tl.int64, outputs: tl.int64, width: tl.int64, buffer_steps: tl.int64,
     dt: tl.float64, leak: tl.float64, spike_cost: tl.float64, rate_keep: tl.float64, noise_scale: tl.float64,
-    feedforward_rate: tl.float64, threshold_rate: tl.float64, threshold_step: tl.float64,
+    feedforward_rate: tl.float64, threshold_rate: tl.float64, threshold_step: tl.float64, forgetting: tl.float64,
+    change: tl.float64, hold: tl.float64,
     STATE: tl.constexpr, BLOCK: tl.constexpr, BLOCK_OUT: tl.constexpr,
 ):  # fmt: skip
     """`rows` trials of N neurons with `columns` inputs, `outputs` readouts and `width` numbers in a target. feedforward (columns, N)
@@ -79,7 +80,8 @@ def spikeops_convex_trials_kernel(
     dt, leak, spike_cost = scalar(dt, STATE), scalar(leak, STATE), scalar(spike_cost, STATE)
     rate_keep, noise_scale = scalar(rate_keep, STATE), scalar(noise_scale, STATE)
     feedforward_rate, threshold_rate = scalar(feedforward_rate, STATE), scalar(threshold_rate, STATE)
-    threshold_step = scalar(threshold_step, STATE)
+    threshold_step, forgetting = scalar(threshold_step, STATE), scalar(forgetting, STATE)
+    change, hold = scalar(change, STATE), scalar(hold, STATE)
     h = tl.load(thresholds + n, exists, other=0.0)
     if seed is not None:
         seed = tl.load(seed)
@@ -92,7 +94,7 @@ def spikeops_convex_trials_kernel(
             drive = tl.zeros((BLOCK,), STATE)
             for k in range(columns):
                 value = tl.load(now + k)
-                command = divide(tl.load(now + rows * columns + k) - value, dt) + leak * value
+                command = change * divide(tl.load(now + rows * columns + k) - value, dt) + hold * value
                 if command != 0.0:  # most of an image
                     drive += tl.load(feedforward + k * N + n, exists, other=0.0) * command
             v = v + dt * (drive - leak * v)
@@ -125,7 +127,8 @@ def spikeops_convex_trials_kernel(
                         for j in range(width):
                             wanted += tl.load(encoder + winner * width + j) * tl.load(targets + trial * width + j)
                         # A sum of one number and zeros.
-                        error = reached - tl.sum(tl.where(n == winner, h, 0.0), axis=0) - wanted
+                        boundary = reached - tl.sum(tl.where(n == winner, h, 0.0), axis=0)
+                        error = (boundary - wanted) - forgetting * boundary
                         h = tl.where(n == winner, h + threshold_rate * error, h)
                         scale = feedforward_rate * error
                         # No thread may write before all have read the old weights, nor read on before the new ones are written.
@@ -142,7 +145,7 @@ def spikeops_convex_trials_kernel(
 def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, encoder, numbers, buffer_steps):
     (bins, trials, inputs), neurons = x.shape, len(feedforward)
     outputs = neurons if decoder is None else len(decoder)
-    dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift = numbers
+    dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, forgetting, change, hold = numbers
     learns = targets is not None
     spikes, readout = x.new_empty((bins - 1, trials), dtype=torch.int32), x.new_empty((bins, trials, outputs))
     feedforward = feedforward.t().clone(memory_format=torch.contiguous_format)
@@ -156,7 +159,7 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, noise, seed
         T=bins - 1, rows=trials, columns=inputs, N=neurons, outputs=outputs, width=targets.shape[1] if learns else 0,
         buffer_steps=buffer_steps, dt=dt, leak=leak, spike_cost=spike_cost, rate_keep=1 - leak * dt,
         noise_scale=math.sqrt(2 * dt * leak) * sigma_v, feedforward_rate=feedforward_rate, threshold_rate=threshold_rate,
-        threshold_step=dt * threshold_drift, STATE=triton_state(x.dtype), BLOCK=block,
+        threshold_step=dt * threshold_drift, forgetting=forgetting, change=change, hold=hold, STATE=triton_state(x.dtype), BLOCK=block,
         BLOCK_OUT=triton.next_power_of_2(max(outputs, 1)), num_warps=min(max(block // _NEURONS_PER_WARP, 1), _MOST_WARPS),
     )  # fmt: skip
     learned = (feedforward.t().contiguous(), thresholds) if learns else (x.new_empty(0), x.new_empty(0))

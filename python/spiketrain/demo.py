@@ -22,9 +22,9 @@ PRESETS = (
     "ell-digits",
     "fell-digits",
     "bell-digits",
-    "localce-digits",
-    "localcorr-digits",
-    "localcecorr-digits",
+    "localce-lif-digits",
+    "localcorr-lif-digits",
+    "localcecorr-lif-digits",
     "convex-digits",
 )
 

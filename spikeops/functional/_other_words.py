@@ -78,6 +78,13 @@ TSSL = {
     "decay": "tau_m=1/(1 - decay)",
     "beta": "tau_m=1/(1 - beta)",
 }
+CLAMPED = {
+    **{word: hint for word, hint in NEURON.items() if hint == NEURON["T"] or word in ("step_mode", "store_v_seq", "backend")},
+    **dict.fromkeys(("learn_threshold", "train_threshold"), "nothing: thresholds are learned unless they require no gradient"),
+    **dict.fromkeys(("tau", "tau_m", "tau_mem"), "leak=1/tau, in 1/s, for a time constant in seconds"),
+    **dict.fromkeys(("decay", "beta"), "leak=(1 - decay)/dt, in 1/s"),
+    "learn_beta": "nothing: the leak is not learned here",
+}
 ENCODER = dict.fromkeys(("num_steps", "time_steps", "timesteps", "time", "seq_length"), "T=, the number of time steps")
 FEEDBACK = {word: hint.replace("decay=", "leak=") for word, hint in NEURON.items() if "decay=" in hint or hint == _THRESHOLD} | {
     "decay": "leak=decay",

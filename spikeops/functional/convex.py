@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -10,6 +10,7 @@ from spikeops import _backend, reference
 from spikeops.functional import _checks, _register, _seed, _transforms, _vmap
 
 _OP = "convex_snn_trial"
+Command = Literal["track", "input"]
 
 
 class ConvexTrials(NamedTuple):
@@ -40,6 +41,8 @@ def convex_snn_trial(
     threshold_rate: float = 0.0,
     threshold_drift: float = 0.0,
     buffer_steps: int = 0,
+    forgetting: float = 0.0,
+    command: Command = "track",
 ) -> ConvexTrials:
     """Runs trials of a spiking network that solves a convex optimisation problem (Mancoo, Keemink & Machens, "Understanding
     spiking networks through convex optimization", NeurIPS 2020).
@@ -59,7 +62,8 @@ def convex_snn_trial(
     With ``targets`` the network learns by the projection loss: the neuron that fires moves its boundary towards the wanted point
     of its trial, with the weights as they were when it fired, and all thresholds drift down::
 
-        e = F[s] x[t] - h[s] - G[s] target;  h[s] += threshold_rate e;  F[s] -= feedforward_rate e x[t]
+        b = F[s] x[t] - h[s];  e = b - G[s] target - forgetting b
+        h[s] += threshold_rate e;  F[s] -= feedforward_rate e x[t]
         h -= dt threshold_drift
 
     Without learning, trials are independent and run in parallel; with it, they run in order, each with the weights that the one
@@ -85,6 +89,9 @@ def convex_snn_trial(
         threshold_rate: learning rate of the thresholds.
         threshold_drift: how fast thresholds drift down while learning, in 1/s.
         buffer_steps: steps at the beginning of each trial without learning and drift.
+        forgetting: share of where the boundary is that the error leaves out: boundaries move to a fixed point a little further out.
+        command: "track", c as above, with which the membranes follow F x; "input", ``c = x[t]``, for an input that is a firing rate,
+            as of a layer below.
 
     Returns:
         ``(spikes, readout, feedforward, thresholds)``: the neuron that fires in each step, or -1, int32 (T, trials); y in each
@@ -109,9 +116,11 @@ def convex_snn_trial(
     feedforward_rate = _checks.number(_OP, "feedforward_rate", feedforward_rate)
     threshold_rate = _checks.number(_OP, "threshold_rate", threshold_rate)
     threshold_drift = _checks.number(_OP, "threshold_drift", threshold_drift)
+    forgetting = _checks.number(_OP, "forgetting", forgetting)
     buffer_steps = _checks.whole(_OP, "buffer_steps", buffer_steps, 0)
+    _checks.choice(_OP, "command", command, get_args(Command))
     _checks.fit(_OP, x.dtype, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, feedforward_rate=feedforward_rate,
-                threshold_rate=threshold_rate, threshold_drift=threshold_drift)  # fmt: skip
+                threshold_rate=threshold_rate, threshold_drift=threshold_drift, forgetting=forgetting)  # fmt: skip
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"{_OP}: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     _transforms.refuse_derivatives(
@@ -122,14 +131,16 @@ def convex_snn_trial(
         return ConvexTrials(*reference.convex_snn_trial(
             x, feedforward, recurrent, thresholds, decoder, dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, noise=noise,
             generator=generator, targets=targets, encoder=encoder, feedforward_rate=feedforward_rate,
-            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps,
+            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps, forgetting=forgetting,
+            command=command,
         ))  # fmt: skip
     ops = _backend.namespace(_OP, x.device)
     seed = None
     if sigma_v and noise is None:
         seed = _seed.draw(_OP, generator, x.device)
     tensors = [None if t is None else t.detach() for t in (*weights.values(), decoder, noise, seed, targets, encoder)]
-    numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift)
+    asked = reference.COMMANDS[command](leak)
+    numbers = (dt, leak, spike_cost, sigma_v, feedforward_rate, threshold_rate, threshold_drift, forgetting, *asked)
     outputs = _trial(ops, *tensors, numbers, buffer_steps)
     return ConvexTrials(*outputs) if targets is not None else ConvexTrials(*outputs[:2], feedforward, thresholds)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import torch
 from torch import nn
 
 from spikeops import functional as SF
 from spikeops.functional import _checks
-from spikeops.functional.convex import ConvexTrials
+from spikeops.functional.convex import Command, ConvexTrials
 from spikeops.nn._repr import call_arguments
 
 
@@ -35,6 +36,9 @@ class ConvexSNN(nn.Module):
         feedforward_mean: mean of F's rows' elements, in units of ``feedforward_scale / sqrt(inputs)``.
         threshold: initial threshold of all neurons. Low ones put the function above what it is to learn: only neurons that fire
             learn, and those that are above do.
+        threshold_spread: initial thresholds are drawn uniformly from ``threshold - threshold_spread`` to ``threshold +
+            threshold_spread``.
+        command: "track" or "input", as in :func:`spikeops.functional.convex_snn_trial`.
 
     Attributes:
         feedforward: F (N, K), learned.
@@ -61,20 +65,23 @@ class ConvexSNN(nn.Module):
 
     def __init__(self, inputs: int, neurons: int, outputs: int, *, dt: float = 1e-3, leak: float = 2.0, spike_cost: float = 0.0,
                  sigma_v: float = 0.0, encoder: torch.Tensor | None = None, decoder_scale: float = 0.1,
-                 feedforward_scale: float = 1.0, feedforward_mean: float = 0.0, threshold: float = 0.0):  # fmt: skip
+                 feedforward_scale: float = 1.0, feedforward_mean: float = 0.0, threshold: float = 0.0,
+                 threshold_spread: float = 0.0, command: Command = "track"):  # fmt: skip
         super().__init__()
         inputs, neurons, outputs = (
             _checks.whole("ConvexSNN", name, value, 1) for name, value in (("inputs", inputs), ("neurons", neurons), ("outputs", outputs))
         )
-        dt, leak, spike_cost, sigma_v, decoder_scale, feedforward_scale, feedforward_mean, threshold = (
+        dt, leak, spike_cost, sigma_v, decoder_scale, feedforward_scale, feedforward_mean, threshold, threshold_spread = (
             _checks.number("ConvexSNN", name, value) for name, value in (
                 ("dt", dt), ("leak", leak), ("spike_cost", spike_cost), ("sigma_v", sigma_v), ("decoder_scale", decoder_scale),
                 ("feedforward_scale", feedforward_scale), ("feedforward_mean", feedforward_mean), ("threshold", threshold),
+                ("threshold_spread", threshold_spread),
             )
         )  # fmt: skip
-        self.neuron = dict(dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v)
+        _checks.choice("ConvexSNN", "command", command, get_args(Command))
+        self.neuron = dict(dt=dt, leak=leak, spike_cost=spike_cost, sigma_v=sigma_v, command=command)
         self.initial = dict(decoder_scale=decoder_scale, feedforward_scale=feedforward_scale, feedforward_mean=feedforward_mean,
-                            threshold=threshold)  # fmt: skip
+                            threshold=threshold, threshold_spread=threshold_spread)  # fmt: skip
         if encoder is None:
             encoder = torch.rand(neurons, outputs)
             encoder /= encoder.norm(dim=1, keepdim=True)
@@ -82,7 +89,10 @@ class ConvexSNN(nn.Module):
             raise ValueError(f"ConvexSNN: expected encoder to have shape {(neurons, outputs)}, got {tuple(encoder.shape)}.")
         feedforward = (feedforward_mean + torch.randn(neurons, inputs)) * (feedforward_scale / math.sqrt(inputs))
         self.feedforward = nn.Parameter(feedforward, requires_grad=False)
-        self.thresholds = nn.Parameter(torch.full((neurons,), float(threshold)), requires_grad=False)
+        thresholds = torch.full((neurons,), float(threshold))
+        if threshold_spread:
+            thresholds += threshold_spread * (2 * torch.rand(neurons) - 1)
+        self.thresholds = nn.Parameter(thresholds, requires_grad=False)
         self.register_buffer("encoder", encoder)
         self.register_buffer("decoder", decoder_scale * encoder.T.contiguous())
 
@@ -109,8 +119,8 @@ class ConvexSNN(nn.Module):
 
     def trials(self, x: torch.Tensor, *, read_rates: bool = False, noise: torch.Tensor | None = None,
                generator: torch.Generator | None = None, targets: torch.Tensor | None = None, encoder: torch.Tensor | None = None,
-               feedforward_rate: float = 0.0, threshold_rate: float = 0.0, threshold_drift: float = 0.0,
-               buffer_steps: int = 0) -> ConvexTrials:  # fmt: skip
+               feedforward_rate: float = 0.0, threshold_rate: float = 0.0, threshold_drift: float = 0.0, buffer_steps: int = 0,
+               forgetting: float = 0.0) -> ConvexTrials:  # fmt: skip
         """:func:`spikeops.functional.convex_snn_trial` with the weights of this network.
 
         Args:
@@ -121,19 +131,19 @@ class ConvexSNN(nn.Module):
         return SF.convex_snn_trial(
             x, self.feedforward, self.recurrent, self.thresholds, None if read_rates else self.decoder, **self.neuron, noise=noise,
             generator=generator, targets=targets, encoder=encoder, feedforward_rate=feedforward_rate,
-            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps,
+            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps, forgetting=forgetting,
         )  # fmt: skip
 
     @torch.no_grad()
     def fit(self, x: torch.Tensor, targets: torch.Tensor, *, feedforward_rate: float, threshold_rate: float,
-            threshold_drift: float = 0.0, buffer_steps: int = 0, read_rates: bool = False,
+            threshold_drift: float = 0.0, buffer_steps: int = 0, forgetting: float = 0.0, read_rates: bool = False,
             generator: torch.Generator | None = None) -> ConvexTrials:  # fmt: skip
         """Learns from one trial after the other, and keeps what it learned.
 
         Args:
             x: inputs (bins, trials, inputs).
             targets: wanted readouts (trials, outputs).
-            feedforward_rate, threshold_rate, threshold_drift, buffer_steps, generator: as in
+            feedforward_rate, threshold_rate, threshold_drift, buffer_steps, forgetting, generator: as in
                 :func:`spikeops.functional.convex_snn_trial`.
             read_rates: the readout of the trials is the firing rates.
 
@@ -142,7 +152,7 @@ class ConvexSNN(nn.Module):
         """
         trials = self.trials(
             x, read_rates=read_rates, generator=generator, targets=targets, encoder=self.encoder, feedforward_rate=feedforward_rate,
-            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps,
+            threshold_rate=threshold_rate, threshold_drift=threshold_drift, buffer_steps=buffer_steps, forgetting=forgetting,
         )  # fmt: skip
         self.feedforward.copy_(trials.feedforward)
         self.thresholds.copy_(trials.thresholds)

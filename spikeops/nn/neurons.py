@@ -11,13 +11,13 @@ from spikeops import functional as SF
 from spikeops._numbers import plain_number
 from spikeops.functional import _checks
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
-from spikeops.functional._other_words import FILTER, NEURON, TSSL, explain_other_words
+from spikeops.functional._other_words import CLAMPED, FILTER, NEURON, TSSL, explain_other_words
 from spikeops.functional.alif import run_alif
 from spikeops.functional.lif import run_lif
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
 
-__all__ = ["ALIF", "IF", "LIF", "ParametricLIF", "SynapticFilter", "TSSLBP"]
+__all__ = ["ALIF", "ClampedLIF", "IF", "LIF", "ParametricLIF", "SynapticFilter", "TSSLBP"]
 
 
 class LIFNeurons(nn.Module):
@@ -255,3 +255,56 @@ class SynapticFilter(nn.Module):
 
     def extra_repr(self) -> str:
         return call_arguments(self, SynapticFilter.__init__)
+
+
+class ClampedLIF(nn.Module):
+    """Neurons of the published spiking networks with local losses: :func:`spikeops.functional.clamped_lif` as a module, with its
+    thresholds.
+
+    Args:
+        units: number of units, or of channels, that have a threshold each.
+        time_steps, dt, leak, threshold_gain, threshold_drift: as in :func:`spikeops.functional.clamped_lif`.
+
+    Attributes:
+        threshold: (units,), learned. At first uniform between ``-1 / sqrt(units)`` and ``1 / sqrt(units)``, as published: half of
+            them are negative.
+
+    Shapes:
+        x (N, units) or (N, units, ...) -> spike counts and membrane potentials of the same shape.
+
+    Raises:
+        TypeError: a number of a wrong type. ValueError: no units, or a number out of range.
+
+    Example:
+        >>> counts, v = snn.ClampedLIF(100)(torch.rand(32, 100))
+    """
+
+    @explain_other_words(CLAMPED)
+    def __init__(self, units: int, *, time_steps: int = 3, dt: float = 3e-5, leak: float = 2.0, threshold_gain: float = 1e7,
+                 threshold_drift: float = 0.1):  # fmt: skip
+        super().__init__()
+        self.units = _checks.whole("ClampedLIF", "units", units, 1)
+        self.time_steps = _checks.time_count("ClampedLIF", time_steps, "time_steps")
+        self.dt, self.leak = _checks.positive("ClampedLIF", "dt", dt), _checks.number("ClampedLIF", "leak", leak)
+        self.threshold_gain = _checks.number("ClampedLIF", "threshold_gain", threshold_gain)
+        self.threshold_drift = _checks.number("ClampedLIF", "threshold_drift", threshold_drift)
+        bound = 1 / math.sqrt(self.units)
+        self.threshold = nn.Parameter(torch.empty(self.units).uniform_(-bound, bound))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._after(self.time_steps, x)
+
+    @torch.no_grad()
+    def spike_train(self, x: torch.Tensor) -> torch.Tensor:
+        """Which neurons fire in which time step, (T, N, units, ...), for pictures and statistics."""
+        counts = [torch.zeros_like(x), *(self._after(t, x)[0] for t in range(1, self.time_steps + 1))]
+        return torch.stack(counts).diff(dim=0)
+
+    def _after(self, time_steps: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return SF.clamped_lif(
+            x, self.threshold, time_steps=time_steps, dt=self.dt, leak=self.leak, threshold_gain=self.threshold_gain,
+            threshold_drift=self.threshold_drift,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        return call_arguments(self, ClampedLIF.__init__)

@@ -6,7 +6,10 @@ import torch
 
 from spikeops.reference.encode import philox
 
-__all__ = ["convex_noise", "convex_snn_trial"]
+__all__ = ["COMMANDS", "convex_noise", "convex_snn_trial"]
+
+# What a change of the input by 1/s, and an input of 1, ask of the membranes, for a leak rate.
+COMMANDS = {"track": lambda leak: (1.0, leak), "input": lambda leak: (0.0, 1.0)}
 
 
 def plain_log(x):
@@ -45,7 +48,7 @@ def convex_noise(seed, steps, trials, neurons, dtype):
 @torch.no_grad()
 def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder=None, *, dt, leak, spike_cost=0.0, sigma_v=0.0, noise=None,
                      generator=None, targets=None, encoder=None, feedforward_rate=0.0, threshold_rate=0.0, threshold_drift=0.0,
-                     buffer_steps=0):  # fmt: skip
+                     buffer_steps=0, forgetting=0.0, command="track"):  # fmt: skip
     """See :func:`spikeops.functional.convex_snn_trial`."""
     steps, trials, neurons = len(x) - 1, x.shape[1], len(feedforward)
     if noise is None and sigma_v:
@@ -62,8 +65,9 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder=None, *, dt,
     for some in [slice(b, b + 1) for b in range(trials)] if learns else [slice(None)]:
         v = x.new_zeros(spikes[0, some].numel(), neurons)
         for t in range(steps):
-            command = (x[t + 1, some] - x[t, some]) / dt + leak * x[t, some]
-            drive = torch.where(command[:, None] == 0, 0, feedforward * command[:, None])
+            change, hold = COMMANDS[command](leak)
+            asked = change * ((x[t + 1, some] - x[t, some]) / dt) + hold * x[t, some]
+            drive = torch.where(asked[:, None] == 0, 0, feedforward * asked[:, None])
             v = v + dt * (_ordered_sum(drive) - leak * v)
             if noise is not None:
                 v = v + math.sqrt(2 * dt * leak) * sigma_v * noise[t, some]
@@ -79,7 +83,8 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder=None, *, dt,
             if learns and t >= buffer_steps:
                 if fires:
                     s, now = winner.item(), x[t, some][0]
-                    error = _ordered_sum(feedforward[s] * now) - thresholds[s] - _ordered_sum(encoder[s] * targets[some][0])
+                    boundary = _ordered_sum(feedforward[s] * now) - thresholds[s]
+                    error = (boundary - _ordered_sum(encoder[s] * targets[some][0])) - forgetting * boundary
                     thresholds[s] += threshold_rate * error
                     feedforward[s] -= feedforward_rate * error * now
                 thresholds = thresholds - dt * threshold_drift

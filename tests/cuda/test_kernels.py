@@ -65,6 +65,16 @@ def test_spike_formats(thread_order, op, T):
         same(op, case)
 
 
+@pytest.mark.parametrize("inner", [1, 3, 16, 200])
+def test_thresholds_of_runs_of_neurons(thread_order, inner):
+    """Channels of 1 to 200 neurons each: a thread's neighbours may have the same threshold or not."""
+    for case in cases(DTYPES, (1, 3)):
+        same(ops.clamped_forward, case, inner)
+    # Rows in one block and a part of another; runs of less and more than a warp. Few, since threads that wait for each other are slow.
+    for case in cases(DTYPES, (65,) if inner == 1 else (2,), (1288,)):
+        same(ops.clamped_thresholds, case, inner)
+
+
 @pytest.mark.parametrize("words", [1, 2, 7, 9])
 def test_packed_spike_count(thread_order, words):
     for case in cases((torch.float32,), (16 * words,)):

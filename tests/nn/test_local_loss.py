@@ -162,9 +162,64 @@ def test_each_loss_separates_three_classes(loss):
     assert history[-1] < 0.3 * history[0]
 
 
+def test_clamped_neurons():
+    """The losses see the membrane potential, without a bias in the classifier; the next layer gets the counts."""
+    block = snn.LocalLossBlock(nn.Linear(12, 30, bias=False), (30,), 3, "predsim", beta=0.25, neuron="clamped")
+    assert isinstance(block.neuron, snn.ClampedLIF) and block.time_steps == block.neuron.time_steps == 3
+    assert {name for name, _ in block.named_parameters()} == {
+        "encoder.weight", "norm.weight", "norm.bias", "neuron.threshold", "classifier.weight", "projection.weight"
+    }  # fmt: skip
+    nn.init.normal_(block.classifier.weight)
+    counts, v = block(X[0])
+    assert counts.shape == v.shape == (8, 30) and not counts.requires_grad
+    assert set(counts.unique().tolist()) <= {0.0, 1.0, 2.0, 3.0} and len(counts.unique()) > 1
+    losses = block.local_losses((counts, v), LABELS)
+    torch.testing.assert_close(losses.pred, 0.75 * F.cross_entropy(v @ block.classifier.weight.T, LABELS))
+    torch.testing.assert_close(losses.sim, 0.25 * snn.similarity_matching_loss(v @ block.projection.weight.T, LABELS, 3))
+    losses.total.backward()
+    assert all(p.grad is not None for p in block.parameters())
+
+
+def test_clamped_maps_are_compared_as_they_are():
+    block = snn.LocalLossBlock(nn.Conv2d(2, 8, 3, padding=1, bias=False), (8, 6, 5), 3, "sim", neuron="clamped")
+    assert "projection" not in {name.split(".")[0] for name, _ in block.named_parameters()}
+    counts, v = block(torch.randn(8, 2, 6, 5, generator=generator()))
+    assert block.neuron.threshold.shape == (8,)
+    torch.testing.assert_close(block.local_losses((counts, v), LABELS).total, snn.similarity_matching_loss(v, LABELS, 3))
+    pixels = snn.LocalLossBlock(nn.Conv2d(2, 8, 3, padding=1), (8, 6, 5), 3, "sim", neuron=block.neuron, similarity_std=False)
+    assert pixels.kind == "clamped"
+    torch.testing.assert_close(pixels.local_losses((counts, v), LABELS).total, snn.similarity_matching_loss(v, LABELS, 3, std=False))
+
+
+def test_relu_layer():
+    block = snn.LocalLossBlock(nn.Linear(12, 30), (30,), 3, "predsim", beta=0.25, neuron="relu")
+    h = block(X[0])
+    torch.testing.assert_close(h, F.relu(block.currents(X[0])))
+    assert block.classifier.bias is not None and block.time_steps is None
+    losses = block.local_losses(h, LABELS)
+    torch.testing.assert_close(losses.sim, 0.25 * snn.similarity_matching_loss(block.projection(h), LABELS, 3))
+
+
+def test_neurons_that_know_no_time():
+    for neuron in ("clamped", "relu"):
+        block = snn.LocalLossBlock(nn.Linear(12, 30), (30,), 3, neuron=neuron)
+        with pytest.raises(ValueError, match=rf"expected x to have shape \(N, features\) for {neuron} neurons, got shape \(4, 8, 12\)"):
+            block(X)
+    block = snn.LocalLossBlock(nn.Linear(12, 30), (30,), 3, neuron="clamped")
+    counts, v = block(X[0])
+    with pytest.raises(TypeError, match=r"expected spikes to be \(counts, v\), as forward returned them, got Tensor"):
+        block.local_losses(counts, LABELS)
+    with pytest.raises(ValueError, match=r"expected v to have shape \(N, 30\), got shape \(8, 29\)"):
+        block.local_losses((counts, v[:, :29]), LABELS)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"neuron": "iaf"}, "expected neuron to be one of 'lif', 'clamped', 'relu', got 'iaf'"),
+        ({"neuron": "relu", "time_steps": 3}, "expected time_steps to be None for relu neurons, which know no time, got 3"),
+        ({"neuron": snn.ClampedLIF(29)}, "expected neuron to have 30 units, as shape says, got 29"),
+        ({"neuron": snn.ClampedLIF(30), "time_steps": 4}, "expected time_steps to be that of neuron, 3, or None, got 4"),
         ({"loss": "mse"}, "expected loss to be one of 'pred', 'sim', 'predsim', got 'mse'"),
         ({"beta": 1.5}, r"expected beta in \[0, 1\], got 1.5"),
         ({"beta": float("nan")}, "expected beta to be finite, got nan"),
@@ -185,6 +240,7 @@ def test_wrong_options_are_refused(options, message):
     "options, message",
     [
         ({"encoder": F.relu}, "expected encoder to be a torch.nn.Module, got function"),
+        ({"similarity_std": 1}, "expected similarity_std to be True or False, got 1"),
         ({"classes": 3.0}, "expected classes to be an int, got float"),
         ({"time_steps": 2.5}, "expected time_steps to be an int, got float"),
         ({"decoder_size": None}, "expected decoder_size to be an int, got NoneType"),

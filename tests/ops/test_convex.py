@@ -244,7 +244,7 @@ def test_bad_input(changes, error, words):
 
 def test_the_op_checks_what_protects_memory(native):
     op = torch.ops.spikeops.convex_snn_trial
-    numbers = (0.1, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    numbers = (0.1, 1.0, *[0.0] * 6, 1.0, 1.0)
     good = (X, F, W, H, D, None, None, None, None, numbers, 0)
     op(*good)
     for place, bad in ((0, X.half()), (0, X[0]), (1, F[:, :1]), (2, W[:4]), (3, H[:4]), (4, D[:, :4]), (5, torch.zeros(1, 4, 5)),

@@ -28,8 +28,10 @@ def saved_bytes(function, arguments):
 def test_what_is_kept(device, call, layout):
     arguments = call.make(Inputs(30, (2, 3, 8, 9), layout=layout, device=device, grad=True))
     kept = [arguments[name] for name in call.keeps if isinstance(arguments.get(name), torch.Tensor)]
-    saved = saved_bytes(call, arguments)
-    assert saved == sum(tensor.untyped_storage().nbytes() for tensor in kept), f"{call} keeps {saved} bytes; it should keep {call.keeps}"
+    outputs = call(arguments)
+    kept += [outputs[i] for i in call.keeps_outputs]
+    saved, expected = saved_bytes(call, arguments), sum(tensor.untyped_storage().nbytes() for tensor in kept)
+    assert saved == expected, f"{call} keeps {saved} bytes; it should keep {call.keeps} and the outputs {call.keeps_outputs}"
 
 
 def test_the_hooks_see_what_is_saved(draw):

@@ -93,6 +93,9 @@ def expected():
     for state, reset, surrogate, detach in itertools.product(("float", "double"), RESETS, SURROGATES, ("false", "true")):
         if reset != "none" or detach == "true":
             yield f"back_row LifBack {state} {reset} {surrogate} {detach} "
+    for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
+        yield f"{row} {state} "
+    yield from (f"clamped_product_row {data} " for data in DATA)
     for data in DATA:
         yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
         yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)

@@ -21,7 +21,9 @@ X = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
 PACKED = SF.pack_spikes(X)
 IMAGES, KERNEL = torch.rand(2, 3, 8, 8).round(), torch.rand(4, 3, 3, 3)
 LIF = dict(decay=0.5, threshold=1.0, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
-TRIAL = dict(dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1)
+CLAMPED = dict(time_steps=3, dt=0.25, leak=1.0, threshold_gain=2.0, threshold_drift=0.5)
+TRIAL = dict(dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1,
+             forgetting=0.5)  # fmt: skip
 
 
 def feedback_step(step, **options):
@@ -36,6 +38,22 @@ def local_step(decay, threshold, error_scale):
     SF.local_learning_step_(**units, **classes, current=X[:1], weight=torch.ones(2, 3), squared_error=torch.zeros(1),
                             labels=torch.tensor([1]), decay=decay, threshold=threshold, error_scale=error_scale)  # fmt: skip
     return list(units.values()) + list(classes.values())
+
+
+def clamped(function, threshold):
+    count, v = function(X)
+    return [count, v.detach(), *torch.autograd.grad(v.sum(), threshold)]
+
+
+def clamped_call(**options):
+    threshold = torch.tensor([0.25, 0.5, 0.75], requires_grad=True)
+    return clamped(lambda x: SF.clamped_lif(x, threshold, **options), threshold)
+
+
+def clamped_module(**options):
+    torch.manual_seed(0)
+    neurons = snn.ClampedLIF(**options)
+    return clamped(neurons, neurons.threshold)
 
 
 def trial(**options):
@@ -105,6 +123,7 @@ CALLS = {
     ),
     SF.local_learning_step_: (local_step, dict(decay=0.5, threshold=1.0, error_scale=0.5)),
     SF.local_gradient_in_time: (lambda **o: [SF.local_gradient_in_time(X[0], X, **o)], dict(decay=0.5, threshold=1.0)),
+    SF.clamped_lif: (clamped_call, CLAMPED),
     SF.convex_snn_trial: (trial, TRIAL),
     SF.spike_conv2d: (
         lambda **o: [SF.spike_conv2d(IMAGES, KERNEL, **o)], dict(stride=2, padding=1, dilation=1, groups=1),
@@ -114,9 +133,10 @@ CALLS = {
     snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(X)], LIF | {"shape": 3}),
     snn.TSSLBP: (lambda **o: [snn.TSSLBP(**o)(X)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
     snn.SynapticFilter: (lambda **o: [snn.SynapticFilter(**o)(X)], dict(tau_s=3.0)),
+    snn.ClampedLIF: (clamped_module, CLAMPED | {"units": 3}),
     snn.ConvexSNN: (convex, dict(
         inputs=2, neurons=5, outputs=1, dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.0, decoder_scale=0.5, feedforward_scale=2.0,
-        feedforward_mean=0.5, threshold=0.25, bins=6, onset=2,
+        feedforward_mean=0.5, threshold=0.25, threshold_spread=0.5, bins=6, onset=2,
     )),
     snn.FeedbackRing: (lambda **o: ring("ide", **o), dict(time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, solver_steps=3)),
     "spide": (lambda **o: ring("spide", **o), dict(
@@ -209,7 +229,7 @@ def test_what_is_no_number_is_refused_by_name(call):
                 continue
             with pytest.raises((TypeError, ValueError, RuntimeError)) as refused:
                 function(**options | {option: value})
-            known = {"units": "shape", "side": "shape"}.get(option, option)
+            known = option if call is snn.ClampedLIF else {"units": "shape", "side": "shape"}.get(option, option)
             if call is not SF.spike_conv2d:
                 assert known in str(refused.value), f"{option} = {value!r}: {refused.value}"
                 assert not isinstance(refused.value, RuntimeError), f"{option} = {value!r}: {refused.value}"
@@ -226,7 +246,7 @@ def test_modules_keep_pythons_own_numbers():
 # --- decays -----------------------------------------------------------------------------------------------------------------
 
 DECAYS = [(call, name) for call, (_, options) in CALLS.items() for name in ("decay", "leak") if name in options and (
-    call not in (SF.convex_snn_trial, snn.ConvexSNN))]  # there leak is a rate in 1/s  # fmt: skip
+    call not in (SF.clamped_lif, snn.ClampedLIF, SF.convex_snn_trial, snn.ConvexSNN))]  # there leak is a rate in 1/s  # fmt: skip
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
@@ -264,7 +284,7 @@ WORDS = [
     (snn.SynapticFilter, "alpha", "tau_s=1/(1 - alpha)"), (SF.poisson_encode, "num_steps", "T="), (SF.latency_encode, "num_steps", "T="),
     (SF.feedback_step_, "tau", "leak=1 - 1/tau or exp(-1/tau)"), (SF.ternary_step_, "decay", "leak="), (snn.LocalBlock, "decay", "tau="),
     (SF.local_learning_step_, "tau", "decay=1 - 1/tau"), (SF.local_gradient_in_time, "beta", "decay=beta"),
-    (snn.FeedbackRing, "v_threshold", "threshold="),
+    (snn.FeedbackRing, "v_threshold", "threshold="), (SF.clamped_lif, "tau", "leak=1/tau"), (snn.ClampedLIF, "num_steps", "time_steps="),
 ]  # fmt: skip
 
 
@@ -282,7 +302,8 @@ def test_no_potential_to_reset_to_is_a_reset_by_subtraction():
 
 def test_hints_name_options_that_there_are():
     """And no word is one of ours."""
-    ours = {"NEURON": SF.lif, "TSSL": SF.tssl_bp, "FILTER": SF.synaptic_filter, "ENCODER": SF.poisson_encode, "LOCAL": snn.LocalBlock}
+    ours = {"NEURON": SF.lif, "TSSL": SF.tssl_bp, "FILTER": SF.synaptic_filter, "ENCODER": SF.poisson_encode, "LOCAL": snn.LocalBlock,
+            "CLAMPED": SF.clamped_lif}
     for table, call in ours.items():
         parameters = inspect.signature(call).parameters
         for word, hint in getattr(_other_words, table).items():

@@ -15,7 +15,8 @@ from spikeops.surrogate import ATan, Sigmoid
 OTHERS = (
     Module(kind=snn.ClassifierPool2d, needed=dict(shape=(8, 14, 14), max_features=64)),
     Module(kind=snn.LocalLossBlock, needed=dict(encoder=nn.Linear(4, 6), shape=(6,), classes=3),
-           options=dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3)),
+           options=dict(loss="sim", beta=0.5, neuron=snn.IF(), batch_norm=False, decoder_size=32, time_steps=3,
+                        similarity_std=False)),
     Module(kind=snn.TimeDistributed, needed=dict(module=nn.Linear(2, 3))),
 )  # fmt: skip
 # Arguments without a default, and another value for each option.

@@ -17,13 +17,21 @@ def best_accuracy(lines):
 
 @pytest.mark.parametrize(
     "preset",
-    ["tsslbp", "bptt", "ide", "spide", "ell", "fell", "bell", "localce", "localcorr", "localcecorr"],
+    ["tsslbp", "bptt", "ide", "spide", "ell", "fell", "bell", "localce-lif", "localcorr-lif", "localcecorr-lif"],
 )
 def test_digits(cli, preset):
     status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)
     assert status == 0, errors
     # TSSL-BP and BPTT ended above 97 % with each of six seeds; ELL, FELL and BELL with each of three.
     assert best_accuracy(lines) >= 0.95
+
+
+@pytest.mark.parametrize("preset", ["localce", "localcorr", "localcecorr"])
+def test_digits_with_clamped_neurons(cli, preset):
+    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)
+    assert status == 0, errors
+    # Three seeds each ended between 91.9 and 96.1 %.
+    assert best_accuracy(lines) >= 0.85
 
 
 def mnist_root():

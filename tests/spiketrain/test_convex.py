@@ -1,14 +1,17 @@
 """The method convex: surfaces fitted by one and by several layers, classes, and runs that are judged by an error."""
 
+import copy
 import csv
+import math
 
+import numpy as np
 import pytest
 import torch
 
-from spiketrain import presets
+from spiketrain import data, presets
 from spiketrain.config import merge
 from spiketrain.data import tasks
-from spiketrain.data.surfaces import PointSplit, grid
+from spiketrain.data.surfaces import OWN, PointSplit, grid
 from spiketrain.errors import UserError
 from spiketrain.methods import load_config
 from spiketrain.training import checkpoint
@@ -46,7 +49,7 @@ def assert_same_weights(first, second):
 
 
 # One spike is worth 0.02. After three epochs, three seeds each were at most 0.026 and 0.056 off, on either surface.
-@pytest.mark.parametrize("preset, layers, error", [("convex-surface-1layer", 1, 0.05), ("convex-surface-multilayer", 3, 0.1)])
+@pytest.mark.parametrize("preset, layers, error", [("convex-own-surfaces-1layer", 1, 0.05), ("convex-own-surfaces-3layer", 3, 0.1)])
 def test_surfaces(cli, tmp_path, preset, layers, error):
     run_dir = tmp_path / "run"
     status, lines, errors = cli("train", preset, "--trainer.out", run_dir, "--trainer.epochs", 3, "--trainer.threads", 1)
@@ -68,7 +71,7 @@ def test_surfaces(cli, tmp_path, preset, layers, error):
     assert (run_dir / "surface.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("preset", ["convex-surface-multilayer", "convex-digits"])
+@pytest.mark.parametrize("preset", ["convex-own-surfaces-3layer", "convex-digits"])
 def test_one_epoch_and_a_resume_are_two_epochs(cli, tmp_path, preset):
     _, straight = train(small(preset, tmp_path / "straight"))
     train(small(preset, tmp_path / "stopped", epochs=1))
@@ -83,7 +86,7 @@ def test_one_epoch_and_a_resume_are_two_epochs(cli, tmp_path, preset):
 def test_threads_and_batch_size_make_no_difference(tmp_path):
     """Trials are learned from in order, however many are handed over at once."""
     contents = [
-        train(small("convex-surface-multilayer", tmp_path / str(i), epochs=1, threads=threads, batch_size=batch_size))[1]
+        train(small("convex-own-surfaces-3layer", tmp_path / str(i), epochs=1, threads=threads, batch_size=batch_size))[1]
         for i, (threads, batch_size) in enumerate([(1, 20), (2, 20), (1, 7)])
     ]
     assert_same_weights(contents[0], contents[1])
@@ -93,7 +96,7 @@ def test_threads_and_batch_size_make_no_difference(tmp_path):
 def test_noise_is_seeded(tmp_path):
     contents = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        config = small("convex-surface-1layer", tmp_path / name, epochs=1)
+        config = small("convex-own-surfaces-1layer", tmp_path / name, epochs=1)
         config.method.sigma_v, config.seed = 0.1, seed
         contents.append(train(config)[1])
     assert_same_weights(contents[0], contents[1])
@@ -114,7 +117,7 @@ def test_digits(cli, tmp_path):
 
 def test_deeper_layers_see_the_readout_and_the_input(tmp_path):
     for skip, inputs in ((True, 2 + 2), (False, 2)):
-        config = small("convex-surface-multilayer", tmp_path)
+        config = small("convex-own-surfaces-3layer", tmp_path)
         config.method.skip = skip
         network = Trainer(config).method.network
         assert [layer.feedforward.shape[1] for layer in network] == [2, inputs, inputs]
@@ -127,14 +130,85 @@ def test_deeper_layers_see_the_readout_and_the_input(tmp_path):
     (["method.readout_steps", "1 to network.time_steps = 3", "got 4"], ("--method.readout_steps", 4)),
     (["method.dt", "above 0", "got 0"], ("--method.dt", 0)),
     (["method.leak", "0 or more", "got -1"], ("--method.leak", -1)),
+    (["method.onset", "0 to network.time_steps = 3", "got 4"], ("--method.onset", 4)),
+    (["method.forgetting", "0 or more", "got -1"], ("--method.forgetting", -1)),
+    (["method.skip", "false", "rates"], ("--method.between", "rates")),
+    (["method.initial", "published", "as many neurons each"],
+     ("--method.initial", "published", "--network.layers", "20-30-10", "--method.skip", "false", "--method.between", "rates")),
     (["method.encoder", "dense"], ("--method.encoder", "dense")),
 ], ids=lambda value: value[0] if isinstance(value, tuple) else "")  # fmt: skip
 def test_wrong_options(assert_error, words, changes):
     assert_error(words, "train", "convex-digits", *QUICK, *changes)
 
 
+def published(name, out, **trainer):
+    """A few trials of a published surface fit."""
+    return load_config(merge(presets.load(name), {"trainer": {"out": str(out), "epochs": 1, "threads": 1, "progress": "off"} | trainer}))
+
+
+def test_published_surface_experiment():
+    config = load_config(presets.load("convex-surface-1layer"))
+    options = config.method
+    assert (config.network.layers, config.network.time_steps, config.trainer.epochs, config.seed) == ("50-1", 1333, 100, 3)
+    assert (options.dt, options.leak, options.sigma_v, options.spike_cost, options.threshold_drift) == (0.003, 2, 0, 0, 0)
+    assert (options.onset, options.buffer_steps, options.readout_steps, options.forgetting) == (166, 333, 1334 - 666, 1 / 500)
+    for epoch in (1, 50, 100):
+        rate = 1e-3 * math.exp(-1e-4 * epoch)
+        assert options.feedforward_rate * options.rate_decay ** (epoch - 1) == pytest.approx(rate, rel=1e-12)
+        assert options.threshold_rate == options.feedforward_rate
+    dataset = data.load(config)
+    assert len(dataset.train) == len(dataset.test) == 100 * 100
+    assert dataset.train.points.min() == -4 and dataset.train.points.max() == 4
+    torch.testing.assert_close(dataset.train.labels[:, 0], 0.3 * dataset.train.points.square().sum(1))
+    second = load_config(presets.load("convex-surface-multilayer"))
+    assert second.network.layers == "50-50-1" and second.method.between == "rates"
+    assert {**vars(second.method), "between": "readout", "skip": True} == vars(options)
+
+
+@pytest.mark.parametrize("preset, layers", [("convex-surface-1layer", 1), ("convex-surface-multilayer", 2)])
+def test_published_initial_weights(tmp_path, preset, layers):
+    """One generator of NumPy, in the order of the notebook."""
+    network = Trainer(published(preset, tmp_path, limit_train=1, limit_test=1)).method.network
+    generator = np.random.RandomState(3)
+    decoder = generator.rand(1, 50)
+    decoder /= np.abs(decoder)
+    for layer, inputs in zip(network, (2, 50), strict=False):
+        assert np.array_equal(layer.feedforward, generator.randn(inputs, 50).T)
+        assert np.array_equal(layer.thresholds, 2 * generator.rand(50) - 1)
+        assert np.array_equal(layer.decoder, decoder) and np.array_equal(layer.encoder, decoder.T)
+        assert layer.neuron["command"] == ("track" if inputs == 2 else "input")
+    assert len(network) == layers
+
+
+def test_second_layer_learns_from_the_rates_of_the_first(tmp_path):
+    """As the op alone does it, trial after trial; and the first layer does not see the second."""
+    one, two = (Trainer(published(name, tmp_path / name, limit_train=4, limit_test=1)).method
+                for name in ("convex-surface-1layer", "convex-surface-multilayer"))  # fmt: skip
+    points, wanted = torch.tensor([[3.0, 1.0], [-2.0, 2.5]]), torch.tensor([[3.0], [3.075]])
+    layer, below = copy.deepcopy(two.network[1]), copy.deepcopy(two.network[0])
+    for method in (one, two):
+        method.start_epoch(1)
+        method.training_step(points, wanted, 2)
+    assert torch.equal(one.network[0].feedforward, two.network[0].feedforward)
+    options = dict(feedforward_rate=two.options.feedforward_rate, threshold_rate=two.options.threshold_rate, buffer_steps=333, forgetting=0.002)
+    rates = below.fit(below.present(points.double(), 1334, 166), wanted.double(), read_rates=True, **options).readout
+    layer.fit(rates, wanted.double(), **options)
+    assert torch.equal(layer.feedforward, two.network[1].feedforward) and torch.equal(layer.thresholds, two.network[1].thresholds)
+    assert not torch.equal(layer.thresholds, two.untrained[1].thresholds)
+
+
+def test_published_fit_learns_and_draws(cli, tmp_path):
+    run_dir = tmp_path / "run"
+    limits = ("--trainer.limit_train", 2000, "--trainer.limit_test", 100, "--trainer.epochs", 1, "--trainer.threads", 1)
+    status, _, errors = cli("train", "convex-surface-1layer", "--trainer.out", run_dir, *limits)
+    assert status == 0, errors
+    (row,) = rows(run_dir)
+    assert float(row["test_rms_error"]) < 0.5 * float(row["untrained_rms_error"])
+    assert {"curve.png", "surface.png", "contours.png"} <= {path.name for path in run_dir.iterdir()}
+
+
 def test_surfaces_are_no_images(assert_error):
-    assert_error(["data.normalize", "surfaces holds none"], "train", "convex-surface-1layer", "--data.normalize", "false")
+    assert_error(["data.normalize", "surfaces holds none"], "train", "convex-own-surfaces-1layer", "--data.normalize", "false")
 
 
 def test_several_processes_are_refused(tmp_path, monkeypatch):
@@ -146,7 +220,7 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
 
 
 def test_grid_of_test_points():
-    points = PointSplit(grid())
+    points = PointSplit(grid(), OWN, 1.0)
     assert len(points) == 41 * 41
     corner, centre = torch.tensor([0, 41 * 20 + 20])
     assert points.batch(corner).tolist() == [-1, -1] and points.labels[corner].tolist() == [2, 2]

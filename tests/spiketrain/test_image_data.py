@@ -231,3 +231,26 @@ def test_crop_and_flip_moves_images_by_at_most_the_border():
     assert at.min() == 0 and at.max() == 8
     assert torch.equal(moved, crop_and_flip(image, torch.Generator().manual_seed(0)))
     assert not torch.equal(moved, crop_and_flip(image, torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("border, flip", [(2, False), (0, True), (2, True)])
+def test_augmentation_as_the_options_say(tiny, border, flip):
+    """Training images of a batch are crops out of a border of so many pixels, mirrored or not; test images stay as they are."""
+    config = tiny(data={"augment": True, "augment_border": border, "augment_flip": flip, "normalize": False}, trainer={"limit_train": 0, "limit_test": 0})
+    dataset = data.load(config)
+    index = torch.arange(300)
+    moved, plain = dataset.train.batch(index, torch.Generator().manual_seed(0)), dataset.train.batch(index)
+    padded = torch.nn.functional.pad(plain, (border,) * 4)
+    crops = padded.unfold(2, 8, 1).unfold(3, 8, 1).flatten(2, 3)[:, 0]  # (images, places, 8, 8)
+    if flip:
+        crops = torch.cat([crops, crops.flip(3)], dim=1)
+    found = (crops == moved).flatten(2).all(2)
+    assert found.any(1).all()
+    assert found.any(0).all(), "some places were never chosen"
+    assert torch.equal(dataset.test.batch(index, torch.Generator().manual_seed(0)), dataset.test.batch(index))
+
+
+def test_augmentation_of_other_data_is_refused(assert_error):
+    words = ["data.augment_border", "are for images", "surfaces holds none"]
+    assert_error(words, "train", "convex-own-surfaces-1layer", "--data.augment_border", 2)
+    assert_error(["data.augment_border", "0 or more", "got -1"], "train", "localce-digits", "--data.augment_border", -1)

@@ -22,7 +22,8 @@ from spiketrain.training.trainer import Trainer
 
 NETWORK = {"layers": "4C3-P2-6C3-12-10", "padding": 1, "time_steps": 4}
 METHODS = {
-    "local_ce_corr": {"method": {"name": "local_ce_corr", "decoder_size": 64}, "network": NETWORK},
+    "local_ce_corr": {"method": {"name": "local_ce_corr", "neuron": "clamped", "decoder_size": 64}, "network": NETWORK},
+    "local_ce": {"method": {"name": "local_ce", "neuron": "lif", "decoder_size": 64}, "network": NETWORK},
     "ell": {"method": {"name": "ell", "decoder_size": 64}, "network": NETWORK | {"layers": "4C3-P2-6C3-12-11"}},
 }
 OPTIMIZER = {"name": "adam", "lr": 0.002, "weight_decay": 0.0, "warmup_steps": 3}
@@ -32,7 +33,7 @@ def make(name, stages=1):
     config = load_config(merge(METHODS[name], {"optimizer": OPTIMIZER, "trainer": {"pipeline": stages, "threads": 1, "epochs": 2}}))
     torch.manual_seed(3)
     torch.set_num_threads(1)
-    return methods.get(name)(config, (1, 8, 8), 10, torch.device("cpu"))
+    return methods.get(config.method.name)(config, (1, 8, 8), 10, torch.device("cpu"))
 
 
 def batches(epoch):

@@ -221,7 +221,7 @@ def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
 
 def test_trials_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
     variants = compiled()
-    op, numbers = IMPLEMENTATIONS["convex_snn_trial"], (0.1, 1.0, 0.0, 0.5, 0.0, 0.0, 0.0)
+    op, numbers = IMPLEMENTATIONS["convex_snn_trial"], (0.1, 1.0, 0.0, 0.5, *[0.0] * 4, 1.0, 1.0)
     for bins, trials, inputs, neurons in ((2, 1, 1, 17), (3, 1, 1, 32), (50, 16, 16, 20), (17, 5, 784, 31)):
         x, feedforward, thresholds = torch.empty(bins, trials, inputs), torch.empty(neurons, inputs), torch.empty(neurons)
         op(x, feedforward, torch.empty(neurons, neurons), thresholds, None, None, None, None, None, numbers, 0)

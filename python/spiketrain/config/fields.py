@@ -23,10 +23,12 @@ class DataConfig:
     """Which data set, and how its samples are fed.
 
     Args:
-        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs or surfaces
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs, surfaces or paraboloid
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
-        augment: random crop out of a 4-pixel zero border, and random horizontal flip of training images (not of events)
+        augment: random crop out of a zero border, and random horizontal flip of training images (of frames of cifar10_dvs the crop alone)
+        augment_border: width of that border in pixels
+        augment_flip: whether images are flipped; false only crops them
         normalize: shift and scale images to mean 0 and standard deviation 1 per channel, over the training set; false leaves pixels in 0..1
         mean: what normalize subtracts from pixels in 0..1, one number per channel, together with std; default the data set's
         std: what normalize divides by then
@@ -39,6 +41,8 @@ class DataConfig:
     root: Annotated[str, Folder()] | None = None
     download: bool = False
     augment: bool = False
+    augment_border: CountOrNone = 4
+    augment_flip: bool = True
     normalize: bool = True
     mean: list[float] | None = None
     std: list[Positive] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from spiketrain.config import Config
+from spiketrain.config import Config, DataConfig
 from spiketrain.data.base import Dataset, ImageSplit, Split
 from spiketrain.data.checks import check_pictures, check_same_sizes, checked_labels
 from spiketrain.data.class_names import CLASS_NAMES
@@ -24,6 +24,7 @@ READERS = {
     "nmnist": "nmnist",
     "cifar10_dvs": "cifar10_dvs",
     "surfaces": "surfaces",
+    "paraboloid": "surfaces",
 }
 EVENT_DATA = ("nmnist", "cifar10_dvs")  # a sample is a movie of spikes or frames, not an image
 
@@ -48,6 +49,7 @@ def load(config: Config) -> Dataset:
     _check(dataset, f"data set {name} in {root}")
     dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
     dataset.class_names = dataset.class_names or CLASS_NAMES.get(name)
+    _set_augmentation(dataset.train, config)
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset
@@ -63,6 +65,15 @@ def _check(dataset: Dataset, where: str) -> None:
         if isinstance(split, ImageSplit):
             check_pictures(tuple(split.images.shape), f"{where}, {part} samples")
             check_same_sizes(dataset.input_shape, tuple(split.images.shape[1:]), where)
+
+
+def _set_augmentation(split: Split, config: Config) -> None:
+    """Let training images be augmented as the options ask for."""
+    border, flip = config.data.augment_border, config.data.augment_flip
+    if isinstance(split, ImageSplit):
+        split.border, split.flip = border, flip
+    elif (border, flip) != (DataConfig.augment_border, DataConfig.augment_flip):
+        raise UserError(f"data.augment_border, data.augment_flip: are for images, {config.data.name} holds none")
 
 
 def _normalized(split: Split, config: Config) -> Split:

@@ -51,8 +51,11 @@ class Split(abc.ABC):
 class ImageSplit(Split):
     """Images kept as uint8 (N, C, H, W) and normalised per channel when a batch is cut: (x / 255 - mean) / std.
 
-    `white` is the largest value that pixels take.
+    `white` is the largest value that pixels take; `border` and `flip` say how images are augmented, as in `crop_and_flip`.
     """
+
+    border = 4
+    flip = True
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class ImageSplit(Split):
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         images = self.images.index_select(0, index)
         if self.augment and generator is not None:
-            images = crop_and_flip(images, generator)
+            images = crop_and_flip(images, generator, self.border, self.flip)
         return torch.addcmul(self.shift, images.float(), self.scale)
 
     def normalized(self, mean: list[float], std: list[float]) -> ImageSplit:

@@ -1,4 +1,4 @@
-"""Local losses: cross-entropy of a linear classifier of each layer's firing rate (our variant of L_ce)."""
+"""Local losses: cross-entropy of a linear classifier of each layer's neurons (L_ce)."""
 
 from __future__ import annotations
 

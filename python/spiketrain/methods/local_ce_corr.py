@@ -1,9 +1,10 @@
-"""Local losses: cross-entropy and similarity matching of each layer's firing rate together (our variant of L_ce_corr)."""
+"""Local losses: cross-entropy and similarity matching of each layer's neurons together (L_ce_corr)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spiketrain.config.fields import UpToOne
 from spiketrain.methods.base import local_loss
 
 
@@ -14,7 +15,7 @@ class Options(local_loss.Options):
     """
 
     name: str = "local_ce_corr"
-    beta: float = 0.99
+    beta: UpToOne = 0.99
 
 
 class LocalCECorr(local_loss.LocalLossMethod):

@@ -1,4 +1,4 @@
-"""Local losses: similarity matching of each layer's firing rate (our variant of L_corr)."""
+"""Local losses: similarity matching of each layer's neurons (L_corr)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The presets, a YAML file each: the published experiments of TSSL-BP, IDE, SPIDE, ELL, FELL and BELL; the BPTT twins of those of
-TSSL-BP; our own experiments with local losses (local*) and L_proj (convex-*); and small ones on the digits data set.
+"""The presets, a YAML file each: the published experiments of TSSL-BP, IDE, SPIDE, ELL, FELL and BELL, with local losses (local*) and
+of the surface fit by L_proj (convex-surface-*); the BPTT twins of those of TSSL-BP; our own variants with LIF neurons (local*-lif-*)
+and our own experiments with L_proj (other convex-*); and small ones on the digits data set.
 
 Where a preset is known to depart from the published experiment that it is named after, ``published.departures`` says in what."""
 

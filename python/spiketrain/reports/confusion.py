@@ -11,7 +11,7 @@ from torch import Tensor
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset
 from spiketrain.errors import printable, shortened
-from spiketrain.reports.plots import INK, figure_of, save_figure
+from spiketrain.reports.drawing import INK, empty_figure, save_figure
 
 MOST_WITH_COUNTS = 30  # classes whose cells have room for a number
 INCHES = {10: 0.62, MOST_WITH_COUNTS: 0.36, 150: 0.13}  # side of a cell, for at most so many classes
@@ -45,7 +45,7 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
     cell = next((inches for most, inches in INCHES.items() if len(names) <= most), LARGEST_INCHES / len(names))
     font = min(8.0, 60 * cell)
     every = -(-len(names) // 150)
-    figure = figure_of(max(4.6, cell * len(columns) + 2.6), max(3.6, cell * len(names) + 1.9))
+    figure = empty_figure(max(4.6, cell * len(columns) + 2.6), max(3.6, cell * len(names) + 1.9))
     axes = figure.add_subplot()
     # By the root, so that what happens to a few per cent of a class is seen, too.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")

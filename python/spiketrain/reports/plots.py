@@ -1,5 +1,5 @@
 """The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample) or
-surface.png (the surfaces that a network fits), and rates.png (firing rates and synaptic operations)."""
+surface.png and contours.png (the surfaces that a network fits: `surfaces`), and rates.png (firing rates and synaptic operations)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from torch import Tensor
 from spiketrain.config import Config
 from spiketrain.data import tasks
 from spiketrain.data.base import Dataset
-from spiketrain.data.surfaces import GRID, SURFACES, PointSplit, grid
-from spiketrain.files import write_atomically
+from spiketrain.data.surfaces import PointSplit
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method
+from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, save_figure
+from spiketrain.reports.surfaces import save_surfaces
 
-INK, GREY = "#22303c", "#9aa5b1"
-BLUE, ORANGE = "#2a6fbb", "#e07a1f"
 LAYER_COLOURS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]
 NEURONS_SHOWN = 150
 
@@ -43,7 +42,7 @@ def save_pictures(
 
 def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> None:
     """Loss and accuracy per epoch, with the published figure where the preset names one."""
-    figure = figure_of(10, 4)
+    figure = empty_figure(10, 4)
     epochs = [row["epoch"] for row in history]
     style = {"marker": "o", "markersize": 3} if len(epochs) <= 40 else {}
 
@@ -55,7 +54,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
         loss.yaxis.set_major_formatter("{x:g}")
         # Over more than a decade the labels between the powers of ten would lie over one another.
         loss.yaxis.set_minor_formatter("{x:g}" if max(losses) < 10 * min(losses) else "")
-    _label(loss, "training loss (mean over steps)", "epoch", "loss")
+    label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
 
     task = tasks.of(history[0])
     is_accuracy = task is tasks.CLASSIFICATION
@@ -70,7 +69,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     best = task.best(history)
     accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
     shown = f"best test {task.show(best[f'test_{task.name}'])} in epoch {best['epoch']}"
-    _label(accuracy, f"{task.name.replace('_', ' ')}: {shown}", "epoch", "%" if is_accuracy else "error")
+    label_axes(accuracy, f"{task.name.replace('_', ' ')}: {shown}", "epoch", "%" if is_accuracy else "error")
 
     for axes in (loss, accuracy):
         axes.locator_params(axis="x", integer=True)
@@ -92,7 +91,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
         return False
     scores = method.scores(inputs)[0].float().cpu()
 
-    figure = figure_of(11, 1.2 + 1.7 * len(trains))
+    figure = empty_figure(11, 1.2 + 1.7 * len(trains))
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.4], height_ratios=[1, 1])
     _draw_input(figure.add_subplot(grid[0, 0]), inputs, label)
     _draw_scores(figure.add_subplot(grid[1, 0]), scores, label)
@@ -112,7 +111,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     layers = activity.layers
     has_backward = activity.backward_time_steps > 0
     panels = 2 if activity.is_counted else 1
-    figure = figure_of(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
+    figure = empty_figure(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
     names = [layer.name for layer in layers]
 
     rates = figure.add_subplot(1, panels, 1)
@@ -123,7 +122,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     steps = f"{activity.time_steps} time steps"
     if has_backward:
         steps = f"{activity.time_steps} forward, {activity.backward_time_steps} backward time steps"
-    _label(rates, f"firing rate ({steps})", "spikes per neuron and time step", "")
+    label_axes(rates, f"firing rate ({steps})", "spikes per neuron and time step", "")
     if activity.is_counted:
         bars = {"forward SynOps": ([activity.forward_operations(layer) for layer in layers], BLUE)}
         if has_backward:
@@ -131,7 +130,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
         bars["MACs without spikes"] = ([layer.synapses for layer in layers], GREY)
         operations = figure.add_subplot(1, panels, 2)
         _draw_bars(operations, names, bars, "{:.3g}")
-        _label(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
+        label_axes(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
     figure.suptitle(f"{config.preset}: activity on the test set", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
 
@@ -150,35 +149,6 @@ def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]],
         axes.legend(frameon=False, fontsize=8)
 
 
-def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, path: Path) -> None:
-    """Each surface, what the network makes of it, and the difference, over a grid."""
-    points = PointSplit(grid())
-    batches = points.points.to(dataset.test.labels.device).split(config.trainer.eval_batch_size)
-    wanted, fitted = points.labels, torch.cat([method.scores(batch) for batch in batches]).float().cpu()
-    x1, x2 = (axis.view(GRID, GRID).numpy() for axis in points.points.unbind(1))
-
-    figure = figure_of(12, 1 + 3.6 * len(SURFACES))
-    places = figure.add_gridspec(len(SURFACES), 3)
-    for i, name in enumerate(SURFACES):
-        target, found = (heights[:, i].view(GRID, GRID).numpy() for heights in (wanted, fitted))
-        error = found - target
-        for column, (title, heights) in enumerate(((f"target: {name}", target), ("fitted", found))):
-            axes = figure.add_subplot(places[i, column], projection="3d")
-            axes.plot_surface(x1, x2, heights, cmap="viridis", vmin=target.min(), vmax=target.max(), linewidth=0)
-            axes.set_title(title, color=INK, fontsize=10, loc="left")
-            axes.set(xlabel="x1", ylabel="x2", zlim=(min(target.min(), found.min()), max(target.max(), found.max())))
-            axes.tick_params(colors=INK, labelsize=7)
-        axes = figure.add_subplot(places[i, 2])
-        limit = max(abs(error).max(), 1e-6)
-        image = axes.imshow(error.T, origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        figure.colorbar(image, ax=axes, shrink=0.8)
-        before = history[0].get(f"untrained_rms_error_{i + 1}")
-        was = f", before training {before:.4f}" if before is not None else ""
-        _label(axes, f"error: rms {(error**2).mean() ** 0.5:.4f}{was}", "x1", "x2")
-    figure.suptitle(f"{config.preset}: surfaces over [-1, 1]²", x=0.01, ha="left", color=INK, fontweight="bold")
-    save_figure(figure, path)
-
-
 def _draw_input(axes, inputs: Tensor, label: int) -> None:
     # Events are shown as their mean over time and polarity.
     image = inputs[0] if inputs.dim() == 4 else inputs.mean(0)[0].mean(0, keepdim=True)
@@ -195,7 +165,7 @@ def _draw_scores(axes, scores: Tensor, label: int) -> None:
     top = sorted(scores.topk(min(10, len(scores))).indices.tolist())
     axes.barh([str(k) for k in top], scores[top].tolist(), color=[ORANGE if k == label else GREY for k in top])
     axes.invert_yaxis()
-    _label(axes, f"prediction: class {scores.argmax().item()}", "score", "class")
+    label_axes(axes, f"prediction: class {scores.argmax().item()}", "score", "class")
 
 
 def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
@@ -219,29 +189,4 @@ def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
     axes.set_yticks([i + 0.5 for i in range(neurons)] if neurons <= 10 else [], labels=range(neurons) if neurons <= 10 else [])
     rate = 100 * spikes.mean().item()
     drawn = f"{len(shown)} of {len(fires)} that fire drawn" if len(shown) < neurons else "all drawn"
-    _label(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neurons")
-
-
-def figure_of(width: float, height: float):
-    """An empty figure, in inches."""
-    # The object interface, not pyplot: no global state, no window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _label(axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, color=INK, fontsize=10, loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.tick_params(colors=INK, labelsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def save_figure(figure, path: Path) -> None:
-    """Write it as PNG, in the place of an older one."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    label_axes(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neurons")

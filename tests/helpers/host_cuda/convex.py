@@ -7,7 +7,8 @@ import dataclasses
 import torch
 
 NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05, "sigma_v": 0.3}
-LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
+LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "forgetting": 0.1, "buffer_steps": 1}
+COMMAND = {"change": 1.0, "hold": NEURONS["leak"]}  # "track"
 SEED = 0x1234_5678_9ABC_DEF0
 
 
@@ -50,7 +51,7 @@ def draw_tensors(case: Trials, noise="none", learns=False, decodes=False) -> dic
 
 def as_arguments(tensors, noise="none"):
     """(name, arguments) of the op."""
-    numbers = NEURONS | LEARNING | ({} if noise != "none" else {"sigma_v": 0.0})
+    numbers = NEURONS | LEARNING | COMMAND | ({} if noise != "none" else {"sigma_v": 0.0})
     buffer_steps = numbers.pop("buffer_steps")
     seed = torch.tensor([SEED]) if noise == "drawn" else None
     before, after = ("x", "feedforward", "recurrent", "thresholds", "decoder", "noise"), ("targets", "encoder")

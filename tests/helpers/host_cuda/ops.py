@@ -142,6 +142,23 @@ def local_learning_step(
     )  # fmt: skip
 
 
+_CLAMPED = [1e-3, 2.0, 3.0, 0.25]  # dt, leak, threshold_gain, threshold_drift
+
+
+def clamped_forward(case, inner=1):
+    """T samples of channels of `inner` neurons each; thresholds are multiples of 1/8, and inputs close to them."""
+    draw, channels = Draw(case), case.N // inner
+    shape = (case.T, channels, inner)
+    x = draw.eighths(-8, 17, *shape, dtype=torch.float64) * (1 + 1e-3 * draw.integers(-1, 2, *shape))
+    return "clamped_lif_forward", (x.to(draw.data), draw.eighths(-4, 9, channels, dtype=draw.state), _CLAMPED, 3)
+
+
+def clamped_thresholds(case, inner=1):
+    """T samples of at most 300 neurons, in channels of `inner` neurons each."""
+    draw, shape = Draw(case), (case.T, min(case.N, 300) // inner, inner)
+    return "clamped_lif_backward", (draw.normal(*shape, dtype=draw.state), draw.integers(0, 4, *shape).to(draw.data), _CLAMPED)
+
+
 def spike_count(case):
     """Values above 1 too: counts are sums."""
     return "spike_count", (Draw(case).integers(0, 4, case.T, case.N).to(case.dtype),)

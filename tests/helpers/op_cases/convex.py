@@ -31,7 +31,7 @@ def trials(i, decodes=False, noise=None, learns=False, neurons=37):
 
 
 def _raw(i, decodes=False, noise=None, learns=False):
-    numbers = (0.01, 2.0, 0.05, 0.3 if noise else 0.0, 0.02, 0.03, 0.5)
+    numbers = (0.01, 2.0, 0.05, 0.3 if noise else 0.0, 0.02, 0.03, 0.5, 0.1, 1.0, 2.0)
     return *trials(i, decodes, noise, learns), numbers, 1
 
 
@@ -60,7 +60,8 @@ def _on_device(i, **how):
 
 def _from_seed(x, feedforward, recurrent, thresholds, seed, targets=None, encoder=None, buffer_steps=0, **options):
     """With noise from a seed, which the public function draws."""
-    numbers = [options.get(name, 0.0) for name in ("dt", "leak", "spike_cost", "sigma_v", *_LEARNING)][:7]
+    named = ("dt", "leak", "spike_cost", "sigma_v", "feedforward_rate", "threshold_rate", "threshold_drift", "forgetting")
+    numbers = [*(options.get(name, 0.0) for name in named), *reference.COMMANDS["track"](options["leak"])]
     op = namespace("convex_snn_trial", x.device).convex_snn_trial
     outputs = op(x, feedforward, recurrent, thresholds, None, None, seed, targets, encoder, numbers, buffer_steps)
     return outputs[: 2 if targets is None else 4]
@@ -77,7 +78,7 @@ def _with_noise(x, seed, **options):
 
 
 _NEURONS = {"dt": 0.01, "leak": 2.0, "spike_cost": 0.05}
-_LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1}
+_LEARNING = {"feedforward_rate": 0.02, "threshold_rate": 0.03, "threshold_drift": 0.5, "buffer_steps": 1, "forgetting": 0.1}
 _TRIAL = dict(
     dtypes=(torch.float32, torch.float64), own_bad_input="test_convex.py", positive=("dt",),
     run=functools.partial(_trial, SF.convex_snn_trial), definition=functools.partial(_trial, reference.convex_snn_trial),
@@ -86,6 +87,8 @@ _DRAWN = _TRIAL | dict(run=_from_seed, definition=_with_noise)
 CALLS = (
     Call(name="convex_snn_trial", arguments=functools.partial(_arguments, decodes=True, noise="given"), on_device=False,
          options=_NEURONS | {"sigma_v": 0.3}, **_TRIAL),
+    Call(name="convex_snn_trial/input", arguments=functools.partial(_arguments, noise="given"), on_device=False,
+         options=_NEURONS | {"sigma_v": 0.3, "command": "input"}, **_TRIAL),
     Call(name="convex_snn_trial/learning", arguments=functools.partial(_arguments, noise="given", learns=True), on_device=False,
          options=_NEURONS | _LEARNING | {"sigma_v": 0.3}, **_TRIAL),
     Call(name="convex_snn_trial/drawn", arguments=functools.partial(_on_device, noise="drawn"), options=_NEURONS | {"sigma_v": 0.1},
@@ -99,7 +102,7 @@ MODULES = (
         kind=snn.ConvexSNN,
         needed=dict(inputs=2, neurons=5, outputs=1),
         options=dict(dt=1e-4, leak=3.0, spike_cost=0.1, sigma_v=0.2, encoder=torch.ones(5, 1), decoder_scale=0.2,
-                     feedforward_scale=2.0, feedforward_mean=0.5, threshold=0.3),
+                     feedforward_scale=2.0, feedforward_mean=0.5, threshold=0.3, threshold_spread=0.1, command="input"),
     ),
 )  # fmt: skip
 

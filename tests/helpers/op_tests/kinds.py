@@ -29,6 +29,7 @@ class Call:
         differentiable: the arguments that get a gradient, if they are tensors. The first is the data, the others are parameters: what
             neurons have one of, or share.
         keeps: those of the arguments that the forward pass keeps for the backward pass; it keeps nothing else.
+        keeps_outputs: indices of outputs that it keeps for it as well.
         is_linear: exactly differentiable, any number of times.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
         written: the arguments that are written in place. The function returns one of them.
@@ -52,6 +53,7 @@ class Call:
     float32: tuple[str, ...] = ()
     differentiable: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+    keeps_outputs: tuple[int, ...] = ()
     is_linear: bool = False
     spikes: int | None = None
     written: tuple[str, ...] = ()

@@ -40,6 +40,10 @@ def _local_step(current, membrane, weight):
     return spikes, gradient, membrane, squared
 
 
+def _clamped(x, threshold):
+    return SF.clamped_lif(x, threshold - 0.3, dt=0.01, threshold_gain=2.0)
+
+
 def _trial(x, feedforward):
     decoder = 0.1 * torch.ones(2, 6, dtype=x.dtype)
     recurrent = -torch.ones(6, 2, dtype=x.dtype) @ decoder
@@ -93,6 +97,10 @@ OPS = {
         "local_learning_step_": Call(_local_step, (STEP, STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **_IN_PLACE),
         "local_gradient_in_time": Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (STEP, X), (0, 1), forward=WORKS),
     },
+    "clamped": {
+        "clamped_lif": Call(_clamped, (STEP, ("N",)), (0, None), steps_are_fixed=True),
+        "clamped_lif/maps": Call(_clamped, (("B", "N", 6, 8), ("N",)), (0, 0), steps_are_fixed=True),
+    },
     "convex": {
         "convex_snn_trial": Call(_trial, (("T", "B", 2), (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
     },
@@ -136,6 +144,7 @@ MODULES = {
         "ParametricLIF": of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
         "TSSLBP": of_module(lambda: snn.TSSLBP(return_spikes=True)),
         "SynapticFilter": of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
+        "ClampedLIF": of_module(lambda: snn.ClampedLIF(WIDTH, dt=0.01, threshold_gain=2.0), (STEP,), (0,), steps_are_fixed=True),
     },
     "layers": {
         "TimeDistributed": of_module(lambda: snn.TimeDistributed(_linear()), forward=WORKS),

@@ -28,6 +28,7 @@ assert_type(SF.spike_count(x), Tensor)
 assert_type(SF.unpack_spikes(SF.pack_spikes(x), 5), Tensor)
 assert_type(SF.synaptic_filter(SF.poisson_encode(x[0], T=5), tau_s=3.0), Tensor)
 assert_type(SF.latency_encode(x[0], 5), Tensor)
+assert_type(SF.clamped_lif(x, x[0, 0]), tuple[Tensor, Tensor])
 conv = snn.SpikeConv2d(5, 8, 3)
 assert_type(SF.spike_conv2d(x[None], conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation), Tensor)
 assert_type(ATan(2.0).derivative(x), Tensor)
@@ -42,6 +43,8 @@ block = snn.LocalBlock(torch.nn.Linear(4, 8, bias=False), snn.LocalClassifier((8
 step = block.learn(x[0], torch.tensor([3, 1, 4]), torch.optim.Adam(block.parameters()))
 assert_type(step.spikes, Tensor)
 losses = snn.LocalLossBlock(torch.nn.Linear(4, 8), (8,), classes=10, loss="sim").local_losses(x, torch.tensor([3, 1, 4]))
+clamped = snn.LocalLossBlock(torch.nn.Linear(4, 8), (8,), classes=10, neuron="clamped")
+assert_type(clamped.local_losses((x[0], x[0]), torch.tensor([3, 1, 4])).total, Tensor)
 assert_type(losses.pred, Tensor | None)
 ring = snn.FeedbackRing([], snn.restrict_spectral_norm(torch.nn.Linear(8, 8)), torch.nn.Linear(4, 8), method="spide", cuda_graph=False)
 assert_type(ring.firing_rates(x[0]), list[float])
@@ -73,6 +76,7 @@ snn.IF(reset="zero")  # type: ignore[arg-type]
 snn.ParametricLIF(reset="zero")  # type: ignore[arg-type]
 snn.LocalClassifier((8,), 10, feedback="none")  # type: ignore[arg-type]
 snn.LocalBlock(torch.nn.Linear(4, 8), torch.nn.Linear(8, 10), rule="bptt")  # type: ignore[arg-type]
+snn.LocalLossBlock(torch.nn.Linear(4, 8), (8,), 10, neuron="iaf")  # type: ignore[arg-type]
 snn.LocalLossBlock(torch.nn.Linear(4, 8), (8,), 10, "mse")  # type: ignore[arg-type]
 snn.FeedbackRing([], None, torch.nn.Linear(4, 8), method="bptt")  # type: ignore[arg-type]
 spikeops.set_backend("cuda")  # type: ignore[arg-type]

@@ -1,37 +1,39 @@
-"""What local_ce, local_corr and local_ce_corr share: networks trained by a loss per layer on the layer's firing rate.
+"""What local_ce, local_corr and local_ce_corr share: networks trained by a loss per layer on what the layer's neurons do.
 
-Our own variant of Nokland & Eidnes, "Training neural networks with local error signals" (ICML 2019), with leaky
-integrate-and-fire neurons for the ReLU. As in their code: weights -> batch norm -> neurons; the loss comes before pooling;
-pooling takes the maximum; a linear readout of the last layer's output, here its firing rate, which starts at zero, is trained by
-cross-entropy and tells the classes. Layers exchange spikes. Unlike there, weights before a batch norm have no bias, which could
-not change anything.
+With `neuron: clamped` it is the published spiking network with these losses (L_ce, L_corr, L_ce_corr; worden1/ICTAI_snn on GitHub):
+neurons that stop at a threshold which they learn, losses on the membrane potential, spike counts between the layers, every layer
+done with its time steps before the next one begins; behind convolutions, fully connected layers of ReLUs. Of the published code
+are left out: the 3 x 3 convolutions that it makes for the similarity of maps and never uses, and NaN as the gradient of a sample
+whose features are all equal, which is 0 here.
 
-It is not the published spiking network with these losses (L_ce, L_corr, L_ce_corr; worden1/ICTAI_snn on GitHub), whose neurons
-have learned thresholds, stop at the threshold and pass the gradient on as it is, whose losses see the membrane potential, and
-whose layers exchange spike counts.
+With `neuron: lif` it is our own variant of Nokland & Eidnes, "Training neural networks with local error signals" (ICML 2019),
+with leaky integrate-and-fire neurons for the ReLU, losses on the firing rate and spikes between the layers. Unlike there, weights
+before a batch norm have no bias, which could not change anything.
+
+In both the order is weights -> batch norm -> neurons; the loss comes before pooling; pooling takes the maximum; a linear readout of
+what the last layer hands on, of spikes their rate, is trained by cross-entropy and tells the classes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-from collections import Counter
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain import distributed
 from spiketrain.config import Config
+from spiketrain.config.fields import Count, NotNegative, Positive, UpToOne
 from spiketrain.errors import UserError
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
-from spiketrain.models.network import output_shape
-from spiketrain.models.notation import Conv, Linear, Pool, parse
+from spiketrain.models import local_loss
+from spiketrain.models.notation import parse
 
 
 @dataclass
@@ -40,29 +42,48 @@ class Options:
 
     Args:
         name: the method
-        decay: factor by which the membrane potential decays in one time step
-        threshold: firing threshold
-        reset: what a spike does to the membrane potential: subtract the threshold, or set it to zero
-        surrogate: shape of the surrogate derivative
+        neuron: clamped (published: stops at a threshold that it learns) or lif (our own: fixed threshold, surrogate gradient)
+        dt: of clamped neurons, width of a time step, in seconds
+        leak: of clamped neurons, leak rate, in 1/s
+        threshold_gain: of clamped neurons, factor on the gradient of the thresholds
+        threshold_drift: of clamped neurons, added to the gradient of the thresholds in each step
+        decay: of lif neurons, factor by which the membrane potential decays in one time step
+        threshold: of lif neurons, firing threshold
+        reset: of lif neurons, what a spike does to the membrane potential: subtract the threshold, or set it to zero
+        surrogate: of lif neurons, shape of the surrogate derivative
         surrogate_parameter: its one parameter (alpha, slope, width or sigma, see spikeops.surrogate)
         batch_norm: normalise the currents of each unit or channel over the batch and all time steps
         decoder_size: most features that the local classifier of a convolution sees; at least its channels
+        similarity_std: compare maps by the standard deviation of each channel, not pixel by pixel
     """
 
     name: str
-    decay: float = 0.5
-    threshold: float = 1.0
+    neuron: Literal["clamped", "lif"] = "clamped"
+    dt: Positive = 3e-5
+    leak: NotNegative = 2.0
+    threshold_gain: NotNegative = 1e7
+    threshold_drift: float = 0.1
+    decay: UpToOne = 0.5
+    threshold: Positive = 1.0
     reset: Literal["subtract", "to"] = "subtract"
     surrogate: Literal["ATan", "Sigmoid", "Exponential", "FastSigmoid", "Triangle", "Rectangle", "Gaussian"] = "ATan"
-    surrogate_parameter: float = 2.0
+    surrogate_parameter: Positive = 2.0
     batch_norm: bool = True
-    decoder_size: int = 4096
+    decoder_size: Count = 4096
+    similarity_std: bool = True
+
+
+_OF_NEURON = {
+    "clamped": ("dt", "leak", "threshold_gain", "threshold_drift"),
+    "lif": ("decay", "threshold", "reset", "surrogate", "surrogate_parameter"),
+}
 
 
 class LocalLossMethod(LayerwiseMethod):
     """A network of `LocalLossBlock`s and a readout. A subclass names the loss."""
 
     loss: ClassVar[str]  # of LocalLossBlock
+    changeable = ("threshold_gain", "threshold_drift")
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
         if distributed.world_size() > 1:
@@ -72,61 +93,52 @@ class LocalLossMethod(LayerwiseMethod):
         self.set_layers(dict(self.network.items()), config)
 
     def build(self, config: Config, input_shape: tuple[int, int, int], classes: int) -> nn.ModuleDict:
-        """The layers by name: `SpikingLayer`s and at last a `Readout`."""
-        notation, options = config.network.layers, config.method
-        layers = parse(notation, config.network.padding)
-        outputs = layers[-1].units
+        """The layers by name: `Block`s and at last a `Readout`."""
+        options = config.method
+        _check(config)
+        outputs = parse(config.network.layers, config.network.padding)[-1].units
         if outputs < classes:
-            raise UserError(f"network.layers: {notation} has {outputs} outputs, the data set has {classes} classes")
-        for name in ("feedback", "dropout"):
-            if value := getattr(config.network, name):
-                raise UserError(f"network.{name}: networks with local losses have none, got {value}")
+            raise UserError(f"network.layers: {config.network.layers} has {outputs} outputs, the data set has {classes} classes")
         beta = getattr(options, "beta", 0.0)
-        bump = getattr(surrogate, options.surrogate)(options.surrogate_parameter)
-        built = nn.ModuleDict()
-        names = Counter()
-        shape = tuple(input_shape)
-        pools: list[nn.Module] = []
-        for layer in layers[:-1]:
-            below, shape = shape, output_shape(layer, shape, notation)
-            if isinstance(layer, Pool):
-                pools.append(nn.MaxPool2d(layer.size))
-                continue
-            block = snn.LocalLossBlock(
-                _weights(layer, below, config),
+
+        def block(encoder: nn.Module, shape: tuple[int, ...], outputs: int, kind: str) -> snn.LocalLossBlock:
+            return snn.LocalLossBlock(
+                encoder,
                 shape,
                 outputs,
                 self.loss,
                 beta=beta,
-                neuron=snn.LIF(options.decay, options.threshold, reset=options.reset, surrogate=bump),
+                neuron=_neuron(kind, shape[0], config),
                 batch_norm=options.batch_norm,
                 decoder_size=options.decoder_size,
-                time_steps=config.network.time_steps,
+                time_steps=config.network.time_steps if kind == "lif" else None,
+                similarity_std=options.similarity_std,
             )
-            kind = "conv" if isinstance(layer, Conv) else "linear"
-            names[kind] += 1
-            built[f"{kind}_{names[kind]}"] = SpikingLayer(pools, block)
-            pools = []
-        if not built:
-            raise UserError(f"network.layers: {notation} has no layer of neurons before its outputs")
-        built["output"] = Readout(pools, nn.Linear(math.prod(shape), outputs), weight=1 - beta)
-        return built
+
+        return local_loss.build(
+            config.network,
+            input_shape,
+            block,
+            neuron=options.neuron,
+            batch_norm=options.batch_norm,
+            readout_weight=1 - beta,
+        )
 
     def train_layer(self, name: str, inputs: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, LayerResult]:
         layer = self.layers[name]
         with self._precision(inputs):
-            outputs = layer(inputs)
-            loss, logits = layer.loss(outputs, labels)
+            output = layer(inputs)
+            loss, logits = layer.loss(output, labels)
         self.optimizers[name].minimize(loss)
         correct = None if logits is None else (logits.argmax(1) == labels).sum()
-        return outputs.detach(), LayerResult(loss.detach(), correct)
+        return layer.handed_on(output).detach(), LayerResult(loss.detach(), correct)
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
         with self._precision(inputs):
             for layer in self.layers.values():
-                inputs = layer(inputs)
+                inputs = layer.handed_on(layer(inputs))
         return inputs
 
     @torch.inference_mode()
@@ -135,67 +147,38 @@ class LocalLossMethod(LayerwiseMethod):
         trains = {}
         with self._precision(inputs):
             for name, layer in self.layers.items():
-                trains[name] = inputs = layer(inputs)
-        return {name: train for name, train in trains.items() if name != "output"}
+                if name == "output":
+                    break
+                output = layer(inputs)
+                if (train := layer.spike_train(inputs, output)) is not None:
+                    trains[name] = train
+                inputs = layer.handed_on(output)
+        return trains
 
     def _precision(self, inputs: Tensor):
         bfloat16 = self.config.trainer.precision == "bfloat16"
         return torch.autocast(inputs.device.type, torch.bfloat16) if bfloat16 else contextlib.nullcontext()
 
 
-class SpikingLayer(nn.Module):
-    """A layer of neurons with a local loss, and the pooling before it.
-
-    Images (N, C, H, W), or spikes or events (T, N, ...), to spikes (T, N, ...).
-    """
-
-    def __init__(self, pools: list[nn.Module], block: snn.LocalLossBlock) -> None:
-        super().__init__()
-        self.pools, self.block = nn.ModuleList(pools), block
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        pooled = _pool(self.pools, inputs)
-        is_linear = len(self.block.shape) == 1
-        return self.block(pooled.flatten(-3) if is_linear and pooled.dim() > 3 else pooled)
-
-    def loss(self, spikes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The loss, and the logits of the local classifier if there is one."""
-        losses = self.block.local_losses(spikes, labels)
-        return losses.total, losses.logits
+def _neuron(kind: str, units: int, config: Config) -> nn.Module | str:
+    """The `neuron` of a `LocalLossBlock`."""
+    options = config.method
+    if kind == "clamped":
+        own = {name: getattr(options, name) for name in _OF_NEURON[kind]}
+        return snn.ClampedLIF(units, time_steps=config.network.time_steps, **own)
+    if kind == "relu":
+        return kind
+    bump = getattr(surrogate, options.surrogate)(options.surrogate_parameter)
+    return snn.LIF(options.decay, options.threshold, reset=options.reset, surrogate=bump)
 
 
-class Readout(nn.Module):
-    """Logits (N, outputs) from the firing rate of the spikes (T, N, ...) of the last layer, after pooling."""
-
-    def __init__(self, pools: list[nn.Module], linear: nn.Linear, weight: float) -> None:
-        super().__init__()
-        self.pools, self.linear, self.weight = nn.ModuleList(pools), linear, weight
-        nn.init.zeros_(linear.weight)
-
-    def forward(self, spikes: Tensor) -> Tensor:
-        rate = _pool(self.pools, spikes).mean(0)
-        return self.linear(rate.flatten(1)).float()
-
-    def loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.weight * F.cross_entropy(logits, labels), logits
-
-
-def _pool(pools: nn.ModuleList, x: Tensor) -> Tensor:
-    """Pools images (N, C, H, W) or each time step of (T, N, C, H, W); (T, N, units) are never pooled."""
-    for pool in pools:
-        x = pool(x) if x.dim() == 4 else pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    return x
-
-
-def _weights(layer: Conv | Linear, below: tuple[int, ...], config: Config) -> nn.Module:
-    """The weights of a layer, with PyTorch's initial values times the scale of the options."""
-    bias = not config.method.batch_norm
-    if isinstance(layer, Conv):
-        module = snn.SpikeConv2d(below[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
-        scale = config.network.conv_weight_scale
-    else:
-        module = nn.Linear(math.prod(below), layer.units, bias=bias)
-        scale = config.network.linear_weight_scale
-    with torch.no_grad():
-        module.weight.mul_(scale)
-    return module
+def _check(config: Config) -> None:
+    for name in ("feedback", "dropout"):
+        if value := getattr(config.network, name):
+            raise UserError(f"network.{name}: networks with local losses have none, got {value}")
+    options = config.method
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    for neuron, names in _OF_NEURON.items():
+        for name in names if neuron != options.neuron else ():
+            if getattr(options, name) != defaults[name]:
+                raise UserError(f"method.{name}: belongs to method.neuron {neuron}, this network's are {options.neuron}")

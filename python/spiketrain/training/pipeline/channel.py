@@ -1,7 +1,7 @@
-"""What the stages of a pipeline send each other: batches of spikes, and now and then everything else.
+"""What the stages of a pipeline send each other: batches of what layers hand on, and now and then everything else.
 
-Spikes travel as one bit each, and arrive with the memory order they left with, so that the next stage computes on them what it
-would have computed in the same process.
+Spike trains travel as one bit each, numbers such as spike counts as they are. Both arrive with the memory order they left with, so
+that the next stage computes on them what it would have computed in the same process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 
 import spikeops.functional as SF
 
-# Header of a batch: what it is, size of the whole batch, time steps, data type, number of axes, their order in memory, their sizes.
+# Header of a batch: what it is, size of the whole batch, time steps (0: no time axis), data type, number of axes, their order in
+# memory, their sizes.
 _AXES = 6
 _HEADER = 5 + 2 * _AXES
 _BATCH, _END = 1, 2
@@ -40,7 +41,8 @@ class StageLost(Exception):
 
 
 class Batch(NamedTuple):
-    """Spikes (T, N, ...) with their labels (N,); `size` samples in the whole batch."""
+    """Spikes (T, N, units) or (T, N, C, H, W), or numbers without a time axis, with their labels (N,); `size` samples in the whole
+    batch."""
 
     spikes: Tensor
     labels: Tensor
@@ -55,12 +57,14 @@ class Sender:
         self._under_way: list[tuple[dist.Work, Tensor]] = []  # the tensors must outlive the sending
 
     def send(self, batch: Batch) -> None:
-        packed = SF.pack_spikes(batch.spikes.detach())
-        axes = sorted(range(packed.dim()), key=packed.stride, reverse=True)
-        blank = [0] * (_AXES - packed.dim())
-        header = [_BATCH, batch.size, len(batch.spikes), _DTYPES.index(batch.spikes.dtype), packed.dim()]
-        header += [*axes, *blank, *packed.shape, *blank]
-        self._send(torch.tensor(header), batch.labels, packed.permute(axes).contiguous().view(torch.uint8))
+        values = batch.spikes.detach()
+        time_steps = len(values) if values.dim() % 2 else 0  # a sample has one axis or three
+        sent = SF.pack_spikes(values) if time_steps else values
+        axes = sorted(range(sent.dim()), key=sent.stride, reverse=True)
+        blank = [0] * (_AXES - sent.dim())
+        header = [_BATCH, batch.size, time_steps, _DTYPES.index(values.dtype), sent.dim()]
+        header += [*axes, *blank, *sent.shape, *blank]
+        self._send(torch.tensor(header), batch.labels, sent.permute(axes).contiguous().view(torch.uint8))
 
     def end(self) -> None:
         """Say that the epoch is over."""
@@ -85,10 +89,11 @@ def receive(stage: int, device: torch.device) -> Batch | None:
     if kind == _END:
         return None
     axes, shape = rest[:dims], rest[_AXES : _AXES + dims]
-    labels = _receive(stage, shape[1], torch.int64)
-    words = _receive(stage, 2 * math.prod(shape), torch.uint8).view(torch.uint16)
-    packed = words.view([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(dims)]).to(device)
-    return Batch(SF.unpack_spikes(packed, time_steps, _DTYPES[dtype]), labels.to(device), size)
+    labels = _receive(stage, shape[1 if time_steps else 0], torch.int64)
+    sent = torch.uint16 if time_steps else _DTYPES[dtype]
+    content = _receive(stage, sent.itemsize * math.prod(shape), torch.uint8).view(sent)
+    values = content.view([shape[axis] for axis in axes]).permute([axes.index(axis) for axis in range(dims)]).to(device)
+    return Batch(SF.unpack_spikes(values, time_steps, _DTYPES[dtype]) if time_steps else values, labels.to(device), size)
 
 
 def send_object(value: Any, stage: int) -> None:

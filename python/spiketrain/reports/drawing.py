@@ -1,0 +1,36 @@
+"""What all pictures share: colours, empty figures, labelled axes, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spiketrain.files import write_atomically
+
+INK, GREY = "#22303c", "#9aa5b1"
+BLUE, ORANGE = "#2a6fbb", "#e07a1f"
+
+
+def empty_figure(width: float, height: float):
+    """An empty figure of so many inches."""
+    # The object interface, not pyplot: no global state, no window system.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def label_axes(axes, title: str, x: str, y: str) -> None:
+    """Title and names of the axes, without a frame above and to the right."""
+    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.tick_params(colors=INK, labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def save_figure(figure, path: Path) -> None:
+    """The figure as PNG."""
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
