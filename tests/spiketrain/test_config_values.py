@@ -50,7 +50,7 @@ def test_a_program_gives_what_yaml_makes_of_words():
     ("data.download", "maybe"), ("trainer.threads", "2000000"), ("network.time_steps", "1000000000"), ("optimizer.betas", "0.9"),
     ("optimizer.betas", "[0.9]"), ("optimizer.betas", "[0.9, 1.0]"), ("optimizer.milestones", "3"), ("network.padding", "[1, x]"),
     ("network.dropout", "1.0"), ("optimizer.momentum", "1.5"), ("data.std", "[0]"), ("data.bin_ms", "0"), ("method.decay", "1.5"),
-    ("optimizer.lr", "null"), ("optimizer.name", "AdamW"), ("seed", "\u0663")])  # fmt: skip
+    ("optimizer.lr", "null"), ("data.image_size", "0"), ("optimizer.name", "AdamW"), ("seed", "\u0663")])  # fmt: skip
 def test_values_out_of_bounds_are_refused_where_they_are_not_used_too(name, text):
     with pytest.raises(UserError, match=f"field {name}: expected .*, got "):
         load_config(BPTT, [f"--{name}", text])

@@ -41,7 +41,7 @@ def test_other_numbers_to_normalise_by(tiny, assert_error):
     assert_error("data.normalize true", "train", "tsslbp-digits", *mean, *std, "--data.normalize", "false")
     assert_error("expected 1 numbers each", "train", "tsslbp-digits", *mean, "--data.std", "[1, 1]")
     assert_error("data.std: expected a number above 0, got [0]", "train", "tsslbp-digits", *mean, "--data.std", "[0]")
-    for tiny_number in ("1e-39", "1e-300"):  # 1 / std is no float32; nor is it a double once it is divided by 255
+    for tiny_number in ("1e-39", "1e-300", "5e-324"):  # its reciprocal is no float32
         for same in ("0", "0.25"):
             options = "--data.mean", f"[{same}]", "--data.std", f"[{tiny_number}]"
             assert_error(["data.mean, data.std", "too large for float32"], "train", "tsslbp-digits", *options)

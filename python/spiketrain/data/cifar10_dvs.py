@@ -61,8 +61,6 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     if config.network.time_steps > FRAMES:
         raise UserError(f"field network.time_steps: {name} has {FRAMES} frames, got {config.network.time_steps}")
     side = config.data.image_size
-    if side < 1:
-        raise UserError(f"field data.image_size: expected at least 1, got {side}")
     folder = next((place for place in (root / "CIFAR10-DVS", root / "CIFAR10DVS", root) if (place / CLASSES[0]).is_dir()), None)
     if folder is None:
         raise UserError(

@@ -22,8 +22,6 @@ from spiketrain.errors import UserError
 
 def load(name: str, root: Path, config: Config) -> Dataset:
     side = config.data.image_size
-    if side < 1:
-        raise UserError(f"field data.image_size: expected at least 1, got {side}")
     listings = {part: _list(root / part) for part in ("train", "test")}
     classes = sorted({_label(path, listings["train"]) for path in listings["train"].files})
     empty = sorted(_folders(root / "train") - set(classes))
