@@ -41,7 +41,7 @@ def test_other_numbers_to_normalise_by(tiny, assert_error):
     assert_error("data.normalize true", "train", "tsslbp-digits", *mean, *std, "--data.normalize", "false")
     assert_error("expected 1 numbers each", "train", "tsslbp-digits", *mean, "--data.std", "[1, 1]")
     assert_error("above 0, got [0]", "train", "tsslbp-digits", *mean, "--data.std", "[0]")
-    assert_error("surfaces holds none", "train", "convex-surface-1layer", *mean, *std)
+    assert_error("surfaces holds none", "train", "convex-own-surfaces-1layer", *mean, *std)
 
 
 def test_data_root_comes_from_the_environment(tiny, tmp_path, monkeypatch):
