@@ -16,8 +16,9 @@ class _ClampedLIF(torch.autograd.Function):
     def forward(x, threshold, time_steps, dt, leak, threshold_gain, threshold_drift):
         state = state_dtype(x.dtype)
         h, th = x.to(state), _per_channel(threshold.to(state), x)
-        # As tensors: on some devices PyTorch multiplies by the reciprocal of a Python number that it is to divide by.
-        dt, leak = torch.full((), dt, dtype=state, device=x.device), torch.full((), leak, dtype=state, device=x.device)
+        # As tensors: on some devices PyTorch multiplies by the reciprocal of a Python number that it is to divide by. Rounded from
+        # float64, since what rounds to the largest float32 may be a little larger.
+        dt, leak = (torch.full((), number, dtype=torch.float64, device=x.device).to(state) for number in (dt, leak))
         v, count = torch.zeros_like(h), torch.zeros_like(h)
         for t in range(time_steps):
             command = h / dt if t == 0 else (h + h) * leak

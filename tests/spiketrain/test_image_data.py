@@ -45,7 +45,7 @@ def test_other_numbers_to_normalise_by(tiny, assert_error):
         for same in ("0", "0.25"):
             options = "--data.mean", f"[{same}]", "--data.std", f"[{tiny_number}]"
             assert_error(["data.mean, data.std", "too large for float32"], "train", "tsslbp-digits", *options)
-    assert_error("surfaces holds none", "train", "convex-surface-1layer", *mean, *std)
+    assert_error("surfaces holds none", "train", "convex-own-surfaces-1layer", *mean, *std)
 
 
 def test_data_root_comes_from_the_environment(tiny, tmp_path, monkeypatch):

@@ -29,13 +29,20 @@ def _way_back(i):
     return gradient, lay_out(count, i.layout, i.device) if count.dim() > 2 else count.to(i.device)
 
 
+def _way_back_of_maps(i):
+    """With one more axis, so that neurons that share a threshold lie next to each other, whatever the shape."""
+    gradient, count = (torch.stack((tensor, tensor.flip(0)), -1).detach() for tensor in _way_back(i))
+    return i.leaf(gradient), count
+
+
 # numbers: dt, leak, threshold_gain, threshold_drift
 RAW = {
     "clamped_lif": lambda i: ("clamped_lif_forward", (*neurons(i), (0.01, 2.0, 3.0, 0.1), 3)),
     "clamped_lif/one_step": lambda i: ("clamped_lif_forward", (*neurons(i), (0.5, 2.0, 3.0, 0.0), 1)),
     "clamped_lif_backward": lambda i: ("clamped_lif_backward", (*_way_back(i), (0.01, 2.0, 3.0, 0.1))),
+    "clamped_lif_backward/maps": lambda i: ("clamped_lif_backward", (*_way_back_of_maps(i), (0.01, 2.0, 3.0, 0.1))),
 }
-TOO_SMALL_TO_POISON = ("clamped_lif_backward",)  # a number for each channel
+TOO_SMALL_TO_POISON = ("clamped_lif_backward", "clamped_lif_backward/maps")  # a number for each channel
 
 
 def _potential_first(function, **arguments):
