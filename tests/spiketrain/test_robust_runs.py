@@ -12,7 +12,7 @@ import time
 import pytest
 
 from spiketrain.cli import main
-from spiketrain.reports import plots
+from spiketrain.reports import drawing, plots
 from spiketrain.training import checkpoint
 from spiketrain.training.interrupt import SIGNALS, Stopped, StopRequests, stopping_at_once
 
@@ -86,14 +86,14 @@ def test_in_a_thread(tmp_path):
 
 def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    real = plots.write_atomically
+    real = drawing.write_atomically
 
     def refuse(path, write):
         if path.suffix == ".png":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         real(path, write)
 
-    monkeypatch.setattr(plots, "write_atomically", refuse)
+    monkeypatch.setattr(drawing, "write_atomically", refuse)
     status, lines, _ = quick()
     assert status == 0 and lines[-1].startswith("best_test_accuracy=") and "could not be drawn" in lines[-2]
     for command in ("plot", "rates"):

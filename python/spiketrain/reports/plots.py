@@ -33,8 +33,7 @@ def save_pictures(
         written.append(folder / "curve.png")
         save_curve(history, config, written[0])
     if isinstance(dataset.test, PointSplit):
-        written.append(folder / "surface.png")
-        save_surfaces(history, method, dataset, config, written[-1])
+        written += save_surfaces(history, method, dataset, config, folder / "surface.png")
     elif save_raster(method, dataset, config, folder / "raster.png"):
         written.append(folder / "raster.png")
     return written

@@ -18,10 +18,10 @@ CONTOUR_GRID = 500  # points on a side, as in the published figure
 LEVELS = 40
 
 
-def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, path: Path) -> None:
+def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, path: Path) -> list[Path]:
     """Each surface, what the network makes of it before and after learning, and the error that is left, over a grid.
 
-    Of networks with one output, contours.png is drawn beside it.
+    Of networks with one output, contours.png is drawn beside it. Returns the paths.
     """
     points = dataset.test.over_grid()
     batches = points.points.to(dataset.test.labels.device).split(config.trainer.eval_batch_size)
@@ -53,8 +53,11 @@ def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Data
         label_axes(axes, f"error: rms {(error**2).mean() ** 0.5:.4f}{was}", "x1", "x2")
     figure.suptitle(f"{config.preset}: surfaces over [-{side:g}, {side:g}]²", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
-    if len(points.surfaces) == 1:
-        save_contours(method, side, config, path.with_name("contours.png"))
+    if len(points.surfaces) > 1:
+        return [path]
+    contours = path.with_name("contours.png")
+    save_contours(method, side, config, contours)
+    return [path, contours]
 
 
 def save_contours(method: Method, half_side: float, config: Config, path: Path) -> None:
