@@ -19,7 +19,7 @@ def has_autograd_formula(op):
 def test_differentiable_ops_have_a_formula():
     """Or nothing above is checked with gradients."""
     with_formula = {op.removesuffix("_forward") for op in map(op_of, CALLS) if has_autograd_formula(op) and "backward" not in op}
-    assert with_formula == {of.function for of in op_cases.CALLS.values() if of.differentiable}
+    assert with_formula >= {of.function for of in op_cases.CALLS.values() if of.differentiable}
 
 
 @pytest.mark.parametrize("name", CALLS)

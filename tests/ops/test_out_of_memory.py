@@ -166,7 +166,7 @@ def test_on_a_device_the_error_is_torchs():
 
     broken = types.SimpleNamespace(pack_spikes=fail, name="spikeops")
     with pytest.raises(torch.OutOfMemoryError, match="pack_spikes|lif_forward"):
-        pack._pack_spikes(broken, torch.zeros(3))
+        pack._pack(broken, torch.zeros(3))
     for other in (RuntimeError("lif: something else"), ValueError("out of memory: can't allocate memory for a tensor")):
         assert _memory.as_torch_names_it(other) is other
 

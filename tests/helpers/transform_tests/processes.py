@@ -34,6 +34,14 @@ class Spikes(torch.utils.data.Dataset):
         return spikes_of(0)
 
 
+def by_workers(method: str) -> list[float]:
+    """The number of this process, which has used its threads, and of two workers of a DataLoader."""
+    torch.set_num_threads(2)
+    here = spikes_of(0)
+    loader = torch.utils.data.DataLoader(Spikes(), batch_size=None, num_workers=2, multiprocessing_context=method, timeout=120)
+    return [here, *loader]
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     layers = [snn.TimeDistributed(nn.Linear(5, 6)), snn.ParametricLIF(0.6, shape=(6,)), snn.TimeDistributed(nn.Linear(6, 4)), snn.TSSLBP()]
