@@ -9,6 +9,7 @@ import sys
 import types
 
 import pytest
+import python_code
 import torch
 
 import spikeops
@@ -28,7 +29,7 @@ def limit(more):
 
 def run(code, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + code], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+        python_code.command(HEAD + code), capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
     )
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stdout[-500:]} {done.stderr[-1500:]}"
     return done.stdout

@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import python_code
 import torch
 from data_files.writers import write_dvs, write_nmnist, write_pictures
 
@@ -137,7 +137,7 @@ copy.write(a=np.zeros(10))
 
 
 def test_what_killed_processes_left_goes_and_what_living_ones_write_stays(copy, cli):
-    process = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(python_code.command(WRITER), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "writing\n"
         (unfinished,) = copy.path.parent.glob(".unfinished-*")

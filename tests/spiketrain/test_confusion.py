@@ -108,7 +108,7 @@ def test_fits_have_none(tmp_path, cli):
         "--method.readout_steps",
         5,
     )
-    status, _, errors = cli("train", "convex-surface-1layer", *words, "--trainer.threads", 1, "--trainer.out", run)
+    status, _, errors = cli("train", "convex-own-surfaces-1layer", *words, "--trainer.threads", 1, "--trainer.out", run)
     assert status == 0, errors
     assert cli("eval", run)[0] == 0 and cli("plot", run)[0] == 0
     assert not (run / "confusion.png").exists()

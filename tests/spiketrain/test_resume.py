@@ -4,9 +4,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import pytest
+import python_code
 import torch
 import yaml
 
@@ -155,7 +155,7 @@ def in_two_processes(commands):
     started = []
     for rank in range(2):
         where = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        started.append(subprocess.Popen([sys.executable, "-c", WORKER, words], env={**os.environ, **where}, stdout=subprocess.DEVNULL))
+        started.append(subprocess.Popen(python_code.command(WORKER, words), env={**os.environ, **where}, stdout=subprocess.DEVNULL))
     try:
         assert [process.wait(timeout=300) for process in started] == [0, 0]
     finally:

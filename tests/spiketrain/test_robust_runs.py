@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import python_code
 
 from spiketrain.cli import main
 from spiketrain.reports import drawing, plots
@@ -124,7 +125,7 @@ def test_event_files_that_cannot_be_written(quick, monkeypatch):
 def test_output_that_nobody_can_read(tmp_path):
     """Standard output on a full disk, or a reader that went away, ends no run."""
     program = "import sys; from spiketrain.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "train", "bptt-digits", *map(str, QUICK)]
+    command = python_code.command(program, "train", "bptt-digits", *map(str, QUICK))
     with open("/dev/full", "w") as full:
         done = subprocess.run([*command, "--trainer.out", tmp_path / "full"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+import python_code
 import torch
 import yaml
 
@@ -46,7 +47,7 @@ def held_elsewhere(folder):
         "import sys; from pathlib import Path; from spiketrain.training.lock import Lock; "
         "lock = Lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(python_code.command(program, str(folder)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     return process
 

@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import pickle
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+import python_code
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -118,7 +118,7 @@ def test_processes(method):
     # In a process of its own: torch refuses gradients in a fork of one whose autograd has used threads, as other tests make it.
     code = f"from transform_tests import processes; print(*processes.by_workers({method!r}))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HELPERS), os.environ.get("PYTHONPATH", "")))}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    run = subprocess.run(python_code.command(code), env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     expected, *results = run.stdout.split()
     assert results == [expected, expected]

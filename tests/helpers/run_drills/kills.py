@@ -7,10 +7,10 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import python_code
 import torch
 
 from spiketrain.training import checkpoint
@@ -47,7 +47,7 @@ class Server:
 
     def __init__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(python_code.command(SERVER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def run(self, *words, seconds=600.0):
         """The exit status, -9 where it was killed."""
