@@ -64,7 +64,14 @@ def test_arrays_come_back_as_they_were(copy, memory_map):
 
 
 @pytest.mark.parametrize("memory_map", [False, True])
-def test_every_damaged_byte_is_noticed(copy, memory_map):
+@pytest.mark.parametrize("checksum_begins_with_0", [False, True])
+def test_every_damaged_byte_is_noticed(tmp_path, memory_map, checksum_begins_with_0):
+    """Of the checksum, too: a space in the place of its 0, say, which would be the same number."""
+    for name in map(str, range(1000)):
+        copy = cache.Copy(name, tmp_path, "0" * 16, "1" * 16)
+        copy.write(a=np.arange(40, dtype=np.uint8), b=np.arange(3))
+        if copy.path.read_bytes().startswith(b"0") == checksum_begins_with_0:
+            break
     copy.write(a=np.arange(40, dtype=np.uint8), b=np.arange(3))
     content = copy.path.read_bytes()
     padding = {*range(content.index(b"\n") + 1 + 40, content.index(b"\n") + 1 + 64), *range(len(content) - 64 + 24, len(content))}

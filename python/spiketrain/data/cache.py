@@ -125,7 +125,7 @@ class Copy:
         }
         line = b" " + json.dumps(description).encode()
         line += b" " * (-(CHECKSUM_DIGITS + len(line) + 1) % ALIGNMENT) + b"\n"
-        file.write(f"{_checksum(line, arrays):0{CHECKSUM_DIGITS}x}".encode() + line)
+        file.write(_written(_checksum(line, arrays)) + line)
         for array in arrays.values():
             file.write(_bytes(array))
             file.write(bytes(-array.nbytes % ALIGNMENT))
@@ -134,6 +134,10 @@ class Copy:
 def _bytes(array: np.ndarray) -> np.ndarray:
     """The memory of a contiguous array."""
     return array.reshape(-1).view(np.uint8)
+
+
+def _written(checksum: int) -> bytes:
+    return f"{checksum:0{CHECKSUM_DIGITS}x}".encode()
 
 
 def _checksum(line: bytes, arrays: dict[str, np.ndarray]) -> int:
@@ -171,7 +175,7 @@ def _read(path: Path, memory_map: bool) -> dict[str, np.ndarray]:
         if offset != actual:
             raise ValueError(f"it holds {actual} bytes, its first line promises {offset}")
         arrays = {name: _array(file, path, *place, memory_map) for name, *place in places}
-    if int(checksum, 16) != _checksum(line, arrays):
+    if checksum != _written(_checksum(line, arrays)):
         raise ValueError("its checksum is another one")
     return arrays
 
