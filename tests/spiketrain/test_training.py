@@ -129,6 +129,7 @@ def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),  # under nohup, say, the tests' own process ignores some
     )
     deadline = time.monotonic() + 60
     while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 1:

@@ -1,9 +1,9 @@
 """Each op and module compiled, exported, traced and saved: one program for many sizes, with the values and gradients of plain calls."""
 
 import subprocess
-import sys
 
 import pytest
+import python_code
 import torch
 from torch.func import grad, jvp, vmap
 from transform_tests.calls import CALLS, MODULES, REFUSED, WIDTH, WORKS, as_tuple, loss
@@ -200,7 +200,7 @@ def test_traces_are_saved_and_run_elsewhere(tmp_path):
             torch.manual_seed(0)
             cases.append((file, tensors, as_tuple(function(*tensors))))
     torch.save(cases, tmp_path / "cases.pt")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", LOAD, str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(python_code.command(LOAD, str(tmp_path)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [file for file, _, _ in cases]
 
