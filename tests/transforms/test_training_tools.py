@@ -117,8 +117,8 @@ def test_processes(method):
         pytest.skip(f"no {method} here")
     # In a process of its own: torch refuses gradients in a fork of one whose autograd has used threads, as other tests make it.
     code = f"from transform_tests import processes; print(*processes.by_workers({method!r}))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HELPERS), os.environ.get("PYTHONPATH", "")))}
-    run = subprocess.run(python_code.command(code), env=environment, capture_output=True, text=True, timeout=300, check=False)
+    path = os.pathsep.join(filter(None, (str(HELPERS), os.environ.get("PYTHONPATH"))))
+    run = subprocess.run(python_code.command(code), env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     expected, *results = run.stdout.split()
     assert results == [expected, expected]
