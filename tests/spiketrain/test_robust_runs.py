@@ -145,6 +145,16 @@ def test_memory_that_runs_out_is_one_line(quick, monkeypatch):
             os.unlink(f"run/{path}")
 
 
+@pytest.fixture
+def nothing_ignored():
+    """Under nohup, say, this process ignores SIGHUP."""
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("nothing_ignored")
 def test_requests_to_stop_are_taken_between_steps():
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)):
         with StopRequests() as stop:
