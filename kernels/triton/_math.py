@@ -58,6 +58,17 @@ def block_of_neurons(N, ALIGNED: tl.constexpr, BLOCK: tl.constexpr, VALUES: tl.c
 
 
 @triton.jit
+def load_decay(tensor, number, block, IS_SHARED: tl.constexpr, STATE: tl.constexpr):
+    """That of a layer, a number or a tensor of one, or one of each neuron."""
+    if tensor is None:
+        return scalar(number, STATE)
+    elif IS_SHARED:
+        return tl.load(tensor).to(STATE)
+    else:
+        return tl.load(tensor + block.n, block.mask)
+
+
+@triton.jit
 def load_step(values, n, mask, BLOCK: tl.constexpr, STATE: tl.constexpr):
     """One state value per neuron; zeros where the pointer is absent."""
     if values is None:

@@ -8,7 +8,7 @@ import triton.language as tl
 from spikeops._dtypes import state_dtype
 from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import RESET_SUBTRACT, RESET_TO, block_of_neurons, load_step, scalar, surrogate_derivative
+from spikeops.triton._math import RESET_SUBTRACT, RESET_TO, block_of_neurons, load_decay, load_step, scalar, surrogate_derivative
 from spikeops.triton._walk import launch_back, walk, walk_back
 
 
@@ -103,24 +103,14 @@ def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads
 
 
 @triton.jit
-def _decay(tensor, number, block, IS_SHARED: tl.constexpr, STATE: tl.constexpr):
-    if tensor is None:
-        return scalar(number, STATE)
-    elif IS_SHARED:
-        return tl.load(tensor).to(STATE)
-    else:
-        return tl.load(tensor + block.n, block.mask)
-
-
-@triton.jit
 def _neuron(
     block, decay_tensor, adaptation_decay_tensor, decay, adaptation_decay, threshold, beta, input_scale, v_rest, v_reset,
     reset_amount, surrogate_scale, surrogate_peak,
     DECAY_IS_SHARED: tl.constexpr, ADAPTATION_DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     return Alif(
-        _decay(decay_tensor, decay, block, DECAY_IS_SHARED, STATE),
-        _decay(adaptation_decay_tensor, adaptation_decay, block, ADAPTATION_DECAY_IS_SHARED, STATE),
+        load_decay(decay_tensor, decay, block, DECAY_IS_SHARED, STATE),
+        load_decay(adaptation_decay_tensor, adaptation_decay, block, ADAPTATION_DECAY_IS_SHARED, STATE),
         scalar(threshold, STATE), scalar(beta, STATE), scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE),
         scalar(reset_amount, STATE), scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from spikeops.triton._math import (
     WEIGHTING_DECAY,
     block_of_neurons,
     divide,
+    load_decay,
     load_step,
     next_above,
     scalar,
@@ -132,14 +133,9 @@ def _neuron(
     block, DECAY_IS_SHARED: tl.constexpr, STATE: tl.constexpr, decay_tensor, decay, input_scale, v_rest, v_reset, reset_amount,
     fire_level, threshold=0.0, surrogate_scale=0.0, surrogate_peak=0.0,
 ):  # fmt: skip
-    if decay_tensor is None:
-        decay = scalar(decay, STATE)
-    elif DECAY_IS_SHARED:
-        decay = tl.load(decay_tensor).to(STATE)
-    else:
-        decay = tl.load(decay_tensor + block.n, block.mask)
     return Lif(
-        decay, scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE), scalar(reset_amount, STATE),
+        load_decay(decay_tensor, decay, block, DECAY_IS_SHARED, STATE),
+        scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE), scalar(reset_amount, STATE),
         scalar(fire_level, STATE), scalar(threshold, STATE), scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE),
     )  # fmt: skip
 

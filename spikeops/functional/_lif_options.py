@@ -13,6 +13,7 @@ Reset = Literal["subtract", "to", "none"]
 Weighting = Literal["mean", "decay"]
 
 RESETS = {"subtract": 0, "to": 1, "none": 2}
+RESET_NAMES = tuple(RESETS)
 WEIGHTINGS = {"mean": 0, "decay": 1}
 
 

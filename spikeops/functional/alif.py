@@ -6,7 +6,7 @@ import torch
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _neuron
-from spikeops.functional._lif_options import RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
+from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.surrogate import ATan, Surrogate, from_coefficients
@@ -117,16 +117,13 @@ def run_alif(
     )
 
 
-_RESET_NAMES = tuple(RESETS)
-
-
 def _definition(x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes):
     decay, adaptation_decay, threshold, beta, input_scale, reset_amount, v_reset, v_rest, scale, peak = numbers
     reset, strict, detach_reset, subtracts_threshold, kind, time_steps = modes
     return reference.alif(
         x, decay if decay_tensor is None else decay_tensor, threshold, beta=beta,
         adaptation_decay=adaptation_decay if adaptation_decay_tensor is None else adaptation_decay_tensor, input_scale=input_scale,
-        reset=_RESET_NAMES[reset], reset_amount=None if subtracts_threshold else reset_amount, v_reset=v_reset, v_rest=v_rest,
+        reset=RESET_NAMES[reset], reset_amount=None if subtracts_threshold else reset_amount, v_reset=v_reset, v_rest=v_rest,
         strict=bool(strict), detach_reset=bool(detach_reset), surrogate=from_coefficients(kind, scale, peak), v_init=v_init, a_init=a_init,
         time_steps=time_steps or None,
     )  # fmt: skip

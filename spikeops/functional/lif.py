@@ -7,6 +7,7 @@ import torch
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _neuron
 from spikeops.functional._lif_options import (
+    RESET_NAMES,
     RESETS,
     WEIGHTINGS,
     LIFOptions,
@@ -184,7 +185,7 @@ def _on_reference(function, arguments, options: LIFOptions, **others):
 
 # --- the ops ----------------------------------------------------------------------------------------------------------------
 
-_RESET_NAMES, _WEIGHTING_NAMES = tuple(RESETS), tuple(WEIGHTINGS)
+_WEIGHTING_NAMES = tuple(WEIGHTINGS)
 
 
 def _definition(x, decay, v_init, numbers, modes):
@@ -199,7 +200,7 @@ def _options(decay, v_init, numbers, modes):
     decay_number, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak = numbers
     reset, strict, detach_reset, kind, time_steps = modes
     return dict(
-        decay=decay_number if decay is None else decay, threshold=threshold, input_scale=input_scale, reset=_RESET_NAMES[reset],
+        decay=decay_number if decay is None else decay, threshold=threshold, input_scale=input_scale, reset=RESET_NAMES[reset],
         reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, strict=bool(strict), detach_reset=bool(detach_reset),
         surrogate=from_coefficients(kind, scale, peak), v_init=v_init, time_steps=time_steps or None,
     )  # fmt: skip
