@@ -48,8 +48,9 @@ def make_parser() -> Parser:
     added = command(
         "list",
         commands.list_presets,
-        "Show the presets, with published test accuracy where there is one, and in what the published experiment differs.",
+        "Show the presets, with published test accuracy where there is one.",
     )
+    added.add_argument("-v", "--verbose", action="store_true", help="below each preset, in what it departs from the published experiment")
     added.add_argument("--method", help="only presets of this method")
     added.add_argument("--dataset", help="only presets on this data set")
 

@@ -23,19 +23,22 @@ def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
     for section, kind, given in (("method", "method", arguments.method), ("data", "data set", arguments.dataset)):
         if given is not None:
             wanted[section] = find_name(kind, given, {raw[section]["name"] for raw in raws.values()})
-    rows = []
+    rows, notes = [], []
     for name, raw in raws.items():
         if any(raw[section]["name"] != value for section, value in wanted.items()):
             continue
         published = raw.get("published", {})
         spread = f" +- {published['std']:.2f}" if "std" in published else ""
         figures = [f"{published[key]:.2f}{spread * (key == 'mean')} {key}" for key in ("mean", "best") if key in published]
-        about = "; ".join([raw.get("about", ""), *(f"published {departure}" for departure in published.get("departures", []))])
+        departs = raw.get("departs", [])
+        about = raw.get("about", "") + ("; departs from the published experiment" if departs and not arguments.verbose else "")
         rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", about))
+        notes.append([f"    departs: {departure}" for departure in departs] if arguments.verbose else [])
     if not rows:
         raise UserError("no preset matches; 'spiketrain list' shows all")
-    header = ("preset", "method", "data", "published test accuracy, %", "network; where the published experiment differs")
-    print(*aligned([header, *rows]), sep="\n")
+    header = ("preset", "method", "data", "published test accuracy, %", "network")
+    for line, departures in zip(aligned([header, *rows]), [[], *notes]):
+        print(line, *departures, sep="\n")
     return 0
 
 

@@ -44,4 +44,4 @@ def raw_config(arguments: argparse.Namespace) -> dict:
         note = f"Network.data_path: there is no folder {root}: the data is looked for where it is by default"
         print(f"spiketrain: note: {printable(note)}", file=sys.stderr)
         given["data"]["root"] = None
-    return {**raw, **given}  # its sections are complete: nothing in them is the preset's
+    return {**raw, **given, "departs": []}  # its sections are complete: nothing in them is the preset's

@@ -63,6 +63,8 @@ class NetworkConfig:
         linear_weight_scale: factor on the initial weights of fully connected layers
         dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer; for ide and spide also
             a list, for what leads to each layer of neurons in their order, then the feedback
+        dropout_kind: what is dropped at once: units, or rows of a map over their whole width (units after fully connected layers),
+            as in the published code of TSSL-BP; for tssl_bp and bptt
         time_steps: number of simulated time steps T
     """
 
@@ -72,6 +74,7 @@ class NetworkConfig:
     conv_weight_scale: float = 1.0
     linear_weight_scale: float = 1.0
     dropout: Share | list[Share] = 0.0
+    dropout_kind: Literal["units", "rows"] = "units"
     time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
 
 
@@ -143,19 +146,17 @@ class TrainerConfig:
 
 @dataclass
 class Published:
-    """The published experiment: its test accuracy, in percent, and where the preset departs from it.
+    """The test accuracy of the published experiment, in percent.
 
     Args:
         mean: mean over the published runs
         std: their standard deviation
         best: best published run
-        departures: one "field: what it was in the published experiment" for each field or section known to differ, or not published
     """
 
     mean: Percent | None = None
     std: Percent | None = None
     best: Percent | None = None
-    departures: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -165,7 +166,9 @@ class Config:
     Args:
         preset: name of the preset, kept for the record; the run directory is called after it
         about: one line on the experiment
-        published: the published experiment
+        published: the figures of the published experiment
+        departs: in what the preset departs from the published experiment: for each field with another value than there, or of which
+            nothing is known, "field: what it is there"; "field, field: ..." for several, a section for what no field says
         seed: seed of weights, shuffling, dropout and augmentation
         init: weights to begin with instead of random ones: a run directory (its best epoch), a checkpoint, or a file that the method's
             authors published
@@ -179,6 +182,7 @@ class Config:
     preset: Annotated[str, FileName()] = "custom"
     about: str = ""
     published: Published = field(default_factory=Published)
+    departs: list[str] = field(default_factory=list)
     seed: Annotated[int, Bounds(at_least=0, at_most=2**64 - 1)] = 1
     init: Annotated[str, Folder()] | None = None
     data: DataConfig = field(default_factory=DataConfig)

@@ -21,6 +21,10 @@ from spiketrain.config.values import WrongValue, convert
 from spiketrain.errors import UserError, shortened, shown, unknown_name
 
 
+# Fields of older run directories: their names then and now.
+_RENAMED = {"published.departures": "departs"}
+
+
 @dataclass(frozen=True)
 class Field:
     """A field as messages call it: ``trainer.epochs``."""
@@ -57,6 +61,7 @@ def parse(raw: dict, overrides: list[str], options: type) -> Config:
     given = {**_flat(raw, known), **dict(split_options(list(overrides)))}
     values: dict[str, Any] = {}
     for name, value in given.items():
+        name = _RENAMED.get(name, name)
         values[name] = _read(name, value, known)
     sections = {name.partition(".")[0] for name in known if "." in name}
     built: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}

@@ -4,8 +4,8 @@ ROOT/N-MNIST/Train/3/00012.bin and so on (ROOT itself may also hold Train and Te
 big-endian word of 24 bits whose top bit is the polarity (1: brighter) and whose other 23 bits are the time in
 microseconds. An event with y = 240 is none, but says that the clock has overflowed: all that follow are 8,192 us later.
 The events are binned into time steps: a spike where at least one event fell, in 2 polarities x 34 x 34
-pixels. As in the published TSSL-BP experiments, the drift of the three camera movements is first taken out. Unlike there, the last
-time step has its events: the published readers leave it empty, as `data.empty_last_step` does here.
+pixels. As in the published TSSL-BP experiments, the drift of the three camera movements is first taken out. The published readers leave the
+last time step empty; here that is an option, `data.empty_last_step`, which the presets use.
 
 The published preprocessing makes .dat files of them, which are read as well: see `nmnist_text`.
 """

@@ -3,8 +3,8 @@
 Layers exchange post-synaptic currents, the error flows back from current to current through the times of the spikes, and
 the loss compares the output currents with a wanted one. Details of the published script, as this follows it:
 the input passes the synapse too; layers have no bias; pooling is 1.1 times the window's sum and no neurons follow it;
-AdamW with weight decay 0.01; gradients are clipped to norm 1 and weights kept in [-4, 4]. Unlike there, dropout after convolutions
-drops single units; the script's drops whole rows of a map.
+AdamW with weight decay 0.01; gradients are clipped to norm 1 and weights kept in [-4, 4]; dropout drops whole rows of a map
+(`network.dropout_kind: rows`).
 """
 
 from __future__ import annotations

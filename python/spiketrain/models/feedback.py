@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spiketrain.config import NetworkConfig
+from spiketrain.errors import UserError
 from spiketrain.models.network import Shape, output_shape
 from spiketrain.models.notation import Conv, FeedbackLayer, Layer, Linear, Pool, UpConv, parse_ring
 from spiketrain.models.synapses import count_synapses
@@ -47,6 +48,8 @@ class FeedbackNetwork(nn.Module):
         **ring_options,
     ) -> None:
         super().__init__()
+        if config.dropout_kind != "units":
+            raise UserError(f"network.dropout_kind: the networks of ide and spide drop units, got {config.dropout_kind}")
         self.input_shape = tuple(input_shape)
         layers, feedback = parse_ring(config.layers, config.feedback, config.padding)
         self.names: list[str] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -62,16 +64,25 @@ class _WindowSum(torch.autograd.Function):
 
 
 class TimeSharedDropout(nn.Module):
-    """Dropout of x (T, N, ...) that drops the same units at all time steps and scales the others by 1 / (1 - p)."""
+    """Dropout of x (T, N, ...) that drops the same at all time steps and scales what it keeps by 1 / (1 - p). In training only.
 
-    def __init__(self, p: float) -> None:
+    Args:
+        p: probability of a drop
+        kind: "units" draws for every unit; "rows" for every row of every map of x (T, N, C, H, W), which is dropped over its whole
+            width, and for every unit of x (T, N, units). "rows" is that of TSSL-BP's code, which hands dropout3d its maps with channels
+            and rows as one axis of channels.
+    """
+
+    def __init__(self, p: float, kind: Literal["units", "rows"] = "units") -> None:
         super().__init__()
         self.p = p
+        self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        return x * F.dropout(torch.ones_like(x[0]), self.p)
+        has_rows = self.kind == "rows" and x.dim() == 5
+        return x * F.dropout(x.new_ones(*x.shape[1:-1], 1) if has_rows else torch.ones_like(x[0]), self.p)
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}" + (f", kind={self.kind}" if self.kind != "units" else "")

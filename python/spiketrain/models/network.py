@@ -76,7 +76,7 @@ class SpikingNetwork(nn.Module):
                 if following is not None or neurons_at_output:
                     add("neuron", neuron(names["neuron"]))
             if config.dropout and following is not None and not isinstance(following, Pool):
-                add("dropout", TimeSharedDropout(config.dropout))
+                add("dropout", TimeSharedDropout(config.dropout, config.dropout_kind))
             shape = output_shape(layer, shape, config.layers)
         # Convolutions and pooling over many small images run faster with channels last, on the CPU and on the GPU.
         self.to(memory_format=torch.channels_last)

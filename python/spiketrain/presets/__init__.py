@@ -2,7 +2,8 @@
 of the surface fit by L_proj (convex-surface-*); the BPTT twins of those of TSSL-BP; our own variants with LIF neurons (local*-lif-*)
 and our own experiments with L_proj (other convex-*); and small ones on the digits data set.
 
-Where a preset is known to depart from the published experiment that it is named after, ``published.departures`` says in what."""
+A preset differs from the published experiment that it is named after in what its field ``departs`` names, and in nothing else that is
+known."""
 
 from __future__ import annotations
 

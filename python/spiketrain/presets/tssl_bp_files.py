@@ -210,7 +210,9 @@ class _Stack:
         alike = len(set(self.thresholds)) == 1
         method["threshold"] = self.thresholds[0] if alike else self.thresholds
         padding = self.paddings if len(set(self.paddings)) > 1 else max(self.paddings, default=0)
-        return {"layers": "-".join(self.parts), "padding": padding, **shared, "dropout": self._dropout()}, method
+        # The published layer, a dropout3d over channels and rows as one axis, drops rows of maps, and single units of (N, units).
+        dropout = {"dropout": share, "dropout_kind": "rows"} if (share := self._dropout()) else {"dropout": 0.0}
+        return {"layers": "-".join(self.parts), "padding": padding, **shared, **dropout}, method
 
     def _dropout(self) -> float:
         """`network.dropout` drops after every layer but the last and those in front of pooling."""

@@ -63,7 +63,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
         accuracy.plot(epochs, [unit * row[f"{part}_{task.name}"] for row in history], color=colour, label=label, **style)
     if (mean := config.published.mean) is not None:
         spread = f" ± {config.published.std:.2f}" if config.published.std is not None else ""
-        label = f"published mean {mean:.2f}{spread} %" + (" (other settings)" if config.published.departures else "")
+        label = f"published mean {mean:.2f}{spread} %" + (" (other settings)" if config.departs else "")
         accuracy.axhline(mean, color=INK, linewidth=0.8, linestyle="--", label=label)
     best = task.best(history)
     accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
