@@ -41,10 +41,12 @@ def test_layers_before_the_first_neurons_see_an_image_once(tiny):
     assert batches == [3, 15, 15]
 
 
+@pytest.mark.parametrize("kind", ["units", "rows"])
 @pytest.mark.parametrize("layers", ["P2-6C3-10", "P2-20-10", "10"])
-def test_images_reach_any_first_layer_that_knows_time(tiny, layers):
+def test_images_reach_any_first_layer_that_knows_time(tiny, layers, kind):
     """Dropout after pooling, neurons, or the output."""
-    network = network_of(tiny(method={"name": "bptt"}, network={"layers": layers, "dropout": 0.5, "conv_weight_scale": 4.0}))
+    options = {"layers": layers, "dropout": 0.5, "dropout_kind": kind, "conv_weight_scale": 4.0}
+    network = network_of(tiny(method={"name": "bptt"}, network=options))
     images = 20 * torch.rand(3, 1, 8, 8, dtype=torch.float64)
     for mode in (True, False):
         network.train(mode)
@@ -87,6 +89,97 @@ def test_dropout_keeps_the_same_units_at_all_steps():
     assert y.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert 0.2 < (y[0] == 0).float().mean() < 0.3  # 2,000 draws: more than five standard deviations of room
     assert dropout.eval()(x) is x
+
+
+def published_dropout(x, p):
+    """The published layer of TSSL-BP, for its x (N, C, H, W, T): a dropout3d of x as (N, C * H, W, 1, 1, T).
+
+    dropout3d drops what it takes for channels as wholes, by one draw for each place in the first two axes: in the torch of that time it was
+    `feature_dropout`, whatever the number of axes (since then it takes these six for a batch of one more, and drops whole samples). So
+    there is a draw for each sample, channel and row, which holds for all columns and all time steps. What has one row and one column,
+    units behind a fully connected layer (N, units, 1, 1, T), is dropped unit by unit.
+    """
+    n, c, h, w, t = x.shape
+    return torch.feature_dropout(x.reshape(n, c * h, w, 1, 1, t), p, True).reshape(x.shape)
+
+
+def time_first(x):
+    return x.movedim(-1, 0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 12, 6, 4), (3, 5, 1, 7), (2, 1, 4, 1), (4, 30, 1, 1)])
+def test_dropout_of_rows_is_the_published_layer(shape, layout):
+    """The same draws, in the same order, for the same units; gradients are those draws as well."""
+    draw = torch.Generator().manual_seed(1)
+    published = torch.rand(*shape, 5, generator=draw, dtype=torch.float64)
+    torch.manual_seed(7)
+    expected = time_first(published_dropout(published, 0.2))
+    x = time_first(published).flatten(0, 1).contiguous(memory_format=layout).unflatten(0, (5, shape[0])).requires_grad_()
+    dropout = TimeSharedDropout(0.2, "rows")
+    torch.manual_seed(7)
+    y = dropout(x)
+    assert torch.equal(y, expected)
+    assert y.stride() == x.stride()
+    gradient = torch.rand(y.shape, generator=draw, dtype=torch.float64)
+    y.backward(gradient)
+    torch.testing.assert_close(x.grad, gradient * (y / x).detach(), rtol=1e-14, atol=0)
+    assert dropout.eval()(x) is x
+
+
+def test_dropout_of_rows_drops_each_row_on_its_own():
+    torch.manual_seed(0)
+    dropout = TimeSharedDropout(0.25, "rows")
+    x = torch.ones(4, 10, 20, 10, 3)
+    y = dropout(x)
+    assert (y == y[:1, ..., :1]).all(), "one draw for all time steps and columns"
+    kept = y[0, ..., 0]
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert 0.2 < (kept == 0).float().mean() < 0.3  # 2,000 draws: more than five standard deviations of room
+    for axis, name in enumerate(("samples", "channels", "rows")):
+        assert (kept.amax(axis) != kept.amin(axis)).float().mean() > 0.5, f"{name} share their draws"
+    assert not torch.equal(dropout(x), y), "every pass has draws of its own"
+    units = torch.rand(4, 10, 20)
+    torch.manual_seed(3)
+    of_rows = dropout(units)
+    torch.manual_seed(3)
+    assert torch.equal(of_rows, TimeSharedDropout(0.25)(units))
+
+
+def test_a_network_drops_rows_as_the_published_one(tiny):
+    """TSSL-BP's network with the published layer in its own order of axes, (N, C, H, W, T): outputs and gradients."""
+    options = {"layers": "4C3-6C3-P2-12-10", "dropout": 0.3, "dropout_kind": "rows", "conv_weight_scale": 4.0}
+    network = network_of(tiny(network=options)).train()
+    images = torch.rand(3, 1, 8, 8, dtype=torch.float64) * 20
+
+    def step_by_step():
+        x = network.static_gain.double().view(-1, 1, 1, 1, 1) * images
+        for name, stage in network.stages.items():
+            if name.startswith("dropout"):
+                maps = x if x.dim() == 5 else x[..., None, None]
+                x = published_dropout(maps.movedim(0, -1), 0.3).movedim(-1, 0).view(x.shape)
+            else:
+                x = stage(x)
+        return x
+
+    results = []
+    for forward in (lambda: network(images), step_by_step):
+        network.zero_grad()
+        torch.manual_seed(5)
+        outputs = forward()
+        (outputs * torch.linspace(-1, 1, outputs.numel(), dtype=torch.float64).view_as(outputs)).sum().backward()
+        results.append([outputs.detach(), *(p.grad.clone() for p in network.parameters())])
+    assert results[0][0].abs().sum() > 0
+    for ours, published in zip(*results):
+        torch.testing.assert_close(ours, published, rtol=1e-9, atol=1e-11)  # float64: only the order of additions differs
+    assert not torch.equal(network(images), results[0][0]), "nothing was dropped"
+
+
+@pytest.mark.parametrize("method", ["ide", "spide"])
+def test_rings_drop_units_alone(tiny, method):
+    config = tiny(method={"name": method}, network={"layers": "4C3-10", "feedback": "4C3", "dropout_kind": "rows"})
+    with pytest.raises(UserError, match="network.dropout_kind: the networks of ide and spide drop units, got rows"):
+        network_of(config)
 
 
 def test_dropout_follows_each_hidden_block_as_published(tiny):
