@@ -63,3 +63,9 @@ def test_scripts_find_load_config_where_it_lay_before():
     assert config.load_config is methods.load_config
     with pytest.raises(ImportError, match="load_configuration"):
         from spiketrain.config import load_configuration  # noqa: F401
+
+
+def test_departures_of_older_runs_are_read():
+    """In their configurations they stand among the published figures."""
+    old = merge(presets.load("tsslbp-fashion-mlp"), {"published": {"departures": ["trainer.epochs: 200"]}})
+    assert load_config(old).departs == ["trainer.epochs: 200"]

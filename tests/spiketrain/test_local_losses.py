@@ -309,7 +309,7 @@ def test_published_commands(name):
     assert (config.data.augment, config.data.augment_border, config.data.augment_flip) == (True, 2, data == "fashion_mnist")
     assert (config.data.mean, config.data.std) == (([0.286], [0.353]) if data == "fashion_mnist" else (None, None))
     assert (count(network, without=()), count(network)) == (everything, without_classifiers)
-    assert config.published.departures == []
+    assert config.departs == []
 
 
 @pytest.mark.parametrize("name", VARIANTS)

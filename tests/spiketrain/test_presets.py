@@ -1,21 +1,14 @@
-"""The presets: those of TSSL-BP are the published experiments but for what they name; which experiments may show a figure."""
+"""The presets: every field against one table of the published experiments; which may show a figure; networks and steps of all."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from preset_table import PRESETS, UNKNOWN
 
 from spiketrain import methods, presets
 from spiketrain.methods import load_config
 
-# Network, time steps, epochs, batch, published mean, standard deviation and best, as in the README of the published code (TSSL-BP).
-PUBLISHED = {
-    "tsslbp-mnist-cnn": ("15C5-P2-40C5-P2-300-10", 5, 100, 50, 99.50, 0.02, 99.53),
-    "tsslbp-nmnist-cnn-t100": ("12C5-P2-64C5-P2-10", 100, 100, 50, 99.35, 0.03, 99.40),
-    "tsslbp-nmnist-cnn-t30": ("12C5-P2-64C5-P2-10", 30, 100, 50, 99.23, 0.05, 99.28),
-    "tsslbp-fashion-mlp": ("400-400-10", 5, 100, 100, 89.75, 0.03, 89.92),
-    "tsslbp-fashion-cnn": ("32C5-P2-64C5-P2-1024-10", 5, 100, 50, 92.69, 0.09, 92.83),
-    "tsslbp-cifar10-cnn": ("96C3-256C3-P2-384C3-P2-384C3-256C3-1024-1024-10", 5, 150, 50, 88.98, 0.27, 89.37),
-    "tsslbp-cifar10-cnn-large": ("128C3-256C3-P2-512C3-P2-1024C3-512C3-1024-512-10", 5, 150, 50, None, None, 91.41),
-}
 INPUT_SHAPES = {
     "digits": (1, 8, 8),
     "mnist": (1, 28, 28),
@@ -26,39 +19,51 @@ INPUT_SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_experiment(name):
-    config = load_config(presets.load(name))
-    shown = config.network.layers, config.network.time_steps, config.trainer.epochs, config.trainer.batch_size
-    assert (*shown, config.published.mean, config.published.std, config.published.best) == PUBLISHED[name]
-    assert (config.optimizer.name, config.optimizer.weight_decay) == ("adamw", 0.01)
-    assert (config.optimizer.clip_norm, config.optimizer.weight_clamp, config.optimizer.schedule) == (1, 4, "constant")
+TSSL_BP = [name for name in PRESETS if name.startswith("tsslbp-")]
 
 
-# Fields of which the published experiments had, or may have had, another value. Where nothing is said of a preset it is known to
-# agree in every field.
-DEPARTURES = {
-    "convex-surface-multilayer": ["method", "method.between"],
-    "ide-nmnist-if": ["network.padding", "data", "method.solver"],
-    "ide-nmnist-lif": ["network.padding", "data", "method.solver", "method"],
-    "spide-mnist-lenet": ["optimizer.lr", "trainer.batch_size"],
-    "tsslbp-cifar10-cnn": ["network.dropout"],
-    "tsslbp-cifar10-cnn-large": ["method", "optimizer", "trainer", "network.dropout"],
-    "tsslbp-mnist-cnn": ["trainer.epochs"],
-    "tsslbp-nmnist-cnn-t30": ["data"],
-    "tsslbp-nmnist-cnn-t100": ["data", "method.desired_count", "method.undesired_count"],
-}
+def flat(config):
+    """Fields by their dotted names."""
+    named = {}
+    for name, value in config.to_dict().items():
+        named |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return named
+
+
+def test_the_table_has_a_row_for_every_preset():
+    assert set(PRESETS) == set(presets.names())
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_field_is_that_of_the_table(name):
+    """Preset, (what it has, what the table has): a value that changes, in a preset or in a default, changes in the table as well."""
+    found, expected = flat(load_config(presets.load(name))), PRESETS[name].expected()
+    assert found.pop("preset") == name
+    found.pop("departs")
+    keys = found.keys() | expected.keys()
+    assert not {key: (found.get(key, "no such field"), expected.get(key, "no row")) for key in keys if found.get(key) != expected.get(key)}
 
 
 @pytest.mark.parametrize("name", presets.names())
 def test_departures_from_the_published_experiment_are_named(name):
+    """All of them and no others, each by its field, or by the section of what no field expresses; with the published value."""
     config = load_config(presets.load(name))
-    named = [field for departure in config.published.departures for field in departure.partition(": ")[0].split(", ")]
-    assert named == DEPARTURES.get(name, [])
-    for field in named:  # each is one of the configuration
-        place = config.to_dict()
-        for key in field.split("."):
-            place = place[key]
+    row = PRESETS[name]
+    texts = {}
+    for departure in config.departs:
+        names, _, text = departure.partition(": ")
+        assert text and not texts.keys() & set(names.split(", ")), f"{departure!r} says nothing, or a field is named twice"
+        texts |= dict.fromkeys(names.split(", "), text)
+    assert set(texts) == row.departs()
+    for field, text in texts.items():
+        published = row.published[field]
+        if field not in flat(config):
+            assert field in config.to_dict(), f"{field} is neither a field nor a section"
+        elif published is UNKNOWN:
+            assert "not published" in text, f"{field}: {text}"
+        else:
+            shown = f"{published:g}" if isinstance(published, (int, float)) else str(published)
+            assert shown in text, f"{field}: {text!r} does not say that it is {shown} in the published experiment"
 
 
 @pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(("local", "convex-", "bptt-"))])
@@ -67,13 +72,25 @@ def test_experiments_of_our_own_or_without_a_known_figure_show_none(name):
     assert (published.mean, published.std, published.best) == (None, None, None), "no such network was published, or no figure of it is known"
 
 
-@pytest.mark.parametrize("name", [*PUBLISHED, "tsslbp-digits"])
+@pytest.mark.parametrize("name", TSSL_BP)
 def test_bptt_twin_trains_the_same_network_on_the_same_data(name):
     config, twin = (load_config(presets.load(preset)) for preset in (name, name.replace("tsslbp", "bptt")))
     assert twin.method.name == "bptt"
-    assert twin.network.layers == config.network.layers
-    assert twin.network.padding == config.network.padding
-    assert (twin.data, twin.network.time_steps, twin.trainer) == (config.data, config.network.time_steps, config.trainer)
+    scales = {"conv_weight_scale": 1, "linear_weight_scale": 1}
+    assert replace(twin.network, **scales) == replace(config.network, **scales)
+    assert (twin.data, twin.trainer) == (config.data, config.trainer)
+
+
+# Weights of the published networks.
+WEIGHTS = {
+    "mnist-cnn": 210_375,
+    "nmnist-cnn-t30": 42_840,
+    "nmnist-cnn-t100": 42_840,
+    "fashion-mlp": 477_600,
+    "fashion-cnn": 3_273_504,
+    "cifar10-cnn": 21_156_384,
+    "cifar10-cnn-large": 44_999_040,
+}
 
 
 @pytest.mark.parametrize("name", [name for name in presets.names() if name.startswith(("tsslbp-", "bptt-"))])
@@ -83,6 +100,8 @@ def test_network_can_be_built(name):
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
         network = method.build(method, config, INPUT_SHAPES[config.data.name])
     assert list(network.parameters())[-1].shape[0] == 10
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert weights == WEIGHTS.get(name.partition("-")[2], weights)
 
 
 LAYERWISE = ("ell-", "fell-", "bell-", "localce-", "localcorr-", "localcecorr-", "convex-")
@@ -122,10 +141,24 @@ def test_list_shows_every_preset_with_its_published_figure(cli):
     assert "99.50" in mnist and "99.53" in mnist
 
 
-def test_list_shows_departures_beside_the_figure(cli):
-    _, lines, _ = cli("list", "--method", "spide", "--dataset", "mnist")
-    (lenet,) = (line for line in lines if line.startswith("spide-mnist-lenet"))
-    assert lenet.endswith("100 backward; published optimizer.lr: 0.1; published trainer.batch_size: 128")
+def test_list_shows_departures(cli):
+    """Below its preset, each; without -v only that there are some."""
+    _, lines, _ = cli("list")
+    departing = {line.split()[0] for line in lines if line.endswith("; departs from the published experiment")}
+    assert departing == {name for name in presets.names() if presets.load(name).get("departs")} != set()
+    for option in ("-v", "--verbose"):
+        _, lines, _ = cli("list", option, "--method", "spide", "--dataset", "mnist")
+        fast = next(i for i, line in enumerate(lines) if line.startswith("spide-mnist-lenet-fast"))
+        assert lines[fast + 1 :] == ["    departs: optimizer.lr: 0.1", "    departs: trainer.batch_size: 128"]
+    _, lines, _ = cli("list", "-v")
+    shown, last = {}, ""
+    for line in lines[1:]:
+        if line.startswith("    departs: "):
+            shown[last].append(line.removeprefix("    departs: "))
+        else:
+            last = line.split()[0]
+            shown[last] = []
+    assert shown == {name: presets.load(name).get("departs", []) for name in presets.names()}
 
 
 def test_list_filters(cli):

@@ -1,11 +1,13 @@
 """TSSL-BP's own configuration files: the five published experiments are those of the presets; what cannot be expressed is named."""
 
+import argparse
 import copy
 
 import pytest
 import yaml
 
 from spiketrain import presets
+from spiketrain.cli.raw_config import raw_config
 from spiketrain.config import read_yaml
 from spiketrain.errors import UserError
 from spiketrain.methods import load_config
@@ -94,8 +96,8 @@ FILES = {
         "tsslbp-cifar10-cnn",
     ),
 }
-# What a preset may say otherwise than the file: where data lies, how much is tested at once, and what its departures name.
-FREE = {"data.root", "trainer.eval_batch_size", "data.empty_last_step", "trainer.epochs"}
+# What a preset may say otherwise than the file, beside what it says that it departs in: where data lies, how much is tested at once.
+FREE = {"data.root", "trainer.eval_batch_size"}
 
 
 def content(name):
@@ -113,6 +115,7 @@ def translated(raw, tmp_path):
 def test_published_files_are_the_presets(name, tmp_path):
     ours = load_config(translated(content(name), tmp_path)).to_dict()
     preset = load_config(presets.load(FILES[name][2])).to_dict()
+    free = FREE | {departure.partition(": ")[0] for departure in preset["departs"]}
     for section in ("seed", "data", "network", "method", "optimizer", "trainer"):
         if not isinstance(ours[section], dict):
             assert ours[section] == preset[section]
@@ -120,9 +123,10 @@ def test_published_files_are_the_presets(name, tmp_path):
         for field, value in ours[section].items():
             # One padding for all convolutions may stand there once.
             expected = preset[section][field]
-            assert value == expected or f"{section}.{field}" in FREE, f"{section}.{field}"
+            assert value == expected or f"{section}.{field}" in free, f"{section}.{field}"
     assert ours["trainer"]["epochs"] == content(name)["Network"]["epochs"]
     assert ours["data"]["empty_last_step"] == (name == "NMNIST_CNN")
+    assert (ours["network"]["dropout"], ours["network"]["dropout_kind"]) == ((0.2, "rows") if name == "CIFAR10" else (0, "units"))
 
 
 def test_layers_that_differ_where_fields_can(tmp_path):
@@ -206,6 +210,15 @@ def test_dropout_rates_that_differ(tmp_path):
     raw["Layers"]["layer_5"]["p"] = 0.3
     with pytest.raises(UserError, match=r"Layers.layer_5.p is 0.3, that of Layers.layer_2 0.2"):
         translated(raw, tmp_path)
+
+
+def test_a_file_over_a_preset_departs_in_nothing(tmp_path):
+    """What the preset says of itself is not said of the file."""
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(content("MNIST_CNN"), sort_keys=False))
+    named = argparse.Namespace(preset="tsslbp-mnist-cnn", config=str(tmp_path / "net.yaml"))
+    config = load_config(raw_config(named))
+    assert presets.load("tsslbp-mnist-cnn")["departs"] and config.departs == []
+    assert (config.trainer.epochs, config.published.mean) == (200, 99.50)
 
 
 def test_the_command_line_reads_them(tmp_path, cli, assert_error):

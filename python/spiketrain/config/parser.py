@@ -20,7 +20,6 @@ from spiketrain.config.raw import split_options
 from spiketrain.config.values import WrongValue, convert
 from spiketrain.errors import UserError, shortened, shown, unknown_name
 
-
 # Fields of older run directories: their names then and now.
 _RENAMED = {"published.departures": "departs"}
 
