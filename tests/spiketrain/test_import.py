@@ -13,6 +13,7 @@ from feedback_tests.golden import Golden, use_published_draws
 
 from spiketrain import methods, presets
 from spiketrain.config import merge
+from spiketrain.errors import UserError
 from spiketrain.methods import load_config
 from spiketrain.training import checkpoint
 from spiketrain.training.weights import load_weights
@@ -196,6 +197,42 @@ def test_every_tensor_of_a_preset_has_a_published_name(name):
     own, sources = method.network.state_dict(), method.published_weights().sources
     assert own.keys() == sources.keys()
     assert len({source.name for source in sources.values()}) == len(sources)
+
+
+@pytest.mark.parametrize("name", ["ide-nmnist-if", "ide-nmnist-lif"])
+def test_maps_of_the_published_script_for_n_mnist(name, tmp_path):
+    """Its checkpoints are of 16 x 16 maps, the results and the preset of 17 x 17: the padding that the preset departs in takes them."""
+    build = {}
+    for padding in ("2", "[1, 2]"):
+        config = load_config(presets.load(name), ["--network.padding", padding])
+        build[padding] = methods.get("ide")(config, SHAPES["nmnist"], 10, torch.device("cpu"))
+    sources = build["[1, 2]"].published_weights().sources
+    state = {source.name: torch.rand(source.shape) for source in sources.values() if "num_batches" not in source.name}
+    state["network_x.bn.num_batches_tracked"] = torch.tensor(9)
+    assert state["classifier.weight"].shape == (10, 64 * 16 * 16)
+    path = save(tmp_path / "checkpoint.pth.tar", state, "state_dict")
+    load_weights(build["[1, 2]"], path)
+    assert torch.equal(build["[1, 2]"].network.classifier.bias, state["classifier.bias"])
+    with pytest.raises(UserError, match=r"classifier.weight is \[10, 16384\] of float32, the network takes \[10, 18496\]"):
+        load_weights(build["2"], path)
+
+
+def test_dropout_has_no_weights(tmp_path):
+    """Published networks with dropout, of rows as there or of units, number their weights as those without."""
+    layers = {"layers": "4C3-3C3-P2-6-5", "padding": 1, "time_steps": 3}
+    plain, *dropping = (
+        method_with("tssl_bp", (2, 8, 8), 5, network={**layers, **options}, data={"name": "cifar10"})
+        for options in ({}, {"dropout": 0.5, "dropout_kind": "rows"}, {"dropout": 0.5})
+    )
+    state = {source.name: torch.randn(source.shape) for source in plain.published_weights().sources.values()}
+    path = save(tmp_path / "ckpt.pth", state, "net")
+    images = 4 * torch.rand(3, 2, 8, 8)
+    load_weights(plain, path)
+    expected = plain.scores(images)
+    assert expected.abs().sum() > 0
+    for method in dropping:
+        load_weights(method, path)
+        assert torch.equal(method.scores(images), expected)
 
 
 # The command.

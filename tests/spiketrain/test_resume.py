@@ -27,7 +27,7 @@ RING = {"layers": "4C3s-6C3-10", "feedback": "4C3", "time_steps": 4}
 LOCAL = {"network": {"dropout": 0.0}, "optimizer": {"name": "adam", "weight_decay": 0.0}}
 # Of each method what it needs to be small, with all that draws random numbers and counts steps switched on.
 CHANGES = {
-    "tssl_bp": {"optimizer": {"name": "adamw"}},
+    "tssl_bp": {"optimizer": {"name": "adamw"}, "network": {"dropout_kind": "rows"}},
     "ide": {"method": {"leak": 0.9, "solver_steps": 6}, "network": RING},
     "spide": {"method": {"backward_time_steps": 6, "norm_range": 0.5}, "network": RING},
     "convex": {"network": {"layers": "30-10", "dropout": 0.0, "time_steps": 50}, "method": {"sigma_v": 0.01, "rate_decay": 0.9}},
