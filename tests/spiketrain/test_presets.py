@@ -36,12 +36,12 @@ def test_the_table_has_a_row_for_every_preset():
 
 @pytest.mark.parametrize("name", presets.names())
 def test_every_field_is_that_of_the_table(name):
-    """Preset, (what it has, what the table has): a value that changes, in a preset or in a default, changes in the table as well."""
+    """What is shown: field, (value of the preset, value in the table). A value that changes, also by a default, changes in both."""
     found, expected = flat(load_config(presets.load(name))), PRESETS[name].expected()
     assert found.pop("preset") == name
     found.pop("departs")
-    keys = found.keys() | expected.keys()
-    assert not {key: (found.get(key, "no such field"), expected.get(key, "no row")) for key in keys if found.get(key) != expected.get(key)}
+    assert found.keys() == expected.keys(), "a field without a value in the table, or the reverse"
+    assert not {field: (value, expected[field]) for field, value in found.items() if value != expected[field]}
 
 
 @pytest.mark.parametrize("name", presets.names())

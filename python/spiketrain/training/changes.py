@@ -18,7 +18,8 @@ _PLACES = ("data.root", "data.download", "trainer.device", "trainer.threads", "t
 # Names of fields, or of whole sections where they end with a dot.
 _RESUME = (
     *_LABELS, *_PLACES, "optimizer.", "network.dropout", "network.dropout_kind", "data.augment", "data.augment_border",
-    "data.augment_flip", "trainer.epochs", "trainer.batch_size", "trainer.limit_train", "trainer.precision", "trainer.pipeline", "trainer.checkpoint_minutes",
+    "data.augment_flip", "trainer.epochs", "trainer.batch_size", "trainer.limit_train", "trainer.precision", "trainer.pipeline",
+    "trainer.checkpoint_minutes",
 )  # fmt: skip
 _WITHIN_EPOCH = ("trainer.batch_size", "trainer.limit_train", "trainer.pipeline", "data.augment", "data.augment_border", "data.augment_flip")
 _LOOK = (*_LABELS, *_PLACES)

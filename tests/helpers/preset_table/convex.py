@@ -14,7 +14,9 @@ _SURFACE = fields(
     network=dict(layers="50-1", time_steps=_STEPS),
     method=dict(
         **dict(name="convex", float64=True, dt=3e-3, leak=2, spike_cost=0, sigma_v=0, threshold_drift=0, forgetting=1 / 500),
-        **dict(initial="published", encoder="random", decoder_scale=1, feedforward_rate=1e-3 * _DECAY, threshold_rate=1e-3 * _DECAY),
+        **dict(
+            initial="published", encoder="random", decoder_scale=1, feedforward_rate=1e-3 * _DECAY, threshold_rate=1e-3 * _DECAY
+        ),
         **dict(rate_decay=_DECAY, onset=166, buffer_steps=333, readout_steps=1334 - 666),
     ),
     trainer=dict(epochs=100),

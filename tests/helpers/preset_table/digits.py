@@ -7,10 +7,15 @@ from typing import Any
 from preset_table.rows import Row, fields
 
 
-def _digits(network: dict, method: dict, optimizer: dict, epochs: int, batch_size: int = 50, about: str | None = None, **data: Any) -> Row:
+def _digits(
+    network: dict, method: dict, optimizer: dict, epochs: int, batch_size: int = 50, about: str | None = None, **data: Any
+) -> Row:
     trainer = dict(epochs=epochs, batch_size=batch_size)
     optimizer = dict(schedule="cosine") | optimizer
-    return Row(ours=fields(data=dict(name="digits", **data), network=network, method=method, optimizer=optimizer, trainer=trainer), about=about)
+    return Row(
+        ours=fields(data=dict(name="digits", **data), network=network, method=method, optimizer=optimizer, trainer=trainer),
+        about=about,
+    )
 
 
 _CONV = dict(layers="16C3-P2-64-10", padding=1)
@@ -50,5 +55,6 @@ for _name, _method in (("localce", "local_ce"), ("localcorr", "local_corr"), ("l
         ("-lif", "lif", 5, "LIF neurons (our own variant)"),
     ):
         PRESETS[f"{_name}{_prefix}-digits"] = _digits(
-            *(_CONV | dict(time_steps=_steps), dict(name=_method, neuron=_neuron), _ADAM, 12), about=f"{_words}, 16C3-P2-64-10, T {_steps}"
+            *(_CONV | dict(time_steps=_steps), dict(name=_method, neuron=_neuron), _ADAM, 12),
+            about=f"{_words}, 16C3-P2-64-10, T {_steps}",
         )

@@ -36,7 +36,9 @@ for _net, _data, _network in (
                 seed=1234,
                 data=_data,
                 network=dict(**_network, time_steps=10),
-                method=dict(name=_rule, tau=1, threshold=1, feedback="transpose", frozen_classifiers=False, encoding="real", update="step")
+                method=dict(
+                    name=_rule, tau=1, threshold=1, feedback="transpose", frozen_classifiers=False, encoding="real", update="step"
+                )
                 | (dict(decoder_size=1024) if _net.endswith("-cnn") else {}),
                 optimizer=dict(name="adam", lr=_lr, weight_decay=0, schedule="multistep", milestones=_milestones, gamma=_gamma),
                 trainer=dict(epochs=_epochs, batch_size=100),

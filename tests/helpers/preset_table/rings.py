@@ -65,7 +65,9 @@ for _data_name, _net, _leak, _time_steps, *_accuracy in (
         about=f"{_net}, T {_time_steps}, {_neuron(_leak)}",
     )
 
-_SPIDE_METHOD = dict(name="spide", leak=1, threshold=1, u_rest=None, backward_threshold=0.5, backward_u_rest=None, weight_standardization=False)
+_SPIDE_METHOD = dict(
+    name="spide", leak=1, threshold=1, u_rest=None, backward_threshold=0.5, backward_u_rest=None, weight_standardization=False
+)
 _SPIDE = {**_RINGS, **fields(method=_SPIDE_METHOD, network=dict(time_steps=30))}
 _LENET = {
     **_SPIDE,

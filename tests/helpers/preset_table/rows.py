@@ -61,7 +61,9 @@ METHODS = {
     "convex": dict(
         **dict(dt=1e-3, leak=2, spike_cost=0, sigma_v=0, input_scale=1, encoder="one_hot", decoder_scale=0.02, feedforward_scale=2),
         **dict(feedforward_mean=0, threshold=0, threshold_spread=0, initial="torch", feedforward_rate=0.1, threshold_rate=0.1),
-        **dict(threshold_drift=0, rate_decay=1, forgetting=0, onset=1, buffer_steps=0, readout_steps=1, between="readout", skip=True),
+        **dict(
+            threshold_drift=0, rate_decay=1, forgetting=0, onset=1, buffer_steps=0, readout_steps=1, between="readout", skip=True
+        ),
         **dict(float64=False),
     ),
 }
@@ -87,7 +89,9 @@ class Row:
     def departs(self) -> set[str]:
         """The names of what is not as published, or may not be."""
         expected = self.expected()
-        return {name for name, value in self.published.items() if value is UNKNOWN or name not in expected or expected[name] != value}
+        return {
+            name for name, value in self.published.items() if value is UNKNOWN or name not in expected or expected[name] != value
+        }
 
 
 def figures(mean: float | None, std: float | None, best: float) -> dict[str, Any]:

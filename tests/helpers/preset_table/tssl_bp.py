@@ -10,7 +10,9 @@ from preset_table.rows import UNKNOWN, Row, fields, figures
 _TSSL_BP = fields(
     seed=3,
     method=dict(name="tssl_bp", tau_m=5, tau_s=3, threshold=1, pool_gain=1.1, loss="kernel"),
-    optimizer=dict(name="adamw", lr=5e-4, weight_decay=0.01, betas=[0.9, 0.999], eps=1e-8, clip_norm=1, weight_clamp=4, schedule="constant"),
+    optimizer=dict(
+        name="adamw", lr=5e-4, weight_decay=0.01, betas=[0.9, 0.999], eps=1e-8, clip_norm=1, weight_clamp=4, schedule="constant"
+    ),
     trainer=dict(batch_size=50),
 )
 NMNIST = dict(name="nmnist", bin_ms=3, empty_last_step=True)
@@ -18,7 +20,9 @@ _COUNTS = dict(tau_m=8, tau_s=4, loss="count", desired_count=15, undesired_count
 _CIFAR_DROPOUT = dict(dropout=0.2, dropout_kind="rows")
 
 
-def _tssl_bp(accuracy: tuple, epochs: int, layers: str, time_steps: int = 5, data: dict | str = "mnist", **sections: dict) -> dict[str, Any]:
+def _tssl_bp(
+    accuracy: tuple, epochs: int, layers: str, time_steps: int = 5, data: dict | str = "mnist", **sections: dict
+) -> dict[str, Any]:
     data = dict(name=data) if isinstance(data, str) else data
     network = dict(layers=layers, time_steps=time_steps, padding=0, conv_weight_scale=1, linear_weight_scale=1, dropout=0)
     network |= sections.pop("network", {})
@@ -40,7 +44,9 @@ PRESETS = {
         _tssl_bp((99.35, 0.03, 99.40), 100, "12C5-P2-64C5-P2-10", 100, NMNIST, **_FILE_OF_30),
         fields(method=dict(desired_count=50, undesired_count=10), trainer=dict(eval_batch_size=50)),
     ),
-    "tsslbp-fashion-mlp": Row(_tssl_bp((89.75, 0.03, 89.92), 100, "400-400-10", data="fashion_mnist", trainer=dict(batch_size=100))),
+    "tsslbp-fashion-mlp": Row(
+        _tssl_bp((89.75, 0.03, 89.92), 100, "400-400-10", data="fashion_mnist", trainer=dict(batch_size=100))
+    ),
     "tsslbp-fashion-cnn": Row(
         _tssl_bp((92.69, 0.09, 92.83), 100, "32C5-P2-64C5-P2-1024-10", data="fashion_mnist", network=dict(padding=2))
     ),
@@ -57,7 +63,8 @@ PRESETS = {
         _tssl_bp(
             *((None, None, 91.41), 150, "128C3-256C3-P2-512C3-P2-1024C3-512C3-1024-512-10"),
             data=dict(name="cifar10", augment=True),
-            network=dict.fromkeys(("padding", "conv_weight_scale", "linear_weight_scale", "dropout"), UNKNOWN) | dict(dropout_kind="rows"),
+            network=dict.fromkeys(("padding", "conv_weight_scale", "linear_weight_scale", "dropout"), UNKNOWN)
+            | dict(dropout_kind="rows"),
             method=dict.fromkeys(("tau_m", "tau_s", "threshold", "pool_gain", "loss"), UNKNOWN),
             optimizer=dict(lr=UNKNOWN),
             trainer=dict(batch_size=UNKNOWN),
@@ -69,8 +76,6 @@ PRESETS = {
         ),
     ),
 }
-
-
 
 
 def _twin(name: str, **sections: dict) -> Row:
