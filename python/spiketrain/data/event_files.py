@@ -6,7 +6,7 @@
 | .npz | an array for each, or one structured array |
 | .h5, .hdf5 | likewise, at the top or in ``events`` or ``CD/events`` |
 | .bin | N-MNIST's events of 5 bytes |
-| .aedat4 | the events of iniVation's cameras |
+| .dat | the events of Prophesee's cameras |
 
 Names that fields go by elsewhere are known (`FIELDS`). Positions and times are whole numbers; polarities 0 and 1, or -1 and 1.
 """
@@ -14,7 +14,7 @@ Names that fields go by elsewhere are known (`FIELDS`). Positions and times are 
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from spiketrain.data import hdf5_files, npy_files
-from spiketrain.data.listing import open_regular, read_bounded
+from spiketrain.data.listing import read_bounded
 from spiketrain.data.sparse_events import Events, check_inside
 from spiketrain.errors import UserError, shortened
 
@@ -36,6 +36,8 @@ FIELDS = {
     "p": ("p", "pol", "polarity", "polarities", "on"),
 }
 HDF5_PLACES = ("", "events/", "CD/events/")
+DAT_EVENT = np.dtype([("t", "<u4"), ("place", "<u4")])
+DAT_KINDS = (b"\x00\x08", b"\x0c\x08")  # 2D, and as an older one: 8 bytes each
 OVERFLOW_Y, OVERFLOW_US = 240, 2**13
 
 
@@ -118,27 +120,25 @@ def _read_hdf5(path: Path) -> Events:
         raise UserError(f"{path} holds no events: expected arrays x, y, t and p at its top, in events or in CD/events")
 
 
-def _read_aedat4(path: Path) -> Events:
-    try:
-        library = importlib.import_module("aedat")
-    except ImportError as error:
-        raise UserError(
-            f'{path} is read with aedat, which cannot be imported ({error}): pip install aedat, or pip install "spikeops[events]"'
-        ) from None
-    open_regular(path).close()
-    try:
-        decoder = library.Decoder(path)
-        streams = {number: stream for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"}
-        number = min(streams, default=None)
-        packets = [packet["events"] for packet in decoder if packet["stream_id"] == number]
-    except Exception as error:  # a damaged file can raise almost anything in its decoder
-        raise UserError(f"{path} is damaged or no AEDAT 4: {type(error).__name__}: {error}"[:400]) from None
-    if number is None or not packets:
-        raise UserError(f"{path} holds no events")
-    sensor = streams[number]["width"], streams[number]["height"]
-    events = dataclasses.replace(_from_structured(path, np.concatenate(packets)), sensor=sensor)
-    check_inside(events, sensor, str(path))
-    return events
+def _read_dat(path: Path) -> Events:
+    """Prophesee's: lines with a % at the front, two bytes for the kind and the size of an event, then 8 bytes for each."""
+    content = read_bounded(path, LARGEST_FILE)
+    start, sides = 0, {}
+    while content[start : start + 1] == b"%":
+        end = content.find(b"\n", start) + 1 or len(content)
+        if said := re.fullmatch(rb"% (Width|Height) (\d{1,5})\s*", content[start:end]):
+            sides[said[1]] = int(said[2])
+        start = end
+    if content[start : start + 2] not in DAT_KINDS or (len(content) - start - 2) % DAT_EVENT.itemsize:
+        raise UserError(f"{path} is truncated, damaged or no .dat of Prophesee: expected its head and events of {DAT_EVENT.itemsize} bytes")
+    events = np.frombuffer(content, DAT_EVENT, offset=start + 2)
+    place = events["place"]
+    columns = checked(path, place & 0x3FFF, place >> 14 & 0x3FFF, place >> 28 & 1, events["t"])
+    if len(sides) < 2:
+        return columns
+    sensor = sides[b"Width"], sides[b"Height"]
+    check_inside(columns, sensor, str(path))
+    return dataclasses.replace(columns, sensor=sensor)
 
 
 def _from_structured(path: Path, array: np.ndarray) -> Events:
@@ -179,5 +179,5 @@ READERS: dict[str, Callable[[Path], Events]] = {
     ".h5": _read_hdf5,
     ".hdf5": _read_hdf5,
     ".bin": read_bin,
-    ".aedat4": _read_aedat4,
+    ".dat": _read_dat,
 }

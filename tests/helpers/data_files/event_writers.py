@@ -104,10 +104,9 @@ def write_recording(path, columns):
                 file.create_dataset(f"events/{name}", data=column, compression="gzip")
     elif path.suffix == ".bin":
         path.write_bytes(nmnist_events(zip(*(column.tolist() for column in columns))))
-    elif path.suffix == ".aedat4":
-        from data_files.aedat4 import aedat4
-
-        path.write_bytes(aedat4(*columns, width=40, height=30))
+    elif path.suffix == ".dat":
+        content = np.stack([time, x | y << 14 | polarity << 28], 1).astype("<u4").tobytes()
+        path.write_bytes(b"% Data file containing CD events.\n% Version 2\n% Width 40\n% Height 30\n\x0c\x08" + content)
     else:
         raise ValueError(path)
 
@@ -128,6 +127,6 @@ def write_own(root, suffix=".npz", per_class=2, events=100, width=40, height=30)
             for number in range(per_class):
                 x, y, polarity, time = random_events(events, width, height, seed)
                 x[0], y[0] = width - 1, height - 1
-                offset = 0 if suffix == ".bin" else 10**15
+                offset = 0 if suffix in (".bin", ".dat") else 10**15
                 write_recording(Path(root) / part / name / f"{number}{suffix}", (x, y, polarity, time + offset))
                 seed += 1
