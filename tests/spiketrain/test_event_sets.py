@@ -260,6 +260,7 @@ def test_an_empty_class_is_refused(root, load):
 @pytest.mark.parametrize("name, options, words", [
     ("shd", {"bin_ms": 10.0}, "data.bin_ms, data.empty_last_step: are for nmnist; time steps of shd"),
     ("dvs-gesture", {"sensor": [64, 64]}, "data.sensor: is for events; that of dvs-gesture has 128 x 128 pixels"),
+    ("ssc", {"merge_polarities": True}, "data.merge_polarities: ssc has no polarities"),
     ("ncaltech101", {"crop": [250, 100]}, "data.crop: expected at most the sensor's 240 x 180 pixels"),
     ("events", {"crop": [20, 31]}, "data.crop: expected at most the sensor's 40 x 30 pixels"),
     ("digits", {"crop": [4, 4], "counts": False}, "data.crop, data.counts: only for shd, ssc, dvs-gesture, ncaltech101, events, not for digits"),

@@ -60,7 +60,7 @@ class DataConfig:
     bin_ms: Positive = 3.0
     empty_last_step: bool = False
     sensor: tuple[Side, Side] | None = None
-    duration_ms: Positive | None = None
+    duration_ms: Annotated[float, Bounds(at_least=0.001)] | None = None
     cut: Literal["time", "count"] = "time"
     crop: tuple[Side, Side] | None = None
     downsample: Side = 1

@@ -63,6 +63,8 @@ def _binning(name: str, config: Config) -> Binning:
     if data.sensor is not None and name != "events":
         raise UserError(f"field data.sensor: is for events; that of {name} has {SENSORS[name][0]} x {SENSORS[name][1]} pixels")
     is_cochlea = name in cochlea.CLASSES
+    if data.merge_polarities and is_cochlea:
+        raise UserError(f"field data.merge_polarities: {name} has no polarities")
     duration_ms = data.duration_ms or (cochlea.DURATION_MS if is_cochlea else None)
     return Binning(
         time_steps=config.network.time_steps,
