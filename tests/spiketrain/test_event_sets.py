@@ -1,6 +1,7 @@
 """SHD, SSC, DVS-Gesture, N-Caltech101 and own recordings in their true formats: what is read, cached and refused, and runs on them."""
 
 import builtins
+import os
 import shutil
 import sys
 import types
@@ -85,6 +86,42 @@ def test_the_next_run_reads_the_cache(root, load, name, monkeypatch):
         assert torch.equal(everything(one), everything(other)) and torch.equal(one.labels, other.labels)
     assert before.class_names == after.class_names and before.input_shape == after.input_shape
     assert torch.equal(everything(load(name, folder, counts=False).test), everything(before.test).clamp(max=1))  # the same copy
+
+
+@pytest.mark.parametrize("name", ["shd", "events"])
+@pytest.mark.parametrize("damage", ["cut", "of other contents", "of other samples"])
+def test_a_copy_that_is_of_no_use_is_made_again(root, load, name, damage):
+    folder = root(name)
+    before = everything(load(name, folder).test)
+    for path in (cache.cache_dir() / name).glob("*.cache"):
+        content = path.read_bytes()
+        slot, key = path.stem.split("-")
+        copy = cache.Copy(name, folder, slot, key)
+        if damage == "cut":
+            path.write_bytes(content[:-1])
+        elif damage == "of other contents":
+            copy.write(images=np.zeros((1, 2), np.uint8))
+        else:
+            arrays = copy.read()
+            copy.write(**{**arrays, "start": arrays["start"][:-1]})
+    if damage == "cut":
+        with pytest.warns(UserWarning, match="is damaged .*: the data set is read anew"):
+            assert torch.equal(everything(load(name, folder).test), before)
+    assert torch.equal(everything(load(name, folder).test), before)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_changed_files_are_read_anew(root, load, name):
+    """And the copies of the old ones go."""
+    folder = root(name)
+    before = everything(load(name, folder).train)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        stamp = path.stat().st_mtime_ns
+        os.utime(path, ns=(stamp, stamp + 10**9))
+    old = set((cache.cache_dir() / name).glob("*.cache"))
+    assert torch.equal(everything(load(name, folder).train), before)
+    new = set((cache.cache_dir() / name).glob("*.cache"))
+    assert len(new) == 2 and not old & new
 
 
 def test_shd(tmp_path, load):

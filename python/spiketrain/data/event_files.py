@@ -130,7 +130,9 @@ def _read_dat(path: Path) -> Events:
             sides[said[1]] = int(said[2])
         start = end
     if content[start : start + 2] not in DAT_KINDS or (len(content) - start - 2) % DAT_EVENT.itemsize:
-        raise UserError(f"{path} is truncated, damaged or no .dat of Prophesee: expected its head and events of {DAT_EVENT.itemsize} bytes")
+        raise UserError(
+            f"{path} is truncated, damaged or no .dat of Prophesee: expected its head and events of {DAT_EVENT.itemsize} bytes"
+        )
     events = np.frombuffer(content, DAT_EVENT, offset=start + 2)
     place = events["place"]
     columns = checked(path, place & 0x3FFF, place >> 14 & 0x3FFF, place >> 28 & 1, events["t"])

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from spiketrain.config import Config
-from spiketrain.data import event_files, nmnist_text, sparse_events
+from spiketrain.data import event_files, nmnist_text
 from spiketrain.data.base import Dataset
 from spiketrain.data.checks import checked_labels
 from spiketrain.data.decoded import copy_of
@@ -33,6 +33,7 @@ SHAPE = (2, SIDE, SIDE)
 PIXELS = 2 * SIDE * SIDE
 CLASSES = 10
 LARGEST_FILE = 2**26  # bytes; a recording has some 20,000
+MODULES = (__name__, nmnist_text.__name__, event_files.__name__)
 SACCADE_US = 105_000  # duration of each of the three camera movements
 
 
@@ -123,7 +124,7 @@ def _recordings(folder: Path, part: str) -> dict[Path, int]:
 
 
 def _split(folder: Path, part: str, files: dict[Path, int], time_steps: int, kept: int, bin_us: float) -> EventSplit:
-    copy = copy_of("nmnist", list(files), folder, part, (__name__, nmnist_text.__name__, event_files.__name__, sparse_events.__name__), time_steps, kept, bin_us)
+    copy = copy_of("nmnist", list(files), folder, part, MODULES, time_steps, kept, bin_us)
     arrays = copy.read()
     if arrays is None or set(arrays) != {"spikes", "start", "labels", "steps"}:
         arrays = _bin(files, kept, bin_us)
