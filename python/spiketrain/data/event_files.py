@@ -50,13 +50,13 @@ def read_events(path: Path) -> Events:
     return READERS[path.suffix.lower()](path)
 
 
-def checked(path: Path, x: np.ndarray, y: np.ndarray, p: np.ndarray | None, t: np.ndarray) -> Events:
-    """Arrays of any types of numbers as events; without polarities, all are 1.
+def checked(path: Path, x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> Events:
+    """Arrays of any types of numbers as events.
 
     Raises:
         UserError: they are no events.
     """
-    columns = {"x": x, "y": y, "polarities": np.ones_like(x, np.int8) if p is None else p, "times": t}
+    columns = {"x": x, "y": y, "polarities": p, "times": t}
     sizes = {name: np.shape(column) for name, column in columns.items()}
     if any(len(size) != 1 for size in sizes.values()) or len(set(sizes.values())) != 1:
         shown = ", ".join(f"{' x '.join(map(str, size))} {name}" for name, size in sizes.items())
@@ -95,8 +95,7 @@ def read_bin(path: Path, at_most: int = LARGEST_FILE) -> Events:
 
 
 def _read_npy(path: Path) -> Events:
-    array = npy_files.read_npy(path, LARGEST_FILE)
-    return _from_structured(path, array)
+    return _from_structured(path, npy_files.read_npy(path, LARGEST_FILE))
 
 
 def _read_npz(path: Path) -> Events:

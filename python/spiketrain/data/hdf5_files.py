@@ -36,7 +36,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with library.File(path, "r", locking=False) as file:
             yield file
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # a damaged file can raise almost anything in HDF5
         raise UserError(f"{path} is damaged or no HDF5 file: {type(error).__name__}: {error}"[:400]) from None
