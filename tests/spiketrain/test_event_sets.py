@@ -196,8 +196,7 @@ def test_a_file_of_another_sensor_is_named_and_nothing_is_kept(root, load, asser
     columns = random_events(20, 250, 190, seed=7)
     columns[0][5] = 245
     if name in COCHLEA:
-        title, label = writers.WORDS[name][0], "word 1"
-        path = folder / title / f"{name}_{part}.h5"
+        path = folder / writers.WORDS[name][0] / f"{name}_{part}.h5"
         write_words(path, [([0.1], [699]), ([0.1], [700])], [0, 1], [])
     elif name == "dvs-gesture":
         path = folder / f"DVSGesture/ibmGesture{part.title()}/user02_fluorescent/3.npy"
