@@ -1,10 +1,12 @@
 """Which files readers take for a data set, and which they leave out and say so."""
 
+import importlib.util
 import os
 import warnings
 
 import numpy as np
 import pytest
+from data_files.event_writers import write_caltech, write_cochlea, write_gestures, write_own
 from data_files.writers import write_cifar, write_dvs, write_mnist, write_nmnist, write_pictures, write_svhn
 
 from spiketrain import data
@@ -74,7 +76,12 @@ def test_what_is_no_regular_file_is_refused(tiny, tmp_path, make, words):
         "imagefolder": (write_pictures, "train/dog/1.png"),
         "nmnist": (lambda root: write_nmnist(root, per_class=1), "N-MNIST/Train/3/00001.bin"),
         "cifar10_dvs": (lambda root: write_dvs(root, (0, 900), 30), "CIFAR10-DVS/cat/cifar10_cat_0.aedat"),
+        "dvs-gesture": (write_gestures, "DVSGesture/ibmGestureTest/user01_fluorescent/3.npy"),
+        "ncaltech101": (write_caltech, "NCALTECH101/Caltech101/zebra/image_0002.bin"),
+        "events": (write_own, "train/left/1.npz"),
     }
+    if importlib.util.find_spec("h5py"):
+        places["shd"] = (write_cochlea, "SHD/shd_test.h5")
     for name, (write, place) in places.items():
         root = tmp_path / name
         root.mkdir()

@@ -15,6 +15,7 @@ NotNegative = Annotated[float, Bounds(at_least=0)]
 UpToOne = Annotated[float, Bounds(at_least=0, at_most=1)]
 Share = Annotated[float, Bounds(at_least=0, below=1)]
 Padding = Annotated[int, Bounds(at_least=0, at_most=1000)]
+Side = Annotated[int, Bounds(above=0, at_most=16_384)]
 Percent = Annotated[float, Bounds(at_least=0, at_most=100)]
 
 
@@ -23,7 +24,8 @@ class DataConfig:
     """Which data set, and how its samples are fed.
 
     Args:
-        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs, surfaces or paraboloid
+        name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs, shd, ssc, dvs-gesture,
+            ncaltech101, events, surfaces or paraboloid
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
         augment: random crop out of a zero border, and random horizontal flip of training images (of frames of cifar10_dvs the crop alone)
@@ -35,6 +37,14 @@ class DataConfig:
         image_size: side to which the images of an imagefolder, or the frames of cifar10_dvs, are resized, in pixels
         bin_ms: width of a time step of nmnist, in milliseconds
         empty_last_step: leave the last time step of nmnist without events, as the published readers of TSSL-BP and IDE do
+        sensor: width and height in pixels of the sensor of events; default what its files say, or else the smallest that holds the training events
+        duration_ms: how much of a recording of shd, ssc, dvs-gesture, ncaltech101 or events is cut into the time steps, in milliseconds;
+            default 1400 for shd and ssc, all of a recording for others
+        cut: whether those time steps are of equal time, or of equal count (numbers of events, the rest in the last one)
+        crop: width and height in pixels of the middle of the sensor that is kept of them; default all of it
+        downsample: side in pixels of the squares of the sensor whose events become those of one pixel
+        merge_polarities: whether events of both polarities become those of one channel
+        counts: feed how many events fall into a pixel and time step; false feeds 1 where there are any
     """
 
     name: str = "digits"
@@ -46,9 +56,16 @@ class DataConfig:
     normalize: bool = True
     mean: list[float] | None = None
     std: list[Positive] | None = None
-    image_size: Annotated[int, Bounds(above=0, at_most=16_384)] = 32
+    image_size: Side = 32
     bin_ms: Positive = 3.0
     empty_last_step: bool = False
+    sensor: tuple[Side, Side] | None = None
+    duration_ms: Annotated[float, Bounds(at_least=0.001)] | None = None
+    cut: Literal["time", "count"] = "time"
+    crop: tuple[Side, Side] | None = None
+    downsample: Side = 1
+    merge_polarities: bool = False
+    counts: bool = True
 
 
 @dataclass

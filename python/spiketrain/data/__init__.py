@@ -23,10 +23,18 @@ READERS = {
     "imagefolder": "imagefolder",
     "nmnist": "nmnist",
     "cifar10_dvs": "cifar10_dvs",
+    "shd": "event_sets",
+    "ssc": "event_sets",
+    "dvs-gesture": "event_sets",
+    "ncaltech101": "event_sets",
+    "events": "event_sets",
     "surfaces": "surfaces",
     "paraboloid": "surfaces",
 }
-EVENT_DATA = ("nmnist", "cifar10_dvs")  # a sample is a movie of spikes or frames, not an image
+BINNED_EVENTS = tuple(name for name, reader in READERS.items() if reader == "event_sets")
+EVENT_DATA = ("nmnist", "cifar10_dvs", *BINNED_EVENTS)  # a sample is a movie of spikes or frames, not an image
+# Fields that only those take.
+OF_EVENTS = ("sensor", "duration_ms", "cut", "crop", "downsample", "merge_polarities", "counts")
 
 
 def load(config: Config) -> Dataset:
@@ -38,6 +46,7 @@ def load(config: Config) -> Dataset:
     name = config.data.name
     if name not in READERS:
         raise unknown_name("data set", name, READERS)
+    _check_options(config.data)
     reader = importlib.import_module(f"spiketrain.data.{READERS[name]}")
     root = data_root(config.data.root)
     try:
@@ -53,6 +62,14 @@ def load(config: Config) -> Dataset:
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset
+
+
+def _check_options(data: DataConfig) -> None:
+    """Refuse fields that have no effect on the data set."""
+    given = [field for field in OF_EVENTS if getattr(data, field) != getattr(DataConfig, field)]
+    if given and data.name not in BINNED_EVENTS:
+        names = ", ".join(f"data.{field}" for field in given)
+        raise UserError(f"{names}: only for {', '.join(BINNED_EVENTS)}, not for {data.name}")
 
 
 def _check(dataset: Dataset, where: str) -> None:

@@ -15,5 +15,9 @@ CLASS_NAMES = {
     "fashion_mnist": ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     "cifar10": _CIFAR10,
     "cifar10_dvs": _CIFAR10,
+    "dvs-gesture": (
+        "hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise",
+        "left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures",
+    ),  # fmt: skip
     "cifar100": tuple(name.replace("_", " ") for name in _CIFAR100.split()),
 }

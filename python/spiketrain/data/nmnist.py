@@ -12,20 +12,20 @@ The published preprocessing makes .dat files of them, which are read as well: se
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spiketrain.config import Config
-from spiketrain.data import nmnist_text
-from spiketrain.data.base import Dataset, Split
+from spiketrain.data import event_files, nmnist_text
+from spiketrain.data.base import Dataset
 from spiketrain.data.checks import checked_labels
 from spiketrain.data.decoded import copy_of
-from spiketrain.data.listing import list_files, read_bounded
+from spiketrain.data.event_files import read_bin
+from spiketrain.data.listing import list_files
+from spiketrain.data.sparse_events import EventSplit, check_inside
 from spiketrain.errors import UserError
 
 SIDE = 34
@@ -33,36 +33,8 @@ SHAPE = (2, SIDE, SIDE)
 PIXELS = 2 * SIDE * SIDE
 CLASSES = 10
 LARGEST_FILE = 2**26  # bytes; a recording has some 20,000
-OVERFLOW_Y, OVERFLOW_US = 240, 2**13
+MODULES = (__name__, nmnist_text.__name__, event_files.__name__)
 SACCADE_US = 105_000  # duration of each of the three camera movements
-
-
-class EventSplit(Split):
-    """Binned events: `spikes` holds step * 2312 + pixel for every spike, sample i from `start[i]` to `start[i + 1]`."""
-
-    def __init__(self, spikes: Tensor, start: Tensor, labels: Tensor, time_steps: int) -> None:
-        self.spikes = spikes
-        self.start = start
-        self.labels = labels
-        self.time_steps = time_steps
-
-    def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        first, last = self.start[index], self.start[index + 1]
-        count = last - first
-        sample = torch.repeat_interleave(torch.arange(len(index), device=index.device), count)
-        position = torch.arange(len(sample), device=index.device) - torch.repeat_interleave(count.cumsum(0) - count - first, count)
-        spike = self.spikes[position].long()
-        dense = torch.zeros(self.time_steps, len(index), PIXELS, device=index.device)
-        dense[spike // PIXELS, sample, spike % PIXELS] = 1.0
-        return dense.view(self.time_steps, len(index), *SHAPE)
-
-    def select(self, index: Tensor) -> EventSplit:
-        part = copy.copy(self)
-        pieces = [self.spikes[self.start[i] : self.start[i + 1]] for i in index.tolist()]
-        part.spikes = torch.cat(pieces) if pieces else self.spikes[:0]
-        part.start = torch.tensor([0, *map(len, pieces)]).cumsum(0)
-        part.labels = self.labels[index]
-        return part
 
 
 def load(name: str, root: Path, config: Config) -> Dataset:
@@ -81,20 +53,9 @@ def load(name: str, root: Path, config: Config) -> Dataset:
 
 def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """x, y, polarity (0 or 1) and time in microseconds of every event of a .bin file."""
-    content = np.frombuffer(read_bounded(path, LARGEST_FILE), np.uint8)
-    if content.size == 0 or content.size % 5:
-        raise UserError(f"{path} is truncated or damaged: expected events of 5 bytes, got {content.size} bytes")
-    x, y, high, middle, low = content.reshape(-1, 5).T.astype(np.int64)
-    is_overflow = y == OVERFLOW_Y
-    time = ((high & 127) << 16 | middle << 8 | low) + OVERFLOW_US * np.cumsum(is_overflow)
-    x, y, polarity, time = (values[~is_overflow] for values in (x, y, high >> 7, time))
-    outside = (x >= SIDE) | (y >= SIDE)
-    if outside.any():
-        at = int(np.argmax(outside))
-        raise UserError(f"{path} is damaged: expected events within {SIDE} x {SIDE} pixels, got one at x {x[at]}, y {y[at]}")
-    if x.size == 0:
-        raise UserError(f"{path} holds no events")
-    return x, y, polarity, time
+    events = read_bin(path, LARGEST_FILE)
+    check_inside(events, (SIDE, SIDE), str(path))
+    return events.x, events.y, events.polarity, events.time
 
 
 def stabilise(x: np.ndarray, y: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +124,7 @@ def _recordings(folder: Path, part: str) -> dict[Path, int]:
 
 
 def _split(folder: Path, part: str, files: dict[Path, int], time_steps: int, kept: int, bin_us: float) -> EventSplit:
-    copy = copy_of("nmnist", list(files), folder, part, (__name__, nmnist_text.__name__), time_steps, kept, bin_us)
+    copy = copy_of("nmnist", list(files), folder, part, MODULES, time_steps, kept, bin_us)
     arrays = copy.read()
     if arrays is None or set(arrays) != {"spikes", "start", "labels", "steps"}:
         arrays = _bin(files, kept, bin_us)
@@ -171,7 +132,7 @@ def _split(folder: Path, part: str, files: dict[Path, int], time_steps: int, kep
     if arrays["steps"] and nmnist_text.width(folder) is None:
         nmnist_text.say_if_implausible(folder, part, int(arrays["steps"]), bin_us)
     labels = checked_labels(arrays["labels"], len(arrays["start"]) - 1, 0, CLASSES - 1, str(folder / part))
-    return EventSplit(torch.from_numpy(arrays["spikes"]), torch.from_numpy(arrays["start"]), labels, time_steps)
+    return EventSplit(torch.from_numpy(arrays["spikes"]), torch.from_numpy(arrays["start"]), labels, time_steps, SHAPE)
 
 
 def _bin(files: dict[Path, int], kept: int, bin_us: float) -> dict[str, np.ndarray]:

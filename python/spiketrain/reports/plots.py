@@ -149,6 +149,10 @@ def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]],
 
 
 def _draw_input(axes, inputs: Tensor, label: int) -> None:
+    if inputs.dim() == 5 and inputs.shape[3] == 1:  # a row of channels: how they fire in time says more than their mean
+        axes.imshow(inputs[:, 0].flatten(1).t().float().cpu().numpy(), aspect="auto", cmap="gray_r", interpolation="nearest", origin="lower")
+        label_axes(axes, f"input, class {label}", "time step", "channel")
+        return
     # Events are shown as their mean over time and polarity.
     image = inputs[0] if inputs.dim() == 4 else inputs.mean(0)[0].mean(0, keepdim=True)
     image = image.float().cpu()

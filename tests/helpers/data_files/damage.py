@@ -1,6 +1,7 @@
 """Seeded damage to the files of small data sets, and what a reader makes of each."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import pickle
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_files import writers
+from data_files import event_writers, writers
 
 LONGEST_LINE = 600
 
@@ -53,6 +54,14 @@ FORMATS = {
     "nmnist text": Format("nmnist", partial(writers.write_nmnist_text, per_class=1)),
     "nmnist text of classes": Format("nmnist", partial(writers.write_nmnist_text, per_class=1, of_classes=True)),
     "cifar10_dvs": Format("cifar10_dvs", partial(writers.write_dvs, numbers=(0, 900), events=60)),
+    "dvs-gesture": Format("dvs-gesture", partial(event_writers.write_gestures, users=1, events=60)),
+    "ncaltech101": Format("ncaltech101", partial(event_writers.write_caltech, events=60)),
+    **{
+        f"own recordings {suffix}": Format("events", partial(event_writers.write_own, suffix=suffix), suffix == ".npz")
+        for suffix, package in ((".npy", "numpy"), (".npz", "numpy"), (".dat", "numpy"), (".h5", "h5py"))
+        if importlib.util.find_spec(package)
+    },
+    **({"shd": Format("shd", partial(event_writers.write_cochlea, words=3, spikes=40))} if importlib.util.find_spec("h5py") else {}),
 }
 
 
@@ -176,6 +185,8 @@ def train_and_test_swapped(root, form, rng):
     files = sorted(p for p in root.rglob("*") if p.is_file())
     train = [p for p in files if "rain" in str(p.relative_to(root)) or "data_batch" in p.name or p.stem.endswith("_0")]
     test = [p for p in files if p not in train]
+    if not train or not test:
+        return False
     one, other = rng.choice(train), rng.choice(test)
     contents = one.read_bytes(), other.read_bytes()
     one.write_bytes(contents[1]), other.write_bytes(contents[0])
