@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, printable, shortened
 from spiketrain.methods import load_config
 from spiketrain.reports.reproduction import files, tables
-from spiketrain.reports.reproduction.figures import COMPLETE
+from spiketrain.reports.reproduction.figures import COMPLETE, Experiment
 from spiketrain.reports.reproduction.progress import SeedProgress
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.lock import Lock
@@ -24,7 +24,10 @@ from spiketrain.training.reproduction.results import Results, with_seed
 
 _CHECKPOINT_MINUTES = 10.0  # of runs that do not say: an epoch may take an hour
 # Given fields that a run which was begun takes over: none is a part of the experiment.
-_ON_THE_WAY = ("data.root", "data.download", "trainer.device", "trainer.threads", "trainer.eval_batch_size", "trainer.checkpoint_minutes")
+_ON_THE_WAY = (
+    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.eval_batch_size", "trainer.checkpoint_minutes",
+    "trainer.pipeline",
+)  # fmt: skip
 
 
 @dataclass
@@ -44,6 +47,11 @@ class Request:
     fields: list[str]
     count: int
     seeds: list[int] | None = None
+
+    @property
+    def has_options(self) -> bool:
+        """Whether it is more than the name of a preset."""
+        return bool(self.fields) or "--config" in self.source
 
     def configs(self) -> dict[int, Config]:
         """The configuration of each seed."""
@@ -73,10 +81,10 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
         # Runs side by side would each take all cores.
         threads = 0 if parallel == 1 or os.environ.get("OMP_NUM_THREADS") else max(1, _cores() // parallel)
         with SeedProgress(config.trainer.progress) as progress:
-            seeds = sum(map(len, asked.values()))
-            shared = f", {threads} thread{'s' * (threads > 1)} each where no number is given" if threads else ""
-            beside = f", {parallel} at a time{shared}" if parallel > 1 else ""
-            progress.say(f"{seeds} runs in {out}, {seeds - len(todo) - len(results.failed)} complete, {len(todo)} to do{beside}")
+            count = sum(map(len, asked.values()))
+            beside = f", {parallel} at a time" if parallel > 1 else ""
+            beside += f", {threads} thread{'s' * (threads > 1)} each where no number is given" if threads else ""
+            progress.say(f"{count} runs in {out}, {count - len(todo) - len(results.failed)} complete, {len(todo)} to do{beside}")
             report = _Report(results, progress, places.folder, copy_to and Path(copy_to))
             report.write()
             jobs = {}
@@ -84,7 +92,7 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
                 job = _job(places, source[preset], preset, seed, asked[preset][seed], found, threads)
                 jobs[job] = (preset, seed)
             stopped = _run(jobs, parallel, report)
-            report.write(is_last=True)
+            report.write_last()
     finally:
         lock.release()
     return _end(report, stopped)
@@ -102,14 +110,17 @@ def show_table(requests: list[Request], out: str, copy_to: str | None, every: bo
     places = Places(Path(out))
     asked = _asked(requests)
     if every:
-        asked = {preset: {seed: with_seed(next(iter(configs.values())), seed) for seed in places.seeds(preset)} for preset, configs in asked.items()}
-        if missing := [preset for preset, configs in asked.items() if not configs]:
-            raise UserError(f"there is no run of {missing[0]} in {out}")
+        for (preset, configs), request in zip(asked.items(), requests):
+            if not (seeds := places.seeds(preset)):
+                raise UserError(f"there is no run of {preset} in {out}")
+            model = next(iter(configs.values()))
+            # Without options the runs say themselves what they are.
+            asked[preset] = {seed: with_seed(model, seed) for seed in seeds} if request.has_options else {}
     if not asked and not places.presets():
         raise UserError(f"there are no runs in {out}: expected folders such as {places.run('PRESET', 1)}")
     with SeedProgress("off") as progress:
         report = _Report(Results(places, asked), progress, places.folder, copy_to and Path(copy_to), only=list(asked))
-        report.write(is_last=True)
+        report.write_last()
     return _end(report, None)
 
 
@@ -149,19 +160,19 @@ def _todo(results: Results) -> dict[tuple[str, int], Found | None]:
 
 
 def _job(places: Places, request: Request, preset: str, seed: int, config: Config, found: Found | None, threads: int) -> Job:
-    run = places.run(preset, seed)
-    minutes = config.trainer.checkpoint_minutes
-    if not minutes and config.trainer.pipeline == 1:
-        minutes = _CHECKPOINT_MINUTES
-    if not config.trainer.threads:
-        config.trainer.threads = threads
     given = {name: text for name, text in split_options(request.fields) if name in _ON_THE_WAY}
-    given |= {"trainer.threads": str(config.trainer.threads)} if config.trainer.threads else {}
-    given |= {"trainer.checkpoint_minutes": str(minutes), "trainer.progress": "off"}
+    if threads and not config.trainer.threads:
+        given["trainer.threads"] = str(threads)
+    keeps_its_own = "trainer.pipeline" not in given and found is not None
+    pipeline = found.config["trainer"]["pipeline"] if keeps_its_own else config.trainer.pipeline
+    if not config.trainer.checkpoint_minutes and pipeline == 1:  # a pipeline has no place within an epoch
+        given.setdefault("trainer.checkpoint_minutes", str(_CHECKPOINT_MINUTES))
+    run = places.run(preset, seed)
     if found is None:
         words = ["train", *request.source, *request.fields, f"--seed={seed}", f"--trainer.out={run}"]
     else:
         words = ["resume", str(run)]
+    given["trainer.progress"] = "off"
     return Job(f"{preset} seed {seed}", (*words, *(f"--{name}={text}" for name, text in given.items())), places.log(preset, seed))
 
 
@@ -182,10 +193,10 @@ class _Report:
     def __init__(self, results: Results, progress: SeedProgress, folder: Path, copy_to: Path | None, only: list[str] = ()) -> None:
         self.results, self.progress, self.folder, self.copy_to, self.only = results, progress, folder, copy_to, only
         self.jobs: dict[Job, tuple[str, int]] = {}
-        self.experiments = []
+        self.experiments: list[Experiment] = []
         self.written: list[Path] = []
+        self.problem = ""
         self._epochs: dict[Job, int] = {}
-        self._is_stopping = False
 
     def begun(self, job: Job) -> None:
         preset, seed = self.jobs[job]
@@ -203,7 +214,10 @@ class _Report:
         preset, seed = self.jobs[job]
         if problem:
             self.results.failed[preset, seed] = problem
-        self.write()
+        try:
+            self.write()
+        except UserError as error:  # which ends no run
+            self.progress.say(str(error))
         runs = [run for experiment in self.experiments if experiment.preset == preset for run in experiment.runs if run.seed == seed]
         if runs and runs[0].state == COMPLETE:
             run = runs[0]
@@ -216,25 +230,41 @@ class _Report:
     def stopping(self, running: int) -> None:
         self.progress.say(f"stopping {running} run{'s' * (running != 1)}: each saves its place")
 
-    def write(self, is_last: bool = False) -> None:
-        """Write the results. What cannot be written is said, and ends no run; at the end it is an error.
+    def write(self) -> None:
+        """Write the results, as far as there are any.
 
         Raises:
-            UserError: at the end, or before anything was begun: they cannot be written.
+            UserError: they cannot be written.
         """
+        self._look()
+        self._write(lambda: [*files.write_tables(self.experiments, self.folder), *self._picture(self.folder)])
+
+    def write_last(self) -> None:
+        """Write the results, and those to keep. What cannot be written is kept as the problem of the whole."""
+        self._look()
+
+        def write() -> list[Path]:
+            written = [*files.write_tables(self.experiments, self.folder), *self._picture(self.folder)]
+            if self.copy_to is not None:
+                written += [*files.write_tables(self.experiments, self.copy_to), *self._picture(self.copy_to)]
+                written += files.write_histories(self.experiments, self.copy_to)
+            return written
+
+        try:
+            self._write(write)
+        except UserError as error:
+            self.problem = str(error)
+
+    def _look(self) -> None:
         self.experiments = self.results.experiments()
         if self.only:
             self.experiments = [experiment for experiment in self.experiments if experiment.preset in self.only]
+
+    def _write(self, write: Callable[[], list[Path]]) -> None:
         try:
-            self.written = files.write_tables(self.experiments, self.folder)
-            self.written += self._picture(self.folder)
-            if is_last and self.copy_to is not None:
-                self.written += [*files.write_tables(self.experiments, self.copy_to), *self._picture(self.copy_to)]
-                self.written += files.write_histories(self.experiments, self.copy_to)
+            self.written = write()
         except OSError as error:
-            if is_last or not self._epochs:
-                raise UserError(f"cannot write the results: {error}") from None
-            self.progress.say(f"the results could not be written: {error}")
+            raise UserError(f"cannot write the results: {error}") from None
 
     def _picture(self, folder: Path) -> list[Path]:
         try:
@@ -255,13 +285,17 @@ def _end(report: _Report, stopped: Stopped | None) -> int:
     for experiment in report.experiments:
         for remark in tables.remarks_on(experiment):
             say(remark)
-    say(f"wrote {', '.join(map(str, report.written))}")
-    for (preset, seed), problem in report.results.failed.items():
-        print(printable(f"spiketrain: error: {preset} seed {seed}: {problem}"), file=sys.stderr)
+    problems = [f"{preset} seed {seed}: {problem}" for (preset, seed), problem in report.results.failed.items()]
+    if report.problem:
+        problems.append(report.problem)
+    else:
+        say(f"wrote {', '.join(map(str, report.written))}")
+    for problem in problems:
+        print(printable(f"spiketrain: error: {problem}"), file=sys.stderr)
     if stopped is not None:
         print(f"spiketrain: interrupted. The same command goes on in {report.folder}", file=sys.stderr)
         return stopped.status
-    return 2 if report.results.failed else 0
+    return 2 if problems else 0
 
 
 def _cores() -> int:

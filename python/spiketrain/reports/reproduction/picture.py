@@ -8,6 +8,7 @@ from pathlib import Path
 from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, save_figure
 from spiketrain.reports.reproduction.figures import Experiment
 
+RED = "#b3261e"
 _ROWS = ("published", "best epoch", "last epoch")  # from the top
 _PANELS_BESIDE = 2  # columns of panels, where there are more than three
 
@@ -18,7 +19,8 @@ def save_picture(experiments: Sequence[Experiment], path: Path) -> None:
     columns = _PANELS_BESIDE if len(shown) > 3 else 1
     lines = max(1, -(-len(shown) // columns))
     figure = empty_figure(7.5 * columns, 0.5 + 1.9 * lines)
-    figure.suptitle("test figures of all seeds: mean ± standard deviation (n - 1)", x=0.01, ha="left", color=INK, fontweight="bold")
+    title = "mean ± standard deviation (n - 1); dots: each seed, and the best published one"
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
     for place, experiment in enumerate(shown, start=1):
         _draw(figure.add_subplot(lines, columns, place), experiment)
     if not shown:
@@ -45,7 +47,7 @@ def _draw(axes, experiment: Experiment) -> None:
     if published.best is not None:
         axes.scatter([published.best], [-0.22], s=16, color=GREY, linewidths=0, zorder=2)
         labels.setdefault("published", f"best {published.best:.{digits}f}")
-    axes.set_yticks([-i for i in range(len(_ROWS))], labels=[f"{name}\n{labels.get(name, '-')}" for name in _ROWS])
+    axes.set_yticks([-i for i in range(len(_ROWS))], labels=[f"{name}\n{labels.get(name, 'no figure')}" for name in _ROWS])
     axes.set_ylim(-2.5, 0.5)
     axes.margins(x=0.12)
     axes.ticklabel_format(axis="x", useOffset=False)
@@ -56,8 +58,7 @@ def _draw(axes, experiment: Experiment) -> None:
     title = f"{experiment.preset}, {experiment.seeds} seed{'s' * (len(experiment.runs) != 1)}" + (f": {verdict}" if verdict else "")
     label_axes(axes, title, f"test {experiment.measure}", "")
     if experiment.is_short:
-        axes.title.set_color("#b3261e")
-        axes.set_title(title, color="#b3261e", fontsize=10, loc="left")
+        axes.set_title(title, color=RED, fontsize=10, loc="left")
 
 
 def _text(mean: float, std: float | None, digits: int) -> str:

@@ -31,7 +31,7 @@ class SeedProgress:
         if self._console.has_bar:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", markup=False))
             self._bars = Progress(*columns, transient=True)
             self._bars.start()
         return self
@@ -59,7 +59,7 @@ class SeedProgress:
         """A run has completed another epoch."""
         note = f"test {_figure(history[-1])}{remaining(epochs, history)}"
         if self._bars is not None:
-            self._bars.update(self._tasks[name], completed=len(history), note=note)
+            self._bars.update(self._tasks[name], completed=len(history), note=note, refresh=True)
         else:
             self.say(f"{name}: epoch {len(history)} of {epochs}, {note}")
 

@@ -72,7 +72,7 @@ class Places:
         except OSError:
             return []
         seeds = {int(match[1]) for name in names if (match := _SEED.fullmatch(name))}
-        return sorted(seed for seed in seeds if f"seed-{seed}" in names and not self._is_empty(self.run(preset, seed)))
+        return sorted(seed for seed in seeds if f"seed-{seed}" in names and not self._is_free(self.run(preset, seed)))
 
     def found(self, preset: str, seed: int) -> Found | None:
         """What lies at a run's place; None: nothing yet.
@@ -100,6 +100,11 @@ class Places:
                 return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         except (OSError, ValueError, TypeError, AttributeError, csv.Error):
             return []
+
+    def _is_free(self, path: Path) -> bool:
+        with contextlib.suppress(UserError):
+            return self._is_empty(path)
+        return False
 
     @staticmethod
     def _is_empty(path: Path) -> bool:

@@ -23,7 +23,7 @@ class Results:
             what is there counts as well
 
     Attributes:
-        failed: presets and seeds that did not get to their end, with the reason
+        failed: presets and seeds of those asked for that did not get to their end, with the reason
     """
 
     def __init__(self, places: Places, asked: dict[str, dict[int, Config]]) -> None:
@@ -45,8 +45,10 @@ class Results:
                 if (there := self.places.found(preset, seed)) is not None:
                     found[seed] = there
             except UserError as error:
-                self.failed.setdefault((preset, seed), str(error))
-                runs.setdefault(seed, SeedRun(seed, 0))
+                if seed in asked:
+                    self.failed.setdefault((preset, seed), str(error))
+                else:
+                    notes.append(f"seed {seed} is left out: {error}")
         model = with_seed(next(iter(asked.values())), 0) if asked else _model(preset, list(found.values()))
         for seed, there in found.items():
             if model is not None and (other := differences(there, with_seed(model, seed))):
