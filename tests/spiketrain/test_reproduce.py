@@ -35,6 +35,16 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(Trainer, "_draw", lambda trainer, run: None)
 
 
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """A shell that starts the tests in the background lets them ignore SIGINT, and all that they start."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def train(out, seed, *options, preset="bptt-digits", after=None):
     """A run as `train` makes it, stopped after so many steps. Returns its test accuracies."""
     words = [str(word) for word in (*QUICK, *options, f"--seed={seed}", f"--trainer.out={out}/{preset}/seed-{seed}")]
@@ -372,13 +382,15 @@ def test_a_second_signal_ends_what_does_not_stop(monkeypatch):
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(100)"
     monkeypatch.setattr(processes, "_PROGRAM", deaf)
     monkeypatch.setattr(processes, "_PATIENCE", 0.2)
-    again = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    again = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
 
     class TwoSignals(Recorder):
         def runs(self, job):
-            if "ready" in job.log.read_text() and not again.is_alive():
+            if "ready" in job.log.read_text():
                 signal.raise_signal(signal.SIGINT)
-                again.start()
+
+        def stopping(self, running):
+            again.start()
 
     before = time.monotonic()
     with pytest.raises(Stopped) as stopped:
@@ -391,10 +403,10 @@ def test_a_process_that_is_killed_is_said_to_be(monkeypatch):
     monkeypatch.setattr(processes, "_PROGRAM", "import os; os.kill(os.getpid(), 9)")
     recorder = Recorder()
     processes.run(iter([job("a")]), 1, recorder)
-    assert recorder.problems == {"a": "it was killed by SIGKILL, perhaps for want of memory"}
+    assert recorder.problems == {"a": "it was killed by SIGKILL, perhaps for want of memory. It printed a.log"}
     monkeypatch.setattr(processes, "_PROGRAM", "raise ValueError('no such thing')")
     processes.run(iter([job("a")]), 1, recorder)
-    assert recorder.problems == {"a": "exit status 1: ValueError: no such thing"}
+    assert recorder.problems == {"a": "exit status 1: ValueError: no such thing. It printed a.log"}
 
 
 LONG = ("spide-digits", "--trainer.batch_size", "2", "--trainer.limit_test", "20", "--threads", "1")

@@ -246,8 +246,9 @@ class _Report:
         def write() -> list[Path]:
             written = [*files.write_tables(self.experiments, self.folder), *self._picture(self.folder)]
             if self.copy_to is not None:
-                written += [*files.write_tables(self.experiments, self.copy_to), *self._picture(self.copy_to)]
-                written += files.write_histories(self.experiments, self.copy_to)
+                files.write_tables(self.experiments, self.copy_to)
+                self._picture(self.copy_to)
+                files.write_histories(self.experiments, self.copy_to)
             return written
 
         try:
@@ -289,7 +290,8 @@ def _end(report: _Report, stopped: Stopped | None) -> int:
     if report.problem:
         problems.append(report.problem)
     else:
-        say(f"wrote {', '.join(map(str, report.written))}")
+        copied = f"; the same, and histories, in {report.copy_to}" if report.copy_to is not None else ""
+        say(f"wrote {', '.join(map(str, report.written))}{copied}")
     for problem in problems:
         print(printable(f"spiketrain: error: {problem}"), file=sys.stderr)
     if stopped is not None:

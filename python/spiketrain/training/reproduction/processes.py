@@ -78,14 +78,14 @@ class _Process:
                 name = signal.Signals(-status).name
             except ValueError:
                 name = f"signal {-status}"
-            return f"it was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+            return f"it was killed by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}. It printed {self.job.log}"
         lines = self._printed()
         errors = [line.partition("spiketrain: error: ")[2] for line in lines if line.startswith("spiketrain: error: ")]
         if errors:
             return errors[-1]
         if status in (130, 143):
             return "it was told to stop by somebody else"
-        return shortened(f"exit status {status}{': ' + lines[-1] if lines else ''}", 250)
+        return f"exit status {status}{': ' + shortened(lines[-1], 200) if lines else ''}. It printed {self.job.log}"
 
     def _printed(self) -> list[str]:
         try:
