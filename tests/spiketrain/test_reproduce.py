@@ -129,6 +129,13 @@ def test_results_that_cannot_be_written_end_no_run(cli, in_this_process, monkeyp
     assert rows("out/results.csv")[0]["seeds"] == "2"
 
 
+def test_a_run_that_ends_too_early_has_failed(cli, monkeypatch):
+    monkeypatch.setattr(processes, "run", lambda jobs, parallel, watcher: [watcher.ended(job, "") for job in jobs])
+    status, lines, errors = cli("reproduce", "bptt-digits", "--seeds", 1, "--out", "out", *QUICK)
+    assert status == 2 and errors == ["spiketrain: error: bptt-digits seed 1: it has ended, but is not complete, or not what was asked for"]
+    assert "bptt-digits seed 1: failed: it has ended" in lines[1]
+
+
 def test_pictures_that_fail_cost_no_result(cli, no_processes, monkeypatch):
     train("out", 1)
     monkeypatch.setattr(files, "write_picture", lambda *_: 1 / 0)

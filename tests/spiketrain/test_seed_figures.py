@@ -144,6 +144,7 @@ def test_progress_on_a_terminal(capsys, monkeypatch):
         progress.update("[x] seed 1", 4, [epoch(1, 0.5)])
         progress.say("said [/x]")
         progress.end("[x] seed 1", "complete")
+        progress.end("[x] seed 3", "failed: could not begin")
     out = capsys.readouterr().out
-    for words in ("[x] seed 1", "1/4", "test acc. 50.00 %, 3 min left", "[x] seed 2", "2/4", "said [/x]", "[x] seed 1: complete"):
+    for words in ("[x] seed 1", "1/4", "test acc. 50.00 %, 3 min left", "[x] seed 2", "2/4", "said [/x]", "[x] seed 1: complete", "[x] seed 3: failed"):
         assert words in out, words

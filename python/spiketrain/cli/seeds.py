@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, printable, shortened
 from spiketrain.methods import load_config
 from spiketrain.reports.reproduction import files, tables
-from spiketrain.reports.reproduction.figures import COMPLETE, Experiment
+from spiketrain.reports.reproduction.figures import Experiment
 from spiketrain.reports.reproduction.progress import SeedProgress
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.lock import Lock
@@ -69,7 +69,7 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
     places = Places(Path(out))
     asked = _asked(requests)
     results = Results(places, asked)
-    source = {preset: request for preset, request in zip(asked, requests)}
+    request_of = dict(zip(asked, requests))
     try:
         places.folder.mkdir(parents=True, exist_ok=True)
         lock = Lock(places.folder)
@@ -89,7 +89,7 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
             report.write()
             jobs = {}
             for (preset, seed), found in todo.items():
-                job = _job(places, source[preset], preset, seed, asked[preset][seed], found, threads)
+                job = _job(places, request_of[preset], preset, seed, asked[preset][seed], found, threads)
                 jobs[job] = (preset, seed)
             stopped = _run(jobs, parallel, report)
             report.write_last()
@@ -179,9 +179,8 @@ def _job(places: Places, request: Request, preset: str, seed: int, config: Confi
 def _run(jobs: dict[Job, tuple[str, int]], parallel: int, report: _Report) -> Stopped | None:
     """Run the jobs. Returns what stopped them, None if nothing did."""
     report.jobs = jobs
-    waiting: Iterator[Job] = iter(list(jobs))
     try:
-        processes.run(waiting, parallel, report)
+        processes.run(iter(jobs), parallel, report)
     except Stopped as stopped:
         return stopped
     return None
@@ -218,14 +217,14 @@ class _Report:
             self.write()
         except UserError as error:  # which ends no run
             self.progress.say(str(error))
-        runs = [run for experiment in self.experiments if experiment.preset == preset for run in experiment.runs if run.seed == seed]
-        if runs and runs[0].state == COMPLETE:
-            run = runs[0]
-            unit = " %" if run.task.name == "accuracy" else ""
-            figures = f"last {run.last:.4g}{unit}, best {run.best:.4g}{unit} in epoch {run.best_epoch}"
-            self.progress.end(job.name, f"complete: {figures}, {tables.duration(run.seconds)}")
-        else:
+        run = next((run for at in self.experiments if at.preset == preset for run in at.complete if run.seed == seed), None)
+        if run is None:
+            problem = self.results.failed.setdefault((preset, seed), "it has ended, but is not complete, or not what was asked for")
+        if problem:
             self.progress.end(job.name, f"failed: {problem}")
+            return
+        last, best = (run.task.show(row[f"test_{run.task.name}"]) for row in (run.history[-1], run.task.best(run.history)))
+        self.progress.end(job.name, f"complete: last {last}, best {best} in epoch {run.best_epoch}, {tables.duration(run.seconds)}")
 
     def stopping(self, running: int) -> None:
         self.progress.say(f"stopping {running} run{'s' * (running != 1)}: each saves its place")

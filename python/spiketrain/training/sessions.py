@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import platform
@@ -80,8 +81,11 @@ def commit() -> str:
 
     The environment variable SPIKEOPS_COMMIT tells it there.
     """
-    if told := os.environ.get("SPIKEOPS_COMMIT"):
-        return told
+    return os.environ.get("SPIKEOPS_COMMIT") or _commit_of_the_sources()
+
+
+@functools.cache  # those that this process has loaded
+def _commit_of_the_sources() -> str:
     here = Path(__file__).resolve()
 
     def git(*words: str) -> str:

@@ -64,8 +64,8 @@ class SeedProgress:
             self.say(f"{name}: epoch {len(history)} of {epochs}, {note}")
 
     def end(self, name: str, outcome: str) -> None:
-        """A run has ended."""
-        if self._bars is not None:
+        """A run has ended, or could not begin."""
+        if name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
         self.say(f"{name}: {outcome}")
 
