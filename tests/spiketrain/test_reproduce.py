@@ -319,15 +319,21 @@ def test_a_configuration_of_ones_own(cli, no_processes):
     assert list(by_seed("out")) == [("mine", 4)] and rows("out/results.csv")[0]["settings"] == ""
 
 
-def test_each_process_that_trains_leaves_a_row(cli):
+def test_each_process_that_trains_leaves_a_row(cli, monkeypatch):
+    run = Path("out/bptt-digits/seed-1")
     train("out", 1, after=2)
-    assert cli("resume", "out/bptt-digits/seed-1")[0] == 0
-    first, second = sessions.read(Path("out/bptt-digits/seed-1") / sessions.NAME)
-    assert (first["epoch"], second["device"], second["threads"], second["torch"]) == ("0", "cpu", "1", torch.__version__)
+    monkeypatch.setenv("SPIKEOPS_COMMIT", "abc")
+    assert cli("resume", run, "--trainer.threads", 2)[0] == 0
+    first, second = sessions.read(run / sessions.NAME)
+    assert (first["epoch"], first["threads"], first["torch"]) == ("0", "1", torch.__version__)
+    assert (second["device"], second["threads"], second["commit"]) == ("cpu", "2", "abc")
     assert first["machine"] and first["machine"] == second["machine"]
-    (Path("out/bptt-digits/seed-1") / sessions.NAME).write_bytes(b"\xff\0nonsense")
-    assert cli("resume", "out/bptt-digits/seed-1", "--trainer.epochs", 3)[0] == 0
-    assert len(sessions.read(Path("out/bptt-digits/seed-1") / sessions.NAME)) == 1
+    assert cli("reproduce", "--table-only", "--out", "out")[0] == 0
+    row = by_seed("out")["bptt-digits", 1]
+    assert (row["threads"], row["machine"]) == ("1; 2", first["machine"]) and row["commit"].endswith("abc")
+    (run / sessions.NAME).write_bytes(b"\xff\0nonsense")
+    assert cli("resume", run, "--trainer.epochs", 3)[0] == 0
+    assert len(sessions.read(run / sessions.NAME)) == 1
 
 
 class Recorder:
