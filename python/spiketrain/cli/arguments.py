@@ -6,13 +6,13 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, import_weights
+from spiketrain.cli import cache, commands, import_weights, reproduce
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
-WITH_FIELDS = ("train", "bench", "import", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
-OWN_OPTIONS_OF = {"import": ("--preset", "--out")}  # of one command, elsewhere fields
+OWN_OPTIONS_OF = {"import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS}  # of one command, elsewhere fields
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,6 +78,7 @@ def make_parser() -> Parser:
         added.add_argument("-h", "--help", action="help", help="show this help")
 
     import_weights.register(command)
+    reproduce.register(command)
     cache.register(command)
     return parser
 

@@ -23,6 +23,8 @@ _RESUME = (
 )  # fmt: skip
 _WITHIN_EPOCH = ("trainer.batch_size", "trainer.limit_train", "trainer.pipeline", "data.augment", "data.augment_border", "data.augment_flip")
 _LOOK = (*_LABELS, *_PLACES)
+# What does not change the outcome of a training: who looks on, where it runs and lies, how often it is saved, and who learns which layer.
+_NO_PART_OF_THE_EXPERIMENT = (*_LABELS, *_PLACES, "trainer.out", "trainer.checkpoint_minutes", "trainer.pipeline")
 _LOOK_AND_SAY = ("data.", "network.time_steps", "trainer.limit_test", "trainer.precision", "trainer.batch_size", "seed")
 
 
@@ -90,6 +92,11 @@ def differences(recorded: dict[str, Any] | None, config: Config) -> str | None:
     first = next(iter(changed))
     hint = f"To change a run, give options to 'resume', such as --{first} {shown(changed[first][1])}"
     return f"config.yaml was edited ({shortened(', '.join(parts), 120)}) and is not used: the checkpoint's configuration is. {hint}"
+
+
+def other_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """In what two configurations (of `Config.to_dict`) are different experiments: each such field by its name, (old, new)."""
+    return {name: pair for name, pair in _changed(old, new).items() if not _is_among(name, _NO_PART_OF_THE_EXPERIMENT)}
 
 
 def _with_options(content: dict[str, Any], options: list[str]) -> tuple[Config, dict[str, tuple[Any, Any]]]:

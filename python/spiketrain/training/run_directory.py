@@ -1,4 +1,4 @@
-"""The run directory: config.yaml, metrics.csv, TensorBoard events, last.ckpt, best.ckpt, and pictures (curve.png, raster.png, confusion.png, rates.png)."""
+"""The run directory: config.yaml, metrics.csv, sessions.csv, TensorBoard events, last.ckpt, best.ckpt, and pictures (curve.png, raster.png, confusion.png, rates.png)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from spiketrain.config import Config, read_yaml
 from spiketrain.errors import UserError
 from spiketrain.files import TEMPORARY_PREFIX, remove_unfinished, sync_folder, write_atomically
-from spiketrain.training import checkpoint, lock
+from spiketrain.training import checkpoint, lock, sessions
 from spiketrain.training.lock import Lock
 
 # Columns before the first epoch is complete.
@@ -209,6 +209,12 @@ class RunDirectory:
         writer.writerows(history)
         with self._writing():
             self._write("metrics.csv", table.getvalue())
+
+    def add_session(self, session: dict[str, object]) -> None:
+        """sessions.csv: one row for each process that trained here, with what it ran on. See `sessions`."""
+        text = sessions.with_row(self._folder / sessions.NAME, session)
+        with self._writing():
+            self._write(sessions.NAME, text)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

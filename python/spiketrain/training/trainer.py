@@ -20,7 +20,7 @@ from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
-from spiketrain.training import checkpoint, pipeline, state
+from spiketrain.training import checkpoint, pipeline, sessions, state
 from spiketrain.training.events import Events
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.progress import EpochProgress
@@ -115,6 +115,7 @@ class Trainer:
                     run.begin(content, self.config)
                 run.write_config(self.config)
                 run.write_metrics(self.history)
+                run.add_session(sessions.of_this_process(self.epoch, self.saved_steps, self.device))
             best = self._fit(run, is_main)
         finally:
             if is_main:

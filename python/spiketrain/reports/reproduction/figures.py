@@ -1,0 +1,154 @@
+"""What several seeds of a preset came to, in the papers' columns: mean, standard deviation and best, beside the published ones."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from spiketrain.config import Published
+from spiketrain.data import tasks
+from spiketrain.data.tasks import CLASSIFICATION, Task
+
+FAR = 2.0  # published standard deviations below the published mean: what falls shorter is marked
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of the runs' figures, in percent where they are accuracies.
+
+    Attributes:
+        mean: over the runs
+        std: standard deviation of the sample, with n - 1 in the denominator; None for one run
+        best: of the runs
+    """
+
+    mean: float
+    std: float | None
+    best: float
+
+    @classmethod
+    def of(cls, figures: Sequence[float], task: Task) -> Summary:
+        """Of at least one run."""
+        best = max if task is CLASSIFICATION else min
+        return cls(statistics.fmean(figures), statistics.stdev(figures) if len(figures) > 1 else None, best(figures))
+
+
+@dataclass
+class SeedRun:
+    """One run of a preset.
+
+    Attributes:
+        seed: its seed
+        epochs: those it has to train
+        history: metrics of its complete epochs
+        state: `COMPLETE`, or in words how far it is
+        origin: what it ran on, by the columns of runs.csv; several sessions are set apart by semicolons
+    """
+
+    seed: int
+    epochs: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    state: str = "not begun"
+    origin: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        return tasks.of(self.history[0])
+
+    @property
+    def last(self) -> float:
+        """Test figure of the last epoch, in percent where it is an accuracy."""
+        return self._figure(self.history[-1])
+
+    @property
+    def best(self) -> float:
+        """That of the best epoch."""
+        return self._figure(self.task.best(self.history))
+
+    @property
+    def best_epoch(self) -> int:
+        """The first of the epochs with the best figure."""
+        return int(self.task.best(self.history)["epoch"])
+
+    @property
+    def seconds(self) -> float:
+        """What its epochs took, training and testing. What was trained twice, after a kill, counts once."""
+        return sum(row["train_seconds"] + row["test_seconds"] for row in self.history)
+
+    def _figure(self, row: dict[str, float]) -> float:
+        return row[f"test_{self.task.name}"] * (100 if self.task is CLASSIFICATION else 1)
+
+
+@dataclass
+class Experiment:
+    """The seeds of one preset.
+
+    Attributes:
+        preset: its name
+        runs: by their seeds, those that are not complete included
+        published: the published figures
+        settings: each field in which the runs differ from the preset, with both values; with any there is nothing to judge
+        notes: what else a reader has to know, a sentence each
+    """
+
+    preset: str
+    runs: list[SeedRun]
+    published: Published
+    settings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> list[SeedRun]:
+        return [run for run in self.runs if run.state == COMPLETE]
+
+    @property
+    def seeds(self) -> str:
+        """``3``, or where not all are complete ``2 of 3``."""
+        complete = len(self.complete)
+        return str(complete) if complete == len(self.runs) else f"{complete} of {len(self.runs)}"
+
+    @property
+    def measure(self) -> str:
+        """What the figures are: ``accuracy, %`` or the name of an error."""
+        begun = [run for run in self.runs if run.history]
+        task = begun[0].task if begun else CLASSIFICATION
+        return "accuracy, %" if task is CLASSIFICATION else task.name.replace("_", " ")
+
+    @property
+    def last(self) -> Summary | None:
+        """Of the complete runs' last epochs; None without any."""
+        runs = self.complete
+        return Summary.of([run.last for run in runs], runs[0].task) if runs else None
+
+    @property
+    def best(self) -> Summary | None:
+        """Of the complete runs' best epochs."""
+        runs = self.complete
+        return Summary.of([run.best for run in runs], runs[0].task) if runs else None
+
+    def verdict(self, summary: Summary | None) -> str:
+        """A summary's mean against the published mean, in published standard deviations: ``reached``, ``within 2 std`` or ``SHORT ...``.
+
+        ``other settings`` where the runs are not those of the preset, "" where there is nothing to compare.
+        """
+        mean, std = self.published.mean, self.published.std
+        if summary is None or mean is None:
+            return ""
+        if self.settings:
+            return "other settings"
+        behind = mean - summary.mean
+        if behind <= 0:
+            return "reached"
+        if std is None:
+            return f"{behind:.2f} below, published without std"
+        # As published, with two decimals: what is short by less than rounding is not short.
+        if behind <= FAR * std + 1e-9:
+            return f"within {FAR:g} std"
+        return f"SHORT by {behind:.2f}" + (f" ({behind / std:.1f} std)" if std else "")
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the mean of the best epochs falls short of the published one by more than `FAR` standard deviations."""
+        return self.verdict(self.best).startswith("SHORT")

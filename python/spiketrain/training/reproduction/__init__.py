@@ -1,0 +1,1 @@
+"""Several seeds of presets, each an ordinary run directory: what is there, what is to do, and the processes that do it."""
