@@ -98,6 +98,8 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
             surrogate=surrogate, reset_timing=reset_timing, v_min=v_min, max_spikes=max_spikes, rounding=rounding,
             return_trace=trace or False, v_init=v_init, time_steps=time_steps or None,
         )  # fmt: skip
+    if reset != "subtract":
+        tensors.pop("reset_amount", None)
     # The lists of GENERAL_LIF_NEURON in csrc/general_lif.cpp.
     kind, *of_surrogate, in_thresholds = surrogate.all_coefficients
     most = 0 if max_spikes is None else max_spikes
