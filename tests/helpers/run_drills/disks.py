@@ -1,6 +1,5 @@
 """Disks that are full or read-only when something is to be written: one line, nothing lost, and the run goes on where there is room again."""
 
-import contextlib
 import random
 import shutil
 import subprocess
@@ -10,8 +9,8 @@ from run_drills.kills import difference, leftovers
 from run_drills.server import Server
 from spiketrain.training import checkpoint
 
-COMMON = ["--trainer.limit_train=100", "--trainer.limit_test=40", "--trainer.batch_size=20", "--trainer.threads=1", "--trainer.progress=off",
-          "--trainer.epochs=3", "--trainer.checkpoint_minutes=0.0001"]  # fmt: skip
+COMMON = ["--trainer.limit_train=60", "--trainer.limit_test=20", "--trainer.batch_size=20", "--trainer.threads=1", "--trainer.progress=off",
+          "--trainer.epochs=2", "--trainer.checkpoint_minutes=0.0001"]  # fmt: skip
 RUNS = {"bptt-digits": [], "bell-digits": ["--network.layers=40-10"]}
 LONGEST_LINE = 600
 ROOM = 64 << 20
@@ -44,11 +43,12 @@ def drill(count, seed, folder, mounts):
             disk = folder / f"disk-{number}"
             disk.mkdir()
             train = ("train", preset, *RUNS[preset], *COMMON, "--trainer.out", disk / "run")
-            what, status, fault = draw.choice(ways)(server, train, disk, sizes[preset], draw)
-            if fault is None:
-                fault = _ends_as(straight[preset], server, train, disk / "run")
-            with contextlib.suppress(OSError):
-                subprocess.run(["umount", disk], stderr=subprocess.DEVNULL)
+            try:
+                what, status, fault = draw.choice(ways)(server, train, disk, sizes[preset], draw)
+                if fault is None:
+                    fault = _ends_as(straight[preset], server, train, disk / "run")
+            finally:
+                subprocess.run(["umount", disk], stderr=subprocess.DEVNULL)  # fails where none was mounted
             shutil.rmtree(disk)
             yield f"{number}: {preset}, {what}", status, fault
     finally:
@@ -78,7 +78,7 @@ def _read_only(server, train, disk, sizes, draw):
     assert _mount("-o", "remount,ro", disk)
     run = train[-1]
     is_there, has_best = (run / "last.ckpt").exists(), (run / "best.ckpt").exists()
-    commands = [("resume", run, "--trainer.epochs", 4), ("plot", run), ("rates", run), ("eval", run)] if is_there else [train]
+    commands = [("resume", run, "--trainer.epochs", 3), ("plot", run), ("rates", run), ("eval", run)] if is_there else [train]
     command = draw.choice(commands)
     status = server.run(*command)
     if command[0] == "eval" and has_best:  # what it draws beside is not worth its result
