@@ -1,7 +1,7 @@
 """The drills of tests/drills in a short form: what is damaged ends in one line, what is killed goes on to the same end."""
 
 import pytest
-from run_drills import checkpoints, configurations, kills
+from run_drills import checkpoints, configurations, disks, kills
 
 from spiketrain.training.trainer import Trainer
 
@@ -29,3 +29,10 @@ def test_killed_runs(tmp_path):
     runs = list(kills.drill(3, seed=11, folder=tmp_path))
     assert sum(times for _, times, _ in runs) >= 3
     assert not [f"{what}: {fault}" for what, _, fault in runs if fault]
+
+
+def test_disks_that_are_full_or_read_only(tmp_path):
+    """Where no small disk may be mounted, files that may not grow."""
+    runs = list(disks.drill(4, seed=11, folder=tmp_path, mounts=disks.can_mount(tmp_path)))
+    assert not [f"{what}: {fault}" for what, _, fault in runs if fault]
+    assert any(status == 2 for _, status, _ in runs)

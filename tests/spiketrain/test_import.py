@@ -257,7 +257,9 @@ def published(tmp_path):
         "classifier.weight": torch.randn(10, 256),
         "classifier.bias": torch.randn(10),
     }
-    return save(tmp_path / "checkpoint.pth.tar", {f"module.{name}": value for name, value in state.items()}, "state_dict"), state
+    momenta = {"state": {0: {"momentum_buffer": torch.randn(16, 1, 3, 3)}}, "param_groups": [{"lr": 0.05, "params": [0]}]}
+    beside = {"arch": "ide", "best_acc": 99.0, "optimizer": momenta}
+    return save(tmp_path / "checkpoint.pth.tar", {f"module.{name}": value for name, value in state.items()}, "state_dict", **beside), state
 
 
 def by_hand(state):
@@ -282,7 +284,9 @@ def by_hand(state):
 def test_imported_run_is_tested_drawn_and_trained(published, tmp_path, cli):
     path, state = published
     status, lines, errors = cli("import", path, "--preset", "ide-digits", "--out", tmp_path / "run", *QUICK)
-    assert (status, errors) == (0, []) and lines == [f"wrote {tmp_path / 'run'}. Test it with: spiketrain eval {tmp_path / 'run'}"]
+    assert (status, errors) == (0, []) and lines[1:] == [f"wrote {tmp_path / 'run'}. Test it with: spiketrain eval {tmp_path / 'run'}"]
+    left = f"only weights are taken from {path}, not its arch, best_acc, epoch, optimizer: training begins at epoch 1 with a fresh optimizer"
+    assert lines[0] == left
     content = checkpoint.load(tmp_path / "run" / "best.ckpt")
     assert (content["epoch"], content["history"], content["config"]["init"]) == (0, [], str(path))
     imported = method_with("ide", (1, 8, 8), 10, network=presets.load("ide-digits")["network"], data={"name": "digits"})
@@ -305,8 +309,8 @@ def test_imported_run_is_tested_drawn_and_trained(published, tmp_path, cli):
 def test_training_begins_with_given_weights(published, tmp_path, cli, assert_error):
     path, state = published
     quick = (*QUICK, "--optimizer.lr", 0, "--trainer.epochs", 1)
-    status, _, errors = cli("train", "ide-digits", "--init", path, "--trainer.out", tmp_path / "a", *quick)
-    assert status == 0, errors
+    status, lines, errors = cli("train", "ide-digits", "--init", path, "--trainer.out", tmp_path / "a", *quick)
+    assert status == 0 and lines[0].endswith("not its arch, best_acc, epoch, optimizer: training begins at epoch 1 with a fresh optimizer"), errors
     ours = checkpoint.load(tmp_path / "a" / "last.ckpt")
     assert torch.equal(ours["method"]["network"]["classifier.weight"], state["classifier.weight"])
     assert ours["config"]["init"] == str(path)
@@ -314,7 +318,8 @@ def test_training_begins_with_given_weights(published, tmp_path, cli, assert_err
     assert cli("resume", tmp_path / "a", "--trainer.epochs", 2)[0] == 0
     # From that run, from a checkpoint of it, and not into another network.
     for source in (tmp_path / "a", tmp_path / "a" / "last.ckpt"):
-        assert cli("train", "ide-digits", "--init", source, "--trainer.out", tmp_path / f"b-{source.name}", *quick)[0] == 0
+        status, lines, _ = cli("train", "ide-digits", "--init", source, "--trainer.out", tmp_path / f"b-{source.name}", *quick)
+        assert status == 0 and "not its epoch, optimizer, steps: " in lines[0]
         again = checkpoint.load(tmp_path / f"b-{source.name}" / "last.ckpt")
         assert torch.equal(again["method"]["network"]["classifier.weight"], state["classifier.weight"])
     assert_error(["it lacks stages.", "it holds classifier.bias"], "train", "bptt-digits", "--init", tmp_path / "a", *quick)

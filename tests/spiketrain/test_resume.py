@@ -133,29 +133,50 @@ def test_position_belongs_to_the_epoch_as_it_began(tiny, tmp_path, cli, assert_e
 
 WORKER = """
 import json, os, sys
-from spiketrain.cli import main
+import torch
+from spiketrain import distributed
+from spiketrain.config import read_yaml
+from spiketrain.methods import load_config
+from spiketrain.training.interrupt import Stopped
+from spiketrain.training.run_directory import RunDirectory
 from spiketrain.training.trainer import Trainer
 Trainer._draw = lambda trainer, run: None
-for port, words in json.loads(sys.argv[1]):
-    os.environ["MASTER_PORT"] = port
-    status = main(words)
-    if status:
-        sys.exit(f"{words} ended with {status}")
+for file, out, stops in json.loads(sys.argv[1]):
+    for after in stops:
+        config = load_config(read_yaml(file), ["--trainer.out", out])
+        trainer = Trainer(config)
+        if os.path.exists(out):
+            run = RunDirectory.open(out)
+            trainer.restore(run.load_last())
+        else:
+            run = RunDirectory.create(config) if distributed.is_main() else RunDirectory(out)
+        distributed.gather(None)  # no process looks while another makes the folder
+        calls = iter(range(10_000))
+
+        def check():
+            if next(calls) == after and not distributed.is_main():  # one is asked, all stop
+                raise Stopped
+
+        try:
+            trainer.fit(run, check)
+            assert after is None
+        except Stopped:
+            torch.rand(5)  # random numbers drawn in between must not matter
+        distributed.gather(None)
+distributed.stop()
 """
 
 
-def in_two_processes(commands):
-    """Run commands one after the other, each in a pair of processes as torchrun would start them."""
-    ports = []
-    for _ in commands:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(str(free.getsockname()[1]))
-    words = json.dumps([(port, [str(word) for word in command]) for port, command in zip(ports, commands)])
+def in_two_processes(program, runs):
+    """Run a program in a pair of processes as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     started = []
     for rank in range(2):
-        where = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        started.append(subprocess.Popen(python_code.command(WORKER, words), env={**os.environ, **where}, stdout=subprocess.DEVNULL))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        environment = {**os.environ, **where, "OMP_NUM_THREADS": "1"}
+        started.append(subprocess.Popen(python_code.command(program, json.dumps(runs)), env=environment, stdout=subprocess.DEVNULL))
     try:
         assert [process.wait(timeout=300) for process in started] == [0, 0]
     finally:
@@ -164,20 +185,25 @@ def in_two_processes(commands):
             process.wait()
 
 
-def test_two_processes_go_on_bit_for_bit(tiny, tmp_path):
-    """SPIDE estimates a norm from random vectors, IDE has batch-norms, dropout draws masks: each process has its own of all."""
-    names = ("tssl_bp", "ide", "spide", "bell")
-    commands = []
+ALONE = ("convex", "local_ce", "local_corr", "local_ce_corr")  # methods that are not shared among processes
+
+
+def test_two_processes_go_on_bit_for_bit_from_anywhere(tiny, tmp_path):
+    """Stopped within epochs and between them. SPIDE estimates a norm from random vectors, IDE has batch-norms, dropout draws masks: each
+    process has its own of all."""
+    names = [name for name in methods.names() if name not in ALONE]
+    runs = []
     for name in names:
-        dropout = {} if name == "bell" else {"network": {"dropout": 0.2}}
-        config = small(tiny, name, **dropout, trainer={"batch_size": 31, "threads": 1})
-        config.optimizer.schedule = "constant"
+        network = {} if name in ("ell", "fell", "bell") else {"dropout": 0.2}
+        config = small(tiny, name, network=network, trainer={"batch_size": 31, "threads": 1, "checkpoint_minutes": 1e6})
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config.to_dict()))
-        train = ("train", "--config", tmp_path / f"{name}.yaml", "--trainer.out")
-        commands += [(*train, tmp_path / f"{name}-straight"), (*train, tmp_path / f"{name}-two", "--trainer.epochs", 1)]
-        commands.append(("resume", tmp_path / f"{name}-two", "--trainer.epochs", 2))
-    in_two_processes(commands)
+        runs.append((str(tmp_path / f"{name}.yaml"), str(tmp_path / f"{name}-straight"), [None]))
+        runs.append((str(tmp_path / f"{name}.yaml"), str(tmp_path / f"{name}-stopped"), [2, 1, 3, 3, None]))
+    in_two_processes(WORKER, runs)
     for name in names:
-        straight, two = (checkpoint.load(tmp_path / f"{name}-{way}" / "last.ckpt") for way in ("straight", "two"))
-        assert len(two["processes"]) == 1 and not torch.equal(two["processes"][0]["random"]["torch"], two["random"]["torch"])
-        assert_same_end(straight, two)
+        straight, stopped = (checkpoint.load(tmp_path / f"{name}-{way}" / "last.ckpt") for way in ("straight", "stopped"))
+        assert (stopped["epoch"], stopped["position"], len(stopped["processes"])) == (2, None, 1), name
+        assert not torch.equal(stopped["processes"][0]["random"]["torch"], stopped["random"]["torch"])
+        assert_same_end(straight, stopped)
+
+

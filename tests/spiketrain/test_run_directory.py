@@ -285,3 +285,33 @@ def test_looking_uses_what_the_weights_were_trained_with_or_says_what_it_changed
     for option in ("--optimizer.lr=1", "--method.tau_m=3", "--network.layers=12-11", "--trainer.epochs=9", "--trainer.out=x", "--network.dropout=0"):
         for command in ("eval", "rates", "plot"):
             assert_error(option[2:].partition("=")[0], command, run_dir, option)
+
+
+NO_FILES = {
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+    "a link to another file": lambda path: os.symlink(path.parent.parent / "precious", path),
+    "a link to a device": lambda path: os.symlink("/dev/zero", path),
+    "a link to itself": lambda path: os.symlink(path.name, path),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_a_lock_that_is_no_file_is_neither_followed_nor_written(run_dir, tmp_path, assert_error, kind):
+    (tmp_path / "precious").write_text("precious")
+    NO_FILES[kind](run_dir / lock.NAME)
+    assert_error(f"{lock.NAME} is no regular file", "resume", run_dir, "--trainer.epochs", 2)
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert os.path.lexists(run_dir / lock.NAME)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "best.ckpt"])
+@pytest.mark.parametrize("kind", [kind for kind in NO_FILES if kind != "a folder"])
+def test_files_of_a_run_that_are_none_are_replaced_and_not_waited_for(run_dir, tmp_path, cli, kind, name):
+    (tmp_path / "precious").write_text("precious")
+    (run_dir / name).unlink()
+    NO_FILES[kind](run_dir / name)
+    status, _, errors = cli("resume", run_dir, "--trainer.epochs", 2, "--optimizer.lr", 0)
+    assert status == 0, errors
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert name == "best.ckpt" or (run_dir / name).is_file() and not (run_dir / name).is_symlink()

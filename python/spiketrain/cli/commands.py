@@ -56,7 +56,9 @@ def train(arguments: argparse.Namespace, fields: list[str]) -> int:
 
     trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
     if config.init:
-        load_weights(trainer.method, config.init)
+        others = load_weights(trainer.method, config.init)
+        if others:
+            trainer.console.say(others)
     run = error = None
     if distributed.is_main():
         try:

@@ -32,8 +32,10 @@ def import_weights(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.training.weights import load_weights
 
     trainer = Trainer(config)
-    load_weights(trainer.method, config.init)
+    others = load_weights(trainer.method, config.init)
     run = RunDirectory.create(config)
     trainer.write(run)
+    if others:
+        print(others)
     print(f"wrote {run.path}. Test it with: spiketrain eval {run.path}")
     return 0

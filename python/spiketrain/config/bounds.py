@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # A number of a field without bounds of its own. What is larger is a slip, and some of it would overflow in torch.
 LARGEST_INT = 2**31 - 1
 LARGEST_FLOAT = 1e18
+SMALLEST_FLOAT = 1e-30  # but for 0 itself: what is smaller becomes 0 in float32, at once or when it is multiplied
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ CountOrNone = Annotated[int, Bounds(at_least=0)]
 Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(at_least=0)]
 UpToOne = Annotated[float, Bounds(at_least=0, at_most=1)]
+UpToOneNotZero = Annotated[float, Bounds(above=0, at_most=1)]
 Share = Annotated[float, Bounds(at_least=0, below=1)]
 Padding = Annotated[int, Bounds(at_least=0, at_most=1000)]
 Side = Annotated[int, Bounds(above=0, at_most=16_384)]
@@ -51,7 +52,7 @@ class DataConfig:
     root: Annotated[str, Folder()] | None = None
     download: bool = False
     augment: bool = False
-    augment_border: CountOrNone = 4
+    augment_border: Padding = 4
     augment_flip: bool = True
     normalize: bool = True
     mean: list[float] | None = None
@@ -88,8 +89,8 @@ class NetworkConfig:
     layers: str = "10"
     feedback: str = ""
     padding: Padding | list[Padding] = 0
-    conv_weight_scale: float = 1.0
-    linear_weight_scale: float = 1.0
+    conv_weight_scale: Positive = 1.0
+    linear_weight_scale: Positive = 1.0
     dropout: Share | list[Share] = 0.0
     dropout_kind: Literal["units", "rows"] = "units"
     time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
@@ -124,7 +125,7 @@ class OptimizerConfig:
     weight_clamp: NotNegative = 0.0
     schedule: Literal["constant", "cosine", "multistep"] = "constant"
     milestones: list[Count] = field(default_factory=list)
-    gamma: NotNegative = 0.1
+    gamma: UpToOne = 0.1
     warmup_steps: CountOrNone = 0
 
 

@@ -11,7 +11,7 @@ import types
 import typing
 from typing import Annotated, Any, Literal, Union
 
-from spiketrain.config.bounds import LARGEST_FLOAT, LARGEST_INT, Bounds
+from spiketrain.config.bounds import LARGEST_FLOAT, LARGEST_INT, SMALLEST_FLOAT, Bounds
 from spiketrain.config.raw import parse_text
 from spiketrain.errors import UserError, shown
 
@@ -94,6 +94,8 @@ def _number(kind: type, bounds: tuple[Bounds, ...], value: Any) -> int | float:
             raise WrongValue(f"{describe(kind)} {bound}".strip())
         if number not in finite:
             raise WrongValue(f"{describe(kind)} {finite}")
+        if kind is float and 0 < abs(number) < SMALLEST_FLOAT:
+            raise WrongValue(f"{describe(kind)} {bound} and no nearer to 0 than {SMALLEST_FLOAT}".replace("  ", " "))
     return number
 
 

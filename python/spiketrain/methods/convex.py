@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from spikeops import nn as snn
 from spiketrain import distributed
 from spiketrain.config import Config
-from spiketrain.config.fields import Count, CountOrNone, NotNegative, Positive
+from spiketrain.config.fields import Count, CountOrNone, NotNegative, Positive, Share, UpToOneNotZero
 from spiketrain.data import tasks
 from spiketrain.errors import UserError
 from spiketrain.methods.base.method import Method, StepResult
@@ -74,7 +74,7 @@ class Options:
     name: str = "convex"
     dt: Positive = 1e-3
     leak: NotNegative = 2.0
-    spike_cost: float = 0.0
+    spike_cost: NotNegative = 0.0
     sigma_v: NotNegative = 0.0
     input_scale: Positive = 1.0
     encoder: Literal["one_hot", "random"] = "one_hot"
@@ -84,11 +84,11 @@ class Options:
     threshold: float = 0.0
     threshold_spread: NotNegative = 0.0
     initial: Literal["torch", "published"] = "torch"
-    feedforward_rate: float = 0.1
-    threshold_rate: float = 0.1
-    threshold_drift: float = 0.0
-    rate_decay: Positive = 1.0
-    forgetting: NotNegative = 0.0
+    feedforward_rate: NotNegative = 0.1
+    threshold_rate: NotNegative = 0.1
+    threshold_drift: NotNegative = 0.0
+    rate_decay: UpToOneNotZero = 1.0
+    forgetting: Share = 0.0
     onset: CountOrNone = 1
     buffer_steps: CountOrNone = 0
     readout_steps: Count = 1
@@ -238,6 +238,14 @@ def _check(options: Options, time_steps: int) -> None:
         raise UserError("field method.skip: expected false where method.between is rates, which are all that drives a deeper layer")
     if options.readout_steps > time_steps:
         raise UserError(f"field method.readout_steps: expected 1 to network.time_steps = {time_steps}, got {options.readout_steps}")
+    if options.buffer_steps >= time_steps:
+        raise UserError(
+            f"field method.buffer_steps: expected 0 to {time_steps - 1}, below network.time_steps, or nothing is learned, got {options.buffer_steps}"
+        )
+    if options.dt * options.leak > 1:
+        raise UserError(
+            f"field method.leak: expected at most 1 / method.dt = {1 / options.dt:g}, beyond which Euler's steps overshoot, got {options.leak}"
+        )
 
 
 METHOD = Convex

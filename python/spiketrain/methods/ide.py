@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spikeops.nn.feedback.ide import FAILED_RESIDUAL, SolverError
 from spiketrain.config import Config
-from spiketrain.config.fields import CountOrNone, Positive
+from spiketrain.config.fields import CountOrNone, Positive, UpToOneNotZero
 from spiketrain.errors import UserError
 from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
 from spiketrain.methods.base.method import StepResult
@@ -38,7 +38,7 @@ class Options:
     """
 
     name: str = "ide"
-    leak: float = 1.0
+    leak: UpToOneNotZero = 1.0
     threshold: Positive = 2.0
     norm_range: Positive = 1.0
     solver: Literal["broyden", "fixed_point"] = "broyden"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spiketrain.config import Config
-from spiketrain.config.fields import Count, Positive
+from spiketrain.config.fields import Count, Positive, UpToOneNotZero
 from spiketrain.methods.base.feedback import FeedbackMethod, input_kind
 from spiketrain.models.feedback import FeedbackNetwork
 
@@ -41,7 +41,7 @@ class Options:
     """
 
     name: str = "spide"
-    leak: float = 1.0
+    leak: UpToOneNotZero = 1.0
     threshold: Positive = 1.0
     u_rest: float | None = None
     backward_time_steps: Count = 100

@@ -19,11 +19,13 @@ import spikeops.functional as SF
 from spikeops import nn as snn
 from spiketrain.config import Config
 from spiketrain.config.fields import NotNegative, Positive
+from spiketrain.errors import UserError
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import count_loss, kernel_loss, kernel_target, softmax_loss
 from spiketrain.methods.base.published import PublishedWeights, Source, turned_kernels, turned_maps
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import SpikingNetwork
+from spiketrain.models.notation import Pool, parse
 from spiketrain.models.synapses import shape_after
 
 
@@ -66,6 +68,11 @@ class TSSLBP(GradientMethod):
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         options: Options = config.method
         thresholds = options.threshold
+        count = sum(not isinstance(layer, Pool) for layer in parse(config.network.layers, config.network.padding))
+        if isinstance(thresholds, list) and len(thresholds) != count:
+            raise UserError(
+                f"field method.threshold: expected one number, or {count} for the layers of neurons of {config.network.layers}, got {len(thresholds)}"
+            )
 
         def neuron(i: int) -> nn.Module:
             return snn.TSSLBP(options.tau_m, options.tau_s, thresholds[i] if isinstance(thresholds, list) else thresholds)

@@ -8,7 +8,9 @@ import fcntl
 import os
 import re
 import socket
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from spiketrain.errors import UserError
 from spiketrain.files import is_alive
@@ -23,17 +25,33 @@ class Lock:
         folder: what is locked; a folder that is renamed takes its lock along, see `moved`
 
     Raises:
-        UserError: another process holds it; the message names it.
+        UserError: another process holds it, which the message names, or what is called so is no regular file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
         while True:
-            # A file object: it is closed, and the lock free, when nobody knows this lock any more.
-            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
+            self._file = self._opened()
             if self._take():
                 return
             self._file.close()
+
+    def _opened(self) -> BinaryIO:
+        """The file, made if there is none. A link is not followed: a run directory may come from somebody else, and what is locked is written."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EMLINK):
+                raise self._no_file() from None
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._no_file()
+        # A file object: it is closed, and the lock free, when nobody knows this lock any more.
+        return os.fdopen(descriptor, "r+b", buffering=0)
+
+    def _no_file(self) -> UserError:
+        return UserError(f"{self.path} is no regular file, so it is no lock: delete it. Nothing was changed")
 
     def _take(self) -> bool:
         """Whether the file is ours; else its last owner deleted it just now, and there is a new one to try."""

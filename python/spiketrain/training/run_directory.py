@@ -139,8 +139,9 @@ class RunDirectory:
 
     def recorded_config(self) -> dict[str, Any] | None:
         """What config.yaml says, for the record: the configuration that counts is that of the checkpoints. None: nothing legible."""
+        path = self.path / "config.yaml"
         try:
-            return read_yaml(self.path / "config.yaml")
+            return read_yaml(path) if path.is_file() else None  # a pipe, say, would never end
         except UserError:
             return None
 

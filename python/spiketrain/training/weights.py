@@ -31,19 +31,28 @@ _WRAPPERS = ("state_dict", "net", "model", "model_state_dict", "network")
 _PARALLEL = "module."  # what DataParallel puts before every name
 
 
-def load_weights(method: Method, path: str | Path) -> None:
+def load_weights(method: Method, path: str | Path) -> str | None:
     """Set the network of a method to weights from a run directory (its best epoch), one of our checkpoints, or a published file.
+
+    Returns:
+        A line on what else the file holds, such as an optimiser's momenta, none of which is taken over; None if nothing.
 
     Raises:
         UserError: there are none, or they do not fit the network. The message says which; nothing was changed.
     """
     try:
-        method.network.load_state_dict(_fitting(method, Path(path)))
+        weights, others = _fitting(method, Path(path))
+        method.network.load_state_dict(weights)
     except UserError as error:
         raise UserError(shortened(f"weights of {shortened(path, 100)}: {error}")) from None
+    if not others:
+        return None
+    names = shortened(", ".join(sorted(shown(name) for name in others)), 150)
+    return f"only weights are taken from {shortened(path, 100)}, not its {names}: training begins at epoch 1 with a fresh optimizer"
 
 
-def _fitting(method: Method, path: Path) -> dict[str, Tensor]:
+def _fitting(method: Method, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights as the network takes them, and what beside them is left aside."""
     own = method.network.state_dict()
     if path.is_dir():
         path = next((path / name for name in ("best.ckpt", "last.ckpt") if (path / name).is_file()), path / "last.ckpt")
@@ -54,13 +63,15 @@ def _fitting(method: Method, path: Path) -> dict[str, Tensor]:
             content = checkpoint.load(path)
     if content.keys() >= checkpoint.FIELDS:
         same_names = PublishedWeights({name: Source(name, tuple(tensor.shape)) for name, tensor in own.items()})
-        return same_names.translate(_tensors(content["method"].get("network")), own)
+        weights = same_names.translate(_tensors(content["method"].get("network")), own)
+        return weights, ["epoch", *(name for name in content["method"] if name != "network")] if content["epoch"] else []
     published = method.published_weights()
     if published is None:
         raise UserError(
             f"no published checkpoints of the method {method.config.method.name} are known; expected a run of spiketrain"
         )
-    return published.translate(_without_wrappers(content), own)
+    tensors, others = _without_wrappers(content)
+    return published.translate(tensors, own), others
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -85,15 +96,17 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _without_wrappers(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors by name, out of what scripts wrap around a state_dict."""
+def _without_wrappers(content: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors by name, out of what scripts wrap around a state_dict, and the names of all that lies beside it."""
+    others: list[str] = []
     for _ in range(2):
         name = next((name for name in _WRAPPERS if isinstance(content.get(name), dict)), None)
+        others += [] if name is None else [other for other in content if other != name]
         content = content if name is None else content[name]
     tensors = _tensors(content)
     if tensors and all(name.startswith(_PARALLEL) for name in tensors):
-        return {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
-    return tensors
+        tensors = {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    return tensors, others
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:

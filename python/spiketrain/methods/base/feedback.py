@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from spiketrain import data, distributed
 from spiketrain.config import Config
-from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.method import StepResult
@@ -29,8 +28,6 @@ class FeedbackMethod(GradientMethod):
     backward_time_steps = 0
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
-        if not 0 < config.method.leak <= 1:
-            raise UserError(f"field method.leak: expected above 0 and at most 1, got {config.method.leak}")
         super().__init__(config, input_shape, classes, device)
         self.measured: dict[str, Tensor] = {}
 

@@ -182,3 +182,7 @@ def _check(config: Config) -> None:
         for name in names if neuron != options.neuron else ():
             if getattr(options, name) != defaults[name]:
                 raise UserError(f"method.{name}: belongs to method.neuron {neuron}, this network's are {options.neuron}")
+    if options.dt * options.leak > 1:
+        raise UserError(
+            f"field method.leak: expected at most 1 / method.dt = {1 / options.dt:g}, beyond which Euler's steps overshoot, got {options.leak}"
+        )
