@@ -86,6 +86,8 @@ def run_all(mutants: list[Mutant], work: Path, jobs: int) -> list[Result]:
     take([native, plain], copies[0])
     for thread in threads:
         thread.join()
+    for copy in copies:
+        copy.close()
     return [results[mutant.name] for mutant in mutants]
 
 
@@ -97,12 +99,12 @@ def attempt(mutant: Mutant, copy: Workspace, known: dict[str, bool]) -> Result:
         return Result(mutant.name, verdict, round(time.monotonic() - started, 1), how)
 
     if mutant.tests not in known:
-        known[mutant.tests] = copy.test(mutant.arguments).is_clean
+        known[mutant.tests] = copy.test(mutant.tests).is_clean
     if not known[mutant.tests]:
         return result(BROKEN, f"its tests do not pass without it: {mutant.tests}")
     try:
         with copy.changed(mutant):
-            outcome = copy.test(mutant.arguments)
+            outcome = copy.test(mutant.tests)
     except (DoesNotApplyError, BuildFailed) as error:
         return result(BROKEN, str(error))
     if outcome.is_clean:

@@ -256,4 +256,4 @@ MUTANTS = (
         "1 if self.input_rate is None else self.input_rate * self.time_steps", "1 if self.input_rate is None else self.input_rate",
         "tests/spiketrain/test_rates.py",
     ),
-)
+)  # fmt: skip

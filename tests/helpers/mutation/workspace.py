@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from pathlib import Path
 from mutation.mutant import REPOSITORY, Mutant
 
 TARGETS = {"cpu": "spikeops_cpu", "testing": "spikeops_testing"}
+KERNELS = "spikeops_cpu_kernels_native"
 # A test that waits for ever has noticed, too.
 MOST_SECONDS = 900
 
@@ -55,6 +59,7 @@ class Workspace:
         self.folder = folder
         self.build_folder = folder / "build" / "mutants"
         self._pristine = folder / "build" / "pristine"
+        self._zygote: subprocess.Popen | None = None
         self._synchronise()
         link = folder / "spikeops" / "triton"
         if not link.is_symlink():
@@ -74,13 +79,13 @@ class Workspace:
         include = Path(importlib.util.find_spec("torch").origin).parent / "include"
         options = {
             "SPIKEOPS_TORCH_INCLUDE": include, "SPIKEOPS_TORCH_VERSION": "mutants", "SPIKEOPS_CUDA": "off",
-            "SPIKEOPS_BUILD_TESTING": "ON", "Python_EXECUTABLE": sys.executable, "CMAKE_BUILD_TYPE": "Release",
+            "SPIKEOPS_BUILD_TESTING": "ON", "SPIKEOPS_ONE_ISA": "ON", "Python_EXECUTABLE": sys.executable,
         }  # fmt: skip
         self._command(
             ["cmake", "-S", self.folder, "-B", self.build_folder, "-G", "Ninja", *(f"-D{k}={v}" for k, v in options.items())]
         )
         for library in sorted(libraries):
-            self._compile(library)
+            self._command(["cmake", "--build", self.build_folder, "--target", TARGETS[library]])
         for built in self.build_folder.glob("libspikeops_cpu.*"):
             (self.libraries / built.name).unlink(missing_ok=True)
             (self.libraries / built.name).symlink_to(built)
@@ -102,7 +107,7 @@ class Workspace:
         try:
             path.write_text(changed)
             if mutant.library:
-                self._compile(mutant.library)
+                self._compile(mutant)
             yield
         finally:
             path.write_bytes(text)
@@ -110,33 +115,60 @@ class Workspace:
             if mutant.library:
                 self._go_back()
 
-    def test(self, arguments: list[str]) -> Outcome:
-        """Run pytest on the copy."""
-        environment = os.environ | {
+    def test(self, tests: str) -> Outcome:
+        """Run pytest on the copy, as `Mutant.tests` says."""
+        environment = {
             "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'python'}",
-            "PYTHONDONTWRITEBYTECODE": "1",  # a change within the same second and of the same length would not be seen
+            "PYTHONDONTWRITEBYTECODE": "1",
             "SPIKEOPS_TESTING_DIR": str(self.build_folder),
         }
-        environment.pop("TRITON_INTERPRET", None)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *arguments]
-        try:
-            run = subprocess.run(
-                command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                errors="replace", timeout=MOST_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return Outcome(None, "")
-        return Outcome(run.returncode, run.stdout)
+        arguments = shlex.split(tests)
+        while re.match(r"[A-Z_]+=", arguments[0]):
+            name, _, value = arguments.pop(0).partition("=")
+            environment[name] = value
+        output = self.folder / "build" / "tests.txt"
+        output.parent.mkdir(exist_ok=True)
+        order = {
+            "arguments": ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *arguments],
+            "environment": environment,
+            "output": str(output),
+            "seconds": MOST_SECONDS,
+        }
+        if self._zygote is None:
+            own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TRITON_INTERPRET")}
+            command = [sys.executable, Path(__file__).with_name("zygote.py")]
+            self._zygote = subprocess.Popen(
+                command, cwd=self.folder, env=own | {"OMP_NUM_THREADS": "1"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            assert self._zygote.stdout.readline() == "ready\n"
+        self._zygote.stdin.write(json.dumps(order) + "\n")
+        self._zygote.stdin.flush()
+        return Outcome(json.loads(self._zygote.stdout.readline()), output.read_text(errors="replace"))
 
-    def _compile(self, library: str) -> None:
-        self._command(["cmake", "--build", self.build_folder, "--target", TARGETS[library]])
+    def close(self) -> None:
+        if self._zygote is not None:
+            self._zygote.stdin.close()
+            self._zygote.wait()
 
-    def _command(self, command: list) -> None:
+    def _compile(self, mutant: Mutant) -> None:
+        if not mutant.is_in_kernels:
+            self._command(["cmake", "--build", self.build_folder, "--target", TARGETS[mutant.library]])
+            return
+        # Not by the library's target: torch's headers, in the bindings, take longer to compile than all kernels.
+        (library,) = (path.name for path in self.build_folder.glob("libspikeops_cpu.*"))
+        self._command(["cmake", "--build", self.build_folder, "--target", KERNELS])
+        *_, link = self._command(["ninja", "-C", self.build_folder, "-t", "commands", library]).strip().splitlines()
+        self._command(["sh", "-c", link], self.build_folder)
+
+    def _command(self, command: list, folder: Path | None = None) -> str:
+        tools = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
         run = subprocess.run(
-            [str(part) for part in command], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+            [str(part) for part in command], cwd=folder or self.folder, env=os.environ | tools, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
         if run.returncode:
             raise BuildFailed(run.stdout[-3000:])
+        return run.stdout
 
     def _go_back(self) -> None:
         """Every file of the build folder as it was, the build's own records of it too."""
