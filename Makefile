@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
 # make drill  some minutes of damaged files and killed runs, see tests/drills
+# make mutants  wrong changes to a copy of the sources, one at a time: whether the tests notice, see tests/mutants
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
 PYTHON ?= python3
 TORCH ?= torch torchvision
@@ -12,7 +13,7 @@ pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
   $(shell find csrc kernels spikeops python -type f -not -path '*/__pycache__/*' -not -path 'spikeops/lib/*' -not -path '*.egg-info/*')
 
-.PHONY: demo test lint bench gpu drill wheel clean
+.PHONY: demo test lint bench gpu drill mutants wheel clean
 
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
@@ -29,6 +30,9 @@ bench: $(VENV)/.spikeops
 drill: $(VENV)/.spikeops
 	for drill in tests/drills/*.py; do echo "$$drill"; $(VENV)/bin/python "$$drill" || failed="$$failed $$drill"; done; \
 	  test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+mutants: $(VENV)/.spikeops
+	$(VENV)/bin/python tests/mutants/run.py $(MUTANTS)
 
 gpu:
 	$(PYTHON) benchmarks/gpu.py

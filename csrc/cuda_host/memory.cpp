@@ -6,15 +6,21 @@
 
 namespace spikeops {
 
-static int64_t memory_offset = 0;
+static int64_t memory_offset = 0, only_allocation = -1, allocations = 0;
 
-void set_memory_offset(int64_t elements) { memory_offset = elements; }
+void set_memory_offset(int64_t elements, int64_t only) {
+  memory_offset = elements;
+  only_allocation = only;
+  allocations = 0;
+}
 
 // In the place of the allocation in csrc/common.h.
 Tensor empty_strided(const Tensor&, const Dims& sizes, const Dims& strides, ScalarType dtype) {
   int64_t extent = 1;
   for (size_t d = 0; d < sizes.size(); ++d) extent = sizes[d] == 0 || extent == 0 ? 0 : extent + (sizes[d] - 1) * strides[d];
-  const int64_t offset = extent == 0 ? 0 : memory_offset;
+  const bool is_offset = only_allocation < 0 || allocations == only_allocation;
+  ++allocations;
+  const int64_t offset = extent == 0 || !is_offset ? 0 : memory_offset;
   const Dims count{offset + extent}, one{1};
   const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle memory, tensor;

@@ -11,8 +11,9 @@ void bind_shim(pybind11::module_& module);
 
 PYBIND11_MODULE(spikeops_testing, module) {
   module.doc() = "The ops on the CUDA kernels compiled for the host and on the CPU kernels, and the stand-in for CUDA.";
-  module.def("set_memory_offset", &spikeops::set_memory_offset, pybind11::arg("elements"),
-             "Whatever the ops allocate begins so many elements behind a 16-byte border.");
+  module.def("set_memory_offset", &spikeops::set_memory_offset, pybind11::arg("elements"), pybind11::arg("only") = -1,
+             "Whatever the ops allocate, or only what they allocate at this place (from 0 on), begins so many elements behind a "
+             "16-byte border.");
   module.def("error_remedy", &spikeops::cuda::error_remedy);
   spikeops::testing::bind_shim(module);
 }

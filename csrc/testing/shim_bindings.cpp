@@ -64,6 +64,7 @@ void bind_shim(py::module_& module) {
   shim.def("dynamic_shared_overrun", [](py::array out, int excess) { dynamic_shared_overrun(pointer<float>(out), excess); });
   shim.def("copy_float4",
            [](py::array x, py::array out) { copy_float4(pointer<float>(x), pointer<float>(out), int(x.size() / 4)); });
+  shim.def("copy_lanes", [](py::array x, py::array out) { copy_lanes(pointer<float>(x), pointer<float>(out), int(x.size() / 4)); });
 
   const std::pair<const char*, void (*)(float*)> faults[] = {
       {"shuffle_from_outside", shuffle_from_outside},  {"unwritten_shared", unwritten_shared},

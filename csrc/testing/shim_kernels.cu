@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../../kernels/cuda/gpu.hpp"
+#include "../../kernels/cuda/lanes.hpp"
 
 namespace spikeops::testing {
 namespace {
@@ -94,6 +95,12 @@ struct alignas(16) Float4 {
   float values[4];
 };
 
+// As kernels move numbers.
+__global__ void copy_lanes_kernel(const float* x, float* out) {
+  const int i = 4 * threadIdx.x;
+  cuda::store(out + i, cuda::load<4>(x + i));
+}
+
 __global__ void copy_float4_kernel(const float* x, float* out) {
   reinterpret_cast<Float4*>(out)[threadIdx.x] = reinterpret_cast<const Float4*>(x)[threadIdx.x];
 }
@@ -174,6 +181,8 @@ void static_shared_overrun(float* out, int excess) {
 void dynamic_shared_overrun(float* out, int excess) {
   gpu::launch(dynamic_shared_overrun_kernel, 1, 128, 128 * sizeof(float), nullptr, out, excess);
 }
+void copy_lanes(const float* x, float* out, int count) { gpu::launch(copy_lanes_kernel, 1, count, 0, nullptr, x, out); }
+
 void copy_float4(const float* x, float* out, int count) { gpu::launch(copy_float4_kernel, 1, count, 0, nullptr, x, out); }
 void unwritten_shared(float* out) { gpu::launch(unwritten_shared_kernel, 2, 128, 128 * sizeof(float), nullptr, out); }
 void divergent_barrier(float* out) { gpu::launch(divergent_barrier_kernel, 1, 64, 0, nullptr, out); }

@@ -26,5 +26,6 @@ void global_overrun(float* out, int threads, int64_t excess);
 void static_shared_overrun(float* out, int excess);
 void dynamic_shared_overrun(float* out, int excess);
 void copy_float4(const float* x, float* out, int count);
+void copy_lanes(const float* x, float* out, int count);
 
 }  // namespace spikeops::testing

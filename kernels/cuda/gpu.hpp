@@ -63,6 +63,10 @@ inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, 
   return cudaGetLastError();
 }
 
+// A device says itself when an address is not a multiple of what an access asks for.
+template <class Access>
+__device__ __forceinline__ void check_alignment(const void*) {}
+
 }  // namespace gpu
 
 #else
@@ -83,6 +87,11 @@ inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, 
                           Arguments&&... arguments) {
   cuda_host::Machine::instance().launch(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
   return cudaSuccess;
+}
+
+template <class Access>
+inline void check_alignment(const void* address) {
+  if (reinterpret_cast<uintptr_t>(address) % alignof(Access) != 0) cuda_host::Machine::instance().misaligned(alignof(Access));
 }
 
 }  // namespace gpu

@@ -19,6 +19,7 @@ struct alignas(sizeof(T) * width < 16 ? sizeof(T) * width : 16) Lanes {
 
 template <int width, class T>
 __device__ __forceinline__ Lanes<T, width> load(const T* from) {
+  gpu::check_alignment<Lanes<T, width>>(from);
   return *reinterpret_cast<const Lanes<T, width>*>(from);
 }
 
@@ -66,6 +67,7 @@ __device__ __forceinline__ Row<T, width> load_row(size_t address) {
     memcpy(&row, word, sizeof row);
   }
 #else
+  gpu::check_alignment<Row<T, width>>(reinterpret_cast<const void*>(address));
   row = *reinterpret_cast<const Row<T, width>*>(address);
 #endif
   return row;
@@ -92,12 +94,14 @@ __device__ __forceinline__ void store(size_t address, const Lanes<T, width>& lan
                    "r"(word[w + 2]), "r"(word[w + 3]) : "memory");
   }
 #else
+  gpu::check_alignment<Lanes<T, width>>(reinterpret_cast<const void*>(address));
   *reinterpret_cast<Lanes<T, width>*>(address) = lanes;
 #endif
 }
 
 template <class T, int width>
 __device__ __forceinline__ void store(T* to, const Lanes<T, width>& lanes) {
+  gpu::check_alignment<Lanes<T, width>>(to);
   if constexpr (width > 1 && sizeof(T) >= 4) store(global_address(to), lanes);
   else *reinterpret_cast<Lanes<T, width>*>(to) = lanes;  // small numbers stay packed
 }

@@ -205,6 +205,11 @@ void Machine::raise(const std::string& what) {
   throw KernelFault(fault_);
 }
 
+void Machine::misaligned(size_t alignment) {
+  raise("misaligned address: thread " + std::to_string(current_) + " of a block touches " + std::to_string(alignment) +
+        " bytes at an address that is no multiple of that");
+}
+
 // ---- block barrier
 
 void Machine::block_barrier(Location where) {

@@ -43,6 +43,7 @@ class Machine {
   void sync_warp(uint32_t mask, Location where);
   unsigned char* dynamic_shared() { return dynamic_shared_.get(); }
   int lane() const { return current_ % warp_size; }
+  [[noreturn]] void misaligned(size_t alignment);
 
   // The value of `source`, or all ones (NaN) where that lane is not in the mask or has exited.
   template <class T>

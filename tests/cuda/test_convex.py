@@ -46,6 +46,17 @@ def test_state_beyond_shared_memory(thread_order):
     same(convex.Trials(torch.float64, 3, 2, 3000), noise="drawn")
 
 
+@pytest.mark.parametrize("neurons, shared", [(2560, 40 << 10), (2561, 0), (3300, 0)])
+def test_shared_memory_that_every_device_has(host_kernels, neurons, shared):
+    """Within the 48 KB that a launch has without asking, what the kernel's own arrays take included."""
+    host_kernels.set_device(shared_bytes=48 << 10)
+    try:
+        same(convex.Trials(torch.float64, 1, 1, neurons))
+        assert host_kernels.last_launch()["shared_bytes"] == shared
+    finally:
+        host_kernels.set_device()
+
+
 def test_no_trials():
     for learns in (False, True):
         same(convex.Trials(torch.float32, 3, 0, 20), learns=learns)

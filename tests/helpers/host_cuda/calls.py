@@ -60,12 +60,23 @@ def cpu():
 
 
 def run(ops, op, arguments, misaligned=False):
-    """Results of an op of a namespace by name: what it wrote in place, and what it returned. The arguments stay as they are."""
+    """Results of an op of a namespace by name: what it wrote in place, and what it returned. The arguments stay as they are.
+
+    Args:
+        misaligned: whether all tensors begin one element behind a 16-byte border; or the one that does: an argument's name, or the
+            place among the tensors that the op allocates.
+    """
     import spikeops_testing
 
     function = getattr(ops, op)
-    given = {a.name: placed(value, misaligned) for a, value in zip(function.default._schema.arguments, arguments, strict=True)}
-    spikeops_testing.set_memory_offset(int(misaligned))
+    given = {
+        a.name: placed(value, misaligned is True or a.name == misaligned)
+        for a, value in zip(function.default._schema.arguments, arguments, strict=True)
+    }
+    if isinstance(misaligned, bool):
+        spikeops_testing.set_memory_offset(int(misaligned))
+    elif isinstance(misaligned, int):
+        spikeops_testing.set_memory_offset(1, only=misaligned)
     try:
         outputs = function(**given)
     finally:

@@ -1,7 +1,7 @@
 """What decides whether two time loops can share a CUDA graph, and that a graph's own tensors are all that a loop depends on. That
 graphs compute the same is tested on a GPU, in tests/gpu."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -95,6 +95,50 @@ def test_loops_that_differ_do_not_share_a_graph(monkeypatch):
     ]
     keys = [nested.map_tensors(each, nested.describe) for each in (loop, *others)]
     assert len(set(keys)) == len(keys)
+
+
+def others_of(value):
+    """(what differs, a copy that differs in that alone) for every number, flag and property of a tensor in nested dataclasses and
+    tuples."""
+    if isinstance(value, torch.Tensor):
+        yield "shape", value.new_empty(*value.shape, 1)
+        yield "dtype", value.to(torch.float16)
+        yield "strides", value.new_empty_strided(value.shape, [2 * stride for stride in value.stride()]) if value.numel() > 1 else value.bool()
+        yield "device", value.to("meta")
+    elif is_dataclass(value):
+        for field in fields(value):
+            for what, other in others_of(getattr(value, field.name)):
+                yield f"{field.name}.{what}", replace(value, **{field.name: other})
+        yield "type", None
+    elif isinstance(value, tuple):
+        for place, item in enumerate(value):
+            for what, other in others_of(item):
+                yield f"{place}.{what}", (*value[:place], other, *value[place + 1 :])
+        yield "one less", value[:-1] if value else (1,)
+    else:
+        yield "value", {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 0.125, str: str.upper, type(None): lambda v: 1}[type(value)](value)
+
+
+@pytest.mark.parametrize("method", ["ide", "spide"])
+@pytest.mark.parametrize("feedback", [True, False])
+def test_work_that_differs_in_one_thing_has_another_graph(method, feedback, monkeypatch):
+    """Time loops of both passes, and the solver: the numbers of their neurons, what they count, every tensor."""
+    works = []
+    monkeypatch.setattr(cuda_graph.GraphCache, "run", lambda self, work, *options: works.append(work) or work.run(*options))
+    torch.manual_seed(1)
+    back = nn.Linear(5, 7, bias=False) if feedback else None
+    options = {"time_steps": 4, "leak": 0.9, "threshold": 0.4, "dropout": 0.3, "backward_time_steps": 6}
+    module = snn.FeedbackRing([nn.Linear(7, 5)], back, nn.Linear(6, 7), method=method, **options)
+    module(torch.rand(3, 6)).sum().backward()
+    monkeypatch.undo()
+    assert len(works) == 2 - (method == "ide" and not feedback)
+    for work in works:
+        key = nested.map_tensors(work, nested.describe)
+        assert key == nested.map_tensors(nested.map_tensors(work, torch.clone), nested.describe)
+        others = dict(others_of(work))
+        assert len(others) > 20
+        for what, other in others.items():
+            assert nested.map_tensors(other, nested.describe) != key, f"{type(work).__name__}: a graph would serve another {what}"
 
 
 def test_loops_on_the_cpu_just_run(monkeypatch):

@@ -1,0 +1,196 @@
+"""Wrong changes to what is compiled: the arithmetic, the CPU kernels, the CUDA kernels (on the host), the bindings."""
+
+from mutation.mutant import Mutant
+
+MUTANTS = (
+    # --- kernels/math
+    Mutant(
+        "kernels/math/rate.h", "the normaliser's derivative does not decay",
+        "sums.weight + decay * sums.dweight", "sums.weight + sums.dweight",
+        "tests/ops/test_lif_rate.py",
+    ),
+    Mutant(
+        "kernels/math/lif.h", "gradient through reset to a value has the wrong sign",
+        "grad_spike + grad_v * (v_reset - u)", "grad_spike + grad_v * (u - v_reset)",
+        "tests/ops/test_lif.py tests/ops/test_lif_options.py",
+    ),
+    Mutant(
+        "kernels/math/lif.h", "strict neurons fire at their threshold, too",
+        "n.strict ? above : threshold, n.detach_reset", "threshold, n.detach_reset",
+        "tests/ops/test_lif.py tests/ops/test_lif_options.py",
+    ),
+    Mutant(
+        "kernels/math/surrogate.h", "the rectangle without its edge",
+        "return d <= scale ? peak : outside;", "return d < scale ? peak : outside;",
+        "tests/ops/test_surrogates.py",
+    ),
+    Mutant(
+        "kernels/math/tssl_bp.h", "quiet level from the membrane's time constant",
+        "S(1.0 / (4.0 * n.tau_s))", "S(1.0 / (4.0 * n.tau_m))",
+        "tests/ops/test_tssl_bp.py",
+    ),
+    Mutant(
+        "kernels/math/tssl_bp.h", "what replaces a quiet neuron's gradient is carried on",
+        "  carry.membrane = inter;\n", "  carry.membrane = quiet ? g * slopes.quiet : inter;\n",
+        "tests/ops/test_tssl_bp.py",
+    ),
+    Mutant(
+        "kernels/math/feedback.h", "negative spikes strictly below the threshold",
+        "u <= -p.threshold", "u < -p.threshold",
+        "tests/ops/test_feedback.py",
+    ),
+    Mutant(
+        "kernels/math/base.h", "halves of bfloat16 rounded up, not to even",
+        "bits + 0x7fffu + ((bits >> 16) & 1u)", "bits + 0x8000u",
+        "tests/ops/test_number_formats.py",
+    ),
+    Mutant(
+        "kernels/math/alif.h", "the adaptation's gradient with the membrane's decay",
+        "carry.a = adaptation_decay * carry.a", "carry.a = decay * carry.a",
+        "tests/ops/test_alif.py tests/ops/test_gradcheck.py",
+    ),
+    Mutant(
+        "kernels/math/clamped.h", "clamped neurons fire at their threshold",
+        "const bool fires = v > threshold;", "const bool fires = v >= threshold;",
+        "tests/ops/test_clamped.py",
+    ),
+    Mutant(
+        "kernels/math/convex.h", "the whole boundary forgotten, not its share",
+        "(boundary - wanted) - p.forgetting * boundary", "(boundary - wanted) - p.forgetting * (boundary - wanted)",
+        "tests/ops/test_convex.py tests/ops/test_golden_convex.py",
+    ),
+    Mutant(
+        "kernels/math/encode.h", "latencies cut off, not rounded",
+        "* S(T - 1) + S(0.5))", "* S(T - 1))",
+        "tests/ops/test_encode.py",
+    ),
+    # --- kernels/cpu
+    Mutant(
+        "kernels/cpu/walk_back.h", "segments begin anew from the initial state",
+        "if (segment) rows.initial = read_only(tile.border(segment));", "if (segment > 1) rows.initial = read_only(tile.border(segment));",
+        "tests/ops/test_lif.py tests/ops/test_large.py tests/ops/test_lif_rate.py tests/ops/test_alif.py",
+    ),
+    Mutant(
+        "kernels/cpu/walk_back.h", "the weights of a rate take one decay too many",
+        "      if (weighted) multiply_row(rows.fixed.row[0], tile.rate_weight, n);\n",
+        "      if (w.grad_rate) multiply_row(rows.fixed.row[0], tile.rate_weight, n);\n",
+        "tests/ops/test_lif_rate.py",
+    ),
+    Mutant(
+        "kernels/cpu/event_conv.cpp", "the test for silence looks at all but the last of a block",
+        "for (int64_t i = 0; i < kBlock; ++i) any |= block[i] != S(0);", "for (int64_t i = 0; i < kBlock - 1; ++i) any |= block[i] != S(0);",
+        "tests/ops/test_event_conv.py",
+    ),
+    Mutant(
+        "kernels/cpu/encode.cpp", "random numbers counted from the thread's share on",
+        "uint64_t(n0 + i), uint64_t(t / 4)", "uint64_t(n0 - begin + i), uint64_t(t / 4)",
+        "tests/ops/test_encode.py tests/ops/test_reproducibility.py",
+    ),
+    Mutant(
+        "kernels/cpu/clamped.cpp", "a share that begins within a channel takes all of it",
+        "left = args.inner - n0 % args.inner", "left = args.inner",
+        "tests/ops/test_clamped.py tests/ops/test_reproducibility.py",
+    ),
+    Mutant(
+        "kernels/cpu/local.cpp", "labels beyond the first tile of classes",
+        "a.labels[sample] < 0 ? -1 : a.labels[sample] - k0", "a.labels[sample]",
+        "tests/ops/test_local.py",
+    ),
+    Mutant(
+        "kernels/cpu/convex.cpp", "the last of several neurons that are as far beyond fires",
+        "  int64_t n = 0;\n  while (v[n] - thresholds[n] != best) ++n;", "  int64_t n = N - 1;\n  while (v[n] - thresholds[n] != best) --n;",
+        "tests/ops/test_convex.py tests/ops/test_golden_convex.py",
+    ),
+    Mutant(
+        "kernels/cpu/feedback.cpp", "a current for all steps read as one per step",
+        "a.current && a.current_per_step ? a.N : 0", "a.current ? a.N : 0",
+        "tests/ops/test_feedback.py tests/ops/test_guarded_memory.py",
+    ),
+    Mutant(
+        "kernels/cpu/reduce.cpp", "lanes added up in reverse order",
+        "for (int l = 0; l < kRowSumLanes; ++l) sum += lanes[l];", "for (int l = kRowSumLanes; l-- > 0;) sum += lanes[l];",
+        "tests/ops/test_row_sum.py tests/cuda/test_kernels.py::test_row_sum",
+    ),
+    # --- kernels/cuda
+    Mutant(
+        "kernels/cuda/lif_backward.cu", "grad_spikes left out of the alignment",
+        "n.v_init, a.grad_spikes, a.grad_rate,", "n.v_init, a.grad_rate,",
+        "tests/cuda/test_one_pointer_misaligned.py -k lif",
+    ),
+    Mutant(
+        "kernels/cuda/tssl_bp.cu", "the output of the backward pass left out of the alignment",
+        "{n.x, a.grad_psc, a.grad_x, scratch}", "{n.x, a.grad_psc, scratch}",
+        "tests/cuda/test_one_pointer_misaligned.py -k tssl_bp",
+    ),
+    Mutant(
+        "kernels/cuda/feedback.cu", "the factor left out of the alignment",
+        "{a.drive, a.current, a.factor, a.membrane,", "{a.drive, a.current, a.membrane,",
+        "tests/cuda/test_one_pointer_misaligned.py -k step_",
+    ),
+    Mutant(
+        "kernels/cuda/tssl_bp.cu", "a neuron that fires and is quiet takes the slope of firing",
+        "if (params_.theta_s > S(1) && quiet && fires(u)) {", "if (params_.theta_s > S(2) && quiet && fires(u)) {",
+        "tests/cuda/test_walk_back.py -k tssl_bp",
+    ),
+    Mutant(
+        "kernels/cuda/walk_back.hpp", "scratch of the states one segment apart",
+        "(int64_t(n) * (segments - 1) + segment) * N", "(int64_t(n) * segments + segment) * N",
+        "tests/cuda/test_walk_back.py -k 'borders and 257'",
+    ),
+    Mutant(
+        "kernels/cuda/walk_back.hpp", "long segments on devices with little shared memory",
+        "gpu::current_device().shared_bytes >= kSegment * kThreads * kMostBytesPerStep ? kSegment : kSmallSegment", "kSegment",
+        "tests/cuda/test_walk_back.py -k little_shared",
+    ),
+    Mutant(
+        "kernels/cuda/convex.cu", "state in shared memory beyond what a launch has",
+        "constexpr int64_t kSharedBytes = 40 << 10;", "constexpr int64_t kSharedBytes = 50 << 10;",
+        "tests/cuda/test_convex.py -k shared",
+    ),
+    Mutant(
+        "kernels/cuda/convex.cu", "no barrier between two calls that share what they leave",
+        "  __syncthreads();  // all have read what the last call left here\n", "",
+        "tests/cuda/test_convex.py",
+    ),
+    Mutant(
+        "kernels/cuda/local.cu", "classes beyond the last read a weight",
+        "exists ? first : a.U; u < a.U", "first; u < a.U",
+        "tests/cuda/test_kernels.py -k local tests/ops/test_guarded_memory.py",
+    ),
+    Mutant(
+        "kernels/cuda/pack.cu", "the last word read in full",
+        "return left < kSpikesPerWord ? left : kSpikesPerWord;", "return kSpikesPerWord;",
+        "tests/cuda/test_kernels.py -k spike_formats",
+    ),
+    Mutant(
+        "kernels/cuda/clamped.cu", "the next channel after the last is not the first",
+        "channel = channel + 1 == args.C ? 0 : channel + 1;", "channel = channel + 1;",
+        "tests/cuda/test_kernels.py -k thresholds_of_runs",
+    ),
+    Mutant(
+        "kernels/cuda/reduce.cu", "the last chunk taken as whole",
+        "const int count = left < kChunk ? int(left) : kChunk;", "const int count = kChunk;",
+        "tests/cuda/test_kernels.py -k row_sum",
+    ),
+    Mutant(
+        "kernels/cuda/encode.cu", "the seed's lower half alone",
+        "const uint64_t key = uint64_t(*args.seed);", "const uint64_t key = uint32_t(*args.seed);",
+        "tests/cuda/test_kernels.py -k 'poisson and alignments'",
+    ),
+    # --- csrc
+    Mutant(
+        "csrc/lif.cpp", "what a spike takes away and where it resets to exchanged",
+        "    neuron.reset_amount = numbers[3];\n    neuron.v_reset = numbers[4];", "    neuron.reset_amount = numbers[4];\n    neuron.v_reset = numbers[3];",
+        "tests/ops/test_lif_options.py",
+    ),
+    Mutant(
+        "csrc/common.h", "one time step of any stride copied",
+        "!has_time || T == 1 || x.stride(0) == N", "!has_time || x.stride(0) == N",
+        "tests/ops/test_one_time_step.py",
+    ),
+    Mutant(
+        "csrc/in_place.h", "a sequence of one step refused for its stride",
+        "return time_axes == 0 || T_ == 1 || strides[0] == N_;", "return time_axes == 0 || strides[0] == N_;",
+        "tests/ops/test_one_time_step.py",
+    ),
+)  # fmt: skip

@@ -1,0 +1,259 @@
+"""Wrong changes to the pipeline: data, training, methods, models, reports."""
+
+from mutation.mutant import Mutant
+
+_DATA = "tests/spiketrain/test_data_values.py tests/spiketrain/test_image_data.py"
+_STEPS = "tests/spiketrain/test_steps_by_hand.py"
+_PROCESSES = "tests/spiketrain/test_processes_by_hand.py"
+
+MUTANTS = (
+    # --- data
+    Mutant(
+        "python/spiketrain/data/cifar.py", "digits of a standard deviation swapped",
+        """        classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),""",
+        """        classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2032, 0.1994, 0.2010),""",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/cifar.py", "coarse labels for the fine ones",
+        'label_key="fine_labels"', 'label_key="coarse_labels"',
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/mnist.py", "the test split augmented too",
+        '_split(folder, "t10k", False)', '_split(folder, "t10k", config.data.augment)',
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/svhn.py", "rows and columns exchanged",
+        "images.transpose(3, 2, 0, 1)", "images.transpose(3, 2, 1, 0)",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/base.py", "mirrored about the neighbouring column",
+        "torch.where(mirrored, width - 1 - columns, columns)", "torch.where(mirrored, (width - columns) % width, columns)",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/base.py", "crops never reach the far border",
+        "torch.randint(0, 2 * border + 1, (2, n)", "torch.randint(0, 2 * border, (2, n)",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/base.py", "all processes augment alike",
+        "manual_seed(seed + self.rank)", "manual_seed(seed)",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/base.py", "shares of a batch in blocks that leave out the rest",
+        "[self.rank :: self.world_size]",
+        "[self.rank * (self.batch_size // self.world_size) :][: max(1, self.batch_size // self.world_size)]",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/imagefolder.py", "standard deviation over n - 1",
+        "std(dim=(0, 2, 3), correction=0)", "std(dim=(0, 2, 3), correction=1)",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/nmnist.py", "the last of the time steps kept in the one before",
+        "np.ceil(time / bin_us) - 1, 0, time_steps)", "np.ceil(time / bin_us) - 1, 0, time_steps - 1)",
+        "tests/spiketrain/test_nmnist.py",
+    ),
+    Mutant(
+        "python/spiketrain/data/cifar10_dvs.py", "events left over make a frame of their own",
+        "np.minimum(np.arange(len(row)) // per_frame, last)", "(np.arange(len(row)) // per_frame) % FRAMES",
+        "tests/spiketrain/test_cifar10_dvs.py",
+    ),
+    Mutant(
+        "python/spiketrain/data/pixels.py", "16 bits cut to the lower byte",
+        "(4 if is_12_bits else 8)", "(4 if is_12_bits else 0)",
+        "tests/spiketrain/test_pixels.py",
+    ),
+    Mutant(
+        "python/spiketrain/data/surfaces.py", "training points in the positive square only",
+        "points = 2 * torch.rand(TRAINING_POINTS, 2, generator=torch.Generator().manual_seed(POINTS_SEED)) - 1",
+        "points = torch.rand(TRAINING_POINTS, 2, generator=torch.Generator().manual_seed(POINTS_SEED))",
+        _DATA,
+    ),
+    Mutant(
+        "python/spiketrain/data/tasks.py", "root of each output's error averaged, not of the mean square",
+        "(sum(squares) / len(squares)) ** 0.5", "sum(of_outputs.values()) / len(squares)",
+        "tests/spiketrain/test_convex.py tests/spiketrain/test_accuracy.py",
+    ),
+    # --- training
+    Mutant(
+        "python/spiketrain/training/trainer.py", "a short last batch divided by a full one's size",
+        "batch_size=min(size, count - progress.steps * size)", "batch_size=size",
+        _STEPS,
+    ),
+    Mutant(
+        "python/spiketrain/training/trainer.py", "training accuracy over whole batches",
+        "self.task.figures(progress.correct, count)", "self.task.figures(progress.correct, progress.steps * size)",
+        _STEPS,
+    ),
+    Mutant(
+        "python/spiketrain/training/trainer.py", "the test goes on from the run's random numbers",
+        "        torch.manual_seed(seed)\n        try:", "        try:",
+        "tests/spiketrain/test_feedback_training.py tests/spiketrain/test_training.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/progress.py", "mean loss over one step too many",
+        "self.loss.item() / max(self.steps, 1)", "self.loss.item() / (self.steps + 1)",
+        _STEPS,
+    ),
+    Mutant(
+        "python/spiketrain/training/state.py", "the shuffling generator saved as it is in the middle of an epoch",
+        'mine["random"]["batches"] = progress.shuffling', 'mine["random"]["batches"] = shuffling.get_state()',
+        "tests/spiketrain/test_resume.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/pipeline/channel.py", "spikes arrive in the order of their axes, not of memory",
+        "sent.permute(axes).contiguous()", "sent.contiguous()",
+        "tests/spiketrain/test_pipeline.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/pipeline/driver.py", "stages are sent the layers before the epoch's rate is set",
+        '{"epoch": epoch, "state"', '{"epoch": epoch - 1, "state"',
+        "tests/spiketrain/test_pipeline.py",
+    ),
+    Mutant(
+        "python/spiketrain/distributed.py", "gradients averaged, not added up",
+        "    dist.all_reduce(flat)\n", "    dist.all_reduce(flat)\n    flat /= world_size()\n",
+        _PROCESSES,
+    ),
+    # --- methods
+    Mutant(
+        "python/spiketrain/methods/base/schedules.py", "cosine one epoch early",
+        "math.cos(math.pi * (epoch - 1) / epochs)", "math.cos(math.pi * epoch / epochs)",
+        "tests/spiketrain/test_schedules.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/schedules.py", "milestones one epoch early",
+        "sum(epoch > milestone for", "sum(epoch >= milestone for",
+        "tests/spiketrain/test_schedules.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/schedules.py", "warm-up begins at 0",
+        "min(1.0, step / options.warmup_steps)", "min(1.0, (step - 1) / options.warmup_steps)",
+        "tests/spiketrain/test_schedules.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/layerwise.py", "no warm-up of layers that learn on their own",
+        "rate = self.rate * warm_up(self.config.optimizer, self.steps)\n        self.network.train()",
+        "rate = self.rate\n        self.network.train()",
+        "tests/spiketrain/test_schedules.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/optimizers.py", "clipped before the processes' gradients are added up",
+        """    distributed.add_up(p.grad for p in parameters)
+    if options.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+""",
+        """    if options.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+    distributed.add_up(p.grad for p in parameters)
+""",
+        _PROCESSES,
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/optimizers.py", "weights clamped before the step",
+        """    optimizer.step()
+    if options.weight_clamp:
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+""",
+        """    if options.weight_clamp:
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+    optimizer.step()
+""",
+        _STEPS,
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/gradient.py", "learning rate not divided by the scale of the loss",
+        "warm_up(self.config.optimizer, self.steps) / self.loss_scale", "warm_up(self.config.optimizer, self.steps)",
+        f"{_STEPS} tests/spiketrain/test_feedback_training.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/losses.py", "softmax loss a mean over the process's share",
+        'F.cross_entropy(outputs.sum(0), labels, reduction="sum") / batch_size', "F.cross_entropy(outputs.sum(0), labels)",
+        f"{_STEPS} {_PROCESSES}",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/losses.py", "the wanted train filtered once",
+        "SF.synaptic_filter(SF.synaptic_filter(train, tau_s), tau_s)", "SF.synaptic_filter(train, tau_s)",
+        "tests/spiketrain/test_golden_tssl_bp_training.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/feedback.py", "an empty share of a batch takes no step",
+        """            self.update_weights()
+            return StepResult(torch.zeros((), device=self.device)""",
+        """            return StepResult(torch.zeros((), device=self.device)""",
+        _PROCESSES,
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/feedback.py", "statistics of batch-norms added up, not averaged",
+        "                tensor /= distributed.world_size()\n", "                tensor /= 1\n",
+        _PROCESSES,
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/feedback.py", "rates averaged over steps, not samples",
+        "self.measured.get(name, 0) + value * len(labels)", "self.measured.get(name, 0) + value * self.config.trainer.batch_size",
+        _STEPS,
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/local_classifiers.py", "loss over the process's share of the batch",
+        "labels, self.optimizers[name], batch_size)", "labels, self.optimizers[name])",
+        f"{_STEPS} {_PROCESSES}",
+    ),
+    Mutant(
+        "python/spiketrain/methods/convex.py", "rates decay before the first epoch",
+        "self.options.rate_decay ** (epoch - 1)", "self.options.rate_decay ** epoch",
+        "tests/spiketrain/test_schedules.py tests/spiketrain/test_convex.py",
+    ),
+    # --- models
+    Mutant(
+        "python/spiketrain/models/layers.py", "dropout drawn anew in each time step",
+        "F.dropout(torch.ones_like(x[0]), self.p)", "F.dropout(torch.ones_like(x), self.p)",
+        "tests/spiketrain/test_network.py",
+    ),
+    Mutant(
+        "python/spiketrain/models/synapses.py", "synapses to the zero padding counted",
+        "return F.conv2d(ways, kernel, None, module.stride, module.padding, module.dilation), module.out_channels",
+        "return F.conv2d(F.pad(ways, [p for p in module.padding[::-1] for _ in 'ab'], value=1), kernel, None, module.stride, 0, module.dilation), module.out_channels",
+        "tests/spiketrain/test_synapses.py",
+    ),
+    # --- reports
+    Mutant(
+        "python/spiketrain/reports/confusion.py", "rows and columns exchanged",
+        "labels * (classes + 1) + predicted", "predicted * classes + labels",
+        "tests/spiketrain/test_confusion.py",
+    ),
+    Mutant(
+        "python/spiketrain/reports/confusion.py", "mean over the samples for that over the classes",
+        "np.nanmean(np.diagonal(shares))", "np.trace(table) / samples",
+        "tests/spiketrain/test_confusion.py",
+    ),
+    Mutant(
+        "python/spiketrain/reports/rates.py", "a short last batch counts as much as the others",
+        "sum(value * samples for value, (samples, _) in zip(values, batches)) / total", "sum(values) / len(values)",
+        "tests/spiketrain/test_rates.py",
+    ),
+    Mutant(
+        "python/spiketrain/reports/rates.py", "average over layers, not neurons",
+        "getattr(layer, kind) * layer.neurons for layer in activity.layers)", "getattr(layer, kind) * neurons / len(activity.layers) for layer in activity.layers)",
+        "tests/spiketrain/test_rates.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/activity.py", "input events of one time step only",
+        "1 if self.input_rate is None else self.input_rate * self.time_steps", "1 if self.input_rate is None else self.input_rate",
+        "tests/spiketrain/test_rates.py",
+    ),
+)  # fmt: skip
