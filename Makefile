@@ -17,7 +17,7 @@ sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
-test: $(VENV)/.spikeops build/testing/.built
+test: $(VENV)/.spikeops build/testing/.built build/testing-clang/.built
 	$(VENV)/bin/pytest
 
 lint: $(VENV)/.spikeops
@@ -63,4 +63,14 @@ build/testing/.built: $(VENV)/.spikeops
 	    -DSPIKEOPS_TESTING_SANITIZE=$$(test $$variant = testing && echo OFF || echo ON) \
 	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
 	  $(VENV)/bin/cmake --build build/$$variant || exit 1; done
+	@touch $@
+
+# The CPU kernels by clang, where there is one that knows the instruction sets and finds its headers: a test reads what it made of
+# their loops.
+build/testing-clang/.built: $(VENV)/.spikeops
+	mkdir -p build/testing-clang
+	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
+	  $(VENV)/bin/cmake -S . -B build/testing-clang -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DCMAKE_CXX_COMPILER=clang++ \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
+	  $(VENV)/bin/cmake --build build/testing-clang --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
 	@touch $@
