@@ -1,5 +1,5 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
-# make test   the whole test suite
+# make test   the whole test suite, in a process for each core (WORKERS=1: in one)
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
 # make drill  some minutes of damaged files and killed runs, see tests/drills
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
@@ -7,6 +7,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 VENV ?= .venv
 DIST ?= dist
+WORKERS ?= auto
 
 pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
@@ -18,7 +19,7 @@ demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
 test: $(VENV)/.spikeops build/testing/.built build/testing-clang/.built
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.spikeops
 	$(VENV)/bin/ruff check

@@ -30,6 +30,7 @@ def quick(cli, tmp_path):
     return train
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("preset, layers, names", [("bptt-digits", "10", set()), ("tsslbp-digits", "10", {"raster.png"}), ("ell-digits", "10", {"raster.png"})])
 def test_one_layer_of_weights_is_a_network(cli, tmp_path, preset, layers, names):
     """A picture that has nothing to show is left out."""
@@ -85,6 +86,7 @@ def test_in_a_thread(tmp_path):
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+@pytest.mark.usefixtures("pictures")
 def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     real = drawing.write_atomically
@@ -102,6 +104,7 @@ def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
         assert status == 2 and len(errors) == 1 and "Permission denied" in errors[0]
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("error", [ValueError("no such colour"), ZeroDivisionError(), MemoryError()])
 def test_pictures_that_fail_otherwise(quick, monkeypatch, error):
     monkeypatch.setattr(plots, "save_curve", lambda *_: (_ for _ in ()).throw(error))

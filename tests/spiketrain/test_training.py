@@ -143,6 +143,7 @@ def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
     assert checkpoint.load(run_dir / "last.ckpt")["epoch"] == len(rows(run_dir))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_run_directory_is_complete(tiny, tmp_path, cli):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny().to_dict()))
     status, lines, _ = cli("train", "--config", tmp_path / "tiny.yaml")
