@@ -5,7 +5,8 @@ set(_cpu_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu)
 file(GLOB SPIKEOPS_CPU_SOURCES CONFIGURE_DEPENDS ${_cpu_dir}/*.cpp)
 list(REMOVE_ITEM SPIKEOPS_CPU_SOURCES ${_cpu_dir}/select.cpp)  # for any CPU
 
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+# Sanitizers look at the source, which is the same for all instruction sets.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT SPIKEOPS_TESTING_SANITIZE)
   set(SPIKEOPS_ISAS v2 v3 v4)
   set(SPIKEOPS_X86 ON)
 else()

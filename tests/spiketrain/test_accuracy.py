@@ -23,7 +23,8 @@ def best_accuracy(lines):
 def test_digits(cli, preset):
     status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1, "--trainer.epochs", EPOCHS)
     assert status == 0, errors
-    assert best_accuracy(lines) >= 0.93
+    # They ended between 94.2 and 97.8 %; chance is 10 %.
+    assert best_accuracy(lines) >= 0.9
 
 
 @pytest.mark.parametrize("preset", ["localce", "localcorr", "localcecorr"])

@@ -182,7 +182,7 @@ def trained(tiny, tmp_path):
     command = [sys.executable, "-m", "spiketrain", "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / "run"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.csv"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -194,7 +194,7 @@ def trained(tiny, tmp_path):
 def test_other_stages_stop_with_the_first_one(trained, tmp_path):
     """Its process is killed without a word: the others say whom they lost, and are gone soon."""
     os.kill(trained.pid, signal.SIGKILL)
-    _, errors = trained.communicate(timeout=60)  # to the end of standard error, which the other stage holds open too
+    _, errors = trained.communicate(timeout=300)  # to the end of standard error, which the other stage holds open too
     assert "pipeline stage 1 of 2 (conv_1" in errors and "the main process, is gone; pipeline stage 2 of 2" in errors
     assert "Traceback" not in errors
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
@@ -208,7 +208,7 @@ def test_second_interrupt_ends_the_wait_for_a_stage_that_hangs(trained, tmp_path
     for _ in range(2):
         trained.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    _, errors = trained.communicate(timeout=30)
+    _, errors = trained.communicate(timeout=60)
     assert trained.returncode == 130 and "spiketrain: interrupted" in errors and "Traceback" not in errors
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from spiketrain.cli import main
 
-SLOWEST = 10.0  # seconds of a command, on a busy machine
+SLOWEST = 10.0  # seconds of work of a command
 
 
 class Outcome(NamedTuple):
@@ -22,13 +22,13 @@ class Outcome(NamedTuple):
 def of_command(*words, longest=1000):
     """Run a command in this process. An error may have `longest` characters."""
     out, err = io.StringIO(), io.StringIO()
-    started = time.monotonic()
+    started = time.process_time()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main([str(word) for word in words])
     except BaseException:
         return Outcome(None, "", f"a traceback: {traceback.format_exc()}")
-    seconds, lines = time.monotonic() - started, err.getvalue().splitlines()
+    seconds, lines = time.process_time() - started, err.getvalue().splitlines()
     fault = None
     if status not in (0, 2):
         fault = f"exit status {status}"
