@@ -32,7 +32,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without a CUDA device, one test of each function that needs one is skipped, in the place of all its parameters."""
+    """Long tests come first. Without a CUDA device, one test of each function that needs one is skipped, in the place of all its
+    parameters."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not any(item.get_closest_marker("gpu") for item in items) or not (reason := _no_gpu()):
         return
     kept, left_out, seen = [], [], set()

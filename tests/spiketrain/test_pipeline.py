@@ -79,10 +79,10 @@ def train_with_delay(name, stages):
     return result.state_dict()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(name):
+@pytest.mark.parametrize("name, count", [("local_ce_corr", 3), ("local_ce", 2), ("ell", 2)])  # each stage starts a process
+def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(name, count):
     """Bit for bit, with the moments of the optimisers and the running statistics; the reports of the layers are the same too."""
-    plain, piped = make(name), make(name, stages=3)
+    plain, piped = make(name), make(name, stages=count)
     started = leaves(piped.state_dict())
     with pipeline.opened(piped, piped.config, (1, 8, 8), 10, next(batches(7))):
         stages = piped.pipeline.stages
@@ -103,7 +103,7 @@ def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(n
             assert late.correct == sum(result.correct for result in expected)
             assert_same_state(plain.state_dict(), piped.state_dict())
     assert piped.pipeline is None
-    assert [layer for names in stages for layer in names] == list(plain.layers) and len(stages) == 3
+    assert [layer for names in stages for layer in names] == list(plain.layers) and len(stages) == count
     assert_same_state(train_with_delay(name, stages), plain.state_dict())
 
 
@@ -180,7 +180,13 @@ def trained(tiny, tmp_path):
     config = tiny(method={"name": "local_ce"}, network=NETWORK | {"dropout": 0.0}, trainer={"pipeline": 2, "epochs": 100_000})
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     command = [sys.executable, "-m", "spiketrain", "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / "run"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background of a script it is ignored
+    )
     metrics = tmp_path / "run" / "metrics.csv"
     deadline = time.monotonic() + 300
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:

@@ -150,11 +150,13 @@ def test_memory_that_runs_out_is_one_line(quick, monkeypatch):
 
 @pytest.fixture
 def nothing_ignored():
-    """Under nohup, say, this process ignores SIGHUP."""
-    before = signal.getsignal(signal.SIGHUP)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Under nohup, say, or in the background of a script, this process ignores some."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("nothing_ignored")

@@ -22,6 +22,7 @@ def _version(package):
     _version("triton") < (3, 7) and _version("numpy") >= (2, 4),
     reason="the interpreter of triton < 3.7 cannot run loops with numpy >= 2.4: install numpy < 2.4 or triton >= 3.7",
 )
+@pytest.mark.long
 @pytest.mark.parametrize("files", [FILES[::2], FILES[1::2]], ids=lambda files: " ".join(file.stem for file in files))
 def test_interpreted(files):
     command = [
