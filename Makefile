@@ -1,5 +1,5 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
-# make test   the whole test suite
+# make test   the whole test suite, in a process for each core (WORKERS=1: in one)
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
 # make drill  some minutes of damaged files and killed runs, see tests/drills
 # make mutants  wrong changes to a copy of the sources, one at a time: whether the tests notice, see tests/mutants
@@ -8,6 +8,7 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 VENV ?= .venv
 DIST ?= dist
+WORKERS ?= auto
 
 pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
@@ -18,8 +19,8 @@ sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
-test: $(VENV)/.spikeops $(VENV)/.peers build/testing/.built
-	$(VENV)/bin/pytest
+test: $(VENV)/.spikeops $(VENV)/.peers build/testing/.built build/testing-clang/.built
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.spikeops
 	$(VENV)/bin/ruff check
@@ -74,4 +75,14 @@ build/testing/.built: $(VENV)/.spikeops
 	    -DSPIKEOPS_TESTING_SANITIZE=$$(test $$variant = testing && echo OFF || echo ON) \
 	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
 	  $(VENV)/bin/cmake --build build/$$variant || exit 1; done
+	@touch $@
+
+# The CPU kernels by clang, where there is one that knows the instruction sets and finds its headers: a test reads what it made of
+# their loops.
+build/testing-clang/.built: $(VENV)/.spikeops
+	mkdir -p build/testing-clang
+	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
+	  $(VENV)/bin/cmake -S . -B build/testing-clang -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DCMAKE_CXX_COMPILER=clang++ \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
+	  $(VENV)/bin/cmake --build build/testing-clang --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
 	@touch $@

@@ -5,8 +5,9 @@ set(_cpu_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu)
 file(GLOB SPIKEOPS_CPU_SOURCES CONFIGURE_DEPENDS ${_cpu_dir}/*.cpp)
 list(REMOVE_ITEM SPIKEOPS_CPU_SOURCES ${_cpu_dir}/select.cpp)  # for any CPU
 
+# Sanitizers look at the source, which is the same for all instruction sets.
 option(SPIKEOPS_ONE_ISA "compile the CPU kernels once, for any CPU of the architecture: slow kernels, quickly built" OFF)
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT SPIKEOPS_ONE_ISA)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT SPIKEOPS_ONE_ISA AND NOT SPIKEOPS_TESTING_SANITIZE)
   set(SPIKEOPS_ISAS v2 v3 v4)
   set(SPIKEOPS_X86 ON)
 else()

@@ -33,7 +33,7 @@ def test_tests_that_are_stopped_half_way_count_as_far_as_they_came(proof, tmp_pa
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
     hang = "\n".join(f"@pytest.mark.gpu\ndef test_hang_{i}(): time.sleep(60)" for i in range(4))
     (tmp_path / "test_it.py").write_text(f"import pytest, time\n@pytest.mark.gpu\ndef test_a(): {first}\n{hang}\n")
-    result = gpu_steps.tests(proof, "some-tests", [tmp_path], 3 + 2 * workers, workers)
+    result = gpu_steps.tests(proof, "some-tests", [tmp_path], 4 + 3 * workers, workers)
     assert result[0] == status, result
     assert read_outcomes(gpu_steps.outcomes_of(proof, "some-tests"))["test_it.py"].passed == (first == "pass")
 
@@ -133,5 +133,5 @@ def test_measurements_that_are_stopped_keep_their_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_steps, "HERE", tmp_path)
     monkeypatch.setattr(proof_module, "SECONDS_TO_END", 0.5)
     monkeypatch.setattr(gpu_steps, "SECONDS_FOR_THE_REPORT", 0.0)
-    proof = Proof(minutes=5.5 / 60, logs=tmp_path / "logs")
+    proof = Proof(minutes=8 / 60, logs=tmp_path / "logs")
     assert gpu_steps.measure(proof, tmp_path / "table.csv", ["bench"]) == (PART, "1 numbers; stopped: it took too long: no output")

@@ -1,9 +1,11 @@
-"""The CPU kernels work on whole vectors, whatever the options: read from the object code of `spikeops_testing`.
+"""The CPU kernels work on whole vectors, whatever the options: read from the object code of `spikeops_testing`, and of what clang makes
+of the kernels (build/testing-clang), where there is one.
 
 Compilers give up on a loop without a word, and the numbers stay right. In the code of each instruction set, every function that
 runs through a row of neurons must have a loop of full-width arithmetic, without arithmetic on single numbers in it.
 """
 
+import functools
 import itertools
 import os
 import platform
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-TESTING_DIR = Path(os.environ.get("SPIKEOPS_TESTING_DIR", Path(__file__).resolve().parents[2] / "build" / "testing"))
+BUILD = Path(__file__).resolve().parents[2] / "build"
+TESTING_DIR = Path(os.environ.get("SPIKEOPS_TESTING_DIR", BUILD / "testing"))
+CLANG_DIR = BUILD / "testing-clang"
 
 RESETS = ("subtract", "to", "none")  # in the order of kernels/math
 SURROGATES = ("atan", "sigmoid", "exponential", "fast_sigmoid", "triangle", "rectangle", "gaussian")
@@ -70,24 +74,29 @@ def fault(body, register):
     return None
 
 
-@pytest.fixture(scope="module")
-def rows():
-    """{instruction set: {short name: [code, ...]}}"""
+@functools.cache
+def rows(built: str) -> dict[str, dict[str, list[str]]]:
+    """{instruction set: {short name: [code, ...]}} of the code that a compiler made."""
     if platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("reads x86-64 code")
     if not shutil.which("objdump"):
         pytest.skip("needs objdump (binutils)")
-    modules = list(TESTING_DIR.glob("spikeops_testing*.so"))
-    if not modules:
-        pytest.skip(f"spikeops_testing is not built in {TESTING_DIR} (SPIKEOPS_BUILD_TESTING=ON, SPIKEOPS_TESTING_DIR)")
-    command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--disassembler-options=intel", str(modules[0])]
+    if built == "clang":
+        files = [*CLANG_DIR.rglob("*.o")]
+        if not files:
+            pytest.skip(f"no kernels in {CLANG_DIR}: 'make test' builds them where clang++ is on the PATH")
+    else:
+        files = [*TESTING_DIR.glob("spikeops_testing*.so")]
+        if not files:
+            pytest.skip(f"spikeops_testing is not built in {TESTING_DIR} (SPIKEOPS_BUILD_TESTING=ON, SPIKEOPS_TESTING_DIR)")
+    command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--disassembler-options=intel", *map(str, files)]
     listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rows = {isa: {} for isa in REGISTERS}
+    found = {isa: {} for isa in REGISTERS}
     for symbol, body in re.findall(r"^[0-9a-f]+ <(.+)>:\n((?:.+\n)*)", listing, re.MULTILINE):
         isa = re.search(r"spikeops::cpu::(v\d)::", symbol)
         if isa and (name := short_name(symbol)):
-            rows[isa[1]].setdefault(name, []).append(body)
-    return rows
+            found[isa[1]].setdefault(name, []).append(body)
+    return found
 
 
 def expected():
@@ -110,11 +119,11 @@ def expected():
         yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))
 
 
-@pytest.mark.parametrize("isa", REGISTERS)
-def test_rows_of_neurons_are_worked_on_as_whole_vectors(rows, isa):
-    code = rows[isa]
+@pytest.mark.parametrize("built, isa", [*(("spikeops_testing", isa) for isa in REGISTERS), ("clang", "v3"), ("clang", "v4")])
+def test_rows_of_neurons_are_worked_on_as_whole_vectors(built, isa):
+    code = rows(built)[isa]
     missing = [name for name in expected() if not any(name in f"{found} " for found in code)]
-    assert not missing, f"{isa}: not in spikeops_testing (is it up to date?): {missing}"
+    assert not missing, f"{isa}: not in the code of {built} (is it up to date?): {missing}"
     faults = {}
     for name, bodies in code.items():
         if not name.startswith(WITHOUT_ARITHMETIC):

@@ -9,100 +9,13 @@ import numpy as np
 import op_cases
 import pytest
 import torch
-from torch import nn
+from op_tests.inputs import ROW as X
 
 import spikeops
 import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops import surrogate
 from spikeops.functional import _other_words
-
-X = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
-PACKED = SF.pack_spikes(X)
-IMAGES, KERNEL = torch.rand(2, 3, 8, 8).round(), torch.rand(4, 3, 3, 3)
-LIF = dict(decay=0.5, threshold=1.0, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
-GENERAL_LIF = LIF | dict(v_min=-0.5, max_spikes=3)
-CLAMPED = dict(time_steps=3, dt=0.25, leak=1.0, threshold_gain=2.0, threshold_drift=0.5)
-TRIAL = dict(dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1,
-             forgetting=0.5)  # fmt: skip
-
-
-def feedback_step(step, **options):
-    state = [torch.zeros(3), torch.empty(4, 3), torch.zeros(3)]
-    step(*state, X, **options)
-    return state
-
-
-def local_step(decay, threshold, error_scale):
-    units = {name: torch.zeros(1, 3) for name in ("membrane", "spikes", "gradient")}
-    classes = {name: torch.zeros(1, 2) for name in ("class_membrane", "count", "error")}
-    SF.local_learning_step_(**units, **classes, current=X[:1], weight=torch.ones(2, 3), squared_error=torch.zeros(1),
-                            labels=torch.tensor([1]), decay=decay, threshold=threshold, error_scale=error_scale)  # fmt: skip
-    return list(units.values()) + list(classes.values())
-
-
-def clamped(function, threshold):
-    count, v = function(X)
-    return [count, v.detach(), *torch.autograd.grad(v.sum(), threshold)]
-
-
-def clamped_call(**options):
-    threshold = torch.tensor([0.25, 0.5, 0.75], requires_grad=True)
-    return clamped(lambda x: SF.clamped_lif(x, threshold, **options), threshold)
-
-
-def clamped_module(**options):
-    torch.manual_seed(0)
-    neurons = snn.ClampedLIF(**options)
-    return clamped(neurons, neurons.threshold)
-
-
-def trial(**options):
-    x, draw = torch.linspace(0, 1, 6).view(6, 1, 1), torch.Generator().manual_seed(1)
-    weights = torch.ones(2, 1), -torch.ones(2, 2), torch.zeros(2)
-    return list(SF.convex_snn_trial(x, *weights, targets=torch.ones(1, 2), encoder=torch.ones(2, 2), generator=draw, **options))
-
-
-def convex(bins=5, onset=1, **options):
-    torch.manual_seed(0)
-    net = snn.ConvexSNN(**options)
-    x = net.present(torch.ones(2, net.feedforward.shape[1]), bins, onset)
-    return [net(x), *net.state_dict().values()]
-
-
-def ring(method, **options):
-    torch.manual_seed(0)
-    net = snn.FeedbackRing([], nn.Linear(4, 4), nn.Linear(3, 4), method=method, **options)
-    return [net(X)]
-
-
-def local_block(tau, threshold, time_steps, batch_size):
-    torch.manual_seed(0)
-    block = snn.LocalBlock(nn.Linear(3, 4, bias=False), snn.LocalClassifier((4,), 2), time_steps=time_steps, tau=tau, threshold=threshold)
-    step = block.learn(X, torch.tensor([0, 1, 0, 1]), torch.optim.SGD(block.parameters(), 0.5), batch_size)
-    return [step.spikes, step.loss, *block.state_dict().values()]
-
-
-def local_loss(**options):
-    torch.manual_seed(0)
-    block = snn.LocalLossBlock(nn.Linear(3, 8), **options)
-    return [block.local_losses(block(X), torch.tensor([0, 1, 0, 1])).total, *block.state_dict().values()]
-
-
-def classifier(shape, classes, decoder_size):
-    torch.manual_seed(0)
-    made = snn.LocalClassifier(shape, classes, decoder_size=decoder_size)
-    return [made.weight, torch.tensor(made.pool_kernel)]
-
-
-def restricted(restrict, **options):
-    torch.manual_seed(0)
-    return [restrict(nn.Linear(4, 4), **options).weight]
-
-
-def unit_norm(**options):
-    torch.manual_seed(0)
-    return [snn.init_unit_norm_(nn.Linear(4, 4), **options).weight]
 
 
 def bump(kind, **options):
@@ -111,50 +24,6 @@ def bump(kind, **options):
 
 # Call -> its numbers. Those of an op on spikes are made anew, so that results can be compared.
 CALLS = {
-    SF.lif: (lambda **o: SF.lif(X, **o), GENERAL_LIF),
-    SF.lif_rate: (lambda time_steps, **o: [SF.lif_rate(X, time_steps=time_steps, **o)], LIF | {"time_steps": 3}),
-    SF.tssl_bp: (lambda **o: [SF.tssl_bp(X, **o)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
-    SF.synaptic_filter: (lambda **o: [SF.synaptic_filter(X, **o)], dict(tau_s=3.0)),
-    SF.unpack_spikes: (lambda T: [SF.unpack_spikes(PACKED, T)], dict(T=4)),
-    SF.poisson_encode: (lambda T: [SF.poisson_encode(X, T, torch.Generator().manual_seed(1))], dict(T=3)),
-    SF.latency_encode: (lambda T: [SF.latency_encode(X, T)], dict(T=3)),
-    SF.feedback_step_: (lambda **o: feedback_step(SF.feedback_step_, **o), dict(leak=0.5, threshold=0.5, reset_amount=0.25)),
-    SF.ternary_step_: (
-        lambda **o: feedback_step(SF.ternary_step_, **o), dict(drive_scale=0.5, leak=0.5, threshold=0.25, amplitude=0.5),
-    ),
-    SF.local_learning_step_: (local_step, dict(decay=0.5, threshold=1.0, error_scale=0.5)),
-    SF.local_gradient_in_time: (lambda **o: [SF.local_gradient_in_time(X[0], X, **o)], dict(decay=0.5, threshold=1.0)),
-    SF.clamped_lif: (clamped_call, CLAMPED),
-    SF.convex_snn_trial: (trial, TRIAL),
-    SF.spike_conv2d: (
-        lambda **o: [SF.spike_conv2d(IMAGES, KERNEL, **o)], dict(stride=2, padding=1, dilation=1, groups=1),
-    ),
-    snn.LIF: (lambda **o: [snn.LIF(**o)(X)], GENERAL_LIF),
-    snn.IF: (lambda **o: [snn.IF(**o)(X)], {name: value for name, value in GENERAL_LIF.items() if name != "decay"}),
-    snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(X)], GENERAL_LIF | {"shape": 3}),
-    snn.TSSLBP: (lambda **o: [snn.TSSLBP(**o)(X)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
-    snn.SynapticFilter: (lambda **o: [snn.SynapticFilter(**o)(X)], dict(tau_s=3.0)),
-    snn.ClampedLIF: (clamped_module, CLAMPED | {"units": 3}),
-    snn.ConvexSNN: (convex, dict(
-        inputs=2, neurons=5, outputs=1, dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.0, decoder_scale=0.5, feedforward_scale=2.0,
-        feedforward_mean=0.5, threshold=0.25, threshold_spread=0.5, bins=6, onset=2,
-    )),
-    snn.FeedbackRing: (lambda **o: ring("ide", **o), dict(time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, solver_steps=3)),
-    "spide": (lambda **o: ring("spide", **o), dict(
-        time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, u_rest=-0.5, backward_time_steps=4, backward_threshold=0.5, backward_u_rest=-0.25,
-    )),
-    snn.LocalBlock: (local_block, dict(tau=1.0, threshold=0.5, time_steps=3, batch_size=4)),
-    snn.LocalLossBlock: (lambda units, **o: local_loss(shape=(units,), **o), dict(
-        units=8, classes=2, beta=0.5, decoder_size=64, time_steps=3,
-    )),
-    snn.LocalClassifier: (lambda side, **o: classifier((2, side, side), **o), dict(side=6, classes=3, decoder_size=16)),
-    snn.ClassifierPool2d: (
-        lambda side, max_features: [snn.ClassifierPool2d((2, side, side), max_features)(torch.ones(1, 2, 6, 6))], dict(side=6, max_features=16),
-    ),
-    snn.similarity_matching_loss: (lambda **o: [snn.similarity_matching_loss(X, torch.tensor([0, 1, 0, 1]), **o)], dict(classes=2)),
-    snn.restrict_spectral_norm: (lambda **o: restricted(snn.restrict_spectral_norm, **o), dict(norm_range=0.5)),
-    snn.restrict_frobenius_norm: (lambda **o: restricted(snn.restrict_frobenius_norm, **o), dict(norm_range=0.5, samples=4)),
-    snn.init_unit_norm_: (unit_norm, dict(gain=0.5)),
     **{
         getattr(surrogate, name): (
             lambda kind=getattr(surrogate, name), **o: bump(kind, **o),

@@ -53,6 +53,18 @@ def own_threads():
 
 
 @pytest.fixture
+def pictures():
+    """For tests of runs that look at their pictures."""
+
+
+@pytest.fixture(autouse=True)
+def no_other_pictures(request, monkeypatch):
+    """Drawing takes most of the time of runs as small as these."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("spiketrain.training.trainer.Trainer._draw", lambda trainer, run: None)
+
+
+@pytest.fixture
 def tiny():
     """``tiny(section={...})``: the small configuration with changes."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 LAST_LINE = re.compile(r"best_test_accuracy=(\d\.\d{4}) epoch=(\d+)")
+EPOCHS = 6  # of 12 or 20: the demo trains to the end
 
 
 def best_accuracy(lines):
@@ -20,17 +21,16 @@ def best_accuracy(lines):
     ["tsslbp", "bptt", "ide", "spide", "ell", "fell", "bell", "localce-lif", "localcorr-lif", "localcecorr-lif"],
 )
 def test_digits(cli, preset):
-    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)
+    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1, "--trainer.epochs", EPOCHS)
     assert status == 0, errors
-    # TSSL-BP and BPTT ended above 97 % with each of six seeds; ELL, FELL and BELL with each of three.
-    assert best_accuracy(lines) >= 0.95
+    # They ended between 94.2 and 97.8 %; chance is 10 %.
+    assert best_accuracy(lines) >= 0.9
 
 
 @pytest.mark.parametrize("preset", ["localce", "localcorr", "localcecorr"])
 def test_digits_with_clamped_neurons(cli, preset):
-    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1)
+    status, lines, errors = cli("train", f"{preset}-digits", "--trainer.threads", 1, "--trainer.epochs", EPOCHS)
     assert status == 0, errors
-    # Three seeds each ended between 91.9 and 96.1 %.
     assert best_accuracy(lines) >= 0.85
 
 

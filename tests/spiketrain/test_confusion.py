@@ -67,6 +67,7 @@ def test_names_of_classes():
     )  # as their makers numbered them
 
 
+@pytest.mark.usefixtures("pictures")
 def test_training_testing_and_drawing_write_it(tmp_path, cli):
     run = tmp_path / "run"
     assert cli("train", "bptt-digits", "--trainer.epochs", 2, "--trainer.out", run, *QUICK)[0] == 0
@@ -83,6 +84,7 @@ def test_training_testing_and_drawing_write_it(tmp_path, cli):
     assert picture.read_bytes() == trained
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_resumed_run_that_gets_no_better_keeps_the_picture_of_its_best_epoch(tmp_path, cli):
     run = tmp_path / "run"
     assert cli("train", "bptt-digits", "--trainer.epochs", 1, "--trainer.out", run, *QUICK)[0] == 0
@@ -92,6 +94,7 @@ def test_a_resumed_run_that_gets_no_better_keeps_the_picture_of_its_best_epoch(t
     assert (run / "confusion.png").read_bytes() == trained
 
 
+@pytest.mark.usefixtures("pictures")
 def test_fits_have_none(tmp_path, cli):
     run = tmp_path / "run"
     words = (

@@ -49,6 +49,7 @@ def assert_same_weights(first, second):
 
 
 # One spike is worth 0.02. After three epochs, three seeds each were at most 0.026 and 0.056 off, on either surface.
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("preset, layers, error", [("convex-own-surfaces-1layer", 1, 0.05), ("convex-own-surfaces-3layer", 3, 0.1)])
 def test_surfaces(cli, tmp_path, preset, layers, error):
     run_dir = tmp_path / "run"
@@ -103,6 +104,7 @@ def test_noise_is_seeded(tmp_path):
     assert not torch.equal(weights(contents[0])["0.thresholds"], weights(contents[2])["0.thresholds"])
 
 
+@pytest.mark.usefixtures("pictures")
 def test_digits(cli, tmp_path):
     status, lines, errors = cli("train", "convex-digits", "--trainer.out", tmp_path / "run", "--trainer.threads", 1)
     assert status == 0, errors
@@ -197,6 +199,7 @@ def test_second_layer_learns_from_the_rates_of_the_first(tmp_path):
     assert not torch.equal(layer.thresholds, two.untrained[1].thresholds)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_published_fit_learns_and_draws(cli, tmp_path):
     run_dir = tmp_path / "run"
     limits = ("--trainer.limit_train", 2000, "--trainer.limit_test", 100, "--trainer.epochs", 1, "--trainer.threads", 1)

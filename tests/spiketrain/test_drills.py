@@ -1,14 +1,6 @@
 """The drills of tests/drills in a short form: what is damaged ends in one line, what is killed goes on to the same end."""
 
-import pytest
 from run_drills import checkpoints, configurations, disks, kills
-
-from spiketrain.training.trainer import Trainer
-
-
-@pytest.fixture(autouse=True)
-def pictures_again(monkeypatch):
-    monkeypatch.setattr(Trainer, "_draw", Trainer._draw)  # put back what a drill switches off
 
 
 def test_damaged_configurations(tmp_path):

@@ -157,6 +157,7 @@ def test_testing_leaves_no_trace_and_eval_repeats_it(small, tmp_path, cli, name)
     assert cli("eval", tmp_path / "run")[1] == [f"test_accuracy={best:.4f} epoch=1"]
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("name", ["ide", "spide"])
 def test_bench_and_plot(small, tmp_path, cli, monkeypatch, name):
     from spiketrain.training import bench

@@ -79,10 +79,10 @@ def train_with_delay(name, stages):
     return result.state_dict()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(name):
+@pytest.mark.parametrize("name, count", [("local_ce_corr", 3), ("local_ce", 2), ("ell", 2)])  # each stage starts a process
+def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(name, count):
     """Bit for bit, with the moments of the optimisers and the running statistics; the reports of the layers are the same too."""
-    plain, piped = make(name), make(name, stages=3)
+    plain, piped = make(name), make(name, stages=count)
     started = leaves(piped.state_dict())
     with pipeline.opened(piped, piped.config, (1, 8, 8), 10, next(batches(7))):
         stages = piped.pipeline.stages
@@ -103,7 +103,7 @@ def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(n
             assert late.correct == sum(result.correct for result in expected)
             assert_same_state(plain.state_dict(), piped.state_dict())
     assert piped.pipeline is None
-    assert [layer for names in stages for layer in names] == list(plain.layers) and len(stages) == 3
+    assert [layer for names in stages for layer in names] == list(plain.layers) and len(stages) == count
     assert_same_state(train_with_delay(name, stages), plain.state_dict())
 
 
@@ -180,9 +180,15 @@ def trained(tiny, tmp_path):
     config = tiny(method={"name": "local_ce"}, network=NETWORK | {"dropout": 0.0}, trainer={"pipeline": 2, "epochs": 100_000})
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     command = [sys.executable, "-m", "spiketrain", "train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / "run"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background of a script it is ignored
+    )
     metrics = tmp_path / "run" / "metrics.csv"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -194,7 +200,7 @@ def trained(tiny, tmp_path):
 def test_other_stages_stop_with_the_first_one(trained, tmp_path):
     """Its process is killed without a word: the others say whom they lost, and are gone soon."""
     os.kill(trained.pid, signal.SIGKILL)
-    _, errors = trained.communicate(timeout=60)  # to the end of standard error, which the other stage holds open too
+    _, errors = trained.communicate(timeout=300)  # to the end of standard error, which the other stage holds open too
     assert "pipeline stage 1 of 2 (conv_1" in errors and "the main process, is gone; pipeline stage 2 of 2" in errors
     assert "Traceback" not in errors
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
@@ -208,7 +214,7 @@ def test_second_interrupt_ends_the_wait_for_a_stage_that_hangs(trained, tmp_path
     for _ in range(2):
         trained.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    _, errors = trained.communicate(timeout=30)
+    _, errors = trained.communicate(timeout=60)
     assert trained.returncode == 130 and "spiketrain: interrupted" in errors and "Traceback" not in errors
     assert checkpoint.load(tmp_path / "run" / "last.ckpt")["epoch"] >= 1
 

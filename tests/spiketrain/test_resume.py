@@ -35,12 +35,6 @@ CHANGES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Drawing takes most of the time of runs this small, and other tests look at pictures."""
-    monkeypatch.setattr(Trainer, "_draw", lambda trainer, run: None)
-
-
 def small(tiny, name, **changes):
     return tiny(**merge(merge(merge(SMALL, {"method": {"name": name}}), CHANGES.get(name, LOCAL)), changes))
 

@@ -30,6 +30,7 @@ def quick(cli, tmp_path):
     return train
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("preset, layers, names", [("bptt-digits", "10", set()), ("tsslbp-digits", "10", {"raster.png"}), ("ell-digits", "10", {"raster.png"})])
 def test_one_layer_of_weights_is_a_network(cli, tmp_path, preset, layers, names):
     """A picture that has nothing to show is left out."""
@@ -85,6 +86,7 @@ def test_in_a_thread(tmp_path):
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+@pytest.mark.usefixtures("pictures")
 def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     real = drawing.write_atomically
@@ -102,6 +104,7 @@ def test_unwritable_pictures(quick, cli, tmp_path, monkeypatch):
         assert status == 2 and len(errors) == 1 and "Permission denied" in errors[0]
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("error", [ValueError("no such colour"), ZeroDivisionError(), MemoryError()])
 def test_pictures_that_fail_otherwise(quick, monkeypatch, error):
     monkeypatch.setattr(plots, "save_curve", lambda *_: (_ for _ in ()).throw(error))
@@ -147,11 +150,13 @@ def test_memory_that_runs_out_is_one_line(quick, monkeypatch):
 
 @pytest.fixture
 def nothing_ignored():
-    """Under nohup, say, this process ignores SIGHUP."""
-    before = signal.getsignal(signal.SIGHUP)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Under nohup, say, or in the background of a script, this process ignores some."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("nothing_ignored")
@@ -188,12 +193,12 @@ def test_interrupted_epoch_is_saved_and_continued(tmp_path, cli):
     process = subprocess.Popen(
         [sys.executable, "-m", "spiketrain", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not (run / "last.ckpt").exists() or checkpoint.load(run / "last.ckpt")["position"] is None:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
     process.terminate()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     steps = checkpoint.load(run / "last.ckpt")["position"]["steps"]
     assert process.returncode == 143
     assert errors == f"spiketrain: interrupted after epoch 0 and {steps} steps. Go on with: spiketrain resume {run}\n"

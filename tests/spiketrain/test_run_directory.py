@@ -21,11 +21,6 @@ from spiketrain.training.trainer import Trainer
 HERE = socket.gethostname()
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(Trainer, "_draw", lambda trainer, run: None)
-
-
 @pytest.fixture
 def dead():
     """The number of a process that has ended."""

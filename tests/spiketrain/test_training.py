@@ -93,7 +93,7 @@ def test_run_killed_in_the_middle_goes_on_bit_for_bit(tiny, tmp_path, cli):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 2:
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
         time.sleep(0.01)
@@ -131,18 +131,19 @@ def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
         text=True,
         preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),  # under nohup, say, the tests' own process ignores some
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 1:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == status
     assert f"spiketrain resume {run_dir}" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert checkpoint.load(run_dir / "last.ckpt")["epoch"] == len(rows(run_dir))
 
 
+@pytest.mark.usefixtures("pictures")
 def test_run_directory_is_complete(tiny, tmp_path, cli):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny().to_dict()))
     status, lines, _ = cli("train", "--config", tmp_path / "tiny.yaml")
@@ -252,7 +253,7 @@ def test_two_processes_train_like_one(tiny, tmp_path, method):
             command = spiketrain("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / name)
             processes.append(subprocess.Popen(command, env={**os.environ, **where}, stdout=subprocess.DEVNULL))
     try:
-        assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+        assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
     finally:
         for process in processes:
             process.kill()

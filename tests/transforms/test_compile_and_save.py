@@ -12,7 +12,6 @@ import spikeops
 import spikeops.functional as SF
 import spikeops.nn as snn
 
-IS_MODULE = {name for family in MODULES.values() for name in family}
 BY_NAME = pytest.mark.parametrize("name", CALLS)
 
 
@@ -28,7 +27,7 @@ def sizes(name):
     """Sizes that are all different, so that no axis is taken for another; as far as the call is free to change them."""
     call = CALLS[name]
     for T, batch, width in ((18, 3, 10), (18, 7, 10), (18, 7, 30), (25, 11, 40), (70, 13, 50)):
-        yield dict(T=4 if call.steps_are_fixed else T, batch=batch, width=WIDTH if name in IS_MODULE else width)
+        yield dict(T=4 if call.steps_are_fixed else T, batch=batch, width=WIDTH if name in MODULES else width)
 
 
 def same(actual, expected):
@@ -156,7 +155,7 @@ def test_export(name):
     free = {"B": torch.export.Dim("B", min=2)}
     if not call.steps_are_fixed:
         free["T"] = torch.export.Dim("T", min=17 if "pack" in name else 3)
-    if name not in IS_MODULE:
+    if name not in MODULES:
         free["N"] = torch.export.Dim("N", min=2)
     shapes = tuple({axis: free[size] for axis, size in enumerate(shape) if size in free} for shape in call.shapes)
     with torch.no_grad():

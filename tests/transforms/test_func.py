@@ -8,7 +8,7 @@ import torch
 import torch._dynamo.compiled_autograd
 from torch.autograd import forward_ad
 from torch.func import functionalize, grad, jacrev, jvp, vjp
-from transform_tests.calls import CALLS, MODULES, NONE, OPS, REFUSED, WORKS, as_tuple, loss
+from transform_tests.calls import CALLS, MODULES, NONE, OPS, REFUSED, WORKS, as_tuple, loss, op_of
 from transform_tests.compare import by_reference, close, gradients, leaves, penalty, places, refused
 from transform_tests.table import table
 
@@ -21,11 +21,9 @@ WITH_GRADIENT = pytest.mark.parametrize("name", [name for name, call in CALLS.it
 
 
 def test_the_table_has_every_op_and_module():
-    ops = {name.split("/")[0] for family in OPS.values() for name in family}
-    assert ops == set(SF.__all__)
-    modules = {name.split("/")[0] for family in MODULES.values() for name in family}
+    assert set(map(op_of, OPS)) == set(SF.__all__)
     functions = {name for name in snn.__all__ if not isinstance(getattr(snn, name), type)}
-    assert modules == set(snn.__all__) - functions
+    assert set(map(op_of, MODULES)) == set(snn.__all__) - functions
 
 
 def test_the_table_of_the_documentation():

@@ -21,7 +21,6 @@ import spikeops
 import spikeops.nn as snn
 
 HELPERS = Path(processes.__file__).parents[1]
-IS_MODULE = [name for family in MODULES.values() for name in family]
 
 
 def leaves(call, dtype=torch.float64):
@@ -50,7 +49,7 @@ def test_checkpoint(name, use_reentrant):
     equal(*gradients)
 
 
-@pytest.mark.parametrize("name", IS_MODULE)
+@pytest.mark.parametrize("name", MODULES)
 def test_autocast(name):
     """In bfloat16 on the CPU: matrix products are, and what neurons make of them is what the reference does."""
     call = CALLS[name]
@@ -69,7 +68,7 @@ def test_autocast(name):
         torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)  # bfloat16 has 8 bits
 
 
-@pytest.mark.parametrize("name", IS_MODULE)
+@pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("way", ["deepcopy", "pickle", "save"])
 def test_copies(name, way):
     """Also of modules that have been used, and of what has been compiled and not."""

@@ -81,6 +81,19 @@ def call_every_op(T, N, dtype=torch.float32, inputs=Inputs, without=()):
             IMPLEMENTATIONS[op](*arguments)
 
 
+def call_every_kernel(T, N, dtype):
+    """Makes the call of each op that has the most tensors, for each number of axes: there an op may have several kernels."""
+    most = {}
+    for build in op_cases.RAW.values():
+        op, arguments = build(Inputs(T, (N,), dtype))
+        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
+        kind = (op, max(tensor.dim() for tensor in tensors))
+        if op in IMPLEMENTATIONS and len(tensors) > most.get(kind, (0,))[0]:
+            most[kind] = len(tensors), arguments
+    for (op, _), (_, arguments) in most.items():
+        IMPLEMENTATIONS[op](*arguments)
+
+
 class Shared(Inputs):
     """Gives one number to all neurons where they would have one each, as a single neuron has: variants of their own."""
 
@@ -97,11 +110,21 @@ def test_names_of_kernels():
 BACKWARD = {op for op in IMPLEMENTATIONS if op.endswith("_backward")}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
-def test_every_kernel_compiles_for_hopper(compiled, dtype):
+# Every call in float32, each alignment, and every kernel for each type: a variant takes a third of a second to compile.
+@pytest.mark.parametrize(
+    "calls, dtype, N",
+    [
+        (call_every_op, torch.float32, 512),
+        (call_every_op, torch.float32, 129),
+        (call_every_kernel, torch.bfloat16, 512),
+        (call_every_kernel, torch.float16, 129),
+        (call_every_kernel, torch.float64, 512),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_every_kernel_compiles_for_hopper(compiled, calls, dtype, N):
     variants = compiled()
-    call_every_op(5, 512, dtype)
-    call_every_op(5, 129, dtype)
+    calls(5, N, dtype)
     assert {name for name, _ in variants} == set(all_kernels())
     for name, kernel in variants:
         assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
@@ -111,7 +134,7 @@ def test_every_kernel_compiles_for_hopper(compiled, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_every_kernel_compiles_for_rocm(compiled, dtype):
     variants = compiled(MI300)
-    call_every_op(5, 512, dtype)
+    call_every_kernel(5, 512, dtype)
     assert {name for name, _ in variants} == set(all_kernels())
     assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
 
@@ -120,7 +143,7 @@ def test_every_kernel_compiles_for_rocm(compiled, dtype):
 def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compiled, dtype):
     major, minor = _devices._OLDEST_FOR_TRITON
     variants = compiled(GPUTarget("cuda", 10 * major + minor, 32))
-    call_every_op(5, 512, dtype)
+    call_every_kernel(5, 512, dtype)
     assert {name for name, _ in variants} == set(all_kernels())
     assert all(f".target sm_{major}{minor}" in kernel.asm["ptx"] for _, kernel in variants)
 
@@ -201,9 +224,8 @@ def _local_accesses(kernel):
     return len(re.findall(r"\b(?:LDL|STL)\b", kernel.asm["sass"]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("T", [4, 8, 16, 40])
-def test_walking_back_keeps_its_history_in_registers(compiled, dtype, T):
+@pytest.mark.parametrize("T, dtype", [(4, torch.bfloat16), (8, torch.float32), (16, torch.bfloat16), (40, torch.float32)], ids=str)
+def test_walking_back_keeps_its_history_in_registers(compiled, T, dtype):
     """Nothing of a step goes through local or shared memory, and a thread accesses its part of a row at once: a load for each step
     of x and of the gradient, and a store. Where there are several segments, three pieces of code read x and two each gradient."""
     variants = compiled()

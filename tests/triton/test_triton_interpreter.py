@@ -1,4 +1,4 @@
-"""Runs the files of interpreted/ with Triton's interpreter, each in a process of its own."""
+"""Runs the files of interpreted/ with Triton's interpreter, in two processes of their own."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent / "interpreted"
-FILES = sorted(file.name for file in FOLDER.glob("*.py") if file.name != "conftest.py")
+FILES = sorted(file for file in FOLDER.glob("*.py") if file.name != "conftest.py")
 
 
 def _version(package):
@@ -22,14 +22,15 @@ def _version(package):
     _version("triton") < (3, 7) and _version("numpy") >= (2, 4),
     reason="the interpreter of triton < 3.7 cannot run loops with numpy >= 2.4: install numpy < 2.4 or triton >= 3.7",
 )
-@pytest.mark.parametrize("file", FILES)
-def test_interpreted(file):
+@pytest.mark.long
+@pytest.mark.parametrize("files", [FILES[::2], FILES[1::2]], ids=lambda files: " ".join(file.stem for file in files))
+def test_interpreted(files):
     command = [
-        sys.executable, "-I", "-m", "pytest", str(FOLDER / file), "-q", "-x", "--tb=short", "-p", "no:cacheprovider",
+        sys.executable, "-I", "-m", "pytest", *map(str, files), "-q", "--maxfail=5", "--tb=short", "-p", "no:cacheprovider",
         "-W", "ignore::RuntimeWarning:triton.runtime",  # numpy's: TSSL-BP computes -1 / 0 and selects or clamps afterwards
     ]  # fmt: skip
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200, check=False
     )
     assert run.returncode == 0, run.stdout

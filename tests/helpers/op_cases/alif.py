@@ -4,6 +4,7 @@ import functools
 
 import torch
 from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module, Smooth
 from op_tests.measured import DECAY, SURROGATE, THRESHOLD, Op
 from op_tests.neurons import SPREADS
@@ -125,12 +126,11 @@ MODULES = (
     ),
 )  # fmt: skip
 
-_ROW = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
 _VALUES = dict(decay=0.5, threshold=1.0, adaptation_decay=0.75, beta=0.25, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
 NUMBERS = {
-    SF.alif: (lambda time_steps, **o: SF.alif(_ROW, time_steps=time_steps, **o), _VALUES | {"time_steps": 3}),
+    SF.alif: (lambda time_steps, **o: SF.alif(ROW, time_steps=time_steps, **o), _VALUES | {"time_steps": 3}),
     snn.ALIF: (
-        lambda shape, **o: [snn.ALIF(**o)(_ROW), snn.ALIF(learn_decays=True, shape=(shape,))(_ROW)], _VALUES | {"shape": 3},
+        lambda shape, **o: [snn.ALIF(**o)(ROW), snn.ALIF(learn_decays=True, shape=(shape,))(ROW)], _VALUES | {"shape": 3},
     ),
 }  # fmt: skip
 

@@ -3,10 +3,12 @@
 import functools
 
 import torch
-from op_tests import measured
+from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module
 from op_tests.layouts import lay_out
 from op_tests.measured import Op
+from op_tests.transformed import STEP, WIDTH, of_module
 
 import spikeops.functional as SF
 import spikeops.nn as snn
@@ -72,6 +74,38 @@ MODULES = (
     Module(kind=snn.ClampedLIF, needed=dict(units=4), state=("threshold",),
            options=dict(time_steps=5, dt=1e-4, leak=1.0, threshold_gain=2.0, threshold_drift=0.0)),
 )  # fmt: skip
+
+_VALUES = dict(time_steps=3, dt=0.25, leak=1.0, threshold_gain=2.0, threshold_drift=0.5)
+
+
+def _with_gradient(function, threshold):
+    count, v = function(ROW)
+    return [count, v.detach(), *torch.autograd.grad(v.sum(), threshold)]
+
+
+def _numbers_of_call(**options):
+    threshold = torch.tensor([0.25, 0.5, 0.75], requires_grad=True)
+    return _with_gradient(functools.partial(SF.clamped_lif, threshold=threshold, **options), threshold)
+
+
+def _numbers_of_module(**options):
+    torch.manual_seed(0)
+    neurons = snn.ClampedLIF(**options)
+    return _with_gradient(neurons, neurons.threshold)
+
+
+NUMBERS = {SF.clamped_lif: (_numbers_of_call, _VALUES), snn.ClampedLIF: (_numbers_of_module, _VALUES | {"units": 3})}
+
+
+def _transformed(x, threshold):
+    return SF.clamped_lif(x, threshold - 0.3, dt=0.01, threshold_gain=2.0)
+
+
+TRANSFORMED = {
+    "clamped_lif": transformed.Call(_transformed, (STEP, ("N",)), (0, None), steps_are_fixed=True),
+    "clamped_lif/maps": transformed.Call(_transformed, (("B", "N", 6, 8), ("N",)), (0, 0), steps_are_fixed=True),
+    "ClampedLIF": of_module(lambda: snn.ClampedLIF(WIDTH, dt=0.01, threshold_gain=2.0), (STEP,), (0,), steps_are_fixed=True),
+}
 
 # --- benchmarks: one sample after T time steps, each neuron with a threshold of its own -------------------------------------
 

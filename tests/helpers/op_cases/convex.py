@@ -4,9 +4,11 @@ import functools
 import math
 
 import torch
+from op_tests import transformed
 from op_tests.kinds import Call, Module
 from op_tests.layouts import lay_out
 from op_tests.measured import TRIALS, Op
+from op_tests.transformed import REFUSED, of_module
 
 import spikeops.functional as SF
 import spikeops.nn as snn
@@ -105,6 +107,45 @@ MODULES = (
                      feedforward_scale=2.0, feedforward_mean=0.5, threshold=0.3, threshold_spread=0.1, command="input"),
     ),
 )  # fmt: skip
+
+def _numbers_of_trial(**options):
+    x, draw = torch.linspace(0, 1, 6).view(6, 1, 1), torch.Generator().manual_seed(1)
+    weights = torch.ones(2, 1), -torch.ones(2, 2), torch.zeros(2)
+    return list(SF.convex_snn_trial(x, *weights, targets=torch.ones(1, 2), encoder=torch.ones(2, 2), generator=draw, **options))
+
+
+def _numbers_of_network(bins=5, onset=1, **options):
+    torch.manual_seed(0)
+    net = snn.ConvexSNN(**options)
+    x = net.present(torch.ones(2, net.feedforward.shape[1]), bins, onset)
+    return [net(x), *net.state_dict().values()]
+
+
+NUMBERS = {
+    SF.convex_snn_trial: (_numbers_of_trial, dict(
+        dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1,
+        forgetting=0.5,
+    )),
+    snn.ConvexSNN: (_numbers_of_network, dict(
+        inputs=2, neurons=5, outputs=1, dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.0, decoder_scale=0.5, feedforward_scale=2.0,
+        feedforward_mean=0.5, threshold=0.25, threshold_spread=0.5, bins=6, onset=2,
+    )),
+}  # fmt: skip
+
+
+def _transformed(x, feedforward):
+    decoder = 0.1 * torch.ones(2, 6, dtype=x.dtype)
+    recurrent = -torch.ones(6, 2, dtype=x.dtype) @ decoder
+    thresholds = torch.linspace(-0.5, 0.5, 6, dtype=x.dtype)
+    trials = SF.convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, dt=0.1, leak=2.0)
+    return trials.readout, trials.spikes
+
+
+_OF_TRIALS = ("T", "B", 2)
+TRANSFORMED = {
+    "convex_snn_trial": transformed.Call(_transformed, (_OF_TRIALS, (6, 2)), (1, None), gradient=REFUSED, forward=REFUSED),
+    "ConvexSNN": of_module(lambda: snn.ConvexSNN(2, 6, 1), (_OF_TRIALS,), gradient=REFUSED, forward=REFUSED),
+}
 
 # --- benchmarks: N is the number of neurons of all trials together ----------------------------------------------------------
 

@@ -4,6 +4,7 @@ import torch
 from op_tests import measured
 from op_tests.kinds import Call
 from op_tests.measured import Op
+from op_tests.transformed import CONSTANT, LINEAR, of_x
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -19,6 +20,12 @@ CALLS = (
     Call(name="spike_count/int", takes_integers=True, arguments=lambda i: {"spikes": i.spikes(torch.int32)}, on_device=False),
     Call(name="spike_count/packed", takes_integers=True, arguments=lambda i: {"spikes": i.packed()}, on_device=False),
 )
+
+TRANSFORMED = {
+    "spike_count": of_x(lambda x: SF.spike_count(x), **LINEAR),
+    "spike_count/integers": of_x(lambda x: SF.spike_count((x > 1).int()), **CONSTANT),
+    "spike_count/packed": of_x(lambda x: SF.spike_count(SF.pack_spikes(x - 1 > 0)), **CONSTANT),
+}
 
 MEASURED = (
     Op(

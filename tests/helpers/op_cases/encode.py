@@ -1,9 +1,11 @@
 """Numbers as spike trains."""
 
 import torch
-from op_tests import measured
+from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call
 from op_tests.measured import Op
+from op_tests.transformed import CONSTANT, STEP
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -25,6 +27,16 @@ CALLS = (
          definition=reference.poisson_encode_from_seed),
     Call(name="latency_encode", arguments=lambda i: {"p": i.probabilities(), "T": i.T}),
 )  # fmt: skip
+
+NUMBERS = {
+    SF.poisson_encode: (lambda T: [SF.poisson_encode(ROW, T, torch.Generator().manual_seed(1))], dict(T=3)),
+    SF.latency_encode: (lambda T: [SF.latency_encode(ROW, T)], dict(T=3)),
+}
+_OF_STEP = dict(shapes=(STEP,), batched=(0,), steps_are_fixed=True, **CONSTANT)
+TRANSFORMED = {
+    "latency_encode": transformed.Call(lambda p: SF.latency_encode(p, 4), **_OF_STEP),
+    "poisson_encode": transformed.Call(lambda p: SF.poisson_encode(p, 4), **_OF_STEP),
+}
 
 MEASURED = (
     Op(

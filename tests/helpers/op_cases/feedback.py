@@ -3,9 +3,11 @@
 import functools
 
 import torch
-from op_tests import measured
+from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module
 from op_tests.measured import STEPS, THRESHOLD, Op
+from op_tests.transformed import IN_PLACE, REFUSED, STEP, WIDTH, X, of_module
 from torch import nn
 
 import spikeops.functional as SF
@@ -67,6 +69,74 @@ MODULES = (
     ),
 )  # fmt: skip
 
+
+def _numbers_of_step(op):
+    def function(**options):
+        state = [torch.zeros(3), torch.empty(4, 3), torch.zeros(3)]
+        op(*state, ROW, **options)
+        return state
+
+    return function
+
+
+def _numbers_of_ring(method):
+    def function(**options):
+        torch.manual_seed(0)
+        return [snn.FeedbackRing([], nn.Linear(4, 4), nn.Linear(3, 4), method=method, **options)(ROW)]
+
+    return function
+
+
+def _numbers_of_weights(change):
+    def function(**options):
+        torch.manual_seed(0)
+        return [change(nn.Linear(4, 4), **options).weight]
+
+    return function
+
+
+NUMBERS = {
+    SF.feedback_step_: (_numbers_of_step(SF.feedback_step_), dict(leak=0.5, threshold=0.5, reset_amount=0.25)),
+    SF.ternary_step_: (_numbers_of_step(SF.ternary_step_), dict(drive_scale=0.5, leak=0.5, threshold=0.25, amplitude=0.5)),
+    snn.FeedbackRing: (_numbers_of_ring("ide"), dict(time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, solver_steps=3)),
+    "spide": (_numbers_of_ring("spide"), dict(
+        time_steps=5, leak=0.5, threshold=1.0, dropout=0.0, u_rest=-0.5, backward_time_steps=4, backward_threshold=0.5, backward_u_rest=-0.25,
+    )),
+    snn.restrict_spectral_norm: (_numbers_of_weights(snn.restrict_spectral_norm), dict(norm_range=0.5)),
+    snn.restrict_frobenius_norm: (_numbers_of_weights(snn.restrict_frobenius_norm), dict(norm_range=0.5, samples=4)),
+    snn.init_unit_norm_: (_numbers_of_weights(snn.init_unit_norm_), dict(gain=0.5)),
+}  # fmt: skip
+
+# --- transforms -------------------------------------------------------------------------------------------------------------
+
+
+def _step_of(op):
+    def function(membrane, drive):
+        membrane, rate, spikes = membrane.clone(), torch.zeros_like(membrane), torch.empty_like(drive)
+        op(membrane, spikes, rate, drive, leak=0.9)
+        return spikes, membrane, rate
+
+    return function
+
+
+def _ring(method):
+    feedback = nn.Linear(6, 6, bias=False)
+    nn.init.normal_(feedback.weight, std=0.05)
+    return snn.FeedbackRing([], feedback, nn.Linear(WIDTH, 6), method=method, time_steps=6, threshold=1.0)
+
+
+_OF_RING = dict(
+    shapes=(STEP,), batched=(0,), gradient=REFUSED, forward=REFUSED, vmap=REFUSED, trace=REFUSED, export=REFUSED, compile=REFUSED,
+    steps_are_fixed=True,
+)  # fmt: skip
+TRANSFORMED = {
+    "feedback_step_": transformed.Call(_step_of(SF.feedback_step_), (STEP, X), (0, 1), **IN_PLACE),
+    "ternary_step_": transformed.Call(_step_of(SF.ternary_step_), (STEP, X), (0, 1), **IN_PLACE),
+    "FeedbackRing/ide": of_module(lambda: _ring("ide"), **_OF_RING),
+    "FeedbackRing/spide": of_module(lambda: _ring("spide"), **_OF_RING),
+}
+
+# --- benchmarks -------------------------------------------------------------------------------------------------------------
 
 def _feedback_loop(drive, T, membrane, rate, spikes):
     """Integrate-and-fire neurons: the input (T, ...), their state (...), the spikes (T, ...)."""

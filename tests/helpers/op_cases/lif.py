@@ -3,10 +3,13 @@
 import functools
 
 import torch
-from op_tests import measured
+from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module, Smooth
 from op_tests.measured import DECAY, SURROGATE, THRESHOLD, VARIANTS, Op
 from op_tests.neurons import SPREADS
+from op_tests.transformed import STEP, WIDTH, X, of_module, of_x
+from torch import nn
 
 import spikeops.functional as SF
 import spikeops.nn as snn
@@ -156,6 +159,40 @@ MODULES = (
     Module(kind=snn.ParametricLIF, options=dict(decay=0.9, shape=(4, 1), decay_input=True, **_OPTIONS), function=_parametric,
            state=("decay_logit",), samples=({"decay": 0.8}, dict(decay=0.8, threshold=0.3, decay_input=True))),
 )  # fmt: skip
+
+_VALUES = dict(decay=0.5, threshold=1.0, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
+_GENERAL_VALUES = _VALUES | dict(v_min=-0.5, max_spikes=3)
+NUMBERS = {
+    SF.lif: (lambda **o: SF.lif(ROW, **o), _GENERAL_VALUES),
+    SF.lif_rate: (lambda time_steps, **o: [SF.lif_rate(ROW, time_steps=time_steps, **o)], _VALUES | {"time_steps": 3}),
+    snn.LIF: (lambda **o: [snn.LIF(**o)(ROW)], _GENERAL_VALUES),
+    snn.IF: (lambda **o: [snn.IF(**o)(ROW)], {name: value for name, value in _GENERAL_VALUES.items() if name != "decay"}),
+    snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(ROW)], _GENERAL_VALUES | {"shape": 3}),
+}
+
+# --- transforms -------------------------------------------------------------------------------------------------------------
+
+
+def _parameters(reset="subtract", **options):
+    def function(x, decay, v_init):
+        return SF.lif(x, 0.4 + decay / 4, reset=reset, v_reset=-0.2, v_rest=0.1, v_init=v_init, **options)
+
+    return transformed.Call(function, (X, ("N",), STEP), (1, None, 0))
+
+
+TRANSFORMED = {
+    "lif": of_x(lambda x: SF.lif(x, 0.9)),
+    "lif/to": _parameters("to", strict=True),
+    "lif/parameters": _parameters(),
+    "lif/constant": transformed.Call(
+        lambda x, v: SF.lif(x, 0.8, v_init=v, time_steps=4, reset="none"), (STEP, ("N",)), (0, None), steps_are_fixed=True
+    ),
+    "lif_rate": transformed.Call(lambda x, decay: SF.lif_rate(x, 0.4 + decay / 4, weighting="decay"), (X, ("N",)), (1, None)),
+    "lif_rate/mean": of_x(lambda x: SF.lif_rate(x, 0.8, reset="to")),
+    "LIF": of_module(lambda: nn.Sequential(snn.TimeDistributed(nn.Linear(WIDTH, 6, bias=False)), snn.LIF(0.8))),
+    "IF": of_module(lambda: snn.IF(return_state=True)),
+    "ParametricLIF": of_module(lambda: snn.ParametricLIF(0.6, shape=(WIDTH,))),
+}
 
 # --- benchmarks: the loops are leaner than the reference, because they leave out the options that are not measured -----------
 

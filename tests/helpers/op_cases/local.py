@@ -1,10 +1,12 @@
 """Layers that learn on their own: a step of a layer and its classifier, in place, and the way back in time."""
 
 import torch
-from op_tests import measured
+from op_tests import measured, transformed
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module, Sequence
 from op_tests.layouts import lay_out
 from op_tests.measured import DECAY, STEPS, THRESHOLD, Op
+from op_tests.transformed import IN_PLACE, NONE, REFUSED, STEP, WIDTH, WORKS, X, of_module
 from torch import nn
 
 import spikeops.functional as SF
@@ -114,6 +116,76 @@ MODULES = (
     Module(kind=snn.LocalBlock, needed=dict(encoder=nn.Linear(4, 6, bias=False), classifier=snn.LocalClassifier((6,), 3)),
            options=dict(rule="bell", time_steps=3, tau=2.0, threshold=0.5, surrogate=ATan(1.0), update="window")),
 )  # fmt: skip
+
+_LABELS = torch.tensor([0, 1, 0, 1])
+
+
+def _numbers_of_step(decay, threshold, error_scale):
+    units = {name: torch.zeros(1, 3) for name in ("membrane", "spikes", "gradient")}
+    classes = {name: torch.zeros(1, 2) for name in ("class_membrane", "count", "error")}
+    SF.local_learning_step_(**units, **classes, current=ROW[:1], weight=torch.ones(2, 3), squared_error=torch.zeros(1),
+                            labels=_LABELS[1:2], decay=decay, threshold=threshold, error_scale=error_scale)  # fmt: skip
+    return list(units.values()) + list(classes.values())
+
+
+def _numbers_of_block(tau, threshold, time_steps, batch_size):
+    torch.manual_seed(0)
+    block = snn.LocalBlock(nn.Linear(3, 4, bias=False), snn.LocalClassifier((4,), 2), time_steps=time_steps, tau=tau, threshold=threshold)
+    step = block.learn(ROW, _LABELS, torch.optim.SGD(block.parameters(), 0.5), batch_size)
+    return [step.spikes, step.loss, *block.state_dict().values()]
+
+
+def _numbers_of_losses(units, **options):
+    torch.manual_seed(0)
+    block = snn.LocalLossBlock(nn.Linear(3, 8), (units,), **options)
+    return [block.local_losses(block(ROW), _LABELS).total, *block.state_dict().values()]
+
+
+def _numbers_of_classifier(side, classes, decoder_size):
+    torch.manual_seed(0)
+    made = snn.LocalClassifier((2, side, side), classes, decoder_size=decoder_size)
+    return [made.weight, torch.tensor(made.pool_kernel)]
+
+
+NUMBERS = {
+    SF.local_learning_step_: (_numbers_of_step, dict(decay=0.5, threshold=1.0, error_scale=0.5)),
+    SF.local_gradient_in_time: (lambda **o: [SF.local_gradient_in_time(ROW[0], ROW, **o)], dict(decay=0.5, threshold=1.0)),
+    snn.LocalBlock: (_numbers_of_block, dict(tau=1.0, threshold=0.5, time_steps=3, batch_size=4)),
+    snn.LocalLossBlock: (_numbers_of_losses, dict(units=8, classes=2, beta=0.5, decoder_size=64, time_steps=3)),
+    snn.LocalClassifier: (_numbers_of_classifier, dict(side=6, classes=3, decoder_size=16)),
+    snn.similarity_matching_loss: (lambda **o: [snn.similarity_matching_loss(ROW, _LABELS, **o)], dict(classes=2)),
+}
+
+# --- transforms -------------------------------------------------------------------------------------------------------------
+
+
+def _one_step(current, membrane, weight):
+    membrane = membrane.clone()
+    spikes, gradient = torch.empty_like(current), torch.empty_like(current)
+    classes = [current.new_zeros(current.shape[0], 4) for _ in range(3)]
+    squared, labels = current.new_zeros(current.shape[0]), torch.ones(current.shape[0], dtype=torch.int64)
+    SF.local_learning_step_(membrane, spikes, gradient, current, weight, *classes[:2], squared, classes[2], labels, 0.7)
+    return spikes, gradient, membrane, squared
+
+
+class _Losses(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = snn.LocalLossBlock(nn.Linear(WIDTH, 6, bias=False), (6,), 4, batch_norm=False)
+
+    def forward(self, x):
+        return self.block.local_losses(self.block(x), torch.arange(x.shape[1]) % 4).total
+
+
+_OF_STEP = dict(shapes=(STEP,), batched=(0,), steps_are_fixed=True)
+TRANSFORMED = {
+    "local_learning_step_": transformed.Call(_one_step, (STEP, STEP, (4, "N")), (0, 0, None), steps_are_fixed=True, **IN_PLACE),
+    "local_gradient_in_time": transformed.Call(lambda g, d: SF.local_gradient_in_time(g, d, 0.7), (STEP, X), (0, 1), forward=WORKS),
+    "LocalBlock": of_module(lambda: snn.LocalBlock(nn.Linear(WIDTH, 6, bias=False), snn.LocalClassifier((6,), 4), "bell")),
+    "LocalClassifier/transpose": of_module(lambda: snn.LocalClassifier((WIDTH,), 4), forward=WORKS, **_OF_STEP),
+    "LocalClassifier/alignment": of_module(lambda: snn.LocalClassifier((WIDTH,), 4, feedback="alignment"), trace=REFUSED, **_OF_STEP),
+    "LocalLossBlock": of_module(_Losses, vmap=NONE),
+}
 
 # --- benchmarks -------------------------------------------------------------------------------------------------------------
 

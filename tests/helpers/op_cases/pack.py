@@ -2,8 +2,10 @@
 
 import torch
 from op_tests import measured
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Sequence
 from op_tests.measured import Op
+from op_tests.transformed import CONSTANT, of_x
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -29,6 +31,12 @@ ON_DEVICE = (
     Sequence(name="pack_spikes", function=_there_and_back,
              tensors=lambda draw, T, N, dtype: [(torch.rand(T, N, generator=draw) < 0.3).to(dtype)]),
 )  # fmt: skip
+
+NUMBERS = {SF.unpack_spikes: (lambda T: [SF.unpack_spikes(SF.pack_spikes(ROW), T)], dict(T=4))}
+TRANSFORMED = {
+    "pack_spikes": of_x(lambda x: SF.pack_spikes((x - 1).relu()).int(), **CONSTANT),
+    "unpack_spikes": of_x(lambda x: SF.unpack_spikes(SF.pack_spikes((x - 1).relu()), 4), steps_are_fixed=True, **CONSTANT),
+}
 
 MEASURED = (
     Op(

@@ -1,8 +1,10 @@
 """First-order synapses."""
 
 from op_tests import measured
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module
 from op_tests.measured import Op
+from op_tests.transformed import LINEAR, WORKS, of_module, of_x
 
 import spikeops.functional as SF
 import spikeops.nn as snn
@@ -22,6 +24,15 @@ CALLS = (
 MODULES = (
     Module(kind=snn.SynapticFilter, options=dict(tau_s=2.0), function=lambda x, tau_s=3.0: SF.synaptic_filter(x, tau_s)),
 )  # fmt: skip
+
+NUMBERS = {
+    SF.synaptic_filter: (lambda **o: [SF.synaptic_filter(ROW, **o)], dict(tau_s=3.0)),
+    snn.SynapticFilter: (lambda **o: [snn.SynapticFilter(**o)(ROW)], dict(tau_s=3.0)),
+}
+TRANSFORMED = {
+    "synaptic_filter": of_x(lambda x: SF.synaptic_filter(x, 3.0), **LINEAR),
+    "SynapticFilter": of_module(lambda: snn.SynapticFilter(3.0), forward=WORKS),
+}
 
 MEASURED = (
     Op(

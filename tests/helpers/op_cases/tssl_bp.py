@@ -2,8 +2,10 @@
 
 import torch
 from op_tests import measured
+from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module
 from op_tests.measured import THRESHOLD, Op
+from op_tests.transformed import of_module, of_x
 
 import spikeops.functional as SF
 import spikeops.nn as snn
@@ -26,6 +28,17 @@ MODULES = (
     Module(kind=snn.TSSLBP, options=dict(tau_m=6.0, tau_s=2.0, threshold=0.5, return_spikes=True), function=SF.tssl_bp,
            samples=(dict(tau_m=8, tau_s=4, threshold=0.5),)),
 )  # fmt: skip
+
+_VALUES = dict(tau_m=5.0, tau_s=3.0, threshold=0.5)
+NUMBERS = {
+    SF.tssl_bp: (lambda **o: [SF.tssl_bp(ROW, **o)], _VALUES),
+    snn.TSSLBP: (lambda **o: [snn.TSSLBP(**o)(ROW)], _VALUES),
+}
+TRANSFORMED = {
+    "tssl_bp": of_x(lambda x: SF.tssl_bp(x)),
+    "tssl_bp/spikes": of_x(lambda x: SF.tssl_bp(x, 4.0, 2.0, return_spikes=True)),
+    "TSSLBP": of_module(lambda: snn.TSSLBP(return_spikes=True)),
+}
 
 _TAU_M, _TAU_S = 5.0, 3.0
 

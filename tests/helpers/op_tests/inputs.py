@@ -5,6 +5,9 @@ import torch
 from op_tests.layouts import TIME_MAJOR, lay_out
 from op_tests.neurons import currents, parameter, spike_trains, state_dtype
 
+# Four time steps of three neurons, for calls that are about their options.
+ROW = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
+
 
 class Inputs:
     """Draws the arguments of ops.

@@ -61,6 +61,10 @@ class Call:
 
 
 X, STEP = ("T", "B", "N"), ("B", "N")
+# Options of calls of a kind.
+LINEAR = dict(forward=WORKS, low=-1.0)
+CONSTANT = dict(gradient=NONE, forward=NONE)
+IN_PLACE = dict(gradient=REFUSED, forward=REFUSED, vmap=REFUSED)
 
 
 def of_x(function, **options):

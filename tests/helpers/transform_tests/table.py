@@ -1,6 +1,6 @@
 """The table of docs/transforms.md, from the calls that the tests make."""
 
-from transform_tests.calls import MODULES, NONE, OPS, REFUSED, WORKS, Call
+from transform_tests.calls import CALLS, NONE, REFUSED, WORKS, Call, op_of
 
 HEADER = ("op or module", "gradient, and its gradient", "`torch.func.grad`, `vjp`, `jacrev`", "`vmap`, `vmap(grad)`", "forward mode",
           "`torch.compile`", "`torch.export`", "`torch.jit.trace`")  # fmt: skip
@@ -17,15 +17,14 @@ def _cells(name: str, call: Call) -> tuple[str, ...]:
 
 def _rows(calls: dict[str, Call]):
     """One for each op or module; more where its calls differ."""
-    for op in dict.fromkeys(name.split("/")[0] for name in calls):
+    for op in dict.fromkeys(map(op_of, calls)):
         variants: dict[tuple[str, ...], str] = {}
         for name, call in calls.items():
-            if name.split("/")[0] == op:
+            if op_of(name) == op:
                 variants.setdefault(_cells(op, call), name.partition("/")[2])
         for cells, variant in variants.items():
             yield f"`{op}` ({variant})" if len(variants) > 1 and variant else f"`{op}`", *cells
 
 
 def table() -> str:
-    calls = {name: call for families in (OPS, MODULES) for family in families.values() for name, call in family.items()}
-    return "\n".join("| " + " | ".join(line) + " |" for line in (HEADER, ("---",) * len(HEADER), *_rows(calls)))
+    return "\n".join("| " + " | ".join(line) + " |" for line in (HEADER, ("---",) * len(HEADER), *_rows(CALLS)))

@@ -124,7 +124,7 @@ def test_decay_in_another_precision(draw):
         assert torch.equal(spikes, expected_spikes) and torch.equal(v_last, expected_v)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     T=st.integers(1, 12), N=st.integers(1, 20), seed=st.integers(0, 2**16), reset=st.sampled_from(RESETS),
     surrogate=st.sampled_from(SURROGATES), strict=st.booleans(), detach_reset=st.booleans(),

@@ -17,12 +17,12 @@ def assert_same(op, arguments):
         assert_identical(a, e, f"{op}, result {i}")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype, shares", [(torch.float32, SHARES), (torch.float16, SHARES[1:])], ids=["float32", "float16"])
 @pytest.mark.parametrize("name", CALLS)
-def test_every_op(name, dtype):
+def test_every_op(name, dtype, shares):
     # A program for each row of a sum, or for each trial.
     shape = (2, 6) if name.startswith(("row_sum", "convex")) else (2, 120)
-    for share in SHARES:
+    for share in shares:
         assert_same(*special_call(name, Inputs(T=6, shape=shape, dtype=dtype), share))
 
 
