@@ -58,9 +58,10 @@ def checked_general_options(op: str, options: LIFOptions, general: GeneralOption
 
     Raises:
         TypeError, ValueError: what cannot be, whatever the input is; the message names it."""
-    if general == NONE and type(general.max_spikes) is int:  # True equals 1
-        return NONE
     reset_timing, v_min, max_spikes, rounding = general
+    # By their types first: True equals 1, and an array is equal in parts.
+    if v_min is None and type(max_spikes) is int and type(reset_timing) is type(rounding) is str and general == NONE:
+        return NONE
     _checks.choice(op, "reset_timing", reset_timing, RESET_TIMINGS)
     _checks.choice(op, "rounding", rounding, ROUNDINGS)
     if v_min is not None:
