@@ -22,6 +22,9 @@ class Library(NamedTuple):
 
 
 LIBRARIES = {
+    "norse": Library("Norse", "1.1"),
+    "sinabs": Library("sinabs", "3.1"),
+    "snntorch": Library("snnTorch", "1.0"),
     "spikingjelly": Library("SpikingJelly", "2.0"),
 }
 # What a subclass may define without changing what is computed.

@@ -29,6 +29,21 @@ def number(name: str, value: object) -> float:
     return float(value)
 
 
+def number_or_tensor(name: str, value: object) -> float | torch.Tensor:
+    """A number where it is one, or a tensor of one value on the CPU that has no gradient, else the tensor.
+
+    Raises:
+        NotExact: it is neither."""
+    if not isinstance(value, torch.Tensor) or (value.numel() == 1 and not value.requires_grad and value.device.type == "cpu"):
+        return number(name, value)
+    return value
+
+
+def tensors_like(x: torch.Tensor, options: dict) -> dict:
+    """Options whose tensors are of x's dtype, as the libraries' own operations make of them."""
+    return {name: value.to(x.dtype) if isinstance(value, torch.Tensor) else value for name, value in options.items()}
+
+
 def require(condition: bool, reason: str) -> None:
     """Raises NotExact for the reason if the condition does not hold."""
     if not condition:
