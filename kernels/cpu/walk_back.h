@@ -135,6 +135,7 @@ struct WalkBack {
   PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
   const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
   const Data* grad_output = nullptr;           // (T, N), or null: 0
+  const Data* second_grad_output = nullptr;    // likewise, where Gradient has two fields
   const Data* grad_rate = nullptr;             // (N): the gradient of the rate in place of that of the trains
   Weighting weighting = Weighting::mean;
   const S* grad_last[kCarry + 1] = {};         // (N), or null: 0
@@ -154,7 +155,8 @@ struct BackTile {
   static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry;
   static constexpr int kParameters = WalkBack<Neuron>::kParameters;
   static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
-  static constexpr int kRows = kPassed + kFixed + kParameters + 6;   // beside the history's
+  static constexpr int kSecondGradient = kFields<typename Neuron::Number, typename Neuron::Gradient> > 1;
+  static constexpr int kRows = kPassed + kFixed + kParameters + 6 + kSecondGradient;  // beside the history's
 
   // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
   // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
@@ -182,6 +184,7 @@ struct BackTile {
     for (int k = 0; k < kFixed; ++k) take(fixed[k]);
     for (int k = 0; k < kParameters; ++k) take(parameters[k]);
     take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
+    if constexpr (kSecondGradient) take(second_gradient);
     fill_row(zeros, S(0), length);
   }
   // Of the steps of a segment, counted from its first one.
@@ -202,7 +205,7 @@ struct BackTile {
   S* const history;
   S* borders;
   S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
-  S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight;
+  S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight, *second_gradient;
 };
 
 // A row of data as numbers of type Number: the row itself, or its conversion.
@@ -318,6 +321,10 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
       if constexpr (SameType<Number, S>::value)
         if (!w.grad_output) rows.gradient.row[0] = w.grad_rate ? tile.rate_weight : tile.zeros;
+      if constexpr (tile.kSecondGradient) {
+        const Data* const row = w.second_grad_output ? w.second_grad_output + t * w.N + n0 : nullptr;
+        rows.gradient.row[1] = row ? as_numbers<Number>(row, tile.second_gradient, n) : tile.zeros;
+      }
       Data* const grad_input = w.grad_input + (summed ? 0 : t * w.N) + n0;
       if constexpr (SameType<Number, S>::value) rows.grad_input = tile.grad_input;
       if constexpr (SameType<Number, Data>::value)
