@@ -8,6 +8,7 @@ from spikeops.functional.clamped import clamped_lif
 from spikeops.functional.conv import spike_conv2d
 from spikeops.functional.convex import convex_snn_trial
 from spikeops.functional.count import spike_count
+from spikeops.functional.cuba_lif import cuba_lif
 from spikeops.functional.encode import latency_encode, poisson_encode
 from spikeops.functional.feedback import feedback_step_, ternary_step_
 from spikeops.functional.lif import lif, lif_rate
@@ -17,7 +18,7 @@ from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
-    "alif", "clamped_lif", "convex_snn_trial",
+    "alif", "clamped_lif", "convex_snn_trial", "cuba_lif",
     "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
     "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
     "ternary_step_", "tssl_bp", "unpack_spikes",

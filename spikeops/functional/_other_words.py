@@ -70,6 +70,20 @@ FILTER = {
     "decay": "tau_s=1/(1 - decay)",
     "step_mode": NEURON["step_mode"],
 }
+CUBA = {
+    **NEURON,
+    **dict.fromkeys(("alpha", "alpha_syn", "c_decay"), "current_decay="),
+    **dict.fromkeys(("v_decay", "beta"), "decay="),
+    "tau_syn": "current_decay=exp(-1/tau_syn) or 1 - 1/tau_syn",
+    "tau_s": "current_decay=exp(-1/tau_s) or 1 - 1/tau_s",
+    "tau_syn_inv": "current_decay=1 - dt * tau_syn_inv",
+    "norm_input": "current_scale=1 - decay",
+    "syn": "i_init=",
+    "w_in": "input_scale=w_in * dt/tau_syn",
+    "r": "current_scale=r * dt/tau_mem",
+    **dict.fromkeys(("learn_alpha", "learn_beta"), "a decay tensor that requires a gradient, or learn_decays=True of spikeops.nn.CubaLIF"),
+    "learn_threshold": "a threshold tensor that requires a gradient",
+}
 TSSL = {
     **{word: hint for word, hint in NEURON.items() if hint in (_THRESHOLD, NEURON["step_mode"])},
     "tau": "tau_m= of the membrane and tau_s= of the synapse, in time steps",

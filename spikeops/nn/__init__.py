@@ -4,10 +4,11 @@ in and out as an argument.
 A module shows itself as the call that makes one like it: the arguments without a default, and those that differ from it. Modules inside
 it are listed below, as in all of PyTorch; tensors are left to the state dict."""
 
-from spikeops.nn import neurons
+from spikeops.nn import current_based, neurons
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.convex import ConvexSNN
+from spikeops.nn.current_based import *  # noqa: F403
 from spikeops.nn.feedback import FeedbackRing, WSConv2d, init_unit_norm_, restrict_frobenius_norm, restrict_spectral_norm
 from spikeops.nn.local import LocalBlock, LocalClassifier
 from spikeops.nn.local_loss import LocalLossBlock, similarity_matching_loss, similarity_matrix
@@ -19,3 +20,4 @@ __all__ = [
     "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip
 __all__ += neurons.__all__
+__all__ += current_based.__all__

@@ -1,0 +1,315 @@
+"""Current-based leaky integrate-and-fire neurons: forward and backward (kernels/math/cuba_lif.h)."""
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+
+from spikeops._dtypes import state_dtype
+from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
+from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
+from spikeops.triton._math import RESET_SUBTRACT, RESET_TO, block_of_neurons, load_decay, load_step, scalar, surrogate_derivative
+from spikeops.triton._walk import launch_back, walk, walk_back
+
+# Numbers of kernels/math/cuba_lif.h.
+DECAY_INPUT_MEMBRANE = tl.constexpr(0)
+INPUT_DECAY_MEMBRANE = tl.constexpr(1)
+INPUT_MEMBRANE_DECAY = tl.constexpr(2)
+MEMBRANE_DECAY_INPUT = tl.constexpr(3)
+
+
+class CubaLif(NamedTuple):
+    """Numbers of the layer, in the precision of the state; the first four may be one of each neuron."""
+
+    decay: tl.tensor
+    current_decay: tl.tensor
+    current_scale: tl.tensor
+    threshold: tl.tensor
+    input_scale: tl.tensor
+    v_rest: tl.tensor
+    v_reset: tl.tensor
+    reset_amount: tl.tensor
+    surrogate_scale: tl.tensor
+    surrogate_peak: tl.tensor
+
+
+class CubaLifOptions(NamedTuple):
+    """Numbers and flags of kernels/math/cuba_lif.h, lif.h and surrogate.h."""
+
+    order: int
+    reset: int
+    reset_delay: int
+    strict: int
+    takes_threshold: int
+    detach_reset: int = 0
+    surrogate: int = 0
+
+
+@triton.jit
+def _fires(neuron, OPTIONS: tl.constexpr, u):
+    if OPTIONS.strict:
+        return u > neuron.threshold
+    else:
+        return u >= neuron.threshold
+
+
+@triton.jit
+def _reset_amount(neuron, OPTIONS: tl.constexpr):
+    if OPTIONS.takes_threshold:
+        return neuron.threshold
+    else:
+        return neuron.reset_amount
+
+
+@triton.jit
+def _reset(neuron, OPTIONS: tl.constexpr, u, fired):
+    if OPTIONS.reset == RESET_SUBTRACT:
+        return tl.where(fired, u - _reset_amount(neuron, OPTIONS), u)
+    elif OPTIONS.reset == RESET_TO:
+        return tl.where(fired, neuron.v_reset, u)
+    else:
+        return u
+
+
+@triton.jit
+def _current(neuron, OPTIONS: tl.constexpr, i, x):
+    """The current with the input, after the step, and as the membrane reads it."""
+    if OPTIONS.order == DECAY_INPUT_MEMBRANE:
+        joined = neuron.current_decay * i + neuron.input_scale * x
+        return joined, joined, joined
+    elif OPTIONS.order == INPUT_DECAY_MEMBRANE:
+        joined = i + neuron.input_scale * x
+        after = neuron.current_decay * joined
+        return joined, after, after
+    elif OPTIONS.order == INPUT_MEMBRANE_DECAY:
+        joined = i + neuron.input_scale * x
+        return joined, neuron.current_decay * joined, joined
+    else:
+        joined = neuron.current_decay * i + neuron.input_scale * x
+        return joined, joined, i
+
+
+@triton.jit
+def _membrane(neuron, OPTIONS: tl.constexpr, v, read):
+    """Membrane potentials: before any reset, that which fires or not, after the step; and whether a reset takes place."""
+    free = (neuron.v_rest + neuron.decay * (v - neuron.v_rest)) + neuron.current_scale * read
+    if OPTIONS.reset_delay:
+        resets = _fires(neuron, OPTIONS, v)
+        u = _reset(neuron, OPTIONS, free, resets)
+        return free, u, u, resets
+    else:
+        spike = _fires(neuron, OPTIONS, free)
+        return free, free, _reset(neuron, OPTIONS, free, spike), spike
+
+
+@triton.jit
+def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
+    """State: membrane potential, current. Kept: both before. Output: the spike."""
+    v, i = state
+    _, after, read = _current(neuron, OPTIONS, i, inputs[0])
+    _, u, following, _ = _membrane(neuron, OPTIONS, v, read)
+    return (following, after), (v, i), (_fires(neuron, OPTIONS, u).to(u.dtype),)
+
+
+@triton.jit
+def _derivative(neuron, OPTIONS: tl.constexpr, u):
+    return surrogate_derivative(u - neuron.threshold, neuron.surrogate_scale, neuron.surrogate_peak, OPTIONS.surrogate)
+
+
+@triton.jit
+def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads):
+    """Carry: of the membrane potential and of the current. Parameters: decay, current_decay, current_scale, threshold."""
+    v, i = kept
+    grad_v, grad_i = carry
+    joined, _, read = _current(neuron, OPTIONS, i, inputs[0])
+    free, u, _, resets = _membrane(neuron, OPTIONS, v, read)
+    zero = tl.zeros_like(u)
+    grad_spike = zero
+    if len(grads) > 0:
+        grad_spike = grads[0]
+    derivative = _derivative(neuron, OPTIONS, u)
+
+    grad_reset = grad_v
+    if OPTIONS.reset_delay:
+        grad_reset = grad_v + grad_spike * derivative
+    kept_u, through_reset, grad_threshold = grad_reset, zero, zero
+    if OPTIONS.reset == RESET_SUBTRACT:
+        if not OPTIONS.detach_reset:
+            through_reset = 0.0 - grad_reset * _reset_amount(neuron, OPTIONS)
+        if OPTIONS.takes_threshold:
+            grad_threshold = tl.where(resets, 0.0 - grad_reset, 0.0)
+    elif OPTIONS.reset == RESET_TO:
+        if not OPTIONS.detach_reset:
+            through_reset = grad_reset * (neuron.v_reset - free)
+        kept_u = tl.where(resets, 0.0, grad_reset)
+    grad_u, grad_v_before = kept_u, zero
+    if OPTIONS.reset_delay:
+        grad_threshold = grad_threshold - grad_spike * derivative
+        if not OPTIONS.detach_reset:
+            grad_v_before = through_reset * _derivative(neuron, OPTIONS, v)
+            grad_threshold = grad_threshold - grad_v_before
+    else:
+        grad_distance = (grad_spike + through_reset) * derivative
+        grad_u = kept_u + grad_distance
+        grad_threshold = grad_threshold - grad_distance
+
+    grad_read = grad_u * neuron.current_scale
+    if OPTIONS.order == DECAY_INPUT_MEMBRANE:
+        grad_joined = grad_i + grad_read
+        grad_current_decay, grad_i_before = grad_joined * i, neuron.current_decay * grad_joined
+    elif OPTIONS.order == INPUT_DECAY_MEMBRANE:
+        grad_after = grad_i + grad_read
+        grad_joined = neuron.current_decay * grad_after
+        grad_current_decay, grad_i_before = grad_after * joined, grad_joined
+    elif OPTIONS.order == INPUT_MEMBRANE_DECAY:
+        grad_joined = neuron.current_decay * grad_i + grad_read
+        grad_current_decay, grad_i_before = grad_i * joined, grad_joined
+    else:
+        grad_joined = grad_i
+        grad_current_decay, grad_i_before = grad_joined * i, neuron.current_decay * grad_joined + grad_read
+    parameters = (grad_u * (v - neuron.v_rest), grad_current_decay, grad_u * read, grad_threshold)
+    return (grad_u * neuron.decay + grad_v_before, grad_i_before), grad_joined, parameters
+
+
+@triton.jit
+def _neuron(
+    block, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, decay, current_decay, current_scale, threshold,
+    input_scale, v_rest, v_reset, reset_amount, surrogate_scale, surrogate_peak, IS_SHARED: tl.constexpr, STATE: tl.constexpr,
+):  # fmt: skip
+    return CubaLif(
+        load_decay(decay_tensor, decay, block, IS_SHARED[0], STATE),
+        load_decay(current_decay_tensor, current_decay, block, IS_SHARED[1], STATE),
+        load_decay(current_scale_tensor, current_scale, block, IS_SHARED[2], STATE),
+        load_decay(threshold_tensor, threshold, block, IS_SHARED[3], STATE),
+        scalar(input_scale, STATE), scalar(v_rest, STATE), scalar(v_reset, STATE), scalar(reset_amount, STATE),
+        scalar(surrogate_scale, STATE), scalar(surrogate_peak, STATE),
+    )  # fmt: skip
+
+
+@sized_kernel
+def spikeops_cuba_lif_forward_kernel(
+    x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, spikes, v_last, i_last,
+    T: tl.int64, N: tl.int64,
+    decay: tl.float64, current_decay: tl.float64, current_scale: tl.float64, threshold: tl.float64, input_scale: tl.float64,
+    v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
+    OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, IS_SHARED: tl.constexpr,
+    STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    block = block_of_neurons(N, ALIGNED, BLOCK)
+    neuron = _neuron(
+        block, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, decay, current_decay, current_scale,
+        threshold, input_scale, v_rest, v_reset, reset_amount, surrogate_scale, surrogate_peak, IS_SHARED, STATE,
+    )  # fmt: skip
+    state = (load_step(v_init, block.n, block.mask, BLOCK, STATE), load_step(i_init, block.n, block.mask, BLOCK, STATE))
+    state = walk(_step, neuron, OPTIONS, state, (x,), (0 if IS_CONSTANT else block.N,), (spikes,), T, block, STATE)
+    tl.store(v_last + block.n, state[0], block.mask)
+    tl.store(i_last + block.n, state[1], block.mask)
+
+
+@sized_kernel
+def spikeops_cuba_lif_backward_kernel(
+    grad_spikes, grad_v_last, grad_i_last, x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init,
+    i_init, checkpoints, grad_x, grad_decay, grad_current_decay, grad_current_scale, grad_threshold, grad_v_init, grad_i_init,
+    T: tl.int64, N: tl.int64,
+    decay: tl.float64, current_decay: tl.float64, current_scale: tl.float64, threshold: tl.float64, input_scale: tl.float64,
+    v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
+    OPTIONS: tl.constexpr, STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr, IS_CONSTANT: tl.constexpr,
+    IS_SHARED: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    block = block_of_neurons(N, ALIGNED, BLOCK, VALUES)
+    neuron = _neuron(
+        block, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, decay, current_decay, current_scale,
+        threshold, input_scale, v_rest, v_reset, reset_amount, surrogate_scale, surrogate_peak, IS_SHARED, STATE,
+    )  # fmt: skip
+    zero = tl.zeros((BLOCK,), STATE)
+    state = (load_step(v_init, block.n, block.mask, BLOCK, STATE), load_step(i_init, block.n, block.mask, BLOCK, STATE))
+    carry = (load_step(grad_v_last, block.n, block.mask, BLOCK, STATE), load_step(grad_i_last, block.n, block.mask, BLOCK, STATE))
+    carry, parameters = walk_back(
+        _step, None, _step_back, None, neuron, OPTIONS, state, carry, (zero, zero, zero, zero), (x,),
+        (0 if IS_CONSTANT else block.N,), () if grad_spikes is None else (grad_spikes,), grad_x, neuron.input_scale, checkpoints, T,
+        block, STATES, SEGMENT, STATE, IS_CONSTANT,
+    )  # fmt: skip
+    if grad_decay is not None:
+        tl.store(grad_decay + block.n, parameters[0], block.mask)
+    if grad_current_decay is not None:
+        tl.store(grad_current_decay + block.n, parameters[1], block.mask)
+    if grad_current_scale is not None:
+        tl.store(grad_current_scale + block.n, parameters[2], block.mask)
+    if grad_threshold is not None:
+        tl.store(grad_threshold + block.n, parameters[3], block.mask)
+    if grad_v_init is not None:
+        tl.store(grad_v_init + block.n, carry[0], block.mask)
+    if grad_i_init is not None:
+        tl.store(grad_i_init + block.n, carry[1], block.mask)
+
+
+# Of CUBA_LIF_NEURON in csrc/cuba_lif.cpp: the tensors that neurons may share, and the list `numbers`.
+_PER_NEURON = ("decay", "current_decay", "current_scale", "threshold")
+_NUMBERS = (*_PER_NEURON, "input_scale", "reset_amount", "v_reset", "v_rest", "surrogate_scale", "surrogate_peak")
+
+
+class _Modes(NamedTuple):
+    """The list `modes` there."""
+
+    order: int
+    reset: int
+    reset_delay: int
+    strict: int
+    detach_reset: int
+    takes_threshold: int
+    surrogate: int
+    time_steps: int
+
+
+def _launch(launcher, kernel, x, tensors, initial, numbers, modes: _Modes, options: CubaLifOptions, **arguments) -> None:
+    is_shared = tuple(tensor is not None and tensor.numel() == 1 for tensor in tensors)
+
+    def laid_out(tensor):
+        return None if tensor is None else like_step(tensor, x)
+
+    given = {f"{name}_tensor": t if shared else laid_out(t) for name, t, shared in zip(_PER_NEURON, tensors, is_shared, strict=True)}
+    v_init, i_init = map(laid_out, initial)
+    launcher(
+        kernel, N=x.shape[1:].numel(), like=x, x=x, T=x.shape[0], **given, v_init=v_init, i_init=i_init,
+        **dict(zip(_NUMBERS, numbers, strict=True)), OPTIONS=options, IS_CONSTANT=modes.time_steps > 0, IS_SHARED=is_shared,
+        STATE=triton_state(x.dtype), **arguments,
+    )  # fmt: skip
+
+
+def cuba_lif_forward(
+    x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes
+):  # fmt: skip
+    modes = _Modes(*modes)
+    x = sequence(x, modes.time_steps)
+    state = state_dtype(x.dtype)
+    spikes, v_last, i_last = empty_sequence(x), empty_step(x, state), empty_step(x, state)
+    _launch(
+        launch_neurons, spikeops_cuba_lif_forward_kernel, x, (decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor),
+        (v_init, i_init), numbers, modes,
+        CubaLifOptions(modes.order, modes.reset, modes.reset_delay, modes.strict, modes.takes_threshold),
+        spikes=spikes, v_last=v_last, i_last=i_last,
+    )  # fmt: skip
+    return spikes, v_last, i_last
+
+
+def cuba_lif_backward(
+    grad_spikes, grad_v_last, grad_i_last, x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init,
+    i_init, numbers, modes, *needs,
+):  # fmt: skip
+    modes = _Modes(*modes)
+    x = sequence(x, modes.time_steps)
+    state = state_dtype(x.dtype)
+    grad_x = empty_step(x) if modes.time_steps else empty_sequence(x)
+    grads = [empty_step(x, state) if need else None for need in needs]
+    _launch(
+        launch_back, spikeops_cuba_lif_backward_kernel, x,
+        (decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor), (v_init, i_init), numbers, modes,
+        CubaLifOptions(modes.order, modes.reset, modes.reset_delay, modes.strict, modes.takes_threshold, modes.detach_reset,
+                       modes.surrogate),
+        grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
+        grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
+        grad_i_last=None if grad_i_last is None else like_step(grad_i_last, x),
+        grad_x=grad_x, **dict(zip((f"grad_{name}" for name in (*_PER_NEURON, "v_init", "i_init")), grads, strict=True)),
+        states=2, kept=4,
+    )  # fmt: skip
+    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)
