@@ -44,6 +44,11 @@ def tensors_like(x: torch.Tensor, options: dict) -> dict:
     return {name: value.to(x.dtype) if isinstance(value, torch.Tensor) else value for name, value in options.items()}
 
 
+def owned(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """States that a library may detach in place, which torch refuses for views: those of the reference backend are."""
+    return tuple(tensor.clone() if tensor._is_view() else tensor for tensor in tensors)
+
+
 def require(condition: bool, reason: str) -> None:
     """Raises NotExact for the reason if the condition does not hold."""
     if not condition:

@@ -10,7 +10,7 @@ from sinabs.layers.stateful_layer import StatefulLayer
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, require, tensors_like
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, owned, require, tensors_like
 from spikeops.surrogate import Gaussian, Heaviside, MultiGaussian, PeriodicExponential, SingleExponential, Surrogate
 
 _SURROGATES = {
@@ -89,7 +89,7 @@ class _Layer(Counterpart):
         self._fit_states((input_data.shape[0], *input_data.shape[2:]))
         options = tensors_like(input_data, self.options())
         outputs, states, recordings = self._run(input_data.transpose(0, 1), options)
-        for name, state in states.items():
+        for name, state in zip(states, owned(*states.values())):
             setattr(self, name, state)
         if not hasattr(self, "i_syn"):
             self.i_syn = None

@@ -10,7 +10,7 @@ from snntorch._neurons.neurons import SpikingNeuron
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, require, tensors_like
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, owned, require, tensors_like
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Sigmoid, Step, StraightThrough, Surrogate
 
 # By the function of snntorch.surrogate that made it, from what it was given.
@@ -98,7 +98,7 @@ def synaptic_options(node: Any) -> dict:
     if mechanism == "none":
         return options | dict(reset="none")
     if late:
-        return options | dict(reset="subtract" if mechanism == "subtract" else "to", reset_timing="late")
+        return options | dict(reset="subtract" if mechanism == "subtract" else "to", reset_timing="late", detach_reset=True)
     require(mechanism == "zero", 'reset_delay=False with reset_mechanism="subtract" has no counterpart')
     _require_silence_at_zero(options["threshold"])
     return options | dict(reset="to")
@@ -137,10 +137,11 @@ class _Neuron(Counterpart):
         spikes, *states = self._run(x, options, *(getattr(self, name).to(x.dtype) for name in self._states))
         if "surrogate" not in options:
             spikes = spikes.detach()
+        states = owned(*states)
         for name, state in zip(self._states, states):
             setattr(self, name, state)
         # Theirs are float32 whatever the input is.
-        return spikes.float() * self.graded_spikes_factor, tuple(states)
+        return spikes.float() * self.graded_spikes_factor, states
 
     def _check_state(self, state: torch.Tensor, options: dict) -> None:
         """A reset to zero at once: theirs doubles a potential that is above the threshold before the step, but leaves none there."""
