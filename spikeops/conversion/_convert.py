@@ -84,6 +84,7 @@ def convert(
     Raises:
         NotExact: a neuron without an exact counterpart: of an unknown kind, option or version of the library, of a subclass that
             changes what is computed, with hooks. All of them are named, and nothing has been converted.
+        RuntimeError: the model cannot be copied.
         TypeError: an argument of a wrong type.
     """
     for name, flag in (("inplace", inplace), ("strict", strict)):
@@ -176,7 +177,10 @@ def _copy(model: nn.Module) -> nn.Module:
         for state in states:
             if isinstance(state, torch.Tensor) and state.grad_fn is not None:
                 memo[id(state)] = state.detach().clone()
-    copied = copy.deepcopy(model, memo)
+    try:
+        copied = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise RuntimeError(f"spikeops.convert: the model cannot be copied: {error} Hint: convert it with inplace=True.") from error
     for module, original in zip(copied.modules(), model.modules(), strict=True):
         module.training = original.training
     for parameter, original in zip(copied.parameters(), model.parameters(), strict=True):

@@ -118,10 +118,12 @@ class _Layer(Counterpart):
             spikes, v, i = SF.cuba_lif(x, v_init=self.v_mem, i_init=self.i_syn, **options)
             return spikes, dict(v_mem=v, i_syn=i), {}
         x = scale * x if normed else x
-        silent = options["reset"] == "none"
-        record = self.record_states or silent
-        spikes, v, *trace = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace=record, **options)
-        return trace[0] if silent else spikes, dict(v_mem=v), dict(v_mem=trace[0]) if self.record_states else {}
+        if options["reset"] == "none":  # puts out the potentials, before the bound
+            _, v, outputs = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace="before", **options)
+            recorded = outputs if "v_min" not in options else torch.relu(outputs - options["v_min"]) + options["v_min"]
+            return outputs, dict(v_mem=v), dict(v_mem=recorded) if self.record_states else {}
+        spikes, v, *trace = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace=self.record_states, **options)
+        return spikes, dict(v_mem=v), dict(v_mem=trace[0]) if trace else {}
 
 
 class LIF(_Layer, layers.LIF):

@@ -1,5 +1,7 @@
 """snnTorch's neurons, converted: the same spikes, potentials and gradients, called as its users call them, and in one kernel."""
 
+import copy
+
 import pytest
 import torch
 from conversion_tests import assert_alike, assert_refused, drawn
@@ -53,7 +55,9 @@ def test_neurons(name, reset, dtype):
 ])  # fmt: skip
 def test_resets_at_once(name, reset):
     """Potentials above two thresholds, where its subtraction leaves the next reset out, are among them."""
-    assert_alike(NEURONS[name](reset_delay=False, **reset), run, drawn(20, 4, 100, low=-1, high=4))
+    # The gradient of the factor is a sum in which what passes through its two uses in the reset cancels, up to rounding.
+    bound = 3e-4 if "graded" in name else 1e-5
+    assert_alike(NEURONS[name](reset_delay=False, **reset), run, drawn(20, 4, 100, low=-1, high=4), bound=bound)
 
 
 @pytest.mark.parametrize("function", SURROGATES)
@@ -135,9 +139,9 @@ def test_training_goes_on_alike():
     nets = [torch.nn.Sequential(
         torch.nn.Conv2d(1, 6, 3), torch.nn.MaxPool2d(2), snn.Leaky(0.5, spike_grad=surrogate.fast_sigmoid(25), init_hidden=True),
         torch.nn.Flatten(), torch.nn.Linear(54, 10),
-        snn.Leaky(0.5, spike_grad=surrogate.fast_sigmoid(25), init_hidden=True, output=True, learn_beta=True),
+        snn.Leaky(0.5, 0.1, spike_grad=surrogate.fast_sigmoid(25), init_hidden=True, output=True, learn_beta=True),
     )]  # fmt: skip
-    images, labels = drawn(10, 1, 8, 8, low=0, high=3), torch.arange(10)
+    images, labels = drawn(10, 1, 8, 8, low=0, high=12), torch.arange(10)
 
     def step(net, optimizer):
         utils.reset(net)
@@ -153,7 +157,7 @@ def test_training_goes_on_alike():
         step(nets[0], optimizers[0])
     nets.append(spikeops.convert(nets[0]))
     optimizers.append(torch.optim.SGD(nets[1].parameters(), lr=0.05, momentum=0.9))
-    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
     theirs, ours = ([step(net, optimizer) for _ in range(5)] for net, optimizer in zip(nets, optimizers))
     assert theirs[-1] < theirs[0]
     assert ours == pytest.approx(theirs, rel=1e-4)
