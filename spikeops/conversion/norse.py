@@ -133,8 +133,6 @@ class _Membrane(_Layer):
     """Layers whose state is the membrane potential alone."""
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
-        scale = options.pop("input_scale", 1.0)
-        x, options["input_scale"] = (x * scale, 1.0) if isinstance(scale, torch.Tensor) else (x, scale)
         if getattr(self, "record_states", False):
             spikes, v, trace = SF.lif(x, v_init=state.v, return_trace=True, **options)
             return _passed(spikes, options), type(state)(v=trace)
@@ -163,8 +161,7 @@ class LIBoxCell(_Cell, TheirLIBoxCell):
     options = li_box_options
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
-        scale = options.pop("input_scale")
-        *_, trace = SF.lif(x * scale, v_init=state.v, return_trace=True, **options)
+        *_, trace = SF.lif(x, v_init=state.v, return_trace=True, **options)
         return trace, LIBoxState(trace[-1])
 
 

@@ -55,7 +55,7 @@ def _reset(layer: Any) -> dict:
 
 
 def lif_options(layer: Any) -> dict:
-    """The options of lif, or of cuba_lif where there is a current_decay; `norm_input` is for the input."""
+    """The options of lif, or of cuba_lif where there is a synapse."""
     require(layer.spike_threshold is not None and not layer.spike_threshold.requires_grad, "its spike_threshold is learned, or none")
     options = dict(
         threshold=number_or_tensor("spike_threshold", layer.spike_threshold), surrogate=spike_function(layer.surrogate_grad_fn),
@@ -66,6 +66,7 @@ def lif_options(layer: Any) -> dict:
         require("max_spikes" not in options, "several spikes in a step with a tau_syn have no counterpart; SingleSpike has")
         require("v_min" not in options, "a min_v_mem with a tau_syn has no counterpart")
         options |= dict(current_decay=number_or_tensor("alpha_syn", layer.alpha_syn_calculated), order="input_decay_membrane")
+        options["current_scale"] = options.pop("input_scale", 1.0)
     return options
 
 
@@ -77,7 +78,9 @@ def _leaks(layer: Any) -> dict:
     decay = number_or_tensor("alpha_mem", layer.alpha_mem_calculated)
     if not isinstance(decay, torch.Tensor):
         require(0 <= decay <= 1, f"its alpha_mem is {decay}, not between 0 and 1")
-    options = dict(decay=decay, norm_input=bool(layer.norm_input))
+    options: dict = dict(decay=decay)
+    if layer.norm_input:
+        options["input_scale"] = number_or_tensor("1 - alpha_mem", 1 - layer.alpha_mem_calculated)  # rounded as theirs
     return options if layer.min_v_mem is None else options | dict(v_min=number("min_v_mem", layer.min_v_mem))
 
 
@@ -109,15 +112,9 @@ class _Layer(Counterpart):
                 self.init_state_with_shape(shape)
 
     def _run(self, x: torch.Tensor, options: dict) -> tuple[torch.Tensor, dict, dict]:
-        # The order of their operations: 1 - alpha is rounded as a float32 number.
-        normed = options.pop("norm_input")
-        scale = (1 - self.alpha_mem_calculated.to(x.dtype)) if normed else None
         if "current_decay" in options:
-            if normed:
-                options["current_scale"] = number_or_tensor("1 - alpha_mem", scale)
-            spikes, v, i = SF.cuba_lif(x, v_init=self.v_mem, i_init=self.i_syn, **options)
+            spikes, v, i = SF.cuba_lif(x, v_init=self.v_mem.to(x.dtype), i_init=self.i_syn.to(x.dtype), **options)
             return spikes, dict(v_mem=v, i_syn=i), {}
-        x = scale * x if normed else x
         if options["reset"] == "none":  # puts out the potentials, before the bound
             _, v, outputs = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace="before", **options)
             recorded = outputs if "v_min" not in options else torch.relu(outputs - options["v_min"]) + options["v_min"]

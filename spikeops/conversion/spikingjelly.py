@@ -10,7 +10,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, owned, require
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, owned, require, tensors_like
 from spikeops.surrogate import (
     ATan,
     Exponential,
@@ -60,7 +60,7 @@ def spike_function(function: object) -> Surrogate:
         raise NotExact(f"its surrogate: {error}") from error
 
 
-def _fired(node: Any, v_rest: float | None = None) -> dict:
+def _fired(node: Any) -> dict:
     """The options of lif that have to do with firing and resetting."""
     options: dict = dict(
         threshold=number("v_threshold", node.v_threshold), detach_reset=bool(node.detach_reset),
@@ -111,7 +111,8 @@ def sum_options(node: Any) -> dict:
 
 def plif_options(node: Any) -> dict:
     require(node.w.numel() == 1, f"w has {node.w.numel()} values")
-    options = dict(decay_input=bool(node.decay_input), **_fired(node))
+    rate = node.w.sigmoid()
+    options = dict(decay=1 - rate, input_scale=rate if node.decay_input else 1.0, **_fired(node))
     return options | dict(v_rest=options.get("v_reset", 0.0))
 
 
@@ -136,8 +137,8 @@ class _Node(Counterpart):
     def _steps(self, x: torch.Tensor, states: tuple, trace: bool = False) -> tuple[torch.Tensor, tuple, tuple]:
         full_precision("SpikingJelly", x)
         require(self._neuron_precision is None, "spikeops.convert: a node with a precision of its own has no counterpart")
-        options = self.options() | (dict(return_trace=True) if trace else {})
-        return self._run(x, states, options)
+        options = tensors_like(x, self.options())
+        return self._run(x, states, options | dict(return_trace=True) if trace else options)
 
     def _run(self, x: torch.Tensor, states: tuple, options: dict) -> tuple[torch.Tensor, tuple, tuple]:
         spikes, v, *trace = SF.lif(x, v_init=states[0], **options)
@@ -158,11 +159,6 @@ class HalfThresholdIFNode(_Node, neuron.HalfThresholdIFNode):
 
 class ParametricLIFNode(_Node, neuron.ParametricLIFNode):
     options = plif_options
-
-    def _run(self, x: torch.Tensor, states: tuple, options: dict) -> tuple[torch.Tensor, tuple, tuple]:
-        rate = self.w.sigmoid().to(x.dtype)
-        x = x * rate if options.pop("decay_input") else x
-        return super()._run(x, states, options | dict(decay=1 - rate))
 
 
 class ILIFNode(_Node, neuron.ILIFNode):
