@@ -17,7 +17,7 @@ sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
-test: $(VENV)/.spikeops build/testing/.built
+test: $(VENV)/.spikeops $(VENV)/.peers build/testing/.built
 	$(VENV)/bin/pytest
 
 lint: $(VENV)/.spikeops
@@ -54,6 +54,13 @@ $(DIST)/.built: $(VENV)/.torch $(sources)
 $(VENV)/.spikeops: $(DIST)/.built
 	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[train,test]"
 	$(pip) install --quiet --no-deps --force-reinstall $(DIST)/*.whl
+	@touch $@
+
+# The libraries of the extra `peers`, for the tests that compare with them. Those skip what is not there.
+peers = import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("spikeops") if r.endswith("\"peers\"")), sep="\n")
+$(VENV)/.peers: $(VENV)/.spikeops
+	$(VENV)/bin/python -c '$(peers)' > $@.txt
+	$(pip) install --quiet --no-deps -r $@.txt
 	@touch $@
 
 # The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only.

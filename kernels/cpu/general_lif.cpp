@@ -4,14 +4,13 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-// Calls body.operator()<scheme, counts>(). Only resets at once may come after several spikes.
+// Calls body.operator()<scheme, counts>().
 template <int scheme = 0, class Body>
 inline void with_scheme(const GeneralLifNeuron& n, Body body) {
   constexpr ResetScheme kind = static_cast<ResetScheme>(scheme);
   if (n.scheme == scheme) {
-    if constexpr (!looks_back(kind))
-      if (n.count != int(Count::one)) return body.template operator()<kind, true>();
-    return body.template operator()<kind, false>();
+    if (n.count == int(SpikeCounting::one)) return body.template operator()<kind, false>();
+    return body.template operator()<kind, true>();
   }
   if constexpr (scheme + 1 < kResetSchemes) with_scheme<scheme + 1>(n, body);
 }

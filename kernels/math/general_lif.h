@@ -9,9 +9,9 @@
 namespace spikeops {
 
 // When a spike resets the membrane potential, and how. The numbers are part of the op schemas: spikeops/functional/_lif_options.py.
-//   late       in the next step, by whether v, what is left of this one, fires: before the decay ("to"), or after the input
-//   guarded    at once, and once more in the next step if v still fires; then that step's spike resets nothing, and without one the reset
-//              is taken back
+//   late       in the next step, by the spikes that v, what is left of this one, makes: before the decay ("to"), or after the input
+//   guarded    at once, and once more in the next step if v still fires; that step's spikes reset by as many less, and without any the
+//              reset is taken back
 enum class ResetScheme : int {
   subtract = 0,
   subtract_late = 1,
@@ -31,7 +31,7 @@ constexpr bool looks_back(ResetScheme scheme) {
 }
 
 // How many spikes a step may have: one, or the membrane potential in thresholds, rounded.
-enum class Count : int { one = 0, whole = 1, nearest = 2 };
+enum class SpikeCounting : int { one = 0, whole = 1, nearest = 2 };
 
 // Which membrane potentials are put out.
 enum class Trace : int { none = 0, before = 1, after = 2 };
@@ -45,7 +45,7 @@ struct GeneralLifParams {
   S unbounded;     // below it, no bound matters: -infinity with a bound, infinity without
   S no_gradient;   // at w - v_min below it, no gradient passes: the smallest number above 0 with a bound, -infinity without
   S at_threshold;  // 1: a membrane potential that just reaches the threshold fires, 0: it does not
-  S rounds_down;   // 1: several spikes are the whole thresholds, 0: the nearest number of them
+  S most_over;     // how much more than the potential in thresholds the number of several spikes may be: 0, or 1/2 for the nearest number
   S max_spikes;
   SurrogateNumbers<S> surrogate;
 };
@@ -60,7 +60,7 @@ struct GeneralLifCarry { S v, decay, threshold, input_scale, reset_amount; };
 
 template <class S>
 struct GeneralLifStep {
-  S late;    // 1 if the state before the step fires, where the reset looks back
+  S late;    // the spikes of the state before the step, where the reset looks back
   S from;    // what decays
   S u;       // the membrane potential before the reset
   S spikes;  // how many
@@ -104,7 +104,9 @@ SPIKEOPS_HD S general_lif_spikes(bool counts, S u, S threshold, const GeneralLif
   if (!counts) return general_lif_fires(u, threshold, p);
   const S thresholds = u / threshold;
   const S nearest = nearest_whole(thresholds);
-  const S count = nearest > thresholds ? nearest - p.rounds_down : nearest;
+  const S over = nearest - thresholds;
+  const S reached = over == p.most_over ? nearest - (S(1) - p.at_threshold) : nearest;
+  const S count = over > p.most_over ? nearest - S(1) : reached;
   const S most = count < p.max_spikes ? count : p.max_spikes;
   return count > S(0) ? most : S(0);
 }
@@ -114,19 +116,19 @@ template <class S>
 SPIKEOPS_HD GeneralLifStep<S> general_lif_step(ResetScheme scheme, bool counts, S v, S x, const GeneralLifNeuronNumbers<S>& n,
                                                const GeneralLifParams<S>& p) {
   GeneralLifStep<S> step;
-  step.late = looks_back(scheme) ? general_lif_fires(v, n.threshold, p) : S(0);
+  step.late = looks_back(scheme) ? general_lif_spikes(counts, v, n.threshold, p) : S(0);
   step.from = scheme == ResetScheme::to_late && step.late > S(0) ? p.v_reset : v;
   const S charged = lif_membrane(step.from, x, n.decay, n.input_scale, p.v_rest);
   S u = charged;
   if (scheme == ResetScheme::subtract_late || scheme == ResetScheme::subtract_guarded)
-    u = step.late > S(0) ? charged - n.reset_amount : charged;
+    u = step.late > S(0) ? charged - step.late * n.reset_amount : charged;
   if (scheme == ResetScheme::to_late_with_input) u = choice(step.late, p.v_reset, charged);
   step.u = u;
   step.spikes = general_lif_spikes(counts, u, n.threshold, p);
   S w = u;
   if (scheme == ResetScheme::subtract) w = step.spikes > S(0) ? u - step.spikes * n.reset_amount : u;
   if (scheme == ResetScheme::subtract_guarded) {
-    const S resets = step.spikes - step.late;  // -1 takes a reset back
+    const S resets = step.spikes - step.late;  // below 0: takes a reset back
     w = resets != S(0) ? u - resets * n.reset_amount : u;
   }
   if (scheme == ResetScheme::to) w = choice(step.spikes, p.v_reset, u);
@@ -166,7 +168,7 @@ SPIKEOPS_HD S general_lif_step_back(ResetScheme scheme, bool counts, bool detach
 
   S grad_charged = grad_u;
   if (scheme == ResetScheme::subtract_late || scheme == ResetScheme::subtract_guarded)
-    carry.reset_amount = carry.reset_amount - (step.late > S(0) ? grad_u : S(0));
+    carry.reset_amount = carry.reset_amount - (step.late > S(0) ? grad_u * step.late : S(0));
   if (scheme == ResetScheme::to_late_with_input) grad_charged = step.late > S(0) ? S(0) : grad_u;
   carry.decay = carry.decay + grad_charged * (step.from - p.v_rest);
   carry.input_scale = carry.input_scale + grad_charged * x;
@@ -183,7 +185,7 @@ struct GeneralLifNeuron {
   double scale, peak, center, a, b, c;  // of the surrogate
   int scheme;            // ResetScheme
   bool strict, detach_reset;
-  int count;             // Count
+  int count;             // SpikeCounting
   bool is_bounded;
   int trace;             // Trace
   int surrogate, in_thresholds;
@@ -224,7 +226,7 @@ static inline GeneralLifParams<S> general_lif_params(const GeneralLifNeuron& n) 
           n.is_bounded ? -infinity : infinity,
           n.is_bounded ? std::numeric_limits<S>::denorm_min() : -infinity,
           S(n.strict ? 0 : 1),
-          S(n.count == int(Count::whole) ? 1 : 0),
+          S(n.count == int(SpikeCounting::nearest) ? 0.5 : 0),
           n.max_spikes > 0 ? S(n.max_spikes) : infinity,
           {S(n.scale), S(n.peak), S(n.center), S(n.a), S(n.b), S(n.c)}};
 }

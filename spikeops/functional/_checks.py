@@ -134,6 +134,14 @@ def countable(op: str, steps: int, data: torch.dtype) -> None:
         )
 
 
+def suits_every_op(op: str, surrogate) -> None:
+    if not surrogate.suits_every_op:
+        raise ValueError(
+            f"{op}: expected a surrogate that every op knows, got {surrogate!r}. Those for spikeops.functional.lif alone are Heaviside, "
+            "MultiGaussian, PeriodicExponential, SingleExponential, Step, StraightThrough and Window, and others with a center."
+        )
+
+
 def flag(op: str, name: str, value) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{op}: expected {name} to be True or False, got {value!r}.")

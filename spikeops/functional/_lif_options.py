@@ -20,11 +20,12 @@ WEIGHTINGS = {"mean": 0, "decay": 1}
 class LIFOptions(NamedTuple):
     """What the functions and modules with LIF neurons take by keyword and hand on as one: see :func:`spikeops.functional.lif`.
 
-    Their signatures spell it out, for editors, type checkers and documentation, with the same names, order and defaults."""
+    Their signatures spell it out, for editors, type checkers and documentation, with the same names, order and defaults. Tensors and
+    surrogates for lif alone are for :func:`spikeops.functional.lif` and its modules."""
 
-    input_scale: float = 1.0
+    input_scale: float | torch.Tensor = 1.0
     reset: Reset = "subtract"
-    reset_amount: float | None = None
+    reset_amount: float | torch.Tensor | None = None
     v_reset: float = 0.0
     v_rest: float = 0.0
     strict: bool = False
@@ -32,16 +33,25 @@ class LIFOptions(NamedTuple):
     surrogate: Surrogate = ATan(2.0)
 
 
-def checked_options(op: str, threshold: float, options: LIFOptions) -> tuple[float, LIFOptions]:
+def checked_options(
+    op: str, threshold: float | torch.Tensor, options: LIFOptions, *, in_general: bool = False
+) -> tuple[float | torch.Tensor, LIFOptions]:
     """The threshold and the options, their numbers Python's own.
+
+    Args:
+        in_general: whether tensors and surrogates for lif alone are taken.
 
     Raises:
         TypeError, ValueError: what cannot be, whatever the input is; the message names it."""
-    threshold = _checks.number(op, "threshold", threshold)
+
+    def number(name, value):
+        return value if in_general and isinstance(value, torch.Tensor) else _checks.number(op, name, value)
+
+    threshold = number("threshold", threshold)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
-    input_scale = _checks.number(op, "input_scale", input_scale)
+    input_scale = number("input_scale", input_scale)
     if reset_amount is not None:
-        reset_amount = _checks.number(op, "reset_amount", reset_amount)
+        reset_amount = number("reset_amount", reset_amount)
     if v_reset is None:
         raise TypeError(f'{op}: expected v_reset to be a number, got NoneType. A reset by subtraction is reset="subtract".')
     v_reset, v_rest = _checks.number(op, "v_reset", v_reset), _checks.number(op, "v_rest", v_rest)
@@ -50,6 +60,8 @@ def checked_options(op: str, threshold: float, options: LIFOptions) -> tuple[flo
     _checks.flag(op, "detach_reset", detach_reset)
     if not isinstance(surrogate, Surrogate):
         raise TypeError(f"{op}: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
+    if not in_general:
+        _checks.suits_every_op(op, surrogate)
     return threshold, LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
 
 

@@ -62,6 +62,19 @@ NEURON = {
     "T": "time_steps=, for an input without a time axis",
     "backend": "spikeops.set_backend()",
 }
+# Of lif and its modules, which have more options.
+LIF = NEURON | {
+    "decay_input": "input_scale=1/tau for decay_input=True, input_scale=1 for False; spikeops.nn.ParametricLIF has decay_input=",
+    "reset_delay": 'strict=True, and reset_timing="late" for reset_delay=True, "guarded" (or reset="to") for False',
+    "learn_threshold": "a threshold tensor that requires a gradient, or torch.nn.Parameter of a module",
+    "train_threshold": "a threshold tensor that requires a gradient, or torch.nn.Parameter of a module",
+    "store_v_seq": 'return_trace="after"',
+    "record_states": 'return_trace="after"',
+    "min_v_mem": "v_min=",
+    "max_spike_count": 'max_spikes=, with rounding="nearest"',
+    "max_num_spikes_per_bin": "max_spikes=",
+    "grad_scale": "height=, of the surrogate",
+}
 FILTER = {
     "tau": "tau_s=, the time constant in time steps",
     "tau_syn": "tau_s=, the time constant in time steps",

@@ -9,7 +9,8 @@ from spikeops.functional import _checks, _neuron
 from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import NEURON, explain_other_words
-from spikeops.surrogate import ATan, Surrogate, from_coefficients
+from spikeops.surrogate import ATan, Surrogate
+from spikeops.surrogate._of_numbers import from_coefficients
 
 
 @explain_other_words(NEURON)

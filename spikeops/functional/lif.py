@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _neuron
+from spikeops.functional import _checks, _general_lif, _neuron
+from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
 from spikeops.functional._lif_options import (
     RESET_NAMES,
     RESETS,
@@ -18,27 +19,33 @@ from spikeops.functional._lif_options import (
     checked_options,
 )
 from spikeops.functional._neuron import LAST_STATE, RATE, SPIKES
-from spikeops.functional._other_words import NEURON, explain_other_words
-from spikeops.surrogate import ATan, Surrogate, from_coefficients
+from spikeops.functional._other_words import LIF, NEURON, explain_other_words
+from spikeops.surrogate import ATan, Surrogate
+from spikeops.surrogate._of_numbers import from_coefficients
 
 
-@explain_other_words(NEURON)
+@explain_other_words(LIF)
 def lif(
     x: torch.Tensor,
     decay: float | torch.Tensor = 0.5,
-    threshold: float = 1.0,
+    threshold: float | torch.Tensor = 1.0,
     *,
-    input_scale: float = 1.0,
+    input_scale: float | torch.Tensor = 1.0,
     reset: Reset = "subtract",
-    reset_amount: float | None = None,
+    reset_amount: float | torch.Tensor | None = None,
     v_reset: float = 0.0,
     v_rest: float = 0.0,
     strict: bool = False,
     detach_reset: bool = False,
     surrogate: Surrogate = ATan(2.0),
+    reset_timing: ResetTiming = "now",
+    v_min: float | None = None,
+    max_spikes: int | None = 1,
+    rounding: Rounding = "down",
+    return_trace: Trace = False,
     v_init: torch.Tensor | None = None,
     time_steps: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, ...]:
     """Leaky integrate-and-fire neurons over all time steps in one kernel, with a surrogate gradient.
 
     For each neuron, ``t = 0 .. T-1``, in this order (decay, input, spike, reset; no delay)::
@@ -65,26 +72,40 @@ def lif(
             ``1 - 1 / tau`` for a time constant. A number, or a tensor that broadcasts to ``x.shape[1:]`` and then gets a gradient
             (summed in a fixed order). Of a tensor only a single value is checked, on the CPU and in eager code: the decays of many
             neurons, and those on a device, are taken as they are.
-        threshold: membrane potential at which a neuron fires.
-        input_scale: factor on x.
+        threshold: membrane potential at which a neuron fires; a number or a tensor, as decay. Its gradient is that of s, by the
+            surrogate, and that of the reset where it is the reset_amount.
+        input_scale: factor on x; a number or a tensor, as decay.
         reset: what a spike does to the membrane potential: "subtract", "to" or "none".
-        reset_amount: subtracted by reset "subtract"; the threshold by default.
+        reset_amount: subtracted by reset "subtract"; a number or a tensor, as decay; the threshold by default.
         v_reset: membrane potential after a spike with reset "to".
         v_rest: resting potential.
-        strict: fire only above the threshold, not at it.
+        strict: fire only above the threshold, not at it; of several spikes, only above the potential that takes one more.
         detach_reset: treat the spike in the reset as a constant in the backward pass.
         surrogate: one of :mod:`spikeops.surrogate`.
+        reset_timing: when a spike resets. "now" as above. "late": ``v[t] = u[t]``, and where v[t-1] fires, u[t] is less by reset_amount,
+            or, with reset "to", v[t-1] is v_reset before it decays; "late_with_input": the same, but with reset "to" u[t] is v_reset,
+            whatever the input. "guarded", for reset "subtract": where v[t-1] still fires, u[t] is less by reset_amount and a spike of
+            step t resets no second time; without one the reset is taken back. (snnTorch's ``reset_delay=True``, that of its Lapicque
+            neurons, and ``reset_delay=False``.) Late resets are constants in the backward pass.
+        v_min: lower bound of the membrane potential: last in a step, ``v[t] = max(v[t] - v_min, 0) + v_min``.
+        max_spikes: how many spikes a neuron may have in a time step, or None for no limit. If more than one, ``s[t]`` is the whole number
+            of thresholds in u[t], between 0 and max_spikes; each resets by reset_amount; and s counts as a function of
+            ``u[t] / threshold``. The threshold must be above 0.
+        rounding: how the number of thresholds is made whole: "down", or to the "nearest" one, half to even, of a single spike too.
+        return_trace: return the membrane potentials of all steps as well: "before" the reset (u), or "after" it (v; True is the same).
         v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
             (whatever v_rest is).
         time_steps: T, for a current x (...) that has no time axis and is the same in all time steps, as from a still image. It is
             not copied T times, and its gradient is summed over time in the kernel.
 
     Returns:
-        ``(spikes, v_last)``: spikes (T, ...), 0 or 1, in x's dtype and layout; v_last (...), the membrane potential after the
-        last reset, in float32 for 16-bit x, so that a sequence cut into pieces gives the same spikes as in one piece.
+        ``(spikes, v_last)``: spikes (T, ...), 0 or 1, or up to max_spikes, in x's dtype and layout; v_last (...), the membrane potential
+        after the last reset, in float32 for 16-bit x, so that a sequence cut into pieces gives the same spikes as in one piece. With
+        return_trace ``(spikes, v_last, trace)``: trace (T, ...) in x's dtype and layout, with a gradient.
 
     Raises:
-        TypeError: a wrong type or dtype. ValueError: a wrong shape, device or value. RuntimeError: no kernel for the device.
+        TypeError: a wrong type or dtype. ValueError: a wrong shape, device or value, or options that exclude each other.
+        RuntimeError: no kernel for the device.
 
     Example:
         >>> x = torch.tensor([[0.6], [0.6], [0.6]])
@@ -93,9 +114,13 @@ def lif(
         (tensor([[0., 0., 1.]]), tensor([0.0500]))
         >>> SF.lif(torch.tensor([0.6]), decay=0.5, time_steps=3)[0].T
         tensor([[0., 0., 1.]])
+        >>> spikes, v, u = SF.lif(2 * x, decay=0.5, threshold=torch.tensor([0.5]), max_spikes=None, return_trace="before")
+        >>> spikes.T, u.T
+        (tensor([[2., 2., 2.]]), tensor([[1.2000, 1.3000, 1.3500]]))
     """
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    return run_lif(x, decay, threshold, options, v_init, time_steps)
+    general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
+    return run_lif(x, decay, threshold, options, v_init, time_steps, general, return_trace)
 
 
 @explain_other_words(NEURON)
@@ -136,7 +161,7 @@ def lif_rate(
         tensor([0.3333])
     """
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    arguments = _arguments("lif_rate", x, decay, threshold, options, v_init, time_steps)
+    arguments = _arguments("lif_rate", x, v_init, *_checked("lif_rate", x, decay, threshold, options, v_init, time_steps)[1:])
     _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
     _checks.countable("lif_rate", arguments[-1][-1] or x.shape[0], x.dtype)
     if _backend.is_reference():
@@ -147,29 +172,45 @@ def lif_rate(
 def run_lif(
     x: torch.Tensor,
     decay: float | torch.Tensor,
-    threshold: float,
+    threshold: float | torch.Tensor,
     options: LIFOptions,
     v_init: torch.Tensor | None,
     time_steps: int | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """:func:`lif` with its options as one object."""
-    arguments = _arguments("lif", x, decay, threshold, options, v_init, time_steps)
+    general: GeneralOptions = _general_lif.NONE,
+    return_trace: Trace = False,
+) -> tuple[torch.Tensor, ...]:
+    """:func:`lif` with its options as objects."""
+    checked = _checked("lif", x, decay, threshold, options, v_init, time_steps, in_general=True)
+    step, time_steps, decay, decay_tensor, threshold, options = checked
+    general = _general_lif.checked_general_options("lif", options, general)
+    trace = _general_lif.trace_name("lif", return_trace)
+    tensors = (threshold, options.input_scale, options.reset_amount)
+    if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
+        not options.surrogate.suits_every_op
+    ):  # fmt: skip
+        return _general_lif.run("lif", x, step, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
+    arguments = _arguments("lif", x, v_init, *checked[1:])
     if _backend.is_reference():
         return _on_reference(reference.lif, arguments, options)
     return _lif_forward(_backend.namespace("lif", x.device), *arguments)
 
 
-def _arguments(op, x, decay, threshold, options, v_init, time_steps):
-    """Checks the arguments and puts them into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
+def _checked(op, x, decay, threshold, options, v_init, time_steps, in_general=False):
+    """(shape of a time step, time steps of an x without a time axis, decay, its tensor, threshold, options), looked at."""
     step, time_steps = checked_input(op, x, time_steps)
     decay, decay_tensor = checked_decay(op, "decay", decay, x, step)
-    threshold, options = checked_options(op, threshold, options)
+    threshold, options = checked_options(op, threshold, options, in_general=in_general)
+    if v_init is not None:
+        _checks.per_neuron(op, "v_init", v_init, x, step)
+    return step, time_steps, decay, decay_tensor, threshold, options
+
+
+def _arguments(op, x, v_init, time_steps, decay, decay_tensor, threshold, options):
+    """Puts checked arguments into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if reset_amount is None:
         reset_amount = threshold
     _checks.fit(op, x.dtype, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest)
-    if v_init is not None:
-        _checks.per_neuron(op, "v_init", v_init, x, step)
     kind, scale, peak = surrogate.coefficients
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
     return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps)

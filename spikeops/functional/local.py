@@ -175,6 +175,7 @@ def _coefficients(surrogate):
         raise TypeError(
             f"{_STEP}: expected surrogate to be one of spikeops.surrogate, such as Exponential(1.0), got {surrogate!r}."
         )
+    _checks.suits_every_op(_STEP, surrogate)
     return surrogate.coefficients
 
 

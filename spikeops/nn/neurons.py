@@ -9,8 +9,10 @@ from torch import nn
 
 from spikeops import functional as SF
 from spikeops.functional import _checks
+from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace, checked_general_options, trace_name
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import CLAMPED, FILTER, NEURON, TSSL, explain_other_words
+from spikeops.functional._other_words import LIF as LIF_WORDS
 from spikeops.functional.alif import run_alif
 from spikeops.functional.lif import run_lif
 from spikeops.nn._decays import decay_parameter, given_decay
@@ -25,16 +27,48 @@ class LIFNeurons(nn.Module):
 
     decay: float | torch.Tensor
 
-    def __init__(self, threshold: float, options: LIFOptions, return_state: bool):
+    def __init__(
+        self, threshold: float | torch.Tensor, options: LIFOptions, general: GeneralOptions, return_trace: Trace, return_state: bool
+    ):
         super().__init__()
-        _checks.flag(type(self).__name__, "return_state", return_state)
-        self.threshold, self.options, self.return_state = *checked_options(type(self).__name__, threshold, options), return_state
+        name = type(self).__name__
+        _checks.flag(name, "return_state", return_state)
+        trace_name(name, return_trace)
+        threshold, options = checked_options(name, threshold, options, in_general=True)
+        self.general, self.return_trace, self.return_state = checked_general_options(name, options, general), return_trace, return_state
+        self.tensor_options: tuple[str, ...] = ()
+        for option, value in options._asdict().items():
+            if isinstance(value, torch.Tensor):
+                self._register(option, value)
+                self.tensor_options += (option,)
+        self.options = options._replace(**{option: LIFOptions._field_defaults[option] for option in self.tensor_options})
+        if isinstance(threshold, torch.Tensor):
+            self._register("threshold", threshold)
+        else:
+            self.threshold = threshold
+
+    def _register(self, name: str, value: torch.Tensor) -> None:
+        _checks.floating(type(self).__name__, name, value)
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        else:
+            self.register_buffer(name, value)
 
     def forward(
         self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        spikes, v_last = run_lif(x, self.decay, self.threshold, self.options, v_init, time_steps)
-        return (spikes, v_last) if self.return_state else spikes
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        spikes, v_last, *trace = run_lif(
+            x, self.decay, self.threshold, self._options(), v_init, time_steps, self.general, self.return_trace
+        )
+        outputs = (spikes, v_last, *trace) if self.return_state else (spikes, *trace)
+        return outputs if len(outputs) > 1 else spikes
+
+    def _options(self) -> LIFOptions:
+        return self.options._replace(**{name: getattr(self, name) for name in self.tensor_options}) if self.tensor_options else self.options
+
+    def _shown(self) -> dict[str, object]:
+        """Arguments that are no attributes."""
+        return self.options._asdict() | self.general._asdict()
 
 
 class LIF(LIFNeurons):
@@ -42,30 +76,39 @@ class LIF(LIFNeurons):
 
     Args:
         decay, threshold, ...: as in :func:`spikeops.functional.lif`. What can be wrong with them alone is said here.
-        return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence.
+        threshold, input_scale, reset_amount: if parameters (``torch.nn.Parameter``), they are the module's, and learned; other tensors
+            are its buffers.
+        return_state: return ``(spikes, v_last)`` instead of the spikes, to go on with the next piece of a sequence; with return_trace
+            ``(spikes, v_last, trace)`` instead of ``(spikes, trace)``.
 
     Attributes:
-        decay, threshold, return_state: as given; they can be set. options: the other arguments, together: a named tuple.
+        decay, threshold, return_state, return_trace: as given; they can be set. options, general: the other arguments but tensors,
+            together: named tuples.
 
     Shapes:
-        x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...). With ``time_steps=T``, x (...) is the same in all of them.
+        x (T, ...), v_init (...) or None -> spikes (T, ...), v_last (...), trace (T, ...). With ``time_steps=T``, x (...) is the same in
+        all of them.
 
     Example:
         >>> spikes = snn.LIF(decay=0.9)(torch.rand(8, 32, 100))
         >>> snn.LIF(decay=0.9)(torch.rand(32, 100), time_steps=8).shape
         torch.Size([8, 32, 100])
+        >>> neurons = snn.LIF(0.9, nn.Parameter(torch.ones(100)))  # learnable thresholds
     """
 
-    @explain_other_words(NEURON)
-    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
-                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
-                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
+    @explain_other_words(LIF_WORDS)
+    def __init__(self, decay: float = 0.5, threshold: float | torch.Tensor = 1.0, *, input_scale: float | torch.Tensor = 1.0,
+                 reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+                 v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
+                 return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-        super().__init__(threshold, options, return_state)
+        general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
+        super().__init__(threshold, options, general, return_trace, return_state)
         self.decay = given_decay(type(self).__name__, "decay", decay)
 
     def extra_repr(self) -> str:
-        return call_arguments(self, LIF.__init__, **self.options._asdict())
+        return call_arguments(self, LIF.__init__, **self._shown())
 
 
 class IF(LIF):
@@ -78,24 +121,30 @@ class IF(LIF):
         >>> spikes = snn.IF()(torch.rand(8, 32, 100))
     """
 
-    @explain_other_words(NEURON)
-    def __init__(self, threshold: float = 1.0, *, input_scale: float = 1.0, reset: Reset = "subtract",
-                 reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
-                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
+    @explain_other_words(LIF_WORDS)
+    def __init__(self, threshold: float | torch.Tensor = 1.0, *, input_scale: float | torch.Tensor = 1.0,
+                 reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+                 v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
+                 return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-        super().__init__(1.0, threshold, return_state=return_state, **options._asdict())
+        general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
+        super().__init__(
+            1.0, threshold, return_state=return_state, return_trace=return_trace, **options._asdict(), **general._asdict()
+        )
 
     def extra_repr(self) -> str:
-        return call_arguments(self, IF.__init__, **self.options._asdict())
+        return call_arguments(self, IF.__init__, **self._shown())
 
 
 class ParametricLIF(LIFNeurons):
     """:class:`LIF` with a learnable decay, ``sigmoid(decay_logit)`` (after Fang et al., "Incorporating Learnable Membrane Time
-    Constant", ICCV 2021; the input is not scaled by 1 - decay).
+    Constant", ICCV 2021, which is ``decay_input=True``).
 
     Args:
         decay: initial value, between 0 and 1.
         threshold, ...: as in :class:`LIF`.
+        decay_input: scale the input by 1 - decay, too, as published.
         shape: of the parameter, broadcastable to one time step of the input: () for one decay, (C, 1, 1) for one per channel.
 
     Raises:
@@ -105,22 +154,31 @@ class ParametricLIF(LIFNeurons):
         >>> spikes = snn.ParametricLIF(0.5, shape=(100,))(torch.rand(8, 32, 100))
     """
 
-    @explain_other_words(NEURON)
-    def __init__(self, decay: float = 0.5, threshold: float = 1.0, *, shape: tuple[int, ...] = (), input_scale: float = 1.0,
-                 reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
-                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0),
+    @explain_other_words(LIF_WORDS)
+    def __init__(self, decay: float = 0.5, threshold: float | torch.Tensor = 1.0, *, shape: tuple[int, ...] = (),
+                 decay_input: bool = False, input_scale: float | torch.Tensor = 1.0, reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+                 v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
                  return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-        super().__init__(threshold, options, return_state)
+        general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
+        super().__init__(threshold, options, general, return_trace, return_state)
+        _checks.flag("ParametricLIF", "decay_input", decay_input)
+        self.decay_input = decay_input
         self.initial_decay, self.decay_logit = decay_parameter("ParametricLIF", "decay", decay, shape)
 
     @property
     def decay(self) -> torch.Tensor:  # type: ignore[override]
         return torch.sigmoid(self.decay_logit)
 
+    def _options(self) -> LIFOptions:
+        options = super()._options()
+        # 1 - decay, without its rounding.
+        return options._replace(input_scale=options.input_scale * torch.sigmoid(-self.decay_logit)) if self.decay_input else options
+
     def extra_repr(self) -> str:
         shape = tuple(self.decay_logit.shape)
-        return call_arguments(self, ParametricLIF.__init__, decay=self.initial_decay, shape=shape, **self.options._asdict())
+        return call_arguments(self, ParametricLIF.__init__, decay=self.initial_decay, shape=shape, **self._shown())
 
 
 class ALIF(nn.Module):

@@ -27,7 +27,7 @@ class Spike(torch.autograd.Function):
     @staticmethod
     def derivative(ctx):
         u, *threshold = ctx.saved_tensors
-        return ctx.surrogate.derivative(u - (ctx.number if ctx.has_number else threshold[0]))
+        return ctx.surrogate.at(u, ctx.number if ctx.has_number else threshold[0])
 
     @staticmethod
     def backward(ctx, grad_spike):
@@ -38,6 +38,65 @@ class Spike(torch.autograd.Function):
     def tangent(ctx, tangent_u, tangent_threshold, *_):
         tangent = tangent_u if ctx.has_number else tangent_u - tangent_threshold
         return tangent * Spike.derivative(ctx)
+
+
+@forward_mode
+class Spikes(torch.autograd.Function):
+    """How many spikes u makes of a threshold, a tensor: u in thresholds, rounded down or, ``nearest``, half to even; ``most`` at most.
+    ``strict``: just reaching one more is not enough. They count as a function of u / threshold."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u, threshold, strict, nearest, most, surrogate):
+        thresholds = u / threshold
+        count = torch.round(thresholds) if nearest else torch.floor(thresholds)
+        if strict:
+            count = torch.where(count - thresholds == (0.5 if nearest else 0.0), count - 1, count)
+        return torch.where(count > 0, count.clamp(max=most), torch.zeros_like(count))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        u, threshold, _, _, _, ctx.surrogate = inputs
+        ctx.save_for_backward(u, threshold)
+        ctx.save_for_forward(u, threshold)
+
+    @staticmethod
+    def backward(ctx, grad_spikes):
+        u, threshold = ctx.saved_tensors
+        grad = grad_spikes * ctx.surrogate.at(u, threshold)
+        return grad, -(grad * (u / threshold)), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx, tangent_u, tangent_threshold, *_):
+        u, threshold = ctx.saved_tensors
+        return (tangent_u - u / threshold * tangent_threshold) * ctx.surrogate.at(u, threshold)
+
+
+@forward_mode
+class Counted(torch.autograd.Function):
+    """A number times a count of spikes, 0 where there are none whatever the number is. The derivatives are those of the product."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(number, s):
+        return torch.where(s != 0, number * s, torch.zeros_like(s))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        number, s = ctx.saved_tensors
+        return call(Counted, grad, s), grad * number
+
+    @staticmethod
+    def tangent(ctx, tangent_number, tangent_s):
+        number, s = ctx.saved_tensors
+        return torch.where(s != 0, tangent_number * s, 0.0) + number * tangent_s
 
 
 @forward_mode
@@ -69,13 +128,13 @@ class ResetTo(torch.autograd.Function):
 
 @forward_mode
 class ResetBy(torch.autograd.Function):
-    """u - amount where a neuron fired, else u, whatever the amount is. The derivatives are those of u - s * amount."""
+    """u - s * amount where a neuron fired, s times, else u, whatever the amount is. The derivatives are those of u - s * amount."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(u, s, amount):
-        return torch.where(s > 0, u - amount, u)
+        return torch.where(s != 0, u - s * amount, u)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -86,12 +145,12 @@ class ResetBy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_v):
         s, amount = ctx.saved_tensors
-        return grad_v, -grad_v * amount, -call(ResetTo, grad_v, 1 - s, 0.0)
+        return grad_v, -grad_v * amount, -call(Counted, grad_v, s)
 
     @staticmethod
     def tangent(ctx, tangent_u, tangent_s, tangent_amount):
         s, amount = ctx.saved_tensors
-        return tangent_u - amount * tangent_s - torch.where(s > 0, tangent_amount, 0.0)
+        return tangent_u - amount * tangent_s - torch.where(s != 0, s * tangent_amount, 0.0)
 
 
 @forward_mode

@@ -16,7 +16,15 @@ tensor([0.5000])
 
 from spikeops.surrogate._base import Surrogate
 from spikeops.surrogate._bumps import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, SuperSpike, Triangle
-from spikeops.surrogate._of_lif import Heaviside, MultiGaussian, PeriodicExponential, SingleExponential, Step, StraightThrough, Window
+from spikeops.surrogate._of_lif import (
+    Heaviside,
+    MultiGaussian,
+    PeriodicExponential,
+    SingleExponential,
+    Step,
+    StraightThrough,
+    Window,
+)
 
 __all__ = [
     "ATan", "Exponential", "FastSigmoid", "Gaussian", "Heaviside", "MultiGaussian", "PeriodicExponential", "Rectangle", "Sigmoid",

@@ -13,7 +13,10 @@ from spikeops.surrogate._bumps import Gaussian
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class OfLif(Surrogate):
-    """Base class of those that only :func:`spikeops.functional.lif` knows."""
+    """Base class of those that only :func:`spikeops.functional.lif` knows. Their ``derivative`` is that at a threshold of 1."""
+
+    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
+        return self.at(distance + 1, 1.0)
 
     @property
     def suits_every_op(self) -> bool:
@@ -76,9 +79,9 @@ class MultiGaussian(OfLif):
     center: float = 0.0
     _of_any_sign: ClassVar[tuple[str, ...]] = ("height", "center", "h")
 
-    def derivative(self, distance: torch.Tensor) -> torch.Tensor:
+    def at(self, u: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
         wide = Gaussian(self.s * self.sigma)
-        d = distance - self.center
+        d = u - threshold - self.center
         sides = wide.bump(d - self.sigma) + wide.bump(d + self.sigma)
         return self.height * ((1 + self.h) * Gaussian(self.sigma).bump(d) - self.h * sides)
 

@@ -2,47 +2,10 @@
 
 import pytest
 import torch
+from op_tests.elsewhere import NEURONS, assert_same, drawn, stepwise
 
 import spikeops.functional as SF
 from spikeops import surrogate
-
-STEPS, NEURONS = 16, 512
-
-
-def drawn(dtype, low, high):
-    """Currents (T, N), and the weights of the spikes in a loss."""
-    generator = torch.Generator().manual_seed(0)
-    x = low + (high - low) * torch.rand(STEPS, NEURONS, generator=generator, dtype=torch.float64)
-    return x.to(dtype), torch.randn(STEPS, NEURONS, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def spikes_and_gradient(neuron, x, weights):
-    x = x.clone().requires_grad_()
-    spikes = neuron(x)
-    (spikes * weights).sum().backward()
-    return spikes.detach(), x.grad
-
-
-def stepwise(cell, first_state=lambda x: None):
-    """Layers that take one time step: ``cell(current, state) -> (spikes, state)``."""
-
-    def run(x):
-        state, spikes = first_state(x), []
-        for current in x.unbind():
-            fired, state = cell(current, state)
-            spikes.append(fired)
-        return torch.stack(spikes)
-
-    return run
-
-
-def assert_same(theirs, ours, dtype, low=-0.5, high=3.5):
-    x, weights = drawn(dtype, low, high)
-    (spikes, gradient), (our_spikes, our_gradient) = (spikes_and_gradient(neuron, x, weights) for neuron in (theirs, ours))
-    assert 0.05 < spikes.mean() < 0.95
-    assert torch.equal(spikes, our_spikes)
-    # Theirs may hold surrogate and decay as float32 numbers.
-    assert (gradient - our_gradient).abs().max() <= 2e-6 * gradient.abs().max()
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=str)

@@ -21,8 +21,10 @@ SURROGATES = ("atan", "sigmoid", "exponential", "fast_sigmoid", "triangle", "rec
 DATA = ("float", "double", "fp16", "bf16")
 REGISTERS = {"v2": "xmm", "v3": "ymm", "v4": "zmm"}
 
-# In double precision, exp is the C library's: one number at a time.
-CALLS_EXP = re.compile(r"(\w+Back double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double")
+# In double precision, exp is the C library's: one number at a time. (1, 2, 6, 8, 9: these, multi-Gaussian and periodic exponential.)
+CALLS_EXP = re.compile(
+    r"(\w+Back double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double|slope_row [12689] \d double"
+)
 WITHOUT_ARITHMETIC = ("fill_row", "copy_row")
 
 PACKED = re.compile(r"v?(?:add|sub|mul|div)p[sd]|vp?\w*add[dq]|p\w*add[dq]|v?pslld")
@@ -93,12 +95,16 @@ def expected():
     for state, reset, surrogate, detach in itertools.product(("float", "double"), RESETS, SURROGATES, ("false", "true")):
         if reset != "none" or detach == "true":
             yield f"back_row LifBack {state} {reset} {surrogate} {detach} "
+    for state, scheme, counts, sums in itertools.product(("float", "double"), range(7), ("false", "true"), ("false", "true")):
+        yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
+    yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
     for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
         yield f"{row} {state} "
     yield from (f"clamped_product_row {data} " for data in DATA)
     for data in DATA:
         yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
         yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)
+        yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
         yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))
         yield from (f"step_row Synapse {data} {adjoint} " for adjoint in ("false", "true"))
         yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))

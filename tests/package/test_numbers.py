@@ -21,6 +21,7 @@ X = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
 PACKED = SF.pack_spikes(X)
 IMAGES, KERNEL = torch.rand(2, 3, 8, 8).round(), torch.rand(4, 3, 3, 3)
 LIF = dict(decay=0.5, threshold=1.0, input_scale=0.5, reset_amount=0.75, v_reset=0.25, v_rest=0.125)
+GENERAL_LIF = LIF | dict(v_min=-0.5, max_spikes=3)
 CLAMPED = dict(time_steps=3, dt=0.25, leak=1.0, threshold_gain=2.0, threshold_drift=0.5)
 TRIAL = dict(dt=0.25, leak=1.0, spike_cost=0.5, sigma_v=0.5, feedforward_rate=0.5, threshold_rate=0.25, threshold_drift=0.5, buffer_steps=1,
              forgetting=0.5)  # fmt: skip
@@ -110,7 +111,7 @@ def bump(kind, **options):
 
 # Call -> its numbers. Those of an op on spikes are made anew, so that results can be compared.
 CALLS = {
-    SF.lif: (lambda **o: SF.lif(X, **o), LIF),
+    SF.lif: (lambda **o: SF.lif(X, **o), GENERAL_LIF),
     SF.lif_rate: (lambda time_steps, **o: [SF.lif_rate(X, time_steps=time_steps, **o)], LIF | {"time_steps": 3}),
     SF.tssl_bp: (lambda **o: [SF.tssl_bp(X, **o)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
     SF.synaptic_filter: (lambda **o: [SF.synaptic_filter(X, **o)], dict(tau_s=3.0)),
@@ -128,9 +129,9 @@ CALLS = {
     SF.spike_conv2d: (
         lambda **o: [SF.spike_conv2d(IMAGES, KERNEL, **o)], dict(stride=2, padding=1, dilation=1, groups=1),
     ),
-    snn.LIF: (lambda **o: [snn.LIF(**o)(X)], LIF),
-    snn.IF: (lambda **o: [snn.IF(**o)(X)], {name: value for name, value in LIF.items() if name != "decay"}),
-    snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(X)], LIF | {"shape": 3}),
+    snn.LIF: (lambda **o: [snn.LIF(**o)(X)], GENERAL_LIF),
+    snn.IF: (lambda **o: [snn.IF(**o)(X)], {name: value for name, value in GENERAL_LIF.items() if name != "decay"}),
+    snn.ParametricLIF: (lambda shape, **o: [snn.ParametricLIF(shape=(shape,), **o)(X)], GENERAL_LIF | {"shape": 3}),
     snn.TSSLBP: (lambda **o: [snn.TSSLBP(**o)(X)], dict(tau_m=5.0, tau_s=3.0, threshold=0.5)),
     snn.SynapticFilter: (lambda **o: [snn.SynapticFilter(**o)(X)], dict(tau_s=3.0)),
     snn.ClampedLIF: (clamped_module, CLAMPED | {"units": 3}),

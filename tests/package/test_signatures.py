@@ -13,6 +13,7 @@ import spikeops
 import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops import reference, surrogate
+from spikeops.functional._general_lif import RESET_TIMINGS, ROUNDINGS, GeneralOptions, ResetTiming, Rounding
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
 
 PUBLIC = [getattr(module, name) for module in (SF, snn, surrogate) for name in module.__all__] + [
@@ -86,6 +87,7 @@ def test_every_choice_is_taken(function, name, values):
 
 def test_numbers_of_the_choices():
     assert list(RESETS) == list(typing.get_args(Reset)) and list(WEIGHTINGS) == list(typing.get_args(Weighting))
+    assert typing.get_args(ResetTiming) == RESET_TIMINGS and typing.get_args(Rounding) == ROUNDINGS
 
 
 @pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.__name__)
@@ -111,6 +113,19 @@ def test_lif_options_are_the_same_everywhere(function):
     assert shared == list(types)
     for name in shared:
         assert parameters[name].default == LIFOptions._field_defaults[name], name
+        # Numbers of each neuron are for lif and its modules.
+        wanted = {float} if function is SF.lif_rate and torch.Tensor in typing.get_args(types[name]) else {types[name]}
+        wanted |= {float | None} if function is SF.lif_rate and name == "reset_amount" else set()
+        assert function is reference.lif or hints(function)[name] in wanted, name
+
+
+@pytest.mark.parametrize("function", [SF.lif, snn.LIF, snn.IF, snn.ParametricLIF, reference.lif],
+                         ids=lambda function: f"{function.__module__}.{function.__name__}")  # fmt: skip
+def test_general_lif_options_are_the_same_everywhere(function):
+    parameters, types = inspect.signature(function).parameters, typing.get_type_hints(GeneralOptions)
+    assert [name for name in parameters if name in types] == list(types)
+    for name in types:
+        assert parameters[name].default == GeneralOptions._field_defaults[name], name
         assert function is reference.lif or hints(function)[name] == types[name], name
 
 

@@ -40,8 +40,8 @@ RAW, CALLS, SMOOTH, MODULES, ON_DEVICE, MEASURED, TESTED_ELSEWHERE, TOO_SMALL_TO
 
 
 def first_calls() -> dict:
-    """function of spikeops.functional -> the first of its calls."""
+    """function of spikeops.functional -> the first of its calls; the one with its name alone, wherever its file stands."""
     found: dict = {}
-    for call in CALLS.values():
+    for call in sorted(CALLS.values(), key=lambda call: call.name != call.function):
         found.setdefault(call.function, call)
     return found

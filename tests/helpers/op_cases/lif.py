@@ -135,23 +135,26 @@ SMOOTH = (
 
 
 def _by_function(x, decay=0.5, threshold=1.0, return_state=False, **options):
-    spikes, v_last = SF.lif(x, decay, threshold, **options)
-    return (spikes, v_last) if return_state else spikes
+    spikes, v_last, *trace = SF.lif(x, decay, threshold, **options)
+    return (spikes, v_last, *trace) if return_state else (spikes, *trace)
 
 
-def _parametric(x, decay=0.5, shape=(), **options):
-    return _by_function(x, torch.full(shape, decay), **options)
+def _parametric(x, decay=0.5, shape=(), decay_input=False, input_scale=1.0, **options):
+    decay = torch.full(shape, decay)
+    return _by_function(x, decay, input_scale=input_scale * torch.sigmoid(-torch.logit(decay)) if decay_input else input_scale, **options)
 
 
 _OPTIONS = dict(threshold=0.5, input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True,
-                surrogate=Sigmoid(3.0), return_state=True)  # fmt: skip
+                surrogate=Sigmoid(3.0), reset_timing="late", v_min=-0.5, max_spikes=3, rounding="nearest", return_trace="before",
+                return_state=True)  # fmt: skip
 MODULES = (
     Module(kind=snn.LIF, options=dict(decay=0.9, **_OPTIONS), function=_by_function,
-           samples=({"decay": 0.9}, dict(decay=0.9, threshold=0.5, reset="to", v_reset=-0.1, strict=True))),
+           samples=({"decay": 0.9}, dict(decay=0.9, threshold=0.5, reset="to", v_reset=-0.1, strict=True),
+                    dict(decay=0.9, reset_timing="guarded", v_min=-0.1))),
     Module(kind=snn.IF, options=_OPTIONS, function=functools.partial(_by_function, decay=1.0),
            samples=(dict(threshold=0.7, surrogate=Sigmoid(4.0)),)),
-    Module(kind=snn.ParametricLIF, options=dict(decay=0.9, shape=(4, 1), **_OPTIONS), function=_parametric, state=("decay_logit",),
-           samples=({"decay": 0.8},)),
+    Module(kind=snn.ParametricLIF, options=dict(decay=0.9, shape=(4, 1), decay_input=True, **_OPTIONS), function=_parametric,
+           state=("decay_logit",), samples=({"decay": 0.8}, dict(decay=0.8, threshold=0.3, decay_input=True))),
 )  # fmt: skip
 
 # --- benchmarks: the loops are leaner than the reference, because they leave out the options that are not measured -----------

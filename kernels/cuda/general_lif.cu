@@ -1,0 +1,235 @@
+// Multi-step LIF in its general form. The backward pass runs the neurons forward again, keeping their history on chip: it reads x and
+// the upstream gradients once and writes the gradient of x once (for long T some of x twice).
+#include "../math/general_lif.h"
+
+#include "kinds.hpp"
+#include "launch.h"
+#include "walk_back.hpp"
+
+namespace spikeops::cuda {
+namespace {
+
+// The neurons of one thread in the course of time. Options are the same for all threads, whose branches then cost little.
+template <class Data, int width>
+struct GeneralLifNeurons {
+  using S = State<Data>;
+
+  const GeneralLifParams<S>& params;
+  const ResetScheme scheme;
+  const bool counts;
+  Lanes<S, width> decay, threshold, input_scale, reset_amount, v;
+
+  __device__ __forceinline__ GeneralLifNeurons(const GeneralLifNeuron& n, const GeneralLifParams<S>& params, int64_t first)
+      : params(params),
+        scheme(static_cast<ResetScheme>(n.scheme)),
+        counts(n.count != int(SpikeCounting::one)),
+        decay(load_or<width>(n.decay_per_neuron, first, S(n.decay))),
+        threshold(load_or<width>(n.threshold_per_neuron, first, S(n.threshold))),
+        input_scale(load_or<width>(n.input_scale_per_neuron, first, S(n.input_scale))),
+        reset_amount(load_or<width>(n.reset_amount_per_neuron, first, S(n.reset_amount))),
+        v(load_or<width>(n.v_init, first, S(0))) {}
+
+  __device__ __forceinline__ GeneralLifNeuronNumbers<S> numbers(int l) const {
+    return {decay[l], threshold[l], input_scale[l], reset_amount[l]};
+  }
+
+  __device__ __forceinline__ GeneralLifStep<S> step(int l, Data x) {
+    const GeneralLifStep<S> done = general_lif_step(scheme, counts, v[l], to_state(x), numbers(l), params);
+    v[l] = done.v;
+    return done;
+  }
+};
+
+template <class Data, int width>
+__global__ void __launch_bounds__(kThreads) general_lif_forward_kernel(GeneralLifForward args, GeneralLifParams<State<Data>> params) {
+  using S = State<Data>;
+  const GeneralLifNeuron& n = args.neuron;
+  for_each_group<width>(n.N, [&](int64_t i) {
+    GeneralLifNeurons<Data, width> neurons(n, params, i);
+    Data* const spikes = static_cast<Data*>(args.spikes) + i;
+    Data* const trace = static_cast<Data*>(args.trace) + (args.trace != nullptr ? i : 0);
+    for_each_step<width>(static_cast<const Data*>(n.x) + i, n.x_stride, n.T, n.N,
+                         [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
+                           Lanes<Data, width> s, potential;
+                           for (int l = 0; l < width; ++l) {
+                             const GeneralLifStep<S> done = neurons.step(l, x[l]);
+                             s[l] = from_state<Data>(done.spikes);
+                             potential[l] = from_state<Data>(n.trace == int(Trace::before) ? done.u : done.v);
+                           }
+                           store(spikes + offset, s);
+                           if (n.trace != int(Trace::none)) store(trace + offset, potential);
+                         });
+    store(static_cast<S*>(args.v_last) + i, neurons.v);
+  });
+}
+
+// body(Kind<surrogate>{}): what is the same for all steps is asked once.
+template <int surrogate = 0, class Body>
+__device__ __forceinline__ void with_surrogate_of_lif(int kind, Body body) {
+  if constexpr (surrogate + 1 < kSurrogatesOfLif)
+    if (kind != surrogate) return with_surrogate_of_lif<surrogate + 1>(kind, body);
+  body(Kind<surrogate>{});
+}
+
+// The neurons of one thread, back in time.
+template <class Data_, class Walk>
+class GeneralLifBackwardNeurons {
+ public:
+  using Data = Data_;
+  using S = State<Data>;
+  static constexpr int width = Walk::width, block = Walk::block;
+  static constexpr int states = 1;
+  static constexpr bool may_be_constant = true, has_gradients = true;
+
+  struct History {
+    Lanes<S, width> v[block];           // membrane potentials before the step
+    Lanes<S, width> u[block];           // and before its reset
+    Lanes<S, width> x[block];
+    Lanes<S, width> derivative[block];  // added by `prepare`
+  };
+
+  __device__ __forceinline__ GeneralLifBackwardNeurons(const GeneralLifBackward& args, const GeneralLifParams<S>& params, int64_t first)
+      : args_(args), first_(first), neurons_(args.neuron, params, first), t_(args.neuron.T - 1) {
+    const Lanes<S, width> grad_v = load_or<width>(args.grad_v_last, first, S(0));
+    for (int l = 0; l < width; ++l) carry_[l] = {grad_v[l], S(0), S(0), S(0), S(0)};
+    load_trace();
+  }
+
+  __device__ __forceinline__ Lanes<S, width>& state(int) { return neurons_.v; }
+
+  struct Any {};
+  template <class F>
+  __device__ __forceinline__ void forward(F f) const { f(Any{}); }
+  template <class F>
+  __device__ __forceinline__ void backward(F f) const { f(Any{}); }
+
+  __device__ __forceinline__ void step(Any, const Lanes<Data, width>& x) {
+    for (int l = 0; l < width; ++l) neurons_.step(l, x[l]);
+  }
+
+  __device__ __forceinline__ void begin() {}
+
+  __device__ __forceinline__ void note(Any, History& history, int k, const Lanes<Data, width>& x) {
+    history.v[k] = neurons_.v;
+    for (int l = 0; l < width; ++l) {
+      history.x[k][l] = to_state(x[l]);
+      history.u[k][l] = neurons_.step(l, x[l]).u;
+    }
+  }
+
+  __device__ __forceinline__ void arrived() {}
+
+  __device__ __forceinline__ void prepare(History& history, unsigned places) const {
+    with_surrogate_of_lif(args_.neuron.surrogate, [&](auto kind) {
+#pragma unroll
+      for (int k = 0; k < block; ++k) {
+        if ((places >> k & 1) == 0) continue;
+        for (int l = 0; l < width; ++l)
+          history.derivative[k][l] = surrogate_of_lif<decltype(kind)::value>(args_.neuron.in_thresholds, history.u[k][l],
+                                                                             neurons_.threshold[l], neurons_.params.surrogate);
+      }
+    });
+  }
+
+  __device__ __forceinline__ Lanes<Data, width> step_back(Any, const History& history, int k, bool, const Lanes<Data, width>& grad) {
+    const Lanes<Data, width> grad_trace = grad_trace_;
+    --t_;
+    load_trace();
+    Lanes<Data, width> out;
+    for (int l = 0; l < width; ++l) {
+      const S grad_spike = args_.grad_spikes != nullptr ? to_state(grad[l]) : S(0);
+      const S traced = args_.grad_trace != nullptr ? to_state(grad_trace[l]) : S(0);
+      const bool before = args_.neuron.trace == int(Trace::before);
+      const S grad_x = general_lif_step_back(neurons_.scheme, neurons_.counts, args_.neuron.detach_reset, carry_[l], grad_spike,
+                                             before ? traced : S(0), before ? S(0) : traced, history.v[k][l], history.x[k][l],
+                                             history.derivative[k][l], neurons_.numbers(l), neurons_.params);
+      out[l] = from_state<Data>(grad_x);
+      grad_x_sum_[l] += grad_x;
+    }
+    return out;
+  }
+
+  // After the first step.
+  __device__ __forceinline__ void store_sums() const {
+    if (args_.neuron.x_stride == 0) {
+      Lanes<Data, width> grad_x;
+      for (int l = 0; l < width; ++l) grad_x[l] = from_state<Data>(grad_x_sum_[l]);
+      store(static_cast<Data*>(args_.grad_x) + first_, grad_x);
+    }
+    store_sum(args_.grad_v_init, [](const GeneralLifCarry<S>& carry) { return carry.v; });
+    store_sum(args_.grad_decay, [](const GeneralLifCarry<S>& carry) { return carry.decay; });
+    store_sum(args_.grad_threshold, [](const GeneralLifCarry<S>& carry) { return carry.threshold; });
+    store_sum(args_.grad_input_scale, [](const GeneralLifCarry<S>& carry) { return carry.input_scale; });
+    store_sum(args_.grad_reset_amount, [](const GeneralLifCarry<S>& carry) { return carry.reset_amount; });
+  }
+
+ private:
+  template <class Part>
+  __device__ __forceinline__ void store_sum(void* to, Part part) const {
+    if (to == nullptr) return;
+    Lanes<S, width> sum;
+    for (int l = 0; l < width; ++l) sum[l] = part(carry_[l]);
+    store(static_cast<S*>(to) + first_, sum);
+  }
+
+  // The trace's gradient of step t_, one step ahead of its use.
+  __device__ __forceinline__ void load_trace() {
+    if (args_.grad_trace != nullptr && t_ >= 0)
+      grad_trace_ = load<width>(static_cast<const Data*>(args_.grad_trace) + t_ * args_.neuron.N + first_);
+  }
+
+  const GeneralLifBackward& args_;
+  const int64_t first_;
+  GeneralLifNeurons<Data, width> neurons_;
+  int64_t t_;  // the next step back
+  Lanes<Data, width> grad_trace_{};
+  Lanes<GeneralLifCarry<S>, width> carry_;
+  Lanes<S, width> grad_x_sum_ = all_lanes<width>(S(0));
+};
+
+template <class Data, class Walk>
+__global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
+    general_lif_backward_kernel(GeneralLifBackward args, GeneralLifParams<State<Data>> params, State<Data>* scratch, Segments segments) {
+  const GeneralLifNeuron& n = args.neuron;
+  for_each_group<Walk::width>(n.N, [&](int64_t i) {
+    GeneralLifBackwardNeurons<Data, Walk> neurons(args, params, i);
+    walk_back<decltype(neurons), Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride,
+                                                 static_cast<const Data*>(args.grad_spikes), static_cast<Data*>(args.grad_x),
+                                                 scratch, i});
+    neurons.store_sums();
+  });
+}
+
+}  // namespace
+
+int general_lif_forward(const GeneralLifForward& args, void* stream) {
+  const GeneralLifNeuron& n = args.neuron;
+  return dispatch(n.dtype, [&](auto zero) {
+    using Data = decltype(zero);
+    constexpr int width = 16 / sizeof(Data);
+    return Work(n.N, width, {n.x, n.decay_per_neuron, n.threshold_per_neuron, n.input_scale_per_neuron, n.reset_amount_per_neuron,
+                             n.v_init, args.spikes, args.v_last, args.trace})
+        .launch(stream, general_lif_forward_kernel<Data, width>, general_lif_forward_kernel<Data, 1>, args,
+                general_lif_params<State<Data>>(n));
+  });
+}
+
+int64_t general_lif_backward_scratch(const GeneralLifBackward& args) { return scratch_bytes(args.neuron, 1); }
+
+int general_lif_backward(const GeneralLifBackward& args, void* scratch, void* stream) {
+  const GeneralLifNeuron& n = args.neuron;
+  const Work work(n.N, 1, {n.x, n.decay_per_neuron, n.threshold_per_neuron, n.input_scale_per_neuron, n.reset_amount_per_neuron, n.v_init,
+                           args.grad_spikes, args.grad_v_last, args.grad_trace, args.grad_x, args.grad_decay, args.grad_threshold,
+                           args.grad_input_scale, args.grad_reset_amount, args.grad_v_init, scratch});
+  return dispatch(n.dtype, [&](auto zero) {
+    using Data = decltype(zero);
+    using S = State<Data>;
+    // Blocks of 8 steps for all data: the history of longer ones would leave room for too few threads.
+    using Walk = Walk<1, 8, false>;
+    const Segments segments(n.T);
+    return work.launch_of(Walk::width, stream, kept_bytes<GeneralLifBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
+                          general_lif_backward_kernel<Data, Walk>, args, general_lif_params<S>(n), static_cast<S*>(scratch), segments);
+  });
+}
+
+}  // namespace spikeops::cuda
