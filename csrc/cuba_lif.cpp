@@ -4,7 +4,7 @@
 
 // As LIF_NEURON (lif.cpp):
 //   numbers: decay, current_decay, current_scale, threshold, input_scale, reset_amount, v_reset, v_rest, surrogate_scale, surrogate_peak
-//   modes: order, reset, reset_delay, strict, detach_reset, takes_threshold, surrogate, time_steps
+//   modes: order, reset, reset_timing, strict, detach_reset, takes_threshold, surrogate, time_steps
 #define CUBA_LIF_NEURON                                                                                                       \
   "Tensor x, Tensor? decay_tensor, Tensor? current_decay_tensor, Tensor? current_scale_tensor, Tensor? threshold_tensor, " \
   "Tensor? v_init, Tensor? i_init, float[] numbers, int[] modes"
@@ -38,7 +38,7 @@ struct CubaLifCall {
               numbers[7],
               int(modes[0]),
               int(modes[1]),
-              modes[2] != 0,
+              int(modes[2]),
               modes[3] != 0,
               modes[4] != 0,
               modes[5] != 0,

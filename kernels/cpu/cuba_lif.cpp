@@ -1,7 +1,7 @@
 // Multi-step current-based LIF: spikes, and the backward pass.
 #include "../math/cuba_lif.h"
 
-#include "kinds.h"
+#include "cuba_timing.h"
 #include "walk_back.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
@@ -25,7 +25,7 @@ struct CubaNumbers {
   static constexpr bool kHasRate = false;
 };
 
-template <class DataType, Reset reset, bool delayed>
+template <class DataType, Reset reset, CubaTiming timing>
 struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
   using Data = DataType;
   using Numbers = CubaNumbers<spikeops::State<Data>>;
@@ -33,7 +33,7 @@ struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
   using Params = CubaLifParams<S>;
   using Result = Nothing;
   static constexpr Reset kReset = reset;
-  static constexpr bool kDelayed = delayed;
+  static constexpr CubaTiming kTiming = timing;
   struct Input { Data x; };
   struct Output { Data spikes; };
 
@@ -41,25 +41,24 @@ struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
                         Output& out) {
     history = {state.v, state.i};
     const CubaCurrent<S> current = cuba_current(state.i, to_state(in.x), fixed.current_decay, p);
-    const CubaMembrane<S> membrane = cuba_membrane<reset, delayed>(state.v, current.read, fixed, p);
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(state.v, current.read, cuba_fires(state.v, fixed.threshold, p),
+                                                                  fixed.threshold, fixed.decay, fixed.current_scale, p);
     state = {membrane.v, current.after};
     out.spikes = spike_value<Data>(membrane.spike);
   }
 };
 
-template <class S, Reset reset, Surrogate kind, bool delayed, bool detach_reset>
+template <class S, Reset reset, Surrogate kind, CubaTiming timing, bool detach_reset>
 struct CubaLifBack : CubaNumbers<S> {
   using Numbers = CubaNumbers<S>;
 
   SPIKEOPS_HD S step_back(const CubaLifParams<S>& p, CubaLifCarry<S>& carry, Nothing, CubaLifState<S> before,
                           typename Numbers::BackInput in, typename Numbers::Gradient gradient, CubaLifFixed<S> fixed) {
-    const auto derivative_at = [&](S distance) __attribute__((always_inline)) {
-      return surrogate_derivative<kind>(distance, p.surrogate_scale, p.surrogate_peak);
-    };
     const CubaCurrent<S> current = cuba_current(before.i, in.x, fixed.current_decay, p);
-    const CubaMembrane<S> membrane = cuba_membrane<reset, delayed>(before.v, current.read, fixed, p);
-    return cuba_step_back<reset, delayed, detach_reset>(carry, gradient.spikes, before, current, membrane,
-                                                        derivative_at(membrane.u - fixed.threshold), fixed, p, derivative_at);
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(before.v, current.read, cuba_fires(before.v, fixed.threshold, p),
+                                                                  fixed.threshold, fixed.decay, fixed.current_scale, p);
+    const S derivative = surrogate_derivative<kind>(membrane.u - fixed.threshold, p.surrogate_scale, p.surrogate_peak);
+    return cuba_step_back<reset, timing, detach_reset>(carry, gradient.spikes, before, current, membrane, derivative, fixed, p);
   }
 };
 
@@ -88,14 +87,14 @@ void forward(const CubaLifForward& a, int64_t begin, int64_t end) {
   walk(w, begin, end);
 }
 
-template <Reset reset, bool delayed, class S>
+template <Reset reset, CubaTiming timing, class S>
 BackRow<CubaNumbers<S>> row_for(const CubaLifNeuron& n) {
   BackRow<CubaNumbers<S>> row = nullptr;
   with_surrogate(n.surrogate, [&]<Surrogate kind>() {
     // Where the reset has no gradient it makes no difference whether it is detached.
-    constexpr bool none = reset == Reset::none;
-    row = n.detach_reset ? back_row<CubaLifBack<S, reset, kind, delayed, true>, CubaNumbers<S>, false>
-                         : back_row<CubaLifBack<S, reset, kind, delayed, none>, CubaNumbers<S>, false>;
+    constexpr bool none = reset == Reset::none || timing != CubaTiming::now;
+    row = n.detach_reset ? back_row<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>, false>
+                         : back_row<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>, false>;
   });
   return row;
 }
@@ -109,7 +108,7 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   WalkBack<Neuron> w{p, p};
   start_at<Neuron>(n, w);
   w.N = n.N;
-  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kDelayed, S>(n);
+  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTiming, S>(n);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
   w.grad_last[1] = static_cast<const S*>(a.grad_i_last);
@@ -124,14 +123,11 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   walk_back(w, begin, end);
 }
 
-// Calls body with the type of a neuron: CubaLif<Data, reset, delayed>. Without a reset there is none to delay.
+// Calls body with the type of a neuron: CubaLif<Data, reset, timing>.
 template <class Body>
 inline void with_neuron(const CubaLifNeuron& n, Body body) {
   with_dtype(n.dtype, [&](auto data) {
-    with_reset(n.reset, [&]<Reset reset>() {
-      if (n.delayed && reset != Reset::none) body(CubaLif<decltype(data), reset, reset != Reset::none>{});
-      else body(CubaLif<decltype(data), reset, false>{});
-    });
+    with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() { body(CubaLif<decltype(data), reset, timing>{}); });
   });
 }
 

@@ -2,6 +2,7 @@
 // upstream gradient once and writes the gradient of x once (for long T some of x twice).
 #include "../math/cuba_lif.h"
 
+#include "cuba_timing.hpp"
 #include "launch.h"
 #include "slopes.hpp"
 #include "walk_back.hpp"
@@ -30,32 +31,22 @@ struct CubaLifNeurons {
     return {decay[l], current_decay[l], current_scale[l], threshold[l]};
   }
 
+  template <class Kind>
+  __device__ __forceinline__ CubaMembrane<S> membrane(Kind, int l, S v, S read) const {
+    return cuba_membrane<Kind::reset, Kind::timing>(v, read, cuba_fires(v, threshold[l], params), threshold[l], decay[l],
+                                                    current_scale[l], params);
+  }
+
   // Returns the spike.
   template <class Kind>
   __device__ __forceinline__ bool step(Kind, int l, S x) {
     const CubaCurrent<S> current = cuba_current(i[l], x, current_decay[l], params);
-    const CubaMembrane<S> membrane = cuba_membrane<Kind::reset, Kind::delayed>(v[l], current.read, fixed(l), params);
+    const CubaMembrane<S> membrane = this->membrane(Kind{}, l, v[l], current.read);
     v[l] = membrane.v;
     i[l] = current.after;
     return membrane.spike;
   }
 };
-
-template <Reset reset_, bool delayed_>
-struct ResetKind {
-  static constexpr Reset reset = reset_;
-  static constexpr bool delayed = delayed_;
-};
-
-// f(ResetKind{}). Without a reset there is none to delay.
-template <class F>
-__device__ __forceinline__ void with_reset(const CubaLifNeuron& n, F f) {
-  switch (static_cast<Reset>(n.reset)) {
-    case Reset::subtract: return n.delayed ? f(ResetKind<Reset::subtract, true>{}) : f(ResetKind<Reset::subtract, false>{});
-    case Reset::to: return n.delayed ? f(ResetKind<Reset::to, true>{}) : f(ResetKind<Reset::to, false>{});
-    default: return f(ResetKind<Reset::none, false>{});
-  }
-}
 
 template <class Data, int width>
 __global__ void __launch_bounds__(kThreads) cuba_lif_forward_kernel(CubaLifForward args, CubaLifParams<State<Data>> params) {
@@ -64,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) cuba_lif_forward_kernel(CubaLifForwa
   for_each_group<width>(n.N, [&](int64_t first) {
     CubaLifNeurons<Data, width> neurons(n, params, first);
     Data* const spikes = static_cast<Data*>(args.spikes) + first;
-    with_reset(n, [&](auto kind) {
+    with_timing(n.reset, n.timing, [&](auto kind) {
       for_each_step<width>(static_cast<const Data*>(n.x) + first, n.x_stride, n.T, n.N,
                            [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
                              Lanes<Data, width> s;
@@ -109,11 +100,11 @@ class CubaLifBackwardNeurons {
   __device__ __forceinline__ Lanes<S, width>& state(int n) { return n == 0 ? neurons_.v : neurons_.i; }
 
   template <class F>
-  __device__ __forceinline__ void forward(F f) const { with_reset(args_.neuron, f); }
+  __device__ __forceinline__ void forward(F f) const { with_timing(args_.neuron.reset, args_.neuron.timing, f); }
 
   template <class F>
   __device__ __forceinline__ void backward(F f) const {
-    with_reset(args_.neuron, [&](auto reset) {
+    with_timing(args_.neuron.reset, args_.neuron.timing, [&](auto reset) {
       args_.neuron.detach_reset ? f(BackwardKind<decltype(reset), true>{}) : f(BackwardKind<decltype(reset), false>{});
     });
   }
@@ -142,7 +133,7 @@ class CubaLifBackwardNeurons {
   __device__ __forceinline__ void arrived() {}
 
   __device__ __forceinline__ void prepare(History& history, unsigned places) const {
-    with_reset(args_.neuron, [&](auto kind) {
+    with_timing(args_.neuron.reset, args_.neuron.timing, [&](auto kind) {
       surrogate_derivatives(args_.neuron.surrogate, {params_.surrogate_scale, params_.surrogate_peak}, places, history.derivative,
                             [&](int k, int l) { return membrane(kind, history, k, l).u - neurons_.threshold[l]; });
     });
@@ -152,15 +143,12 @@ class CubaLifBackwardNeurons {
   __device__ __forceinline__ Lanes<Data, width> step_back(Kind, const History& history, int k, bool,
                                                           const Lanes<Data, width>& grad) {
     using Reset = typename Kind::Reset;
-    const auto derivative_at = [&](S distance) {
-      return surrogate_derivative(args_.neuron.surrogate, distance, params_.surrogate_scale, params_.surrogate_peak);
-    };
     Lanes<Data, width> out;
     for (int l = 0; l < width; ++l) {
       const S grad_spike = args_.grad_spikes != nullptr ? to_state(grad[l]) : S(0);
-      const S grad_input = cuba_step_back<Reset::reset, Reset::delayed, Kind::detached>(
+      const S grad_input = cuba_step_back<Reset::reset, Reset::timing, Kind::detached>(
           carry_[l], grad_spike, {history.v[k][l], history.i[k][l]}, current(history, k, l), membrane(Reset{}, history, k, l),
-          history.derivative[k][l], neurons_.fixed(l), params_, derivative_at);
+          history.derivative[k][l], neurons_.fixed(l), params_);
       out[l] = from_state<Data>(params_.input_scale * grad_input);
       grad_input_sum_[l] += grad_input;
     }
@@ -186,8 +174,8 @@ class CubaLifBackwardNeurons {
   }
 
   template <class Kind>
-  __device__ __forceinline__ CubaMembrane<S> membrane(Kind, const History& history, int k, int l) const {
-    return cuba_membrane<Kind::reset, Kind::delayed>(history.v[k][l], current(history, k, l).read, neurons_.fixed(l), params_);
+  __device__ __forceinline__ CubaMembrane<S> membrane(Kind kind, const History& history, int k, int l) const {
+    return neurons_.membrane(kind, l, history.v[k][l], current(history, k, l).read);
   }
 
   template <class Part>

@@ -1,7 +1,8 @@
 // Current-based leaky integrate-and-fire neuron: a synapse and a membrane, one time step forward and backward:
 //   the current i decays, takes up the input, and is read by the membrane, in one of four orders (CurrentOrder)
 //   u = v_rest + decay * (v - v_rest) + current_scale * current ;  s = u >= threshold (strict: u > threshold) ;  v' = reset(u, s)
-// With a delayed reset the spike of the step before, v >= threshold, resets u, before s is told, and v' = u.
+// A late reset, for the spike of the step before, comes before s is told, and v' = u: reset to a potential takes the place of v, or, with
+// the input, that of u.
 #pragma once
 
 #include "lif.h"
@@ -10,6 +11,7 @@ namespace spikeops {
 
 // The numbers are part of the op schemas: spikeops/functional/cuba_lif.py holds the same table.
 enum class CurrentOrder : int { decay_input_membrane = 0, input_decay_membrane = 1, input_membrane_decay = 2, membrane_decay_input = 3 };
+enum class CubaTiming : int { now = 0, late = 1, late_with_input = 2 };
 
 // Choices are numbers, 1 or 0: gcc does not vectorise a choice between truths, nor structs that hold numbers and truths.
 template <class S>
@@ -45,6 +47,22 @@ SPIKEOPS_HD CubaCurrent<S> cuba_current(S i, S x, S current_decay, const CubaLif
   return {joined, after, p.reads_old > S(0) ? i : settled};
 }
 
+// Takes the carry of the current, and of its numbers, back through a step, from the gradient of u; returns that of the scaled input.
+template <class Carry, class S>
+SPIKEOPS_HD S cuba_current_back(Carry& carry, S grad_u, S i, const CubaCurrent<S>& current, S current_decay, S current_scale,
+                                const CubaLifParams<S>& p) {
+  const S grad_read = grad_u * current_scale;
+  const S of_old = p.reads_old > S(0) ? grad_read : S(0), of_joined = p.reads_joined > S(0) ? grad_read : S(0);
+  const S of_after = p.reads_old + p.reads_joined > S(0) ? S(0) : grad_read;
+  const S before = p.decays_first > S(0) ? current_decay : S(1), behind = p.decays_first > S(0) ? S(1) : current_decay;
+  const S grad_after = carry.i + of_after;
+  const S grad_joined = behind * grad_after + of_joined;
+  carry.current_decay = carry.current_decay + (p.decays_first > S(0) ? grad_joined * i : grad_after * current.joined);
+  carry.current_scale = carry.current_scale + grad_u * current.read;
+  carry.i = before * grad_joined + of_old;
+  return grad_joined;
+}
+
 template <class S>
 SPIKEOPS_HD bool cuba_fires(S u, S threshold, const CubaLifParams<S>& p) {
   const S reached = u == threshold ? p.at_threshold : S(0);
@@ -56,72 +74,75 @@ SPIKEOPS_HD S cuba_reset(S u, S threshold, bool spike, const CubaLifParams<S>& p
   return lif_reset<reset>(u, spike, p.takes_threshold > S(0) ? threshold : p.reset_amount, p.v_reset);
 }
 
-// Membrane potentials of a step: before any reset; that which fires or not; after the step.
+// Membrane potentials of a step: that which decays; with the current, before any reset; that which fires or not; after the step.
 template <class S>
 struct CubaMembrane {
-  S free, u, v;
+  S base, free, u, v;
   bool spike, resets;
 };
 
-template <Reset reset, bool delayed, class S>
-SPIKEOPS_HD CubaMembrane<S> cuba_membrane(S v, S read, const CubaLifFixed<S>& fixed, const CubaLifParams<S>& p) {
-  const S free = lif_membrane(v, read, fixed.decay, fixed.current_scale, p.v_rest);
-  if constexpr (delayed) {
-    const bool resets = cuba_fires(v, fixed.threshold, p);
-    const S u = cuba_reset<reset>(free, fixed.threshold, resets, p);
-    return {free, u, u, cuba_fires(u, fixed.threshold, p), resets};
+// `fired_before`: whether there is a late reset to be done.
+template <Reset reset, CubaTiming timing, class S>
+SPIKEOPS_HD CubaMembrane<S> cuba_membrane(S v, S read, bool fired_before, S threshold, S decay, S current_scale,
+                                          const CubaLifParams<S>& p) {
+  if constexpr (timing == CubaTiming::now) {
+    const S u = lif_membrane(v, read, decay, current_scale, p.v_rest);
+    const bool spike = cuba_fires(u, threshold, p);
+    return {v, u, u, cuba_reset<reset>(u, threshold, spike, p), spike, spike};
   } else {
-    const bool spike = cuba_fires(free, fixed.threshold, p);
-    return {free, free, cuba_reset<reset>(free, fixed.threshold, spike, p), spike, spike};
+    constexpr bool at_first = reset == Reset::to && timing == CubaTiming::late;
+    const S base = at_first ? cuba_reset<reset>(v, threshold, fired_before, p) : v;
+    const S free = lif_membrane(base, read, decay, current_scale, p.v_rest);
+    const S u = at_first ? free : cuba_reset<reset>(free, threshold, fired_before, p);
+    return {base, free, u, u, cuba_fires(u, threshold, p), fired_before};
   }
 }
 
-// Takes the carry back through a step; returns the gradient of the scaled input. `before` is the state before the step,
-// `derivative` the surrogate derivative at u - threshold; derivative_at(distance) works out another.
-template <Reset reset, bool delayed, bool detach_reset, class S, class Derivative>
-SPIKEOPS_HD S cuba_step_back(CubaLifCarry<S>& carry, S grad_spike, CubaLifState<S> before, const CubaCurrent<S>& current,
-                             const CubaMembrane<S>& membrane, S derivative, const CubaLifFixed<S>& fixed,
-                             const CubaLifParams<S>& p, Derivative derivative_at) {
-  // Of what is reset, after and before it.
-  const S grad_reset = delayed ? carry.v + grad_spike * derivative : carry.v;
-  S kept = grad_reset, through_reset = S(0), grad_threshold = S(0);
-  if constexpr (reset == Reset::subtract) {
-    const S amount = p.takes_threshold > S(0) ? fixed.threshold : p.reset_amount;
-    if constexpr (!detach_reset) through_reset = S(0) - grad_reset * amount;
-    const S taken = p.takes_threshold > S(0) ? S(0) - grad_reset : S(0);
-    grad_threshold = membrane.resets ? taken : S(0);
-  } else if constexpr (reset == Reset::to) {
-    if constexpr (!detach_reset) through_reset = grad_reset * (p.v_reset - membrane.free);
-    kept = membrane.resets ? S(0) : grad_reset;
-  }
-  S grad_u = kept, grad_v = S(0);
-  if constexpr (delayed) {
-    grad_threshold = grad_threshold - grad_spike * derivative;
-    if constexpr (!detach_reset && reset != Reset::none) {
-      grad_v = through_reset * derivative_at(before.v - fixed.threshold);
-      grad_threshold = grad_threshold - grad_v;
+// Gradients of a step: of what decays and the current add up to, of the potential before the step, of the threshold.
+template <class S>
+struct CubaMembraneGradients { S free, v, threshold; };
+
+// From those of the potential after the step and of the spike; `derivative` is the surrogate derivative at u - threshold. A late reset
+// is a constant.
+template <Reset reset, CubaTiming timing, bool detach_reset, class S>
+SPIKEOPS_HD CubaMembraneGradients<S> cuba_membrane_back(S grad_v, S grad_spike, S derivative, const CubaMembrane<S>& membrane,
+                                                        S threshold, S decay, const CubaLifParams<S>& p) {
+  if constexpr (timing == CubaTiming::now) {
+    S kept = grad_v, through_spike = grad_spike, grad_threshold = S(0);
+    if constexpr (reset == Reset::subtract) {
+      if constexpr (!detach_reset) through_spike = through_spike - grad_v * (p.takes_threshold > S(0) ? threshold : p.reset_amount);
+      const S taken = p.takes_threshold > S(0) ? S(0) - grad_v : S(0);
+      grad_threshold = membrane.resets ? taken : S(0);
+    } else if constexpr (reset == Reset::to) {
+      if constexpr (!detach_reset) through_spike = through_spike + grad_v * (p.v_reset - membrane.u);
+      kept = membrane.resets ? S(0) : grad_v;
     }
+    const S grad_distance = through_spike * derivative, grad_free = kept + grad_distance;
+    return {grad_free, grad_free * decay, grad_threshold - grad_distance};
   } else {
-    const S grad_distance = (grad_spike + through_reset) * derivative;
-    grad_u = kept + grad_distance;
-    grad_threshold = grad_threshold - grad_distance;
+    const S grad_distance = grad_spike * derivative, grad_u = grad_v + grad_distance;
+    if constexpr (reset == Reset::subtract) {
+      const S taken = p.takes_threshold > S(0) ? S(0) - grad_u : S(0);
+      return {grad_u, grad_u * decay, (membrane.resets ? taken : S(0)) - grad_distance};
+    } else if constexpr (timing == CubaTiming::late) {
+      return {grad_u, membrane.resets ? S(0) : grad_u * decay, S(0) - grad_distance};
+    } else {
+      const S grad_free = membrane.resets ? S(0) : grad_u;
+      return {grad_free, grad_free * decay, S(0) - grad_distance};
+    }
   }
+}
 
-  const S grad_read = grad_u * fixed.current_scale;
-  const S of_old = p.reads_old > S(0) ? grad_read : S(0), of_joined = p.reads_joined > S(0) ? grad_read : S(0);
-  const S of_after = p.reads_old + p.reads_joined > S(0) ? S(0) : grad_read;
-  const S decay_before = p.decays_first > S(0) ? fixed.current_decay : S(1);
-  const S decay_behind = p.decays_first > S(0) ? S(1) : fixed.current_decay;
-  const S grad_after = carry.i + of_after;
-  const S grad_joined = decay_behind * grad_after + of_joined;
-
-  carry.decay = carry.decay + grad_u * (before.v - p.v_rest);
-  carry.current_decay = carry.current_decay + (p.decays_first > S(0) ? grad_joined * before.i : grad_after * current.joined);
-  carry.current_scale = carry.current_scale + grad_u * current.read;
-  carry.threshold = carry.threshold + grad_threshold;
-  carry.v = grad_u * fixed.decay + grad_v;
-  carry.i = decay_before * grad_joined + of_old;
-  return grad_joined;
+// Takes the carry back through a step; returns the gradient of the scaled input. `before` is the state before the step.
+template <Reset reset, CubaTiming timing, bool detach_reset, class S>
+SPIKEOPS_HD S cuba_step_back(CubaLifCarry<S>& carry, S grad_spike, CubaLifState<S> before, const CubaCurrent<S>& current,
+                             const CubaMembrane<S>& membrane, S derivative, const CubaLifFixed<S>& fixed, const CubaLifParams<S>& p) {
+  const CubaMembraneGradients<S> grad =
+      cuba_membrane_back<reset, timing, detach_reset>(carry.v, grad_spike, derivative, membrane, fixed.threshold, fixed.decay, p);
+  carry.decay = carry.decay + grad.free * (membrane.base - p.v_rest);
+  carry.threshold = carry.threshold + grad.threshold;
+  carry.v = grad.v;
+  return cuba_current_back(carry, grad.free, before.i, current, fixed.current_decay, fixed.current_scale, p);
 }
 
 struct CubaLifNeuron {
@@ -131,7 +152,8 @@ struct CubaLifNeuron {
   double decay, current_decay, current_scale, threshold, input_scale, reset_amount, v_reset, v_rest;
   int order;             // CurrentOrder
   int reset;             // Reset
-  bool delayed, strict, detach_reset, takes_threshold;
+  int timing;            // CubaTiming
+  bool strict, detach_reset, takes_threshold;
   int surrogate;         // Surrogate
   double surrogate_scale, surrogate_peak;
   const void* x;
@@ -155,8 +177,9 @@ struct CubaLifBackward {
   void *grad_v_init, *grad_i_init;        // (N) state, or null
 };
 
-template <class S>
-static inline CubaLifParams<S> cuba_params(const CubaLifNeuron& n) {
+// `Neuron` is one that has a synapse (CubaLifNeuron).
+template <class S, class Neuron>
+static inline CubaLifParams<S> cuba_params(const Neuron& n) {
   const auto order = static_cast<CurrentOrder>(n.order);
   const bool decays_first = order == CurrentOrder::decay_input_membrane || order == CurrentOrder::membrane_decay_input;
   return {S(n.input_scale), S(n.v_rest), S(n.v_reset), S(n.reset_amount), S(n.surrogate_scale), S(n.surrogate_peak),

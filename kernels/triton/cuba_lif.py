@@ -16,6 +16,8 @@ DECAY_INPUT_MEMBRANE = tl.constexpr(0)
 INPUT_DECAY_MEMBRANE = tl.constexpr(1)
 INPUT_MEMBRANE_DECAY = tl.constexpr(2)
 MEMBRANE_DECAY_INPUT = tl.constexpr(3)
+RESET_NOW = tl.constexpr(0)
+RESET_LATE = tl.constexpr(1)
 
 
 class CubaLif(NamedTuple):
@@ -38,7 +40,7 @@ class CubaLifOptions(NamedTuple):
 
     order: int
     reset: int
-    reset_delay: int
+    reset_timing: int
     strict: int
     takes_threshold: int
     detach_reset: int = 0
@@ -46,25 +48,25 @@ class CubaLifOptions(NamedTuple):
 
 
 @triton.jit
-def _fires(neuron, OPTIONS: tl.constexpr, u):
+def _fires(OPTIONS: tl.constexpr, u, threshold):
     if OPTIONS.strict:
-        return u > neuron.threshold
+        return u > threshold
     else:
-        return u >= neuron.threshold
+        return u >= threshold
 
 
 @triton.jit
-def _reset_amount(neuron, OPTIONS: tl.constexpr):
+def _reset_amount(neuron, OPTIONS: tl.constexpr, threshold):
     if OPTIONS.takes_threshold:
-        return neuron.threshold
+        return threshold
     else:
         return neuron.reset_amount
 
 
 @triton.jit
-def _reset(neuron, OPTIONS: tl.constexpr, u, fired):
+def _reset(neuron, OPTIONS: tl.constexpr, u, threshold, fired):
     if OPTIONS.reset == RESET_SUBTRACT:
-        return tl.where(fired, u - _reset_amount(neuron, OPTIONS), u)
+        return tl.where(fired, u - _reset_amount(neuron, OPTIONS, threshold), u)
     elif OPTIONS.reset == RESET_TO:
         return tl.where(fired, neuron.v_reset, u)
     else:
@@ -90,16 +92,71 @@ def _current(neuron, OPTIONS: tl.constexpr, i, x):
 
 
 @triton.jit
-def _membrane(neuron, OPTIONS: tl.constexpr, v, read):
-    """Membrane potentials: before any reset, that which fires or not, after the step; and whether a reset takes place."""
-    free = (neuron.v_rest + neuron.decay * (v - neuron.v_rest)) + neuron.current_scale * read
-    if OPTIONS.reset_delay:
-        resets = _fires(neuron, OPTIONS, v)
-        u = _reset(neuron, OPTIONS, free, resets)
-        return free, u, u, resets
+def _membrane(neuron, OPTIONS: tl.constexpr, v, read, fired_before, threshold):
+    """Membrane potentials: that which decays, that which fires or not, after the step; and whether a reset takes place."""
+    base = v
+    if OPTIONS.reset_timing == RESET_LATE and OPTIONS.reset == RESET_TO:
+        base = tl.where(fired_before, neuron.v_reset, v)
+    u = (neuron.v_rest + neuron.decay * (base - neuron.v_rest)) + neuron.current_scale * read
+    if OPTIONS.reset_timing == RESET_NOW:
+        spike = _fires(OPTIONS, u, threshold)
+        return base, u, _reset(neuron, OPTIONS, u, threshold, spike), spike
     else:
-        spike = _fires(neuron, OPTIONS, free)
-        return free, free, _reset(neuron, OPTIONS, free, spike), spike
+        if not (OPTIONS.reset_timing == RESET_LATE and OPTIONS.reset == RESET_TO):
+            u = _reset(neuron, OPTIONS, u, threshold, fired_before)
+        return base, u, u, fired_before
+
+
+@triton.jit
+def _membrane_back(neuron, OPTIONS: tl.constexpr, grad_v, grad_spike, membrane, threshold):
+    """Gradients of what decays and the current add up to, of the potential before the step, and of the threshold."""
+    _, u, _, resets = membrane
+    derivative = surrogate_derivative(u - threshold, neuron.surrogate_scale, neuron.surrogate_peak, OPTIONS.surrogate)
+    grad_threshold = tl.zeros_like(u)
+    if OPTIONS.reset_timing == RESET_NOW:
+        kept, through_spike = grad_v, grad_spike
+        if OPTIONS.reset == RESET_SUBTRACT:
+            if not OPTIONS.detach_reset:
+                through_spike = through_spike - grad_v * _reset_amount(neuron, OPTIONS, threshold)
+            if OPTIONS.takes_threshold:
+                grad_threshold = tl.where(resets, 0.0 - grad_v, 0.0)
+        elif OPTIONS.reset == RESET_TO:
+            if not OPTIONS.detach_reset:
+                through_spike = through_spike + grad_v * (neuron.v_reset - u)
+            kept = tl.where(resets, 0.0, grad_v)
+        grad_distance = through_spike * derivative
+        grad_free = kept + grad_distance
+        return grad_free, grad_free * neuron.decay, grad_threshold - grad_distance
+    else:
+        grad_distance = grad_spike * derivative
+        grad_free = grad_v + grad_distance
+        if OPTIONS.reset == RESET_SUBTRACT:
+            if OPTIONS.takes_threshold:
+                grad_threshold = tl.where(resets, 0.0 - grad_free, 0.0)
+        elif OPTIONS.reset == RESET_TO and OPTIONS.reset_timing != RESET_LATE:
+            grad_free = tl.where(resets, 0.0, grad_free)
+        grad_v_before = grad_free * neuron.decay
+        if OPTIONS.reset == RESET_TO and OPTIONS.reset_timing == RESET_LATE:
+            grad_v_before = tl.where(resets, 0.0, grad_v_before)
+        return grad_free, grad_v_before, grad_threshold - grad_distance
+
+
+@triton.jit
+def _current_back(neuron, OPTIONS: tl.constexpr, grad_free, grad_i, i, joined):
+    """Gradients of the current before the step, of the scaled input, and of the current's decay."""
+    grad_read = grad_free * neuron.current_scale
+    if OPTIONS.order == DECAY_INPUT_MEMBRANE:
+        grad_joined = grad_i + grad_read
+        return neuron.current_decay * grad_joined, grad_joined, grad_joined * i
+    elif OPTIONS.order == INPUT_DECAY_MEMBRANE:
+        grad_after = grad_i + grad_read
+        grad_joined = neuron.current_decay * grad_after
+        return grad_joined, grad_joined, grad_after * joined
+    elif OPTIONS.order == INPUT_MEMBRANE_DECAY:
+        grad_joined = neuron.current_decay * grad_i + grad_read
+        return grad_joined, grad_joined, grad_i * joined
+    else:
+        return neuron.current_decay * grad_i + grad_read, grad_i, grad_i * i
 
 
 @triton.jit
@@ -107,13 +164,8 @@ def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
     """State: membrane potential, current. Kept: both before. Output: the spike."""
     v, i = state
     _, after, read = _current(neuron, OPTIONS, i, inputs[0])
-    _, u, following, _ = _membrane(neuron, OPTIONS, v, read)
-    return (following, after), (v, i), (_fires(neuron, OPTIONS, u).to(u.dtype),)
-
-
-@triton.jit
-def _derivative(neuron, OPTIONS: tl.constexpr, u):
-    return surrogate_derivative(u - neuron.threshold, neuron.surrogate_scale, neuron.surrogate_peak, OPTIONS.surrogate)
+    _, u, following, _ = _membrane(neuron, OPTIONS, v, read, _fires(OPTIONS, v, neuron.threshold), neuron.threshold)
+    return (following, after), (v, i), (_fires(OPTIONS, u, neuron.threshold).to(u.dtype),)
 
 
 @triton.jit
@@ -122,53 +174,14 @@ def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads
     v, i = kept
     grad_v, grad_i = carry
     joined, _, read = _current(neuron, OPTIONS, i, inputs[0])
-    free, u, _, resets = _membrane(neuron, OPTIONS, v, read)
-    zero = tl.zeros_like(u)
-    grad_spike = zero
+    membrane = _membrane(neuron, OPTIONS, v, read, _fires(OPTIONS, v, neuron.threshold), neuron.threshold)
+    grad_spike = tl.zeros_like(v)
     if len(grads) > 0:
         grad_spike = grads[0]
-    derivative = _derivative(neuron, OPTIONS, u)
-
-    grad_reset = grad_v
-    if OPTIONS.reset_delay:
-        grad_reset = grad_v + grad_spike * derivative
-    kept_u, through_reset, grad_threshold = grad_reset, zero, zero
-    if OPTIONS.reset == RESET_SUBTRACT:
-        if not OPTIONS.detach_reset:
-            through_reset = 0.0 - grad_reset * _reset_amount(neuron, OPTIONS)
-        if OPTIONS.takes_threshold:
-            grad_threshold = tl.where(resets, 0.0 - grad_reset, 0.0)
-    elif OPTIONS.reset == RESET_TO:
-        if not OPTIONS.detach_reset:
-            through_reset = grad_reset * (neuron.v_reset - free)
-        kept_u = tl.where(resets, 0.0, grad_reset)
-    grad_u, grad_v_before = kept_u, zero
-    if OPTIONS.reset_delay:
-        grad_threshold = grad_threshold - grad_spike * derivative
-        if not OPTIONS.detach_reset:
-            grad_v_before = through_reset * _derivative(neuron, OPTIONS, v)
-            grad_threshold = grad_threshold - grad_v_before
-    else:
-        grad_distance = (grad_spike + through_reset) * derivative
-        grad_u = kept_u + grad_distance
-        grad_threshold = grad_threshold - grad_distance
-
-    grad_read = grad_u * neuron.current_scale
-    if OPTIONS.order == DECAY_INPUT_MEMBRANE:
-        grad_joined = grad_i + grad_read
-        grad_current_decay, grad_i_before = grad_joined * i, neuron.current_decay * grad_joined
-    elif OPTIONS.order == INPUT_DECAY_MEMBRANE:
-        grad_after = grad_i + grad_read
-        grad_joined = neuron.current_decay * grad_after
-        grad_current_decay, grad_i_before = grad_after * joined, grad_joined
-    elif OPTIONS.order == INPUT_MEMBRANE_DECAY:
-        grad_joined = neuron.current_decay * grad_i + grad_read
-        grad_current_decay, grad_i_before = grad_i * joined, grad_joined
-    else:
-        grad_joined = grad_i
-        grad_current_decay, grad_i_before = grad_joined * i, neuron.current_decay * grad_joined + grad_read
-    parameters = (grad_u * (v - neuron.v_rest), grad_current_decay, grad_u * read, grad_threshold)
-    return (grad_u * neuron.decay + grad_v_before, grad_i_before), grad_joined, parameters
+    grad_free, grad_v_before, grad_threshold = _membrane_back(neuron, OPTIONS, grad_v, grad_spike, membrane, neuron.threshold)
+    grad_i_before, grad_joined, grad_current_decay = _current_back(neuron, OPTIONS, grad_free, grad_i, i, joined)
+    parameters = (grad_free * (membrane[0] - neuron.v_rest), grad_current_decay, grad_free * read, grad_threshold)
+    return (grad_v_before, grad_i_before), grad_joined, parameters
 
 
 @triton.jit
@@ -253,7 +266,7 @@ class _Modes(NamedTuple):
 
     order: int
     reset: int
-    reset_delay: int
+    reset_timing: int
     strict: int
     detach_reset: int
     takes_threshold: int
@@ -286,7 +299,7 @@ def cuba_lif_forward(
     _launch(
         launch_neurons, spikeops_cuba_lif_forward_kernel, x, (decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor),
         (v_init, i_init), numbers, modes,
-        CubaLifOptions(modes.order, modes.reset, modes.reset_delay, modes.strict, modes.takes_threshold),
+        CubaLifOptions(modes.order, modes.reset, modes.reset_timing, modes.strict, modes.takes_threshold),
         spikes=spikes, v_last=v_last, i_last=i_last,
     )  # fmt: skip
     return spikes, v_last, i_last
@@ -304,7 +317,7 @@ def cuba_lif_backward(
     _launch(
         launch_back, spikeops_cuba_lif_backward_kernel, x,
         (decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor), (v_init, i_init), numbers, modes,
-        CubaLifOptions(modes.order, modes.reset, modes.reset_delay, modes.strict, modes.takes_threshold, modes.detach_reset,
+        CubaLifOptions(modes.order, modes.reset, modes.reset_timing, modes.strict, modes.takes_threshold, modes.detach_reset,
                        modes.surrogate),
         grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),

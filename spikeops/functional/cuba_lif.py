@@ -19,13 +19,18 @@ CurrentOrder = Literal["decay_input_membrane", "input_decay_membrane", "input_me
 ORDERS = {"decay_input_membrane": 0, "input_decay_membrane": 1, "input_membrane_decay": 2, "membrane_decay_input": 3}
 ORDER_NAMES = tuple(ORDERS)
 
+CubaTiming = Literal["now", "late", "late_with_input"]
+
+TIMINGS = {"now": 0, "late": 1, "late_with_input": 2}
+TIMING_NAMES = tuple(TIMINGS)
+
 
 class CubaOptions(NamedTuple):
     """What :func:`cuba_lif` and its module have beside the options of LIF neurons."""
 
     order: CurrentOrder = "decay_input_membrane"
     current_scale: float | torch.Tensor = 1.0
-    reset_delay: bool = False
+    reset_timing: CubaTiming = "now"
 
 
 @explain_other_words(CUBA)
@@ -42,7 +47,7 @@ def cuba_lif(
     reset_amount: float | None = None,
     v_reset: float = 0.0,
     v_rest: float = 0.0,
-    reset_delay: bool = False,
+    reset_timing: CubaTiming = "now",
     strict: bool = False,
     detach_reset: bool = False,
     surrogate: Surrogate = ATan(2.0),
@@ -66,8 +71,9 @@ def cuba_lif(
              = v_reset if s[t] else u[t]                reset "to"
              = u[t]                                     reset "none"
 
-    With ``reset_delay`` a spike resets the potential one step late, on top of that step's input, as snnTorch does by default: u[t]
-    is reset if ``v[t-1]`` is at the threshold, before it fires itself, and ``v[t] = u[t]``.
+    With a late reset, as is snnTorch's default, a spike resets the potential in the next step, if ``v[t-1]`` is at the threshold:
+    "subtract" takes the amount from u[t], before it fires itself; "to" puts v_reset in the place of v[t-1], or, "late_with_input", of
+    u[t], whose input is lost. ``v[t] = u[t]`` is what comes back. For the gradient it is a constant.
 
     The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate``, through the reset too unless
     ``detach_reset``. Only x is kept for the backward pass. Numbers that are not finite go through these equations like others, as in
@@ -84,7 +90,7 @@ def cuba_lif(
         current_scale: factor on the current that the membrane reads; a number or a tensor, as decay.
         reset_amount: subtracted by reset "subtract"; by default the threshold, with its gradient.
         input_scale, reset, v_reset, v_rest, strict, detach_reset, surrogate, time_steps: as in :func:`lif`.
-        reset_delay: see above.
+        reset_timing: "now", in the step of the spike, or "late" or "late_with_input": see above.
         v_init, i_init: membrane potential and current before the first step, broadcastable to ``x.shape[1:]``; they get gradients.
             0 by default.
 
@@ -102,7 +108,7 @@ def cuba_lif(
     """
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     return run_cuba_lif(
-        x, decay, threshold, current_decay, CubaOptions(order, current_scale, reset_delay), options, v_init, i_init, time_steps
+        x, decay, threshold, current_decay, CubaOptions(order, current_scale, reset_timing), options, v_init, i_init, time_steps
     )
 
 
@@ -118,12 +124,12 @@ def number_or_tensor(op: str, name: str, value: Any, x: torch.Tensor, step: torc
 
 def checked_cuba(op: str, options: CubaOptions) -> CubaOptions:
     """The options; what can be wrong with them alone is said. A tensor is looked at where the input is known."""
-    order, current_scale, reset_delay = options
+    order, current_scale, reset_timing = options
     _checks.choice(op, "order", order, ORDERS)
     if not isinstance(current_scale, torch.Tensor):
         current_scale = _checks.number(op, "current_scale", current_scale)
-    _checks.flag(op, "reset_delay", reset_delay)
-    return CubaOptions(order, current_scale, reset_delay)
+    _checks.choice(op, "reset_timing", reset_timing, TIMINGS)
+    return CubaOptions(order, current_scale, reset_timing)
 
 
 def run_cuba_lif(
@@ -153,7 +159,7 @@ def run_cuba_lif(
             _checks.per_neuron("cuba_lif", name, value, x, step)
     # The arguments of CUBA_LIF_NEURON in csrc/cuba_lif.cpp.
     numbers = (decay, current_decay, current_scale, threshold, input_scale, subtracted, v_reset, v_rest, *surrogate.coefficients[1:])
-    modes = (ORDERS[cuba.order], RESETS[reset], int(cuba.reset_delay), int(strict), int(detach_reset), int(reset_amount is None),
+    modes = (ORDERS[cuba.order], RESETS[reset], TIMINGS[cuba.reset_timing], int(strict), int(detach_reset), int(reset_amount is None),
              surrogate.coefficients[0], time_steps)  # fmt: skip
     arguments = (x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes)
     if _backend.is_reference():
@@ -165,13 +171,13 @@ def _definition(
     x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes, surrogate=None
 ):  # fmt: skip
     decay, current_decay, current_scale, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak = numbers
-    order, reset, reset_delay, strict, detach_reset, takes_threshold, kind, time_steps = modes
+    order, reset, reset_timing, strict, detach_reset, takes_threshold, kind, time_steps = modes
     return reference.cuba_lif(
         x, decay if decay_tensor is None else decay_tensor, threshold if threshold_tensor is None else threshold_tensor,
         current_decay=current_decay if current_decay_tensor is None else current_decay_tensor, order=ORDER_NAMES[order],
         current_scale=current_scale if current_scale_tensor is None else current_scale_tensor, input_scale=input_scale,
         reset=RESET_NAMES[reset], reset_amount=None if takes_threshold else reset_amount, v_reset=v_reset, v_rest=v_rest,
-        reset_delay=bool(reset_delay), strict=bool(strict), detach_reset=bool(detach_reset),
+        reset_timing=TIMING_NAMES[reset_timing], strict=bool(strict), detach_reset=bool(detach_reset),
         surrogate=surrogate or from_coefficients(kind, scale, peak), v_init=v_init, i_init=i_init, time_steps=time_steps or None,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from torch import nn
 from spikeops.functional import _checks
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import CUBA, explain_other_words
-from spikeops.functional.cuba_lif import CubaOptions, CurrentOrder, checked_cuba, run_cuba_lif
+from spikeops.functional.cuba_lif import CubaOptions, CubaTiming, CurrentOrder, checked_cuba, run_cuba_lif
 from spikeops.nn._decays import decay_parameter, given_decay
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
@@ -28,7 +28,7 @@ class CubaLIF(nn.Module):
         return_state: return ``(spikes, v_last, i_last)`` instead of the spikes, to go on with the next piece of a sequence.
 
     Attributes:
-        threshold, current_scale, order, reset_delay, return_state: as given; they can be set. options: the other arguments, together:
+        threshold, current_scale, order, reset_timing, return_state: as given; they can be set. options: the other arguments, together:
             a named tuple.
 
     Shapes:
@@ -47,7 +47,7 @@ class CubaLIF(nn.Module):
                  current_decay: float | torch.Tensor = 0.5, order: CurrentOrder = "decay_input_membrane",
                  current_scale: float | torch.Tensor = 1.0, learn_decays: bool = False, shape: tuple[int, ...] = (),
                  input_scale: float = 1.0, reset: Reset = "subtract", reset_amount: float | None = None, v_reset: float = 0.0,
-                 v_rest: float = 0.0, reset_delay: bool = False, strict: bool = False, detach_reset: bool = False,
+                 v_rest: float = 0.0, reset_timing: CubaTiming = "now", strict: bool = False, detach_reset: bool = False,
                  surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
         super().__init__()
         _checks.flag("CubaLIF", "learn_decays", learn_decays)
@@ -59,8 +59,8 @@ class CubaLIF(nn.Module):
             self.threshold = _checks.number("CubaLIF", "threshold", threshold)
         if isinstance(current_scale, torch.Tensor):
             _checks.floating("CubaLIF", "current_scale", current_scale)
-        order, self.current_scale, reset_delay = checked_cuba("CubaLIF", CubaOptions(order, current_scale, reset_delay))
-        self.order, self.reset_delay = order, reset_delay
+        order, self.current_scale, reset_timing = checked_cuba("CubaLIF", CubaOptions(order, current_scale, reset_timing))
+        self.order, self.reset_timing = order, reset_timing
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         _, self.options = checked_options("CubaLIF", 1.0, options)
         self.learn_decays, self.return_state = learn_decays, return_state
@@ -82,7 +82,7 @@ class CubaLIF(nn.Module):
     def forward(
         self, x: torch.Tensor, v_init: torch.Tensor | None = None, i_init: torch.Tensor | None = None, time_steps: int | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        cuba = CubaOptions(self.order, self.current_scale, self.reset_delay)
+        cuba = CubaOptions(self.order, self.current_scale, self.reset_timing)
         outputs = run_cuba_lif(x, self.decay, self.threshold, self.current_decay, cuba, self.options, v_init, i_init, time_steps)
         return outputs if self.return_state else outputs[0]
 

@@ -11,7 +11,7 @@ __all__ = ["cuba_lif"]
 
 
 def cuba_lif(x, decay=0.5, threshold=1.0, *, current_decay=0.5, order="decay_input_membrane", current_scale=1.0, input_scale=1.0,
-             reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0, reset_delay=False, strict=False, detach_reset=False,
+             reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0, reset_timing="now", strict=False, detach_reset=False,
              surrogate=ATan(2.0), v_init=None, i_init=None, time_steps=None):  # fmt: skip
     """See :func:`spikeops.functional.cuba_lif`."""
     state = state_dtype(x.dtype)
@@ -25,7 +25,7 @@ def cuba_lif(x, decay=0.5, threshold=1.0, *, current_decay=0.5, order="decay_inp
     amount = threshold if reset_amount is None else reset_amount
 
     def reset_by(u, s):
-        s = s.detach() if detach_reset else s
+        s = s.detach() if detach_reset or reset_timing != "now" else s
         if reset == "subtract":
             return call(ResetBy, u, s, amount) if isinstance(amount, torch.Tensor) else u - amount * s
         return call(ResetTo, u, s, v_reset) if reset == "to" else u
@@ -42,13 +42,14 @@ def cuba_lif(x, decay=0.5, threshold=1.0, *, current_decay=0.5, order="decay_inp
         else:
             read = i
             i = current_decay * i + input_scale * x_t
+        fired = reset_timing != "now" and call(Spike, v, threshold, strict, surrogate)
+        if reset_timing == "late" and reset == "to":
+            v = reset_by(v, fired)
         u = v_rest + decay * (v - v_rest) + current_scale * read
-        if reset_delay:
-            v = reset_by(u, call(Spike, v, threshold, strict, surrogate))
-            s = call(Spike, v, threshold, strict, surrogate)
-        else:
-            s = call(Spike, u, threshold, strict, surrogate)
-            v = reset_by(u, s)
+        if reset_timing == "late_with_input" or (reset_timing == "late" and reset == "subtract"):
+            u = reset_by(u, fired)
+        s = call(Spike, u, threshold, strict, surrogate)
+        v = reset_by(u, s) if reset_timing == "now" else u
         spikes.append(s)
     spikes, v = call(Outputs, torch.stack(spikes).to(x.dtype), v)
     spikes, i = call(Outputs, spikes, i)

@@ -9,16 +9,16 @@ from op_tests.pairwise import parametrize
 
 import spikeops.functional as SF
 import spikeops.nn as snn
-from spikeops.functional.cuba_lif import ORDERS
+from spikeops.functional.cuba_lif import ORDERS, TIMINGS
 
 
 @parametrize(
     T=STEPS, shape=SHAPES, layout=list(INPUTS), upstream=list(UPSTREAM), dtype=DTYPES, reset=["subtract", "to", "none"],
-    order=list(ORDERS), reset_delay=[False, True], decay=SPREADS, number=SPREADS, i_init=(None, *SPREADS[1:]),
+    order=list(ORDERS), reset_timing=list(TIMINGS), decay=SPREADS, number=SPREADS, i_init=(None, *SPREADS[1:]),
     is_constant=[False, True], reset_amount=[None, 0.6], detach_reset=[False, True],
 )  # fmt: skip
 def test_matches_the_reference(
-    device, draw, T, shape, layout, upstream, dtype, reset, order, reset_delay, decay, number, i_init, is_constant, reset_amount,
+    device, draw, T, shape, layout, upstream, dtype, reset, order, reset_timing, decay, number, i_init, is_constant, reset_amount,
     detach_reset,
 ):  # fmt: skip
     x = currents(draw, T, shape, dtype, layout, device)
@@ -31,7 +31,7 @@ def test_matches_the_reference(
         threshold=parameter(draw, number, shape, state, 0.6, 1.4, device),
         v_init=i_init and parameter(draw, i_init, shape, state, -0.5, 1.5, device),
         i_init=i_init and parameter(draw, i_init, shape, state, -0.5, 1.0, device),
-        reset=reset, order=order, reset_delay=reset_delay, reset_amount=reset_amount, detach_reset=detach_reset,
+        reset=reset, order=order, reset_timing=reset_timing, reset_amount=reset_amount, detach_reset=detach_reset,
     )  # fmt: skip
     if is_constant:
         tensors["x"], options["time_steps"] = step, T
@@ -64,34 +64,37 @@ def test_equations_by_hand(device, order):
     assert (v.item(), i.item()) == (v_last, i_last)
 
 
-@pytest.mark.parametrize("reset, potentials", [("subtract", [1.0, 1.0, 0.25, 0.625]), ("to", [1.0, 0.0, 0.75, 0.875])])
-def test_a_delayed_reset_by_hand(device, reset, potentials):
-    # subtract: u = 1 (spike); 0.5 + 1.5 - 1 = 1 (spike); 0.5 + 0.75 - 1 = 0.25; 0.125 + 0.5 = 0.625, since i = 1, 1.5, 0.75, 0.5
-    # to: u = 1 (spike); reset, with the input of the step: 0; 0.75; 0.375 + 0.5
+@pytest.mark.parametrize("reset, timing, potentials", [
+    # i = 1, 1.5, 0.75, 0.5. u = 1 (spike); 0.5 + 1.5 - 1 = 1 (spike); 0.5 + 0.75 - 1 = 0.25; 0.125 + 0.5 = 0.625
+    ("subtract", "late", [1.0, 1.0, 0.25, 0.625]),
+    ("subtract", "late_with_input", [1.0, 1.0, 0.25, 0.625]),
+    # u = 1 (spike); reset before: 0 + 1.5 (spike); 0 + 0.75; 0.375 + 0.5
+    ("to", "late", [1.0, 1.5, 0.75, 0.875]),
+    # u = 1 (spike); reset, with the input of the step: 0; 0 + 0.75; 0.375 + 0.5
+    ("to", "late_with_input", [1.0, 0.0, 0.75, 0.875]),
+])  # fmt: skip
+def test_a_late_reset_by_hand(device, reset, timing, potentials):
     x = torch.tensor([[1.0], [1.0], [0.0], [0.125]], device=device)
     for steps, expected in enumerate(potentials, 1):
-        spikes, v, _ = SF.cuba_lif(x[:steps], reset=reset, reset_delay=True)
+        spikes, v, _ = SF.cuba_lif(x[:steps], reset=reset, reset_timing=timing)
         assert v.item() == expected
         assert spikes[-1].item() == (expected >= 1), "a spike is told before its reset"
 
 
-@pytest.mark.parametrize("reset_delay", [False, True])
 @pytest.mark.parametrize("reset", ["subtract", "to", "none"])
-def test_without_a_synapse_it_is_lif(device, draw, reset, reset_delay):
+def test_without_a_synapse_it_is_lif(device, draw, reset):
     x = currents(draw, 40, (3, 130), torch.float32, device=device).requires_grad_()
-    if reset_delay and reset != "none":
-        pytest.skip("lif resets at once")
-    with_synapse, plain = SF.cuba_lif(x, 0.9, current_decay=0.0, reset=reset, reset_delay=reset_delay), SF.lif(x, 0.9, reset=reset)
+    with_synapse, plain = SF.cuba_lif(x, 0.9, current_decay=0.0, reset=reset), SF.lif(x, 0.9, reset=reset)
     gradient = torch.randn(x.shape, generator=draw).to(device)
     assert torch.equal(with_synapse[0], plain[0]) and torch.equal(with_synapse[1], plain[1])
     assert torch.equal(*(torch.autograd.grad(outputs[0], x, gradient)[0] for outputs in (with_synapse, plain)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("order, reset_delay", [(order, False) for order in ORDERS] + [("decay_input_membrane", True)])
-def test_pieces_give_the_same_spikes_as_the_whole(device, draw, dtype, order, reset_delay):
+@pytest.mark.parametrize("order, reset_timing", [*((order, "now") for order in ORDERS), *(("decay_input_membrane", timing) for timing in TIMINGS)])
+def test_pieces_give_the_same_spikes_as_the_whole(device, draw, dtype, order, reset_timing):
     x = currents(draw, 50, (2, 300), dtype, device=device)
-    options = dict(decay=0.9, current_scale=0.4, order=order, reset_delay=reset_delay)
+    options = dict(decay=0.9, current_scale=0.4, order=order, reset_timing=reset_timing)
     whole = SF.cuba_lif(x, **options)
     pieces, v, i = [], None, None
     for piece in x.split([1, 7, 30, 12]):

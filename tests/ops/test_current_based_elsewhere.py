@@ -75,7 +75,8 @@ def test_snntorch_synaptic_by_default(dtype, mechanism, reset, alpha, beta, thre
 
     def ours(x):
         return SF.cuba_lif(
-            x, numbers[1], numbers[2], current_decay=numbers[0], reset=reset, reset_delay=True, strict=True, detach_reset=True
+            x, numbers[1], numbers[2], current_decay=numbers[0], reset=reset, strict=True,
+            reset_timing="late_with_input" if reset == "to" else "late",
         )[0]  # fmt: skip
 
     learned = list(zip((cell.alpha, cell.beta, cell.threshold), numbers))

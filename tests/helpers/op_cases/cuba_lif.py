@@ -13,18 +13,18 @@ import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops import reference
 from spikeops.functional._lif_options import RESETS
-from spikeops.functional.cuba_lif import ORDERS
+from spikeops.functional.cuba_lif import ORDERS, TIMINGS
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectangle, Sigmoid, Triangle
 
 # --- torch.ops.spikeops -----------------------------------------------------------------------------------------------------
 
 
-def neurons(i, spread=None, initial=False, order="decay_input_membrane", reset="subtract", reset_delay=False, strict=False,
+def neurons(i, spread=None, initial=False, order="decay_input_membrane", reset="subtract", reset_timing="now", strict=False,
             detach_reset=False, takes_threshold=True, surrogate=ATan(2.0), is_constant=False):  # fmt: skip
     """The arguments CUBA_LIF_NEURON of csrc/cuba_lif.cpp."""
     kind, scale, peak = surrogate.coefficients
     numbers = (0.6, 0.5, 0.7, 1.0, 1.0, 0.8, -0.2, 0.1, scale, peak)
-    modes = (ORDERS[order], RESETS[reset], int(reset_delay), int(strict), int(detach_reset), int(takes_threshold), kind,
+    modes = (ORDERS[order], RESETS[reset], TIMINGS[reset_timing], int(strict), int(detach_reset), int(takes_threshold), kind,
              i.T if is_constant else 0)  # fmt: skip
     tensors = [i.decay(spread), i.decay(spread), _scale(i, spread), _threshold(i, spread)] if spread else [None] * 4
     tensors += [i.v_init(), i.v_init()] if initial else [None, None]
@@ -50,7 +50,7 @@ RAW = {
     "cuba_lif/none": lambda i: ("cuba_lif_forward", neurons(i, "per_neuron", False, "input_membrane_decay", reset="none")),
     "cuba_lif/constant": lambda i: (
         "cuba_lif_forward",
-        neurons(i, "per_channel", True, "membrane_decay_input", reset_delay=True, takes_threshold=False, is_constant=True),
+        neurons(i, "per_channel", True, "membrane_decay_input", reset_timing="late", takes_threshold=False, is_constant=True),
     ),
     "cuba_lif_backward": lambda i: ("cuba_lif_backward", (*_gradients(i), *neurons(i, "one", True), *_ALL)),
     "cuba_lif_backward/spikes": lambda i: (
@@ -60,12 +60,12 @@ RAW = {
         "cuba_lif_backward",
         (None, *_gradients(i)[1:], *neurons(i, "per_channel", False, "membrane_decay_input", reset="to"), *(True, False) * 2, False, False),
     ),
-    "cuba_lif_backward/delay": lambda i: (
-        "cuba_lif_backward", (*_gradients(i), *neurons(i, "per_neuron", True, "input_membrane_decay", reset_delay=True), *_ALL)
+    "cuba_lif_backward/late": lambda i: (
+        "cuba_lif_backward", (*_gradients(i), *neurons(i, "per_neuron", True, "input_membrane_decay", reset_timing="late"), *_ALL)
     ),
     "cuba_lif_backward/detached": lambda i: (
         "cuba_lif_backward",
-        (*_gradients(i), *neurons(i, None, True, reset="to", reset_delay=True, detach_reset=True), *(False,) * 4, True, True),
+        (*_gradients(i), *neurons(i, None, True, reset="to", reset_timing="late_with_input", detach_reset=True), *(False,) * 4, True, True),
     ),
     "cuba_lif_backward/constant": lambda i: (
         "cuba_lif_backward", (*_gradients(i), *neurons(i, "one", True, reset="none", is_constant=True), *_ALL)
@@ -98,14 +98,14 @@ CALLS = (
         spreads={"decay": SPREADS, "current_decay": SPREADS, **dict.fromkeys(_TENSORS[-2:], (None, *SPREADS[1:]))},
         ranges={
             "threshold": _BETWEEN, "current_scale": _BETWEEN, "input_scale": _BETWEEN, "order": [*ORDERS], "reset": [*RESETS],
-            "v_reset": _BETWEEN, "v_rest": _BETWEEN, "reset_delay": [False, True], "strict": [False, True],
+            "v_reset": _BETWEEN, "v_rest": _BETWEEN, "reset_timing": [*TIMINGS], "strict": [False, True],
             "detach_reset": [False, True], "reset_amount": [None, 0.0, 0.7, -1.1],
             "surrogate": [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(5.0), Triangle(1.3), Rectangle(1.1), Gaussian(0.5)],
         },
     ),
     Call(name="cuba_lif/parameters", arguments=_PER_NEURON, spikes=0, **_CUBA,
          options={"reset": "to", "v_reset": -0.125, "order": "input_decay_membrane"}),
-    Call(name="cuba_lif/delay", arguments=_PER_NEURON, spikes=0, options={"reset_delay": True, "order": "input_membrane_decay"}, **_CUBA),
+    Call(name="cuba_lif/late", arguments=_PER_NEURON, spikes=0, options={"reset_timing": "late", "order": "input_membrane_decay"}, **_CUBA),
     Call(name="cuba_lif/options", arguments=functools.partial(_cuba_lif, decay="one", threshold="one", i_init="one"), on_device=False,
          options={"reset_amount": 0.5, "strict": True, "v_rest": 0.5, "input_scale": 0.7, "surrogate": Triangle(1.0)}, **_CUBA),
     Call(name="cuba_lif/constant", arguments=_constant, spikes=0, options={"detach_reset": True, "order": "membrane_decay_input"}, **_CUBA),
@@ -134,8 +134,9 @@ SMOOTH = tuple(
         dict(reset="subtract"),
         dict(reset_amount=0.4, v_rest=0.2, input_scale=1.5, order="input_decay_membrane"),
         dict(reset="to", v_reset=-0.3, order="input_membrane_decay"),
-        dict(reset_delay=True, order="membrane_decay_input"),
-        dict(reset="to", v_reset=-0.3, reset_delay=True),
+        dict(reset_timing="late", order="membrane_decay_input"),
+        dict(reset="to", v_reset=-0.3, reset_timing="late"),
+        dict(reset="to", v_reset=-0.3, reset_timing="late_with_input"),
     )
 )  # fmt: skip
 
@@ -151,7 +152,7 @@ MODULES = (
     Module(
         kind=snn.CubaLIF,
         options=dict(decay=0.9, threshold=0.5, current_decay=0.8, order="input_decay_membrane", current_scale=0.4, learn_decays=True,
-                     shape=(4, 1), input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, reset_delay=True, strict=True,
+                     shape=(4, 1), input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, reset_timing="late", strict=True,
                      detach_reset=True, surrogate=Sigmoid(3.0), return_state=True),
         function=_by_function,
         samples=({"decay": 0.9, "current_scale": 0.5}, dict(current_decay=0.7, reset="to", order="membrane_decay_input")),
@@ -183,7 +184,7 @@ TRANSFORMED = {
     "cuba_lif": of_x(lambda x: SF.cuba_lif(x, 0.9)),
     "cuba_lif/parameters": _parameters(order="input_decay_membrane"),
     "cuba_lif/to": _parameters(reset="to", v_reset=-0.2, v_rest=0.1, order="input_membrane_decay"),
-    "cuba_lif/delay": _parameters(reset_delay=True, order="membrane_decay_input"),
+    "cuba_lif/late": _parameters(reset_timing="late", order="membrane_decay_input"),
     "cuba_lif/constant": transformed.Call(
         lambda x, i: SF.cuba_lif(x, 0.8, i_init=i, time_steps=4, reset_amount=0.7), (STEP, ("N",)), (0, None), steps_are_fixed=True
     ),
