@@ -98,7 +98,9 @@ def synaptic_options(node: Any) -> dict:
     if mechanism == "none":
         return options | dict(reset="none")
     if late:
-        return options | dict(reset="subtract" if mechanism == "subtract" else "to", reset_timing="late", detach_reset=True)
+        if mechanism == "subtract":
+            return options | dict(reset="subtract", reset_timing="late")
+        return options | dict(reset="to", reset_timing="late_with_input")
     require(mechanism == "zero", 'reset_delay=False with reset_mechanism="subtract" has no counterpart')
     _require_silence_at_zero(options["threshold"])
     return options | dict(reset="to")
