@@ -10,8 +10,18 @@ from sinabs.layers.stateful_layer import StatefulLayer
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, owned, require, tensors_like
-from spikeops.surrogate import Gaussian, Heaviside, MultiGaussian, PeriodicExponential, SingleExponential, Surrogate
+from spikeops.conversion._exact import (
+    Counterpart,
+    NotExact,
+    full_precision,
+    number,
+    number_or_tensor,
+    of_current_based,
+    owned,
+    require,
+    tensors_like,
+)
+from spikeops.surrogate import Exponential, Gaussian, Heaviside, MultiGaussian, PeriodicExponential, SingleExponential, Surrogate
 
 _SURROGATES = {
     activation.SingleExponential: lambda f: SingleExponential(f.grad_width, height=f.grad_scale),
@@ -67,6 +77,10 @@ def lif_options(layer: Any) -> dict:
         require("v_min" not in options, "a min_v_mem with a tau_syn has no counterpart")
         options |= dict(current_decay=number_or_tensor("alpha_syn", layer.alpha_syn_calculated), order="input_decay_membrane")
         options["current_scale"] = options.pop("input_scale", 1.0)
+        if isinstance(options["surrogate"], SingleExponential) and isinstance(options["threshold"], float):
+            width = options["surrogate"].width * options["threshold"]
+            options["surrogate"] = Exponential(1 / width, height=options["surrogate"].height / width)
+        return of_current_based(options)
     return options
 
 

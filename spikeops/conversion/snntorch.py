@@ -10,7 +10,17 @@ from snntorch._neurons.neurons import SpikingNeuron
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, owned, require, tensors_like
+from spikeops.conversion._exact import (
+    Counterpart,
+    NotExact,
+    full_precision,
+    number,
+    number_or_tensor,
+    of_current_based,
+    owned,
+    require,
+    tensors_like,
+)
 from spikeops.surrogate import ATan, Exponential, FastSigmoid, Sigmoid, Step, StraightThrough, Surrogate
 
 # By the function of snntorch.surrogate that made it, from what it was given.
@@ -93,7 +103,7 @@ def lapicque_options(node: Any) -> dict:
 
 
 def synaptic_options(node: Any) -> dict:
-    options, mechanism, late = _fired(node), _mechanism(node), bool(node.reset_delay)
+    options, mechanism, late = of_current_based(_fired(node)), _mechanism(node), bool(node.reset_delay)
     options |= dict(decay=_clamped("beta", node.beta), current_decay=_clamped("alpha", node.alpha), order="decay_input_membrane")
     if mechanism == "none":
         return options | dict(reset="none")

@@ -10,7 +10,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, owned, require, tensors_like
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, of_current_based, owned, require, tensors_like
 from spikeops.surrogate import (
     ATan,
     Exponential,
@@ -94,9 +94,8 @@ def ilif_options(node: Any) -> dict:
 
 def cuba_options(node: Any) -> dict:
     require(not node.store_v_seq, "store_v_seq=True has no counterpart")
-    return dict(
-        decay=number("v_decay", node.v_decay), current_decay=number("c_decay", node.c_decay), order="decay_input_membrane", **_fired(node)
-    )
+    decays = dict(decay=number("v_decay", node.v_decay), current_decay=number("c_decay", node.c_decay))
+    return of_current_based(dict(order="decay_input_membrane", **decays, **_fired(node)))
 
 
 def leak_options(node: Any) -> dict:
