@@ -58,9 +58,10 @@ def checked_general_options(op: str, options: LIFOptions, general: GeneralOption
 
     Raises:
         TypeError, ValueError: what cannot be, whatever the input is; the message names it."""
-    if general == NONE and type(general.max_spikes) is int:  # True equals 1
-        return NONE
     reset_timing, v_min, max_spikes, rounding = general
+    # By their types first: True equals 1, and an array is equal in parts.
+    if v_min is None and type(max_spikes) is int and type(reset_timing) is type(rounding) is str and general == NONE:
+        return NONE
     _checks.choice(op, "reset_timing", reset_timing, RESET_TIMINGS)
     _checks.choice(op, "rounding", rounding, ROUNDINGS)
     if v_min is not None:
@@ -98,6 +99,8 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
             surrogate=surrogate, reset_timing=reset_timing, v_min=v_min, max_spikes=max_spikes, rounding=rounding,
             return_trace=trace or False, v_init=v_init, time_steps=time_steps or None,
         )  # fmt: skip
+    if reset != "subtract":
+        tensors.pop("reset_amount", None)
     # The lists of GENERAL_LIF_NEURON in csrc/general_lif.cpp.
     kind, *of_surrogate, in_thresholds = surrogate.all_coefficients
     most = 0 if max_spikes is None else max_spikes

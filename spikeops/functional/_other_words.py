@@ -64,8 +64,8 @@ NEURON = {
 }
 # Of lif and its modules, which have more options.
 LIF = NEURON | {
-    "decay_input": "input_scale=1/tau for decay_input=True, input_scale=1 for False; spikeops.nn.ParametricLIF has decay_input=",
-    "reset_delay": 'strict=True, and reset_timing="late" for reset_delay=True, "guarded" (or reset="to") for False',
+    "decay_input": "input_scale=1/tau for decay_input=True, input_scale=1 for False; it is an option of spikeops.nn.ParametricLIF",
+    "reset_delay": 'strict=True, and reset_timing="late" where it is True, "guarded" (or reset="to") where it is False',
     "learn_threshold": "a threshold tensor that requires a gradient, or torch.nn.Parameter of a module",
     "train_threshold": "a threshold tensor that requires a gradient, or torch.nn.Parameter of a module",
     "store_v_seq": 'return_trace="after"',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 
 from spikeops import _backend, reference
@@ -24,6 +26,22 @@ from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
 
+@overload
+def lif(
+    x: torch.Tensor, decay: float | torch.Tensor = 0.5, threshold: float | torch.Tensor = 1.0, *, input_scale: float | torch.Tensor = 1.0,
+    reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+    strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+    v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Literal[False] = False,
+    v_init: torch.Tensor | None = None, time_steps: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]: ...  # fmt: skip
+@overload
+def lif(
+    x: torch.Tensor, decay: float | torch.Tensor = 0.5, threshold: float | torch.Tensor = 1.0, *, input_scale: float | torch.Tensor = 1.0,
+    reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
+    strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+    v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Literal[True, "before", "after"],
+    v_init: torch.Tensor | None = None, time_steps: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...  # fmt: skip
 @explain_other_words(LIF)
 def lif(
     x: torch.Tensor,

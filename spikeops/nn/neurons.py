@@ -93,7 +93,7 @@ class LIF(LIFNeurons):
         >>> spikes = snn.LIF(decay=0.9)(torch.rand(8, 32, 100))
         >>> snn.LIF(decay=0.9)(torch.rand(32, 100), time_steps=8).shape
         torch.Size([8, 32, 100])
-        >>> neurons = snn.LIF(0.9, nn.Parameter(torch.ones(100)))  # learnable thresholds
+        >>> neurons = snn.LIF(0.9, torch.nn.Parameter(torch.ones(100)))  # learnable thresholds
     """
 
     @explain_other_words(LIF_WORDS)

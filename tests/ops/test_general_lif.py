@@ -37,13 +37,14 @@ def test_matches_the_reference(
         v_init=v_init and parameter(draw, v_init, shape, state, -0.5, 2.5, device),
         reset=timing[0], reset_timing=timing[1], detach_reset=detach_reset, return_trace=trace, v_reset=-0.125, v_rest=0.0625, v_min=v_min,
     )  # fmt: skip
-    options["v_min"] = v_min
     if count:
-        # Membrane potentials that are far from where the count changes: of float64 and float32 alike.
         options |= dict(rounding=count[0], max_spikes=count[1], surrogate=SingleExponential(0.5))
     if is_constant:
         tensors["x"], options["time_steps"] = step, T
     actual, expected = run_both("lif", tensors, options, upstream)
+    if is_constant and actual.upstream:  # terms of the sum over time may cancel
+        terms = (g for g in (*actual.upstream, expected.grads["x"]) if g is not None and g.numel())
+        expected.scales["x"] = max((g.double().abs().max() for g in terms), default=0.0)
     assert_same_results(actual, expected)
     if is_kept(x, layout):
         spikes, v_last, *traces = actual.outputs
@@ -84,7 +85,7 @@ def test_a_guarded_reset_by_hand():
 def test_counts_by_hand():
     x = of_steps(2.75, -5.0, 1.25, 9.0)
     options = dict(decay=1.0, return_trace="after")
-    assert trains(*SF.lif(x, max_spikes=None, **options)[::2]) == [[2, 0, 0, 5], [0.75, -4.25, -3.0, 1.0]]
+    assert trains(*SF.lif(x, max_spikes=None, **options)[::2]) == [[2, 0, 0, 6], [0.75, -4.25, -3.0, 0.0]]
     assert trains(*SF.lif(x, max_spikes=3, **options)[::2]) == [[2, 0, 0, 3], [0.75, -4.25, -3.0, 3.0]]
     assert trains(*SF.lif(x, max_spikes=None, v_min=-1.0, **options)[::2]) == [[2, 0, 0, 9], [0.75, -1.0, 0.25, 0.25]]
     assert trains(*SF.lif(x, 1.0, 2.0, max_spikes=4, reset="to", return_trace="after")[::2]) == [[1, 0, 0, 2], [0, -5, -3.75, 0]]

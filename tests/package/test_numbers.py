@@ -170,6 +170,7 @@ KINDS = {
 }  # fmt: skip
 EACH = [pytest.param(call, id=call if isinstance(call, str) else call.__name__) for call in CALLS]
 TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)
+OF_EACH_NEURON = (SF.lif, snn.LIF, snn.IF, snn.ParametricLIF)  # which take numbers of each neuron
 
 
 def numbers_of(call):
@@ -228,6 +229,8 @@ def test_what_is_no_number_is_refused_by_name(call):
                 continue
             if option == "dropout" and isinstance(value, list):
                 continue
+            if isinstance(value, torch.Tensor) and call in OF_EACH_NEURON and option in ("threshold", "input_scale", "reset_amount"):
+                continue
             if call is SF.spike_conv2d and not (isinstance(value, (bool, np.bool_)) or option == "groups"):
                 continue  # torch's own checks
             if option == "shape":  # of a parameter: torch says it
@@ -284,9 +287,10 @@ WORDS = [
         ("tau", "decay=1 - 1/tau or exp(-1/tau)"), ("beta", "decay=beta"), ("v_threshold", "threshold="), ("alpha", "surrogate="),
         ("surrogate_function", "surrogate="), ("spike_grad", "surrogate="), ("step_mode", "(T, ...)"), ("thresh", "threshold="),
         ("reset_mechanism", 'reset="subtract"'), ("decay_input", "input_scale=1/tau"), ("learn_beta", "ParametricLIF"),
-    )),
+    ) if (call, word) != (snn.ParametricLIF, "decay_input")),
     (SF.tssl_bp, "tau", "tau_m="), (snn.TSSLBP, "v_threshold", "threshold="), (SF.synaptic_filter, "tau", "tau_s="),
     (snn.SynapticFilter, "alpha", "tau_s=1/(1 - alpha)"), (SF.poisson_encode, "num_steps", "T="), (SF.latency_encode, "num_steps", "T="),
+    (SF.lif, "reset_delay", 'reset_timing="late"'), (snn.LIF, "min_v_mem", "v_min="), (SF.alif, "learn_threshold", "not learned"),
     (SF.feedback_step_, "tau", "leak=1 - 1/tau or exp(-1/tau)"), (SF.ternary_step_, "decay", "leak="), (snn.LocalBlock, "decay", "tau="),
     (SF.local_learning_step_, "tau", "decay=1 - 1/tau"), (SF.local_gradient_in_time, "beta", "decay=beta"),
     (snn.FeedbackRing, "v_threshold", "threshold="), (SF.clamped_lif, "tau", "leak=1/tau"), (snn.ClampedLIF, "num_steps", "time_steps="),
@@ -307,7 +311,7 @@ def test_no_potential_to_reset_to_is_a_reset_by_subtraction():
 
 def test_hints_name_options_that_there_are():
     """And no word is one of ours."""
-    ours = {"NEURON": SF.lif, "TSSL": SF.tssl_bp, "FILTER": SF.synaptic_filter, "ENCODER": SF.poisson_encode, "LOCAL": snn.LocalBlock,
+    ours = {"NEURON": SF.lif_rate, "LIF": SF.lif, "TSSL": SF.tssl_bp, "FILTER": SF.synaptic_filter, "ENCODER": SF.poisson_encode, "LOCAL": snn.LocalBlock,
             "CLAMPED": SF.clamped_lif}
     for table, call in ours.items():
         parameters = inspect.signature(call).parameters if callable(call) else {}

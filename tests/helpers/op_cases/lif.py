@@ -1,6 +1,7 @@
 """LIF neurons and their firing rates."""
 
 import functools
+import math
 
 import torch
 from op_tests import measured
@@ -140,8 +141,8 @@ def _by_function(x, decay=0.5, threshold=1.0, return_state=False, **options):
 
 
 def _parametric(x, decay=0.5, shape=(), decay_input=False, input_scale=1.0, **options):
-    decay = torch.full(shape, decay)
-    return _by_function(x, decay, input_scale=input_scale * torch.sigmoid(-torch.logit(decay)) if decay_input else input_scale, **options)
+    logit = torch.full(shape, math.log(decay / (1 - decay)))
+    return _by_function(x, torch.sigmoid(logit), input_scale=input_scale * torch.sigmoid(-logit) if decay_input else input_scale, **options)
 
 
 _OPTIONS = dict(threshold=0.5, input_scale=2.0, reset="to", reset_amount=0.7, v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True,

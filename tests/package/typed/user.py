@@ -13,6 +13,7 @@ x = torch.rand(5, 3, 4)
 
 # What comes back, also where an argument decides it.
 assert_type(SF.lif(x, decay=0.9, reset="to", v_reset=-0.1, surrogate=Sigmoid(4.0)), tuple[Tensor, Tensor])
+assert_type(SF.lif(x, threshold=x[0, 0], return_trace="after"), tuple[Tensor, Tensor, Tensor])
 assert_type(SF.lif_rate(x, torch.tensor(0.9), weighting="decay"), Tensor)
 assert_type(SF.tssl_bp(x), Tensor)
 assert_type(SF.tssl_bp(x, 5.0, 3.0, 1.0, False), Tensor)
@@ -59,7 +60,7 @@ with spikeops.backend("reference"):
 spikeops.backends()
 
 # A name that is not one.
-SF.lif(x, v_threshold=1.0)  # type: ignore[call-arg]
+SF.lif(x, v_threshold=1.0)  # type: ignore[call-overload]
 SF.lif_rate(x, weights="mean")  # type: ignore[call-arg]
 snn.LIF(0.9, v_threshold=1.0)  # type: ignore[call-arg]
 snn.IF(decay=0.9)  # type: ignore[call-arg]
@@ -67,9 +68,9 @@ snn.ParametricLIF(0.9, reset_mode="to")  # type: ignore[call-arg]
 convex.trials(points, noises=None)  # type: ignore[call-arg]
 
 # A value that is not one.
-SF.lif(x, reset="zero")  # type: ignore[arg-type]
+SF.lif(x, reset="zero")  # type: ignore[call-overload]
 SF.lif_rate(x, weighting="sum")  # type: ignore[arg-type]
-SF.lif(x, surrogate="atan")  # type: ignore[arg-type]
+SF.lif(x, surrogate="atan")  # type: ignore[call-overload]
 snn.LIF("0.9")  # type: ignore[arg-type]
 snn.LIF(reset="zero")  # type: ignore[arg-type]
 snn.IF(reset="zero")  # type: ignore[arg-type]
