@@ -109,7 +109,8 @@ _BETWEEN = (-1.5, 1.5)
 _NUMBERS = ("threshold", "current_scale", "beta", "input_scale", "reset_amount", "v_reset", "v_rest")
 _SPREAD = ("decay", "threshold", "current_decay", "current_scale", "adaptation_decay", "v_init", "i_init", "a_init", "s_init")
 _TENSORS = ("x", "weight", "bias", *_SPREAD)
-_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,))
+_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,), own_test="test_recurrent_lif.py",
+             own_bad_input="test_recurrent_lif.py")  # fmt: skip
 _PER_NEURON = functools.partial(_recurrent, **dict.fromkeys(_SPREAD, "per_neuron"), bias=True)
 CALLS = (
     Call(
