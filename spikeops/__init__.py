@@ -10,5 +10,6 @@ from spikeops._devices import backends
 from spikeops._version import __version__
 
 from spikeops import functional, nn  # isort: skip  (need the libraries loaded)
+from spikeops.conversion import convert  # isort: skip
 
-__all__ = ["__version__", "backend", "backends", "functional", "nn", "set_backend", "surrogate"]
+__all__ = ["__version__", "backend", "backends", "convert", "functional", "nn", "set_backend", "surrogate"]

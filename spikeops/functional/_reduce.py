@@ -3,10 +3,9 @@ on the number of threads."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 
+from spikeops import _layout
 from spikeops.functional import _register, _vmap
 
 
@@ -30,5 +29,5 @@ def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     # Largest stride first: a full sum then walks memory as it lies, without a copy.
     reduced.sort(key=lambda d: -grad.stride(d))
     # Both sizes are named: of no neurons, one that is left to be found could be any.
-    rows = grad.permute(kept + reduced).reshape(parameter.numel(), math.prod(grad.shape[d] for d in reduced)).contiguous()
+    rows = grad.permute(kept + reduced).reshape(parameter.numel(), _layout.count([grad.shape[d] for d in reduced])).contiguous()
     return _row_sum(ops, rows).reshape(parameter.shape).to(parameter.dtype)

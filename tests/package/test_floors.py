@@ -21,6 +21,7 @@ FLOORS = [
     ["spikeops._backend", "spikeops.reference", "spikeops.triton"],
     ["spikeops.functional"],
     ["spikeops.nn"],
+    ["spikeops.conversion"],
     ["spikeops"],
     ["spiketrain.distributed", "spiketrain.errors", "spiketrain.files", "spiketrain.memory"],
     ["spiketrain.config", "spiketrain.presets"],

@@ -51,16 +51,16 @@ def _random(output, draw):
     return torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.dtype)
 
 
-def run_both(op, tensors, options=None, upstream="contiguous"):
+def run_both(op, tensors, options=None, upstream="contiguous", weights=()):
     """(results of the op, results of the reference on contiguous copies on the CPU). Tensors behind the first are parameters of its
-    neurons."""
+    neurons, or ``weights`` of a layer of them."""
     options = options or {}
     data = next(iter(tensors))
     actual = evaluate(getattr(SF, op), tensors, options, upstream)
     copies = {name: dense_copy(t) for name, t in tensors.items()}
     gradients = None if upstream is None else tuple(map(dense_copy, actual.upstream))
     # Parameters are given to the reference once per neuron, so that their gradients can be summed here without rounding.
-    shared = {name: tensor for name, tensor in copies.items() if name != data}
+    shared = {name: tensor for name, tensor in copies.items() if name != data and name not in weights}
     for name, parameter in shared.items():
         step = copies[data].shape[0 if "time_steps" in options else 1 :]
         copies[name] = parameter.to(state_dtype(copies[data].dtype)).expand(step).contiguous()
@@ -74,6 +74,11 @@ def run_both(op, tensors, options=None, upstream="contiguous"):
         # from above.
         summed = terms.abs().sum_to_size(parameter.shape).amax() if parameter.numel() else 0.0
         expected.scales[name] = max(summed, *(g.double().abs().max() for g in gradients if g is not None and g.numel()), 0.0)
+    for name in weights if expected.grads else ():
+        # Sums over steps and layers of gradients of the data, where a neuron fired; in 16 bits they are rounded before.
+        of_data = expected.grads[data]
+        digits = 1 + LAST_PLACE.get(of_data.dtype, 0.0) / ROUNDING[state_dtype(of_data.dtype)]
+        expected.scales[name] = of_data.double().abs().flatten(0, -2).sum(0).amax() * digits
     return actual, expected
 
 

@@ -1,0 +1,158 @@
+"""Norse's neurons, converted: the same outputs, states and gradients, as cells and as layers."""
+
+import pytest
+import torch
+from conversion_tests import assert_alike, assert_near, assert_refused, drawn
+
+import spikeops
+
+norse = pytest.importorskip("norse.torch")
+from norse.torch.functional.iaf import IAFParameters  # noqa: E402
+from norse.torch.functional.leaky_integrator_box import LIBoxParameters  # noqa: E402
+from norse.torch.functional.lif import LIFParameters  # noqa: E402
+from norse.torch.functional.lif_box import LIFBoxParameters  # noqa: E402
+from norse.torch.functional.reset import reset_subtract  # noqa: E402
+from norse.torch.module.leaky_integrator_box import LIBoxCell  # noqa: E402
+
+
+def t(value):
+    return torch.as_tensor(value)
+
+
+CELLS = {
+    "IAFCell": lambda: norse.IAFCell(),
+    "IAFCell, tanh": lambda: norse.IAFCell(IAFParameters(t(0.8), t(-0.2), "tanh", t(2.0))),
+    "LIFBoxCell": lambda: norse.LIFBoxCell(),
+    "LIFBoxCell, subtract": lambda: norse.LIFBoxCell(LIFBoxParameters(t(300.0), t(0.1), t(0.4), reset_method=reset_subtract)),
+    "LIFBoxCell, triangle": lambda: norse.LIFBoxCell(LIFBoxParameters(t(300.0), t(0.1), t(0.4), t(-0.2), "triangle", t(0.3))),
+    "LIFBoxCell, heavi_erfc": lambda: norse.LIFBoxCell(LIFBoxParameters(v_th=t(0.4), method="heavi_erfc", alpha=t(3.0))),
+    "LIFBoxCell, heaviside": lambda: norse.LIFBoxCell(LIFBoxParameters(v_th=t(0.4), method="heaviside"), dt=0.002),
+    "LIFCell": lambda: norse.LIFCell(LIFParameters(v_th=t(0.3))),
+    "LIFCell, of each neuron": lambda: norse.LIFCell(
+        LIFParameters(torch.linspace(100, 400, 30), torch.linspace(50, 300, 30), t(0.05), torch.linspace(0.2, 0.6, 30), t(-0.1))
+    ),
+}  # fmt: skip
+LAYERS = {
+    "IAF": lambda: norse.IAF(),
+    "LIF": lambda: norse.LIF(LIFParameters(v_th=t(0.3))),
+    "LIF, own dt": lambda: norse.LIF(LIFParameters(v_th=t(0.3), v_leak=t(0.05), v_reset=t(-0.1)), dt=0.002),
+}  # fmt: skip
+
+
+def run_cell(net, x):
+    state, outputs = None, []
+    for x_t in x:
+        out, state = net(x_t, state)
+        outputs.append(out)
+    return torch.stack(outputs), tuple(state)
+
+
+def run_layer(net, x):
+    """In two pieces."""
+    first, state = net(x[:7])
+    second, state = net(x[7:], state)
+    return torch.cat([first, second]), tuple(state)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_cells(name, dtype):
+    assert_alike(CELLS[name](), run_cell, drawn(20, 4, 30, low=-2, high=5, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    assert_alike(LAYERS[name](), run_layer, drawn(20, 4, 30, low=-1, high=3))
+
+
+def test_learned_numbers():
+    """Parameters in the place of Norse's tensors."""
+    rate, threshold = torch.nn.Parameter(t(200.0)), torch.nn.Parameter(torch.linspace(0.2, 0.5, 30))
+    cell = norse.LIFBoxCell(LIFBoxParameters(rate, v_th=threshold))
+    cell.rate, cell.threshold = rate, threshold
+
+    def gradients(net):
+        # Tuples of numbers are copied with the module that holds them.
+        outputs, _ = run_cell(net, drawn(20, 4, 30, low=-2, high=5))
+        return torch.autograd.grad((outputs * drawn(20, 4, 30)).sum(), [net.rate, net.threshold])
+
+    for name, theirs, ours in zip(("rate", "threshold"), gradients(cell), gradients(spikeops.convert(cell))):
+        assert_near(f"the gradient of the {name}", theirs, ours, 1e-5)
+
+
+def test_states_of_all_steps():
+    net = norse.IAF()
+    net.record_states = True
+    assert_alike(net, lambda net, x: (lambda out, states: (out, tuple(states)))(*net(x)), drawn(12, 30))
+
+
+def test_readout():
+    cell = LIBoxCell(LIBoxParameters(v_leak=t(0.1)))
+    x = drawn(20, 4, 30)
+    (theirs, _), (ours, _) = run_cell(cell, x), run_cell(spikeops.convert(cell), x)
+    assert_near("potentials", theirs, ours, 1e-5)
+
+
+def test_hundred_steps_of_a_network():
+    """In a SequentialState, which finds out which of its modules have states."""
+    torch.manual_seed(0)
+    net = norse.SequentialState(
+        torch.nn.Conv2d(1, 6, 3), norse.LIFBoxCell(LIFBoxParameters(v_th=t(0.3))), torch.nn.Flatten(), torch.nn.Linear(216, 20),
+        norse.LIFCell(LIFParameters(v_th=t(0.05))),
+    )  # fmt: skip
+
+    def run(net, x):
+        state, outputs = None, []
+        for x_t in x:
+            out, state = net(x_t, state)
+            outputs.append(out)
+        return torch.stack(outputs), (state[1].v, *state[4])
+
+    assert_alike(net, run, drawn(100, 3, 1, 8, 8, low=-3, high=6))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_all_steps_in_one_kernel(name):
+    """`multi_step` of a cell gives what the loop does."""
+    net, x = spikeops.convert(CELLS[name]()), drawn(12, 5, 30, low=-2, high=5)
+    outputs, state = run_cell(net, x)
+    ours, our_state = net.multi_step(x)
+    assert torch.equal(outputs, ours)
+    for one, other in zip(state, our_state):
+        assert torch.equal(one, other)
+
+
+def test_training_goes_on_alike():
+    """As in its tutorial: a linear layer, LIF, a readout, and cross-entropy on its largest potentials."""
+    torch.manual_seed(0)
+    nets = [norse.SequentialState(torch.nn.Linear(20, 30), norse.LIFCell(LIFParameters(v_th=t(0.2))), torch.nn.Linear(30, 10), LIBoxCell())]
+    events, labels = torch.bernoulli(drawn(15, 10, 20, low=0, high=1), generator=torch.Generator().manual_seed(1)), torch.arange(10)
+
+    def step(net, optimizer):
+        potentials = run_cell(net, 3 * events)[0].max(0).values
+        loss = torch.nn.functional.cross_entropy(10 * potentials, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    optimizers = [torch.optim.SGD(nets[0].parameters(), lr=0.1)]
+    for _ in range(3):
+        step(nets[0], optimizers[0])
+    nets.append(spikeops.convert(nets[0]))
+    optimizers.append(torch.optim.SGD(nets[1].parameters(), lr=0.1))
+    theirs, ours = ([step(net, optimizer) for _ in range(5)] for net, optimizer in zip(nets, optimizers))
+    assert theirs[-1] < theirs[0]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_what_is_refused():
+    assert_refused(norse.LIFCell(LIFParameters(method="adjoint")), "adjoint")
+    assert_refused(norse.IAFCell(IAFParameters(method="circ")), "circ")
+    assert_refused(norse.LIFRecurrentCell(3, 3), "LIFRecurrentCell")
+    assert_refused(norse.LSNNCell(), "LSNNCell")
+    assert_refused(norse.LIFBoxCell(dt=0.1), "dt * tau_mem_inv")
+    assert_refused(norse.LIFBoxCell(LIFBoxParameters(v_reset=torch.nn.Parameter(t(0.0)))), "v_reset is learned")
+    hooked = norse.SequentialState(torch.nn.Linear(3, 3), norse.LIFCell())
+    hooked.register_forward_state_hooks(lambda *_: None)
+    assert_refused(hooked, "1 (norse", "hooks")
