@@ -55,6 +55,23 @@ def test_pictures_of_few_and_of_many_classes(classes, names, tiny, tmp_path):
     assert max(width, height) <= 25 * 130
 
 
+def test_what_the_picture_says(tiny, tmp_path, monkeypatch):
+    """Counts in their cells, rows the true classes; the share of the samples, and the mean of the classes' own shares."""
+    drawn = []
+    monkeypatch.setattr(confusion, "save_figure", lambda figure, path: drawn.append(figure))
+    counts = torch.tensor([[8, 2, 0, 0], [0, 1, 0, 1], [3, 0, 0, 0]])  # of three classes; one prediction that is none of them
+    dataset = SimpleNamespace(classes=3, class_names=("cat", "dog", "emu"))
+    confusion.save_confusion(counts, dataset, tiny(), 7, tmp_path / "c.png")
+    axes = drawn[0].axes[0]
+    assert axes.get_title(loc="left") == "9 of 15 right (60.00 %), mean over the classes 43.33 %"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "emu"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog", "emu", "none"]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "8", (1, 0): "2", (1, 1): "1", (3, 1): "1", (0, 2): "3"}  # column, row
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert "epoch 7" in drawn[0]._suptitle.get_text()
+
+
 def test_names_of_classes():
     assert {name: len(names) for name, names in CLASS_NAMES.items()} == {
         "fashion_mnist": 10,

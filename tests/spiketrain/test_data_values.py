@@ -189,6 +189,31 @@ def test_surfaces(load):
         torch.testing.assert_close(split.labels, torch.stack([x1**2 + x2**2, x1.abs() + x2.abs()], 1))
 
 
+def test_paraboloid(load):
+    """The published surface: the points of its figures for training and, the same ones, for testing."""
+    dataset = load("paraboloid")
+    assert (dataset.classes, dataset.input_shape) == (1, (2,))
+    side = torch.tensor([-4 + 8 * i / 99 for i in range(100)])
+    grid = torch.stack([side.repeat_interleave(100), side.repeat(100)], 1)
+    for split in (dataset.train, dataset.test):
+        torch.testing.assert_close(split.batch(torch.arange(10_000)), grid)
+        torch.testing.assert_close(split.labels, 0.3 * (grid[:, :1] ** 2 + grid[:, 1:] ** 2), rtol=1e-5, atol=1e-6)
+    coarse = dataset.test.over_grid(5)
+    assert coarse.batch(torch.arange(25))[:6].tolist() == [[-4, -4], [-4, -2], [-4, 0], [-4, 2], [-4, 4], [-2, -4]]
+
+
+@pytest.mark.parametrize("name, places", [
+    ("fashion_mnist", {0: "T-shirt/top", 1: "trouser", 3: "dress", 4: "coat", 6: "shirt", 7: "sneaker", 8: "bag", 9: "ankle boot"}),
+    ("cifar10", {0: "airplane", 1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}),
+    ("cifar100", {0: "apple", 1: "aquarium fish", 47: "maple tree", 99: "worm"}),
+])  # fmt: skip
+def test_classes_are_called_as_their_labels_say(load, tmp_path, name, places):
+    IMAGE_SETS[name][0](tmp_path)
+    dataset = load(name)
+    assert len(dataset.class_names) == dataset.classes
+    assert {label: dataset.class_names[label] for label in places} == places
+
+
 @pytest.mark.parametrize("count, batch_size", [(23, 5), (24, 8), (9, 4), (6, 6), (3, 5)])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("shuffled", [True, False])

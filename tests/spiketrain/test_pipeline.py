@@ -26,7 +26,7 @@ METHODS = {
     "local_ce": {"method": {"name": "local_ce", "neuron": "lif", "decoder_size": 64}, "network": NETWORK},
     "ell": {"method": {"name": "ell", "decoder_size": 64}, "network": NETWORK | {"layers": "4C3-P2-6C3-12-11"}},
 }
-OPTIMIZER = {"name": "adam", "lr": 0.002, "weight_decay": 0.0, "warmup_steps": 3}
+OPTIMIZER = {"name": "adam", "lr": 0.002, "weight_decay": 0.0, "schedule": "cosine", "warmup_steps": 3}
 
 
 def make(name, stages=1):
@@ -56,6 +56,8 @@ def assert_same_state(first, second):
     first, second = leaves(first), leaves(second)
     assert first.keys() == second.keys()
     for path, value in first.items():
+        if path.endswith("/lr"):  # what the last step was taken with: each step sets it anew
+            continue
         assert torch.equal(value, second[path]) if isinstance(value, torch.Tensor) else value == second[path], f"{path} differs"
 
 
@@ -90,7 +92,7 @@ def test_same_weights_as_the_delayed_schedule_and_as_one_layer_after_the_other(n
         for epoch in (1, 2):
             reports = []
             for method in (plain, piped):
-                assert method.start_epoch(epoch) == OPTIMIZER["lr"]
+                assert method.start_epoch(epoch) == pytest.approx(OPTIMIZER["lr"] / epoch)  # half a cosine, of two epochs
                 results = [method.training_step(inputs, labels, len(labels)) for inputs, labels in batches(epoch)]
                 late = method.drain()
                 reports.append((results, late))

@@ -90,6 +90,27 @@ def test_per_sample_gradients_of_a_network():
             close(actual[name][i], parameter.grad)
 
 
+# A decay of each item: for the last axis of the neurons, for one in the middle, for all, one number.
+@pytest.mark.parametrize("shape", [(5,), (3, 1), (1, 5), (3, 5), (1, 3, 5), ()], ids=str)
+@pytest.mark.parametrize("function", [SF.lif, SF.lif_rate, SF.alif], ids=lambda function: function.__name__)
+def test_parameters_of_each_item_have_as_many_axes_as_they_like(function, shape):
+    draw = torch.Generator().manual_seed(1)
+    x = 2 * torch.rand(4, 4, 2, 3, 5, generator=draw, dtype=torch.float64)
+    decays, states = (0.3 + 0.6 * torch.rand(4, *shape, generator=draw, dtype=torch.float64) for _ in range(2))
+
+    def run(x, decay, v_init):
+        return as_tuple(function(x, decay, v_init=v_init))
+
+    def gradient(x, decay, v_init):
+        return grad(lambda *given: sum(output.square().sum() for output in run(*given)), (0, 1, 2))(x, decay, v_init)
+
+    for of_one in (run, gradient):
+        expected = [of_one(*item) for item in zip(x, decays, states)]
+        close(vmap(of_one)(x, decays, states), tuple(map(torch.stack, zip(*expected))))
+        shared = [of_one(x[0], *item) for item in zip(decays, states)]
+        close(vmap(of_one, in_dims=(None, 0, 0))(x[0], decays, states), tuple(map(torch.stack, zip(*shared))))
+
+
 def test_random_spikes_under_vmap():
     """Each item its own, or all the same, as asked for; without a word, an error that names the op."""
     p = torch.full((3, 50), 0.5)
