@@ -2,21 +2,13 @@
 // the upstream gradients of the neurons that saw them fire are.
 #include "../math/event_conv.h"
 
-#include "common.h"
+#include "vector.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 // Vectors of output channels that are summed up in registers.
 constexpr int kWide = 4, kMedium = 2;
-
-// 64 bytes of numbers: GCC and Clang keep these in registers, which they do not do with a small array.
-template <class S>
-struct Vector {
-  typedef S Type __attribute__((vector_size(64)));
-  typedef S Unaligned __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
-  static constexpr int64_t kWidth = 64 / int64_t(sizeof(S));
-};
 
 // The events of one sample: where its pixels that are not zero lie in their row of the image, and their values.
 template <class S>

@@ -52,7 +52,7 @@ struct Rows {
 // Calls body(k, field) for each field of a struct.
 template <int count, class Struct, class Body>
 SPIKEOPS_HD void for_each_field(Struct& s, Body body) {
-  static_assert(count <= 4);
+  static_assert(count <= 6 || count == 8);
   if constexpr (count == 1) {
     auto& [a] = s;
     body(0, a);
@@ -65,6 +65,15 @@ SPIKEOPS_HD void for_each_field(Struct& s, Body body) {
   } else if constexpr (count == 4) {
     auto& [a, b, c, d] = s;
     body(0, a), body(1, b), body(2, c), body(3, d);
+  } else if constexpr (count == 5) {
+    auto& [a, b, c, d, e] = s;
+    body(0, a), body(1, b), body(2, c), body(3, d), body(4, e);
+  } else if constexpr (count == 6) {
+    auto& [a, b, c, d, e, f] = s;
+    body(0, a), body(1, b), body(2, c), body(3, d), body(4, e), body(5, f);
+  } else if constexpr (count == 8) {
+    auto& [a, b, c, d, e, f, g, h] = s;
+    body(0, a), body(1, b), body(2, c), body(3, d), body(4, e), body(5, f), body(6, g), body(7, h);
   }
 }
 

@@ -8,17 +8,20 @@ from spikeops.functional.clamped import clamped_lif
 from spikeops.functional.conv import spike_conv2d
 from spikeops.functional.convex import convex_snn_trial
 from spikeops.functional.count import spike_count
+from spikeops.functional.cuba_lif import cuba_lif
 from spikeops.functional.encode import latency_encode, poisson_encode
 from spikeops.functional.feedback import feedback_step_, ternary_step_
 from spikeops.functional.lif import lif, lif_rate
 from spikeops.functional.local import local_gradient_in_time, local_learning_step_
 from spikeops.functional.pack import pack_spikes, unpack_spikes
+from spikeops.functional.readout import leaky_readout
+from spikeops.functional.recurrent import recurrent_lif
 from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
-    "alif", "clamped_lif", "convex_snn_trial",
-    "feedback_step_", "latency_encode", "lif", "lif_rate", "local_gradient_in_time",
-    "local_learning_step_", "pack_spikes", "poisson_encode", "spike_conv2d", "spike_count", "synaptic_filter",
+    "alif", "clamped_lif", "convex_snn_trial", "cuba_lif",
+    "feedback_step_", "latency_encode", "leaky_readout", "lif", "lif_rate", "local_gradient_in_time",
+    "local_learning_step_", "pack_spikes", "poisson_encode", "recurrent_lif", "spike_conv2d", "spike_count", "synaptic_filter",
     "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

@@ -67,9 +67,12 @@ def decay(op: str, name: str, value: Any) -> Any:
     return value
 
 
+_DECAYING = {"adaptation_decay": "adaptation", "current_decay": "current"}
+
+
 def outside(op: str, name: str, value: Any) -> str:
     return (
-        f"{op}: expected {name}, the factor on the membrane potential per time step, to be between 0 and 1, got {value}. Hint: for a "
+        f"{op}: expected {name}, the factor on the {_DECAYING.get(name, 'membrane potential')} per time step, to be between 0 and 1, got {value}. Hint: for a "
         f"time constant use {name}=1 - 1/tau or exp(-1/tau)."
     )
 

@@ -83,6 +83,43 @@ FILTER = {
     "decay": "tau_s=1/(1 - decay)",
     "step_mode": NEURON["step_mode"],
 }
+CUBA = {
+    **NEURON,
+    **dict.fromkeys(("alpha", "alpha_syn", "c_decay"), "current_decay="),
+    **dict.fromkeys(("v_decay", "beta"), "decay="),
+    "tau_syn": "current_decay=exp(-1/tau_syn) or 1 - 1/tau_syn",
+    "tau_s": "current_decay=exp(-1/tau_s) or 1 - 1/tau_s",
+    "tau_syn_inv": "current_decay=1 - dt * tau_syn_inv",
+    "norm_input": "current_scale=1 - decay",
+    "reset_delay": 'reset_timing="late", for the mechanism "zero" reset_timing="late_with_input"',
+    "syn": "i_init=",
+    "w_in": "input_scale=w_in * dt/tau_syn",
+    "r": "current_scale=r * dt/tau_mem",
+    **dict.fromkeys(("learn_alpha", "learn_beta"), "a decay tensor that requires a gradient, or learn_decays=True of spikeops.nn.CubaLIF"),
+    "learn_threshold": "a threshold tensor that requires a gradient",
+}
+RECURRENT = {
+    **CUBA,
+    "V": "weight=, of shape (N,), for connections one to one",
+    "recurrent_weights": "weight=",
+    "rec_connect": "weight=, and bias=, of the linear layer",
+    "linear_features": "features=, the number of neurons",
+    "hidden_size": "features=, the number of neurons",
+    "learn_recurrent": "weight.requires_grad_()",
+    "spk": "s_init=",
+    "b_init": "a_init=",
+    "num_steps": "x.expand(num_steps, *x.shape)",
+    "timesteps": "x.expand(timesteps, *x.shape)",
+    "T": "x.expand(T, *x.shape)",
+    "time_steps": "x.expand(time_steps, *x.shape)",
+}
+READOUT = {
+    **{word: hint for word, hint in NEURON.items() if hint.startswith(("decay=", "v_rest=", "v_init=", "time_steps="))},
+    "step_mode": NEURON["step_mode"],
+    "decay_input": "input_scale=1/tau for decay_input=True, input_scale=1 for False",
+    "norm_input": "input_scale=1 - decay",
+    "store_v_seq": "nothing: the potentials of all steps are what is returned",
+}
 TSSL = {
     **{word: hint for word, hint in NEURON.items() if hint in (_THRESHOLD, NEURON["step_mode"])},
     "tau": "tau_m= of the membrane and tau_s= of the synapse, in time steps",

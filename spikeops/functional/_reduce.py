@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from spikeops import _layout
 from spikeops.functional import _register, _vmap
 
 
@@ -27,5 +28,5 @@ def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
         return grad.reshape(parameter.shape).to(parameter.dtype)
     # Largest stride first: a full sum then walks memory as it lies, without a copy.
     reduced.sort(key=lambda d: -grad.stride(d))
-    rows = grad.permute(kept + reduced).reshape(parameter.numel(), -1).contiguous()
+    rows = grad.permute(kept + reduced).reshape(parameter.numel(), _layout.count([grad.shape[d] for d in reduced])).contiguous()
     return _row_sum(ops, rows).reshape(parameter.shape).to(parameter.dtype)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from spikeops import functional as SF
-from spikeops._numbers import plain_number
 from spikeops.functional import _checks
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace, checked_general_options, trace_name
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
@@ -16,6 +15,7 @@ from spikeops.functional._other_words import CLAMPED, FILTER, NEURON, TSSL, expl
 from spikeops.functional._other_words import LIF as LIF_WORDS
 from spikeops.functional.alif import run_alif
 from spikeops.functional.lif import run_lif
+from spikeops.nn._decays import decay_parameter, given_decay
 from spikeops.nn._repr import call_arguments
 from spikeops.surrogate import ATan, Surrogate
 
@@ -105,12 +105,7 @@ class LIF(LIFNeurons):
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
         super().__init__(threshold, options, general, return_trace, return_state)
-        if isinstance(decay, torch.Tensor):
-            _checks.floating(type(self).__name__, "decay", decay)
-            _checks.decay_tensor(type(self).__name__, "decay", decay)
-            self.decay = decay
-        else:
-            self.decay = _checks.decay(type(self).__name__, "decay", decay)
+        self.decay = given_decay(type(self).__name__, "decay", decay)
 
     def extra_repr(self) -> str:
         return call_arguments(self, LIF.__init__, **self._shown())
@@ -142,18 +137,6 @@ class IF(LIF):
         return call_arguments(self, IF.__init__, **self._shown())
 
 
-def _decay_parameter(module: str, name: str, decay: float, shape: tuple[int, ...]) -> tuple[float, nn.Parameter]:
-    """The initial value of a learnable decay, and the parameter whose sigmoid it is."""
-    decay = plain_number(decay)
-    if isinstance(decay, bool) or not isinstance(decay, (float, int)):
-        raise TypeError(f"{module}: expected {name} to be a number, got {type(decay).__name__}.")
-    if not 0 < decay < 1:
-        raise ValueError(
-            f"{module}: expected {name} between 0 and 1, got {decay}. Hint: for a time constant use {name}=1 - 1/tau or exp(-1/tau)."
-        )
-    return decay, nn.Parameter(torch.full(shape, math.log(decay / (1 - decay))))
-
-
 class ParametricLIF(LIFNeurons):
     """:class:`LIF` with a learnable decay, ``sigmoid(decay_logit)`` (after Fang et al., "Incorporating Learnable Membrane Time
     Constant", ICCV 2021, which is ``decay_input=True``).
@@ -182,7 +165,7 @@ class ParametricLIF(LIFNeurons):
         super().__init__(threshold, options, general, return_trace, return_state)
         _checks.flag("ParametricLIF", "decay_input", decay_input)
         self.decay_input = decay_input
-        self.initial_decay, self.decay_logit = _decay_parameter("ParametricLIF", "decay", decay, shape)
+        self.initial_decay, self.decay_logit = decay_parameter("ParametricLIF", "decay", decay, shape)
 
     @property
     def decay(self) -> torch.Tensor:  # type: ignore[override]
@@ -231,8 +214,8 @@ class ALIF(nn.Module):
         self.threshold, self.options = checked_options("ALIF", threshold, options)
         self.beta, self.learn_decays, self.return_state = _checks.number("ALIF", "beta", beta), learn_decays, return_state
         if learn_decays:
-            self.initial_decay, self.decay_logit = _decay_parameter("ALIF", "decay", decay, shape)
-            self.initial_adaptation_decay, self.adaptation_decay_logit = _decay_parameter(
+            self.initial_decay, self.decay_logit = decay_parameter("ALIF", "decay", decay, shape)
+            self.initial_adaptation_decay, self.adaptation_decay_logit = decay_parameter(
                 "ALIF", "adaptation_decay", adaptation_decay, shape
             )
         else:

@@ -12,7 +12,7 @@ import spikeops.functional as SF
 import spikeops.nn as snn
 
 X = 0.4 + 0.7 * torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(1))
-V = torch.full((4, 3), 0.3)
+V = torch.full((4, 3), 0.6)
 
 
 # Modules that are a function with parameters, with no arguments, with all, and with some.

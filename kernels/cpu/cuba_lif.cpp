@@ -1,0 +1,144 @@
+// Multi-step current-based LIF: spikes, and the backward pass.
+#include "../math/cuba_lif.h"
+
+#include "cuba_timing.h"
+#include "walk_back.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+// What does not depend on the type of the data. The history of a step is the state before it.
+template <class StateType>
+struct CubaNumbers {
+  using S = StateType;
+  using Fixed = CubaLifFixed<S>;
+  using State = CubaLifState<S>;
+  using History = CubaLifState<S>;
+
+  using BackParams = CubaLifParams<S>;
+  using Number = S;
+  using Carry = CubaLifCarry<S>;
+  using Parameters = Nothing;  // the gradients of the numbers of each neuron are carried along
+  using Before = Nothing;
+  struct Gradient { S spikes; };
+  struct BackInput { S x; };
+  static constexpr bool kHasRate = false;
+};
+
+template <class DataType, Reset reset, CubaTiming timing>
+struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
+  using Data = DataType;
+  using Numbers = CubaNumbers<spikeops::State<Data>>;
+  using S = typename Numbers::S;
+  using Params = CubaLifParams<S>;
+  using Result = Nothing;
+  static constexpr Reset kReset = reset;
+  static constexpr CubaTiming kTiming = timing;
+  struct Input { Data x; };
+  struct Output { Data spikes; };
+
+  SPIKEOPS_HD void step(const Params& p, CubaLifState<S>& state, Input in, CubaLifFixed<S> fixed, CubaLifState<S>& history,
+                        Output& out) {
+    history = {state.v, state.i};
+    const CubaCurrent<S> current = cuba_current(state.i, to_state(in.x), fixed.current_decay, p);
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(state.v, current.read, cuba_fires(state.v, fixed.threshold, p),
+                                                                  fixed.threshold, fixed.decay, fixed.current_scale, p);
+    state = {membrane.v, current.after};
+    out.spikes = spike_value<Data>(membrane.spike);
+  }
+};
+
+template <class S, Reset reset, Surrogate kind, CubaTiming timing, bool detach_reset>
+struct CubaLifBack : CubaNumbers<S> {
+  using Numbers = CubaNumbers<S>;
+
+  SPIKEOPS_HD S step_back(const CubaLifParams<S>& p, CubaLifCarry<S>& carry, Nothing, CubaLifState<S> before,
+                          typename Numbers::BackInput in, typename Numbers::Gradient gradient, CubaLifFixed<S> fixed) {
+    const CubaCurrent<S> current = cuba_current(before.i, in.x, fixed.current_decay, p);
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(before.v, current.read, cuba_fires(before.v, fixed.threshold, p),
+                                                                  fixed.threshold, fixed.decay, fixed.current_scale, p);
+    const S derivative = surrogate_derivative<kind>(membrane.u - fixed.threshold, p.surrogate_scale, p.surrogate_peak);
+    return cuba_step_back<reset, timing, detach_reset>(carry, gradient.spikes, before, current, membrane, derivative, fixed, p);
+  }
+};
+
+// Input, numbers of each neuron and initial state, the same for every walk.
+template <class Neuron, class AnyWalk>
+void start_at(const CubaLifNeuron& n, AnyWalk& w) {
+  using S = typename Neuron::S;
+  w.T = n.T;
+  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
+  w.fixed[1] = {static_cast<const S*>(n.current_decay_per_neuron), S(n.current_decay)};
+  w.fixed[2] = {static_cast<const S*>(n.current_scale_per_neuron), S(n.current_scale)};
+  w.fixed[3] = {static_cast<const S*>(n.threshold_per_neuron), S(n.threshold)};
+  w.initial[0] = static_cast<const S*>(n.v_init);
+  w.initial[1] = static_cast<const S*>(n.i_init);
+}
+
+template <class Neuron>
+void forward(const CubaLifForward& a, int64_t begin, int64_t end) {
+  using S = typename Neuron::S;
+  Walk<Neuron> w{cuba_params<S>(a.neuron)};
+  start_at<Neuron>(a.neuron, w);
+  w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
+  w.last[0] = static_cast<S*>(a.v_last);
+  w.last[1] = static_cast<S*>(a.i_last);
+  walk(w, begin, end);
+}
+
+template <Reset reset, CubaTiming timing, class S>
+BackRow<CubaNumbers<S>> row_for(const CubaLifNeuron& n) {
+  BackRow<CubaNumbers<S>> row = nullptr;
+  with_surrogate(n.surrogate, [&]<Surrogate kind>() {
+    // Where the reset has no gradient it makes no difference whether it is detached.
+    constexpr bool none = reset == Reset::none || timing != CubaTiming::now;
+    row = n.detach_reset ? back_row<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>, false>
+                         : back_row<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>, false>;
+  });
+  return row;
+}
+
+template <class Neuron>
+void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
+  using S = typename Neuron::S;
+  using Data = typename Neuron::Data;
+  const CubaLifNeuron& n = a.neuron;
+  const CubaLifParams<S> p = cuba_params<S>(n);
+  WalkBack<Neuron> w{p, p};
+  start_at<Neuron>(n, w);
+  w.N = n.N;
+  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTiming, S>(n);
+  w.grad_output = static_cast<const Data*>(a.grad_spikes);
+  w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
+  w.grad_last[1] = static_cast<const S*>(a.grad_i_last);
+  w.grad_initial[0] = static_cast<S*>(a.grad_v_init);
+  w.grad_initial[1] = static_cast<S*>(a.grad_i_init);
+  w.grad_initial[2] = static_cast<S*>(a.grad_decay);
+  w.grad_initial[3] = static_cast<S*>(a.grad_current_decay);
+  w.grad_initial[4] = static_cast<S*>(a.grad_current_scale);
+  w.grad_initial[5] = static_cast<S*>(a.grad_threshold);
+  w.grad_input = static_cast<Data*>(a.grad_x);
+  w.input_scale = p.input_scale;
+  walk_back(w, begin, end);
+}
+
+// Calls body with the type of a neuron: CubaLif<Data, reset, timing>.
+template <class Body>
+inline void with_neuron(const CubaLifNeuron& n, Body body) {
+  with_dtype(n.dtype, [&](auto data) {
+    with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() { body(CubaLif<decltype(data), reset, timing>{}); });
+  });
+}
+
+}  // namespace
+
+void cuba_lif_forward(const CubaLifForward& a, int64_t begin, int64_t end) {
+  with_neuron(a.neuron, [&](auto neuron) { forward<decltype(neuron)>(a, begin, end); });
+}
+
+void cuba_lif_backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
+  with_neuron(a.neuron, [&](auto neuron) { backward<decltype(neuron)>(a, begin, end); });
+}
+
+}  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -1,0 +1,93 @@
+// Leaky readout: the membrane potential of every step, and the backward pass.
+#include "../math/readout.h"
+
+#include "walk_back.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+// What does not depend on the type of the data. The history of a step is the state before it.
+template <class StateType>
+struct ReadoutNumbers {
+  using S = StateType;
+  struct Fixed { S decay; };
+  struct State { S v; };
+  using History = State;
+
+  using BackParams = ReadoutParams<S>;
+  using Number = S;
+  using Carry = ReadoutCarry<S>;
+  using Parameters = Nothing;  // the gradient of the decay is carried along
+  using Before = Nothing;
+  struct Gradient { S trace; };
+  using BackInput = Nothing;
+  static constexpr bool kHasRate = false;
+
+  SPIKEOPS_HD S step_back(const ReadoutParams<S>& p, ReadoutCarry<S>& carry, Nothing, State before, Nothing, Gradient gradient,
+                          Fixed fixed) {
+    return readout_step_back(carry, gradient.trace, before.v, fixed.decay, p);
+  }
+};
+
+template <class DataType>
+struct Readout : ReadoutNumbers<spikeops::State<DataType>> {
+  using Data = DataType;
+  using Numbers = ReadoutNumbers<spikeops::State<Data>>;
+  using S = typename Numbers::S;
+  using State = typename Numbers::State;
+  using Params = ReadoutParams<S>;
+  using Result = Nothing;
+  struct Input { Data x; };
+  struct Output { Data trace; };
+
+  SPIKEOPS_HD void step(const Params& p, State& state, Input in, typename Numbers::Fixed fixed, State& history, Output& out) {
+    history = state;
+    state.v = lif_membrane(state.v, to_state(in.x), fixed.decay, p.input_scale, p.v_rest);
+    out.trace = from_state<Data>(state.v);
+  }
+};
+
+template <class Neuron, class AnyWalk>
+void start_at(const ReadoutNeuron& n, AnyWalk& w) {
+  using S = typename Neuron::S;
+  w.T = n.T;
+  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
+  w.initial[0] = static_cast<const S*>(n.v_init);
+}
+
+}  // namespace
+
+void readout_forward(const ReadoutForward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    using Neuron = Readout<decltype(data)>;
+    using S = typename Neuron::S;
+    Walk<Neuron> w{readout_params<S>(a.neuron)};
+    start_at<Neuron>(a.neuron, w);
+    w.output[0] = {static_cast<typename Neuron::Data*>(a.trace), a.neuron.N};
+    w.last[0] = static_cast<S*>(a.v_last);
+    walk(w, begin, end);
+  });
+}
+
+void readout_backward(const ReadoutBackward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    using Neuron = Readout<decltype(data)>;
+    using S = typename Neuron::S;
+    using Numbers = typename Neuron::Numbers;
+    const ReadoutParams<S> p = readout_params<S>(a.neuron);
+    WalkBack<Neuron> w{p, p};
+    start_at<Neuron>(a.neuron, w);
+    w.N = a.neuron.N;
+    w.row = w.first_row = back_row<Numbers, Numbers, false>;
+    w.grad_output = static_cast<const typename Neuron::Data*>(a.grad_trace);
+    w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
+    w.grad_initial[0] = static_cast<S*>(a.grad_v_init);
+    w.grad_initial[1] = static_cast<S*>(a.grad_decay);
+    w.grad_input = static_cast<typename Neuron::Data*>(a.grad_x);
+    w.input_scale = p.input_scale;
+    walk_back(w, begin, end);
+  });
+}
+
+}  // namespace spikeops::cpu::SPIKEOPS_ISA
