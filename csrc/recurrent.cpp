@@ -97,9 +97,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> recurrent_lif_forward(
   return {spikes, v_last, i_last, a_last};
 }
 
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using RecurrentGradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-Gradients recurrent_lif_backward(
+RecurrentGradients recurrent_lif_backward(
     const OptionalTensor& grad_spikes, const OptionalTensor& grad_v_last, const OptionalTensor& grad_i_last,
     const OptionalTensor& grad_a_last, const Tensor& spikes, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
     const OptionalTensor& decay_tensor, const OptionalTensor& current_decay_tensor, const OptionalTensor& current_scale_tensor,
