@@ -1,0 +1,212 @@
+"""Networks from NIR graphs."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spikeops.functional import _checks
+from spikeops.nir._dialects import LAYERS, NEURONS, Dialect, Neuron, dialect_named
+from spikeops.nir._exporting import checked_dt
+from spikeops.nir._graph import Structure, structure
+from spikeops.nir._layers import layers_module
+from spikeops.nir._modules import NIRNetwork, Scale
+from spikeops.nir._neurons import neuron_problems, neurons_module
+from spikeops.nir._packages import package
+from spikeops.nn import TimeDistributed
+from spikeops.surrogate import ATan, Surrogate
+
+Shape = tuple[int, ...]
+
+
+def from_nir(
+    graph: Any, dt: float = 1e-4, *, dialect: str = "nir", surrogate: Surrogate = ATan(2.0), detach_reset: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:  # fmt: skip
+    """A network from a NIR graph, exactly: what cannot be expressed is refused by the names of the nodes, before anything is made.
+
+    The modules have the names of the nodes (`_` for what Python's names lack) and hold no hidden state: the network takes all time steps at
+    once. Weights are learnable; the numbers of neurons are options, or parameters without a gradient where they differ from neuron
+    to neuron.
+
+    Args:
+        graph: an `nir.NIRGraph`, or the path of a file that ``nir.write`` has written.
+        dt: how long one time step is, in seconds; time constants must be at least as long.
+        dialect: by whose reading: "nir" for the equations of NIR as they stand, in forward Euler steps (``decay = 1 - dt / tau``, a
+            spike above the threshold, reset to v_reset); "snntorch", "norse", "spikingjelly", "sinabs" for what these libraries make
+            of a graph and write into one (docs/nir.md).
+        surrogate, detach_reset: of all neurons, as in :func:`spikeops.functional.lif`. NIR has none.
+        dtype: of weights and numbers.
+
+    Returns:
+        (T, B, ...) -> (T, B, ...): an `nn.Sequential` for a chain, else a :class:`NIRNetwork`.
+
+    Raises:
+        ImportError: without the packages nir and nirtorch. OSError: no such file. TypeError, ValueError: a file that is none of NIR's, a
+        graph that cannot be expressed.
+
+    Example:
+        >>> graph = to_nir(torch.nn.Sequential(torch.nn.Linear(40, 10), snn.LIF(0.9, reset="to", strict=True)), (40,))
+        >>> from_nir(graph)(torch.rand(20, 8, 40)).shape
+        torch.Size([20, 8, 10])
+    """
+    nir, chosen = package("nir"), dialect_named("from_nir", dialect)
+    dt = checked_dt("from_nir", dt, dialect, chosen)
+    _checks.flag("from_nir", "detach_reset", detach_reset)
+    if not isinstance(surrogate, Surrogate):
+        raise TypeError(f"from_nir: expected surrogate to be one of spikeops.surrogate, such as ATan(2.0), got {surrogate!r}.")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"from_nir: expected dtype to be a floating type of torch, got {dtype!r}.")
+    where = "the graph"
+    if isinstance(graph, (str, os.PathLike)):
+        where = os.fspath(graph)
+        graph = _read(nir, where)
+    if not isinstance(graph, nir.NIRGraph):
+        raise TypeError(f"from_nir: expected an nir.NIRGraph or the path of a file, got {type(graph).__name__}.")
+    try:
+        found = structure(nir, graph)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"from_nir: {where}: {error}.") from error
+    read, layers, problems = _looked_at(found, dt, chosen, dtype)
+    if not problems:
+        problems = _unfitting_shapes(found, read, layers)
+    if problems:
+        reading = "" if dialect == "nir" else f" by dialect {dialect!r}"
+        raise ValueError(f"from_nir: {where} cannot be expressed{reading}:\n  " + "\n  ".join(problems))
+
+    modules = {}
+    for name in found.order:
+        weight = layers.get(found.recurrent.get(name, ""))
+        modules[name] = layers[name] if name in layers else neurons_module(read[name], chosen, surrogate, detach_reset, dtype, weight)
+    return _network(found, modules)
+
+
+def _read(nir: Any, path: str) -> Any:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"from_nir: there is no file {path!r}.")
+    try:
+        return nir.read(path, type_check=False)
+    except Exception as error:  # a damaged file may make h5py and nir raise anything; nothing has been made of it
+        raise ValueError(f"from_nir: {path} is not a NIR graph: {type(error).__name__}: {error}") from error
+
+
+def _looked_at(
+    found: Structure, dt: float, chosen: Dialect, dtype: torch.dtype
+) -> tuple[dict[str, Neuron], dict[str, nn.Module], list[str]]:
+    """The neurons as the dialect reads them, the layers, and what is wrong with any node."""
+    read: dict[str, Neuron] = {}
+    layers: dict[str, nn.Module] = {}
+    problems: list[str] = []
+    for name in (*found.order, *found.recurrent.values()):
+        node = found.nodes[name]
+        kind = type(node).__name__
+        label = f"{name} ({kind})"
+        if kind not in (*NEURONS, *LAYERS) or type(node).__module__.partition(".")[0] != "nir":
+            problems.append(f"{label}: there is no module for this kind of node")
+        elif kind not in chosen.nodes:
+            problems.append(f"{label}: the library does not read this kind of node, or gets it wrong")
+        elif kind in LAYERS:
+            try:
+                layers[name] = layers_module(node, dtype)
+            except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+                problems.append(f"{label}: {error}")
+        else:
+            try:
+                given = {field: _numbers(node, field) for field in NEURONS[kind]}
+                np.broadcast_shapes(*(value.shape for value in given.values()))
+            except (ValueError, TypeError, AttributeError) as error:
+                problems.append(f"{label}: {error}")
+                continue
+            with np.errstate(all="ignore"):
+                read[name] = chosen.read(kind, given, dt)
+            wrong = neuron_problems(read[name], chosen)
+            if name in found.recurrent and chosen.subtracts:
+                wrong.append("the library has no recurrent neurons")
+            problems += [f"{label}: {problem}" for problem in wrong]
+    return read, layers, problems
+
+
+def _numbers(node: Any, field: str) -> np.ndarray:
+    value = np.asarray(getattr(node, field))
+    if value.dtype.kind not in "fiu" or not value.size:
+        raise ValueError(f"{field} must be an array of numbers, and is {value!r}")
+    # A single number stands for all neurons.
+    return np.array(value, np.float64).reshape(() if value.size == 1 else value.shape)
+
+
+def _unfitting_shapes(found: Structure, read: dict[str, Neuron], layers: dict[str, nn.Module]) -> list[str]:
+    """What nodes say against the shapes that reach them; shapes that the graph leaves open are taken as they come."""
+    given = found.source.input_type.get("input") if isinstance(found.source.input_type, dict) else None
+    shapes: dict[str | None, Shape | None] = {None: tuple(int(n) for n in np.asarray(given).reshape(-1)) if given is not None else None}
+    if shapes[None] == ():
+        shapes[None] = None
+    for name in found.order:
+        coming = {shapes[source] for source in found.inputs[name]} - {None}
+        if len(coming) > 1:
+            return [f"{name}: its inputs have different shapes, {' and '.join(map(str, sorted(coming)))}"]
+        shape = next(iter(coming), None)
+        try:
+            shapes[name] = _shape_after(found, name, read, layers, shape)
+        except (ValueError, RuntimeError) as error:
+            return [f"{name} ({type(found.nodes[name]).__name__}): gets an input of shape {shape}, {error}"]
+    return []
+
+
+def _shape_after(
+    found: Structure, name: str, read: dict[str, Neuron], layers: dict[str, nn.Module], shape: Shape | None
+) -> Shape | None:
+    if name in read:
+        own = np.broadcast_shapes(*(value.shape for value in read[name].numbers().values()))
+        if name in found.recurrent:
+            weight = np.shape(found.nodes[found.recurrent[name]].weight)
+            if weight[0] != weight[1]:
+                raise ValueError(f"but its recurrent weights {found.recurrent[name]!r} have shape {weight}")
+            if shape not in (None, weight[:1]) or own not in ((), weight[:1]):
+                raise ValueError(f"its numbers have shape {own}, but its recurrent weights {found.recurrent[name]!r} shape {weight}")
+            return weight[:1]
+        return _same(own, shape)
+    module = layers[name]
+    if isinstance(module, Scale):
+        return _same(tuple(module.scale.shape), shape)
+    if shape is None:
+        return (module.out_features,) if isinstance(module, nn.Linear) else None
+    if isinstance(module, nn.Linear) and shape != (module.in_features,):
+        raise ValueError(f"but its weights have shape {tuple(module.weight.shape)}")
+    inner = module.module if isinstance(module, TimeDistributed) else module
+    if not isinstance(inner, (nn.Linear, nn.Flatten)) and len(shape) != (2 if isinstance(inner, nn.Conv1d) else 3):
+        raise ValueError("which has another number of axes than channels and space")
+    weights = {key: value.to("meta") for key, value in module.state_dict().items()}
+    x = torch.empty(1, 1, *shape, device="meta", dtype=next(iter(weights.values()), torch.empty(0)).dtype)
+    return tuple(torch.func.functional_call(module, weights, (x,)).shape[2:])
+
+
+def _same(own: Shape, shape: Shape | None) -> Shape | None:
+    if shape is None:
+        return own or None
+    if np.broadcast_shapes(own, shape) != shape:
+        raise ValueError(f"but its numbers have shape {own}")
+    return shape
+
+
+def _network(found: Structure, modules: dict[str, nn.Module]) -> nn.Module:
+    names: dict[str | None, str | None] = {None: None}
+    for name in modules:
+        plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name) or "_"
+        while hasattr(nn.Module, plain) or plain in ("inputs", "output", "training") or plain in names.values():
+            plain += "_"
+        names[name] = plain
+    last: str | None = None
+    for name in found.order:
+        if found.inputs[name] != [last]:
+            break
+        last = name
+    else:
+        if found.output == [last] and modules:
+            return nn.Sequential(OrderedDict((names[name], module) for name, module in modules.items()))
+    inputs = {names[name]: [names[source] for source in found.inputs[name]] for name in found.order}
+    return NIRNetwork({names[name]: module for name, module in modules.items()}, inputs, [names[source] for source in found.output])
