@@ -73,7 +73,7 @@ LIF = NEURON | {
     "min_v_mem": "v_min=",
     "max_spike_count": 'max_spikes=, with rounding="nearest"',
     "max_num_spikes_per_bin": "max_spikes=",
-    "grad_scale": "height=, of the surrogate",
+    "grad_scale": "the height of the surrogate",
 }
 FILTER = {
     "tau": "tau_s=, the time constant in time steps",

@@ -28,7 +28,11 @@ def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset
     # Beside numbers of each neuron, several spikes and late resets need what takes tensors.
     as_tensor = counts or reset_timing != "now" or any(isinstance(number, torch.Tensor) for number in (threshold, reset_amount))
     if as_tensor:
-        threshold, reset_amount = (torch.as_tensor(n, dtype=state, device=x.device).expand(step) for n in (threshold, reset_amount))
+        # By way of float64: what rounds to the largest float32 is no overflow.
+        threshold, reset_amount = (
+            number if isinstance(number, torch.Tensor) else torch.full((), number, dtype=torch.float64, device=x.device).to(state).expand(step)
+            for number in (threshold, reset_amount)
+        )
     v = torch.zeros_like(currents[0]) if v_init is None else v_init.to(state).expand(step)
 
     def reset_by(u, s):

@@ -129,9 +129,9 @@ CALLS = (
     Call(name="lif/to", arguments=_lif, options={"reset": "to", "reset_timing": "late"}, on_device=False, **_LIF,
          **_ANY | {"ranges": _ANY["ranges"] | {"reset_timing": ["now", "late", "late_with_input"]}}),
     Call(name="lif/numbers", arguments=_PER_NEURON, spikes=0, options={"reset_timing": "guarded", "return_trace": "before"}, **_LIF),
-    Call(name="lif/late", arguments=_PER_NEURON, spikes=0, on_device=False,
+    Call(name="lif/late", arguments=functools.partial(_PER_NEURON, reset_amount=None), spikes=0, on_device=False,
          options={"reset": "to", "reset_timing": "late", "return_trace": "after", "v_min": -0.25}, **_LIF),
-    Call(name="lif/constant_numbers", arguments=_constant, on_device=False, options={"detach_reset": True, "return_trace": "after"}, **_LIF),
+    Call(name="lif/constant_numbers", arguments=_constant, on_device=False, options={"detach_reset": True}, **_LIF),
     # Far above the threshold a potential in thresholds is any number: of those that are not finite, other tests tell.
     Call(name="lif/counts", arguments=_PER_NEURON, spikes=0, **_LIF, options={"max_spikes": None, "surrogate": PeriodicExponential(0.5)},
          ranges={"reset": [*RESETS], "rounding": [*ROUNDINGS], "max_spikes": [None, 1, 4], "strict": [False, True],
