@@ -1,7 +1,7 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
 # make test   the whole test suite
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
-# make drill  some minutes of damaged files and killed runs, see tests/drills
+# make drill  random calls of all ops, damaged files, killed runs, full disks, sanitizers over the CPU library: see tests/drills
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
 PYTHON ?= python3
 TORCH ?= torch torchvision
