@@ -1,7 +1,7 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
 # make test   the whole test suite, in a process for each core (WORKERS=1: in one)
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
-# make drill  some minutes of damaged files and killed runs, see tests/drills
+# make drill  random calls of all ops, damaged files, killed runs, full disks, sanitizers over the CPU library: see tests/drills
 # make mutants  wrong changes to a copy of the sources, one at a time: whether the tests notice, see tests/mutants
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
 PYTHON ?= python3
