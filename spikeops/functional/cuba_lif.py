@@ -11,7 +11,8 @@ from spikeops.functional import _checks, _neuron
 from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import CUBA, explain_other_words
-from spikeops.surrogate import ATan, Surrogate, from_coefficients
+from spikeops.surrogate import ATan, Surrogate
+from spikeops.surrogate._of_numbers import from_coefficients
 
 CurrentOrder = Literal["decay_input_membrane", "input_decay_membrane", "input_membrane_decay", "membrane_decay_input"]
 

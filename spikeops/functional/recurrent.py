@@ -23,7 +23,8 @@ from spikeops.functional.cuba_lif import (
     checked_cuba,
     number_or_tensor,
 )
-from spikeops.surrogate import ATan, Surrogate, from_coefficients
+from spikeops.surrogate import ATan, Surrogate
+from spikeops.surrogate._of_numbers import from_coefficients
 
 
 class RecurrentState(NamedTuple):
