@@ -21,6 +21,8 @@ def number(name: str, value: object) -> float:
     if isinstance(value, torch.Tensor):
         if value.numel() != 1:
             raise NotExact(f"{name} has {value.numel()} values")
+        if value.requires_grad:
+            raise NotExact(f"{name} is learned")
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise NotExact(f"{name} is a {type(value).__name__}, not a number")

@@ -41,7 +41,8 @@ def spike_function(method: str, alpha: object) -> Surrogate | None:
 
 def _constant(name: str, value: object) -> float:
     require(not isinstance(value, nn.Parameter), f"{name} is learned")
-    return number(name, value)
+    # Norse asks a gradient for it where it is the initial state.
+    return number(name, value.detach() if isinstance(value, torch.Tensor) else value)
 
 
 def _fired(p: Any) -> dict:

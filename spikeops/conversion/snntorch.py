@@ -14,7 +14,6 @@ from spikeops.conversion._exact import (
     Counterpart,
     NotExact,
     full_precision,
-    number,
     number_or_tensor,
     of_current_based,
     owned,
@@ -64,10 +63,10 @@ def _mechanism(node: Any) -> str:
     function = node.state_function
     name = _MECHANISMS.get(getattr(function, "__name__", ""))
     require(name is not None and function.__self__ is node, "its state_function is not its own")
-    require(
-        SpikingNeuron.reset_dict[name] == number("reset_mechanism_val", node.reset_mechanism_val),
-        f"its reset_mechanism was set after it was made to reset by {name!r}",
-    )
+    # To read the number on a GPU would wait for it in each call. A state dict may hold another one.
+    on_host = node.reset_mechanism_val.device.type == "cpu"
+    same = node.reset_mechanism == name and (not on_host or node.reset_mechanism_val.item() == SpikingNeuron.reset_dict[name])
+    require(same, f"its reset_mechanism was set after it was made to reset by {name!r}")
     return name
 
 
@@ -152,8 +151,9 @@ class _Neuron(Counterpart):
         states = owned(*states)
         for name, state in zip(self._states, states):
             setattr(self, name, state)
-        # Theirs are float32 whatever the input is.
-        return spikes.float() * self.graded_spikes_factor, states
+        spikes = spikes.float()  # as theirs are, whatever the input is
+        factor = number_or_tensor("graded_spikes_factor", self.graded_spikes_factor)
+        return spikes if isinstance(factor, float) and factor == 1 else spikes * self.graded_spikes_factor, states
 
     def _check_state(self, state: torch.Tensor, options: dict) -> None:
         """A reset to zero at once: theirs doubles a potential that is above the threshold before the step, but leaves none there."""
