@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "kernels/math/convex.h", "the whole boundary forgotten, not its share",
         "(boundary - wanted) - p.forgetting * boundary", "(boundary - wanted) - p.forgetting * (boundary - wanted)",
-        "tests/ops/test_convex.py tests/ops/test_golden_convex.py",
+        "tests/ops/test_convex.py",
     ),
     Mutant(
         "kernels/math/encode.h", "latencies cut off, not rounded",
@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "kernels/cpu/walk_back.h", "segments begin anew from the initial state",
         "if (segment) rows.initial = read_only(tile.border(segment));", "if (segment > 1) rows.initial = read_only(tile.border(segment));",
-        "tests/ops/test_lif.py tests/ops/test_large.py tests/ops/test_lif_rate.py tests/ops/test_alif.py",
+        "tests/ops/test_long_sequences.py",
     ),
     Mutant(
         "kernels/cpu/walk_back.h", "the weights of a rate take one decay too many",
@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "kernels/cpu/convex.cpp", "the last of several neurons that are as far beyond fires",
         "  int64_t n = 0;\n  while (v[n] - thresholds[n] != best) ++n;", "  int64_t n = N - 1;\n  while (v[n] - thresholds[n] != best) --n;",
-        "tests/ops/test_convex.py tests/ops/test_golden_convex.py",
+        "tests/ops/test_convex.py",
     ),
     Mutant(
         "kernels/cpu/feedback.cpp", "a current for all steps read as one per step",
