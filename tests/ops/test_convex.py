@@ -41,15 +41,15 @@ def assert_same(actual, expected):
 
 
 @parametrize(dtype=DTYPES, bins=[2, 3, 40], trials=[0, 1, 5], neurons=[1, 15, 16, 50], K=[1, 3], layout=list(INPUTS),
-             decodes=[False, True], learns=[False, True], noisy=[False, True])  # fmt: skip
-def test_matches_the_reference(draw, dtype, bins, trials, neurons, K, layout, decodes, learns, noisy):
+             decodes=[False, True], learns=[False, True], noisy=[False, True], forgetting=[0.0, 0.25])  # fmt: skip
+def test_matches_the_reference(draw, dtype, bins, trials, neurons, K, layout, decodes, learns, noisy, forgetting):
     weights, encoder, decoder = network(draw, dtype, neurons, K)
     x = inputs(draw, dtype, bins, trials, K)
     options = dict(NEURON, decoder=decoder if decodes else None)
     if noisy:
         options |= {"sigma_v": 0.3, "noise": torch.randn(bins - 1, trials, neurons, generator=draw, dtype=torch.float64).to(dtype)}
     if learns:
-        options |= {"targets": torch.rand(trials, 3, generator=draw).to(dtype), "encoder": encoder, **LEARNING}
+        options |= {"targets": torch.rand(trials, 3, generator=draw).to(dtype), "encoder": encoder, "forgetting": forgetting, **LEARNING}
     x = lay_out(x, layout)
     assert_same(SF.convex_snn_trial(x, *weights, **options), reference.convex_snn_trial(x, *weights, **options))
 

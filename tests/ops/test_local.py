@@ -89,7 +89,10 @@ def test_learning_step(device, draw, dtype, shape, classes, order, layout, surro
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_many_classes(device, draw, dtype):
-    run_beside_reference(learning_tensors(draw, (3, 40), dtype, 1100, device=device), decay=0.83, threshold=0.7)
+    """With labels on both sides of what the CPU takes at once, 1024 classes, and of all of them."""
+    tensors = learning_tensors(draw, (8, 40), dtype, 1100, device=device)
+    tensors["labels"] = torch.tensor([0, 75, 76, 1023, 1024, 1099, 1100, -1], device=device)
+    run_beside_reference(tensors, decay=0.83, threshold=0.7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -157,6 +157,20 @@ def test_testing_leaves_no_trace_and_eval_repeats_it(small, tmp_path, cli, name)
     assert cli("eval", tmp_path / "run")[1] == [f"test_accuracy={best:.4f} epoch=1"]
 
 
+def test_testing_draws_from_the_seed_of_the_run_wherever_training_is(small):
+    """The estimated norm of SPIDE's feedback, above its range, comes from random vectors: the same ones in each test of a run."""
+    trainer = Trainer(small("spide", norm_range=1.0))
+    scores, seen = trainer.method.scores, []
+    trainer.method.scores = lambda inputs: seen.append(scores(inputs)) or seen[-1]
+    for state in (1, 2):
+        torch.manual_seed(state)
+        trainer.test_figures()
+    (first, second), once = seen, trainer.method.scores
+    assert torch.equal(first, second)
+    torch.manual_seed(4)  # not the run's
+    assert not torch.equal(once(trainer.dataset.test.batch(torch.arange(len(first)))), first), "choose a norm that matters"
+
+
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("name", ["ide", "spide"])
 def test_bench_and_plot(small, tmp_path, cli, monkeypatch, name):

@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "spikeops/nn/feedback/forward_pass.py", "spikes averaged without the leak's weights",
         "weights = leak ** torch.arange(len(x) - 1, -1, -1,", "weights = leak ** torch.arange(len(x),",
-        "tests/nn/feedback",
+        "tests/nn/feedback/test_golden_ide.py tests/nn/feedback/test_ring.py",
     ),
     Mutant(
         "spikeops/nn/feedback/solvers.py", "the latest iterate for the best one",

@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "python/spiketrain/training/trainer.py", "the test goes on from the run's random numbers",
         "        torch.manual_seed(seed)\n        try:", "        try:",
-        "tests/spiketrain/test_feedback_training.py -k leaves_no_trace",
+        "tests/spiketrain/test_feedback_training.py -k seed_of_the_run",
     ),
     Mutant(
         "python/spiketrain/training/progress.py", "mean loss over one step too many",

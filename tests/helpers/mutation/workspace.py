@@ -66,9 +66,9 @@ class Workspace:
             link.symlink_to("../kernels/triton")
         # Those that the interpreter finds; `build` puts its own in their place.
         self.libraries = folder / "spikeops" / "lib"
-        if not self.libraries.exists():
-            found = importlib.util.find_spec("spikeops")
-            shutil.copytree(Path(found.submodule_search_locations[0]) / "lib", self.libraries)
+        found = importlib.util.find_spec("spikeops")
+        shutil.rmtree(self.libraries, ignore_errors=True)
+        shutil.copytree(Path(found.submodule_search_locations[0]) / "lib", self.libraries)
 
     def build(self, libraries: set[str]) -> None:
         """Build native libraries from the unchanged sources, and keep what was built to go back to.
