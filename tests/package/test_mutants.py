@@ -2,6 +2,7 @@
 for `make mutants`."""
 
 import ast
+import importlib.util
 from collections import Counter
 
 import pytest
@@ -47,3 +48,17 @@ def test_what_does_not_apply_says_so(old, new):
 ])  # fmt: skip
 def test_what_is_compiled_for_it(file, library):
     assert Mutant(file, "", "a", "b", "").library == library
+
+
+@pytest.mark.parametrize("killed, survived, broken, status", [(20, 0, 0, 0), (19, 1, 0, 0), (18, 2, 0, 1), (20, 0, 1, 1)])
+def test_the_exit_status_and_the_names_of_survivors(capsys, killed, survived, broken, status):
+    spec = importlib.util.spec_from_file_location("run_mutants", REPOSITORY / "tests" / "mutants" / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    verdicts = [run.KILLED] * killed + [run.SURVIVED] * survived + [run.BROKEN] * broken
+    results = [run.Result(f"mutant {i}", verdict, 1.0, f"why {i}") for i, verdict in enumerate(verdicts)]
+    assert run.summarise(results) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{killed} of {len(results)} killed, {survived} survived, {broken} did not apply" in lines
+    named = [line for line in lines if line.startswith(("  survived: ", "  did not apply: "))]
+    assert named == [f"  {verdict}: mutant {i}" for i, verdict in enumerate(verdicts) if verdict != run.KILLED]

@@ -84,12 +84,12 @@ MUTANTS = (
     Mutant(
         "kernels/cpu/encode.cpp", "random numbers counted from the thread's share on",
         "uint64_t(n0 + i), uint64_t(t / 4)", "uint64_t(n0 - begin + i), uint64_t(t / 4)",
-        "tests/ops/test_reproducibility.py -k poisson",
+        "tests/ops/test_reproducibility.py -k test_thr",
     ),
     Mutant(
         "kernels/cpu/clamped.cpp", "a share that begins within a channel takes all of it",
         "left = args.inner - n0 % args.inner", "left = args.inner",
-        "tests/ops/test_clamped.py tests/ops/test_reproducibility.py -k clamped",
+        "tests/ops/test_clamped.py tests/ops/test_reproducibility.py -k 'clamped or test_thr'",
     ),
     Mutant(
         "kernels/cpu/local.cpp", "labels beyond the first tile of classes",
