@@ -84,6 +84,10 @@ def to_nir(
     return nir.NIRGraph(nodes=exported.nodes, edges=exported.edges)
 
 
+def _broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return len(small) <= len(large) and all(a in (1, b) for a, b in zip(reversed(small), reversed(large)))
+
+
 def checked_dt(op: str, dt: float, name: str, dialect: Dialect) -> float:
     dt = plain_number(dt)
     if isinstance(dt, bool) or not isinstance(dt, (int, float)):
@@ -170,13 +174,13 @@ class _Export:
             found = [*found, "padding must be 0, which the reader takes it to be"]
         for problem in found:
             self.refuse(path, module, problem)
-        try:
-            out = module(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            self.refuse(path, module, f"does not take an input of shape {tuple(x.shape)}: {error}")
-            raise _stop(self) from error
-        if isinstance(out, tuple):  # refused above
-            out = out[0]
+        out = x  # neurons keep the shape
+        if type(module) not in _NEURONS:
+            try:
+                out = module(x)
+            except (RuntimeError, ValueError, TypeError) as error:
+                self.refuse(path, module, f"does not take an input of shape {tuple(x.shape)}: {error}")
+                raise _stop(self) from error
         if kind not in ("NoneType", "NIRGraph"):
             node.input_type, node.output_type = {"input": np.array(shape)}, {"output": np.array(out.shape[leading:])}
         self.nodes[name] = node
@@ -186,13 +190,21 @@ class _Export:
     def neurons(self, module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, list[str]]:
         nir = self.nir
         neuron, found = neuron_of(module, self.dialect)
-        given, more = nodes_numbers(neuron, shape, self.dialect, self.dt)
-        found = found + more
+        for name, value in neuron.numbers().items():
+            if not _broadcasts(value.shape, shape):
+                found.append(f"{name} has shape {value.shape}, which does not broadcast to {shape}, that of a time step of the input")
+        if neuron.kind in self.dialect.vectors and len(shape) > 1:
+            found.append(f"would be a {neuron.kind} of shape {shape}, and the reader takes them for vectors alone")
+        recurrent = type(module) is snn.RecurrentLIF
+        if recurrent and shape != (module.features,):
+            found.append(f"has {module.features} neurons, and an input of shape {shape}")
+        if recurrent and module.bias is not None and not self.dialect.recurrent_bias:
+            found.append("bias must be False, since the reader leaves it out in the first step")
+        if not found:
+            given, found = nodes_numbers(neuron, shape, self.dialect, self.dt)
         node = None if found else getattr(nir, neuron.kind)(**given)
-        if node is None or type(module) is not snn.RecurrentLIF:
+        if node is None or not recurrent:
             return node, found
-        if neuron.kind not in self.dialect.nodes:
-            return None, [f"would be a recurrent {neuron.kind}, which the reader has not"]
         weight = module.weight.detach() if module.all_to_all else torch.diag(module.weight.detach())
         back = nn.Linear(*reversed(weight.shape), bias=module.bias is not None, device="meta")
         back.weight, back.bias = nn.Parameter(weight), module.bias
