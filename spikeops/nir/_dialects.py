@@ -6,9 +6,11 @@ of such a step, and a dialect says how a library gets from one to the other."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+DialectName = Literal["nir", "snntorch", "norse", "spikingjelly", "sinabs"]
 
 # The numbers of each node, beside the shape.
 NEURONS = {
@@ -140,12 +142,16 @@ def is_uniform(value: np.ndarray) -> bool:
     return bool(np.ptp(value) <= 4 * np.finfo(np.float64).eps * np.abs(value).max())
 
 
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(to)))
+
+
 def shown(value: np.ndarray) -> str:
     return f"{value.flat[0]:g}" if is_uniform(value) else f"from {value.min():g} to {value.max():g}"
 
 
 _LINEAR = ("Affine", "Linear", "Conv2d", "Flatten")
-DIALECTS = {
+DIALECTS: dict[DialectName, Dialect] = {
     "nir": Dialect(recurrent_bias=True),
     "snntorch": Dialect(
         zero=("v_rest", "v_reset"), uniform=("threshold", "input_scale", "current_scale"), dt=1e-4,
