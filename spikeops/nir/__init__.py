@@ -7,9 +7,8 @@
 Needs the packages nir and nirtorch: ``pip install "spikeops[nir]"``. docs/nir.md says which modules and nodes there are, and how other
 libraries read them."""
 
-from spikeops.nir._dialects import DIALECTS, Dialect
 from spikeops.nir._exporting import to_nir
 from spikeops.nir._importing import from_nir
 from spikeops.nir._modules import NIRNetwork, Scale
 
-__all__ = ["DIALECTS", "Dialect", "NIRNetwork", "Scale", "from_nir", "to_nir"]
+__all__ = ["NIRNetwork", "Scale", "from_nir", "to_nir"]

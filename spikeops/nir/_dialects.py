@@ -5,11 +5,12 @@ of such a step, and a dialect says how a library gets from one to the other."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+DialectName = Literal["nir", "snntorch", "norse", "spikingjelly", "sinabs"]
 
 # The numbers of each node, beside the shape.
 NEURONS = {
@@ -65,6 +66,8 @@ class Dialect:
         nodes: what the library reads at all.
         dt: the only time step that the library has, in seconds; None for any.
         affine_only: a linear layer without a bias is to be written with a bias of 0.
+        recurrent_bias: the bias of recurrent weights counts from the first step on, not from the second.
+        vectors: nodes that it takes for layers (N,) alone, not for maps.
     """
 
     strict: bool = True
@@ -79,6 +82,8 @@ class Dialect:
     nodes: tuple[str, ...] = (*NEURONS, *LAYERS)
     dt: float | None = None
     affine_only: bool = False
+    recurrent_bias: bool = False
+    vectors: tuple[str, ...] = ()
 
     def read(self, kind: str, given: dict[str, np.ndarray], dt: float) -> Neuron:
         """The numbers of a time step of dt seconds, from those of a node."""
@@ -125,33 +130,43 @@ class Dialect:
         for names, wanted in ((self.zero, 0.0), (self.one, 1.0)):
             for name in names:
                 if not np.allclose(of_kind[name], wanted, rtol=1e-6, atol=1e-12):
-                    found.append(f"{name} must be {wanted:g}, and is {_shown(of_kind[name])}")
+                    found.append(f"{name} must be {wanted:g}, and is {shown(of_kind[name])}")
         for name in self.uniform:
-            if of_kind[name].size and np.ptp(of_kind[name]) > 0:
-                found.append(f"{name} must be the same for all neurons, and is {_shown(of_kind[name])}")
+            if not is_uniform(of_kind[name]):
+                found.append(f"{name} must be the same for all neurons, and is {shown(of_kind[name])}")
         return found
 
 
-def _shown(value: np.ndarray) -> str:
-    low, high = value.min(initial=math.inf), value.max(initial=-math.inf)
-    return f"{low:g}" if low == high else f"from {low:g} to {high:g}"
+def is_uniform(value: np.ndarray) -> bool:
+    """Whether neurons have the same number, but for what float64 loses on the way through a time constant and back."""
+    return bool(np.ptp(value) <= 4 * np.finfo(np.float64).eps * np.abs(value).max())
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in zip(reversed(shape), reversed(to)))
+
+
+def shown(value: np.ndarray) -> str:
+    return f"{value.flat[0]:g}" if is_uniform(value) else f"from {value.min():g} to {value.max():g}"
 
 
 _LINEAR = ("Affine", "Linear", "Conv2d", "Flatten")
-DIALECTS = {
-    "nir": Dialect(),
+DIALECTS: dict[DialectName, Dialect] = {
+    "nir": Dialect(recurrent_bias=True),
     "snntorch": Dialect(
         zero=("v_rest", "v_reset"), uniform=("threshold", "input_scale", "current_scale"), dt=1e-4,
         nodes=(*_LINEAR, "AvgPool2d", "SumPool2d", "LIF", "CubaLIF"),
     ),
-    "norse": Dialect(reads_r=False, if_in_seconds=False, zero=("v_reset",), nodes=(*_LINEAR, "SumPool2d", "LIF", "IF", "CubaLIF")),
+    "norse": Dialect(
+        reads_r=False, if_in_seconds=False, zero=("v_rest", "v_reset"), nodes=(*_LINEAR, "SumPool2d", "LIF", "IF", "CubaLIF"),
+    ),
     "spikingjelly": Dialect(
         strict=False, zero=("v_rest", "v_reset"), uniform=("decay", "threshold", "input_scale", "current_scale"),
         nodes=(*_LINEAR, "Conv1d", "AvgPool2d", "SumPool2d", "LIF", "IF", "CubaLIF"),
     ),
     "sinabs": Dialect(
         strict=False, subtracts=True, in_steps=True, reads_r=False, if_in_seconds=False, if_bounded=True, affine_only=True,
-        zero=("v_rest", "v_reset"), nodes=("Affine", "Linear", "Conv2d", "Flatten", "SumPool2d", "LIF", "IF", "LI"),
+        vectors=("LIF", "LI"), zero=("v_rest", "v_reset"), nodes=("Affine", "Linear", "Conv2d", "Flatten", "SumPool2d", "LIF", "IF", "LI"),
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from spikeops import nn as snn
 from spikeops._numbers import plain_number
-from spikeops.nir._dialects import Dialect, dialect_named
+from spikeops.nir._dialects import Dialect, DialectName, broadcasts, dialect_named
 from spikeops.nir._layers import layers_node
 from spikeops.nir._modules import Scale
 from spikeops.nir._neurons import neuron_of, nodes_numbers
@@ -29,9 +29,7 @@ _HINTS = {
 }
 
 
-def to_nir(
-    model: nn.Module, sample: torch.Tensor | Sequence[int], dt: float = 1e-4, *, dialect: str = "nir"
-) -> Any:
+def to_nir(model: nn.Module, sample: torch.Tensor | Sequence[int], dt: float = 1e-4, *, dialect: DialectName = "nir") -> Any:
     """The NIR graph of a network, exactly: what NIR, or the reader, cannot express is refused by name.
 
     Neurons become LIF, IF, CubaLIF, LI or I; recurrent ones a graph of their own, with edges to their weights and back. Layers become
@@ -76,8 +74,7 @@ def to_nir(
         for module, was in training.items():
             module.training = was
     if exported.problems:
-        reader = "NIR" if dialect == "nir" else f"dialect {dialect!r}"
-        raise ValueError(f"to_nir: {reader} cannot express\n  " + "\n  ".join(exported.problems))
+        raise exported.error()
     target = exported.name("output")
     exported.nodes[target] = nir.Output(output_type=np.array(out.shape[2:]))
     exported.edges += [(source, target) for source in sources]
@@ -142,18 +139,18 @@ class _Export:
         if kind is snn.TimeDistributed:
             if leading != 2:
                 self.refuse(path, module, "is within another TimeDistributed, where there is no time")
-                raise _stop(self)
+                raise self.error()
             sources, out = self.walk(module.module, path, sources, x.flatten(0, 1), 1)
             return sources, out.unflatten(0, x.shape[:2])
         if kind in _NEURONS and leading != 2:
             self.refuse(path, module, "is within a TimeDistributed, where there is no time")
-            raise _stop(self)
+            raise self.error()
         if kind in _NEURONS or kind in _LAYERS:
             return self.leaf(module, path, sources, x, leading)
         if isinstance(module, (*_NEURONS, *_LAYERS)) or not self.can_be_traced(module):
             hint = next((f": {hint}" for word, hint in _HINTS.items() if word in kind.__name__), "")
             self.refuse(path, module, f"is not among the modules that can be exported{hint}")
-            raise _stop(self)
+            raise self.error()
         return self.trace(module, path, sources, x, leading)
 
     def leaf(self, module: nn.Module, path: str, sources: list[str], x: torch.Tensor, leading: int) -> tuple[list[str], torch.Tensor]:
@@ -170,13 +167,13 @@ class _Export:
             found = [*found, "padding must be 0, which the reader takes it to be"]
         for problem in found:
             self.refuse(path, module, problem)
-        try:
-            out = module(x)
-        except (RuntimeError, ValueError, TypeError) as error:
-            self.refuse(path, module, f"does not take an input of shape {tuple(x.shape)}: {error}")
-            raise _stop(self) from error
-        if isinstance(out, tuple):  # refused above
-            out = out[0]
+        out = x  # neurons keep the shape
+        if type(module) not in _NEURONS:
+            try:
+                out = module(x)
+            except (RuntimeError, ValueError, TypeError) as error:
+                self.refuse(path, module, f"does not take an input of shape {tuple(x.shape)}: {error}")
+                raise self.error() from error
         if kind not in ("NoneType", "NIRGraph"):
             node.input_type, node.output_type = {"input": np.array(shape)}, {"output": np.array(out.shape[leading:])}
         self.nodes[name] = node
@@ -186,13 +183,21 @@ class _Export:
     def neurons(self, module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, list[str]]:
         nir = self.nir
         neuron, found = neuron_of(module, self.dialect)
-        given, more = nodes_numbers(neuron, shape, self.dialect, self.dt)
-        found = found + more
+        for name, value in neuron.numbers().items():
+            if not broadcasts(value.shape, shape):
+                found.append(f"{name} has shape {value.shape}, which does not broadcast to {shape}, that of a time step of the input")
+        if neuron.kind in self.dialect.vectors and len(shape) > 1:
+            found.append(f"would be a {neuron.kind} of shape {shape}, and the reader takes them for vectors alone")
+        recurrent = type(module) is snn.RecurrentLIF
+        if recurrent and shape != (module.features,):
+            found.append(f"has {module.features} neurons, and an input of shape {shape}")
+        if recurrent and module.bias is not None and not self.dialect.recurrent_bias:
+            found.append("bias must be False, since the reader leaves it out in the first step")
+        if not found:
+            given, found = nodes_numbers(neuron, shape, self.dialect, self.dt)
         node = None if found else getattr(nir, neuron.kind)(**given)
-        if node is None or type(module) is not snn.RecurrentLIF:
+        if node is None or not recurrent:
             return node, found
-        if neuron.kind not in self.dialect.nodes:
-            return None, [f"would be a recurrent {neuron.kind}, which the reader has not"]
         weight = module.weight.detach() if module.all_to_all else torch.diag(module.weight.detach())
         back = nn.Linear(*reversed(weight.shape), bias=module.bias is not None, device="meta")
         back.weight, back.bias = nn.Parameter(weight), module.bias
@@ -211,7 +216,7 @@ class _Export:
             graph = tracer.trace(module)
         except Exception as error:  # whatever a forward of somebody's own may raise on torch.fx's proxies
             self.refuse(path, module, f"cannot be traced by torch.fx: {error}")
-            raise _stop(self) from error
+            raise self.error() from error
         values: dict[Any, tuple[list[str], torch.Tensor]] = {}
         for step in graph.nodes:
             called = [a for a in (*step.args, *step.kwargs.values()) if isinstance(a, torch.fx.Node)]
@@ -234,14 +239,13 @@ class _Export:
                 values[step] = ([*left, *right], a + b)
             else:
                 self.refuse(path, module, f"its forward uses {what!r} ({step.op}); only calls of modules with one input, and sums of two, can be")
-                raise _stop(self)
+                raise self.error()
         raise AssertionError("a graph of torch.fx ends in an output")
 
     def refuse(self, path: str, module: nn.Module, problem: str) -> None:
         self.problems.append(f"{path or 'the model'} ({type(module).__name__}): {problem}")
 
-
-def _stop(exported: _Export) -> ValueError:
-    """What is found so far, where the rest cannot be looked at."""
-    reader = "NIR" if exported.reader == "nir" else f"dialect {exported.reader!r}"
-    return ValueError(f"to_nir: {reader} cannot express\n  " + "\n  ".join(exported.problems))
+    def error(self) -> ValueError:
+        """All that was refused."""
+        reader = "NIR" if self.reader == "nir" else f"dialect {self.reader!r}"
+        return ValueError(f"to_nir: {reader} cannot express\n  " + "\n  ".join(self.problems))

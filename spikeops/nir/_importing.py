@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spikeops.functional import _checks
-from spikeops.nir._dialects import LAYERS, NEURONS, Dialect, Neuron, dialect_named
+from spikeops.nir._dialects import LAYERS, NEURONS, Dialect, DialectName, Neuron, broadcasts, dialect_named
 from spikeops.nir._exporting import checked_dt
 from spikeops.nir._graph import Structure, structure
 from spikeops.nir._layers import layers_module
@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 def from_nir(
-    graph: Any, dt: float = 1e-4, *, dialect: str = "nir", surrogate: Surrogate = ATan(2.0), detach_reset: bool = False,
+    graph: Any, dt: float = 1e-4, *, dialect: DialectName = "nir", surrogate: Surrogate = ATan(2.0), detach_reset: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> nn.Module:  # fmt: skip
     """A network from a NIR graph, exactly: what cannot be expressed is refused by the names of the nodes, before anything is made.
@@ -119,7 +119,7 @@ def _looked_at(
             try:
                 given = {field: _numbers(node, field) for field in NEURONS[kind]}
                 np.broadcast_shapes(*(value.shape for value in given.values()))
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, RuntimeError) as error:
                 problems.append(f"{label}: {error}")
                 continue
             with np.errstate(all="ignore"):
@@ -180,6 +180,8 @@ def _shape_after(
     inner = module.module if isinstance(module, TimeDistributed) else module
     if not isinstance(inner, (nn.Linear, nn.Flatten)) and len(shape) != (2 if isinstance(inner, nn.Conv1d) else 3):
         raise ValueError("which has another number of axes than channels and space")
+    if isinstance(inner, (nn.Conv1d, nn.Conv2d)) and shape[0] != inner.in_channels:
+        raise ValueError(f"but its weights are for {inner.in_channels} channels")
     weights = {key: value.to("meta") for key, value in module.state_dict().items()}
     x = torch.empty(1, 1, *shape, device="meta", dtype=next(iter(weights.values()), torch.empty(0)).dtype)
     return tuple(torch.func.functional_call(module, weights, (x,)).shape[2:])
@@ -188,16 +190,17 @@ def _shape_after(
 def _same(own: Shape, shape: Shape | None) -> Shape | None:
     if shape is None:
         return own or None
-    if np.broadcast_shapes(own, shape) != shape:
+    if not broadcasts(own, shape):
         raise ValueError(f"but its numbers have shape {own}")
     return shape
 
 
 def _network(found: Structure, modules: dict[str, nn.Module]) -> nn.Module:
     names: dict[str | None, str | None] = {None: None}
+    empty = NIRNetwork({}, {}, ())
     for name in modules:
         plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name) or "_"
-        while hasattr(nn.Module, plain) or plain in ("inputs", "output", "training") or plain in names.values():
+        while hasattr(empty, plain) or plain in names.values():
             plain += "_"
         names[name] = plain
     last: str | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from spikeops import nn as snn
-from spikeops.nir._dialects import SPIKING, Dialect, Neuron
+from spikeops.nir._dialects import SPIKING, Dialect, Neuron, is_uniform, shown
 from spikeops.nir._modules import Scale
 from spikeops.surrogate import Surrogate
 
@@ -90,12 +90,8 @@ def nodes_numbers(neuron: Neuron, shape: tuple[int, ...], dialect: Dialect, dt: 
     for name, value in neuron.numbers().items():
         read = again[name]
         if np.any(np.abs(read - value) > _ULP * np.maximum(np.abs(read), np.abs(value))):
-            found.append(f"{name}={_brief(value)} cannot be: the reader would take {_brief(read)} for it")
+            found.append(f"{name}={shown(value)} cannot be: the reader would take {shown(read)} for it")
     return {name: np.broadcast_to(value, shape).copy() for name, value in given.items()}, found
-
-
-def _brief(value: np.ndarray) -> str:
-    return f"{value.item():g}" if value.size == 1 else f"{value.min():g} .. {value.max():g}"
 
 
 def _numbers(kind, decay, input_scale, v_rest, threshold=0.0, v_reset=0.0, current_decay=0.0, current_scale=1.0) -> Neuron:
@@ -117,13 +113,13 @@ def neuron_problems(neuron: Neuron, dialect: Dialect) -> list[str]:
         if not np.isfinite(value).all():
             found.append(f"{name} is not finite")
         elif name.endswith("decay") and (np.any(value < 0) or np.any(value > 1)):
-            found.append(f"{name} would be {_brief(value)}: time constants must be positive and at least dt, the step of time")
-        elif name in ("v_rest", "v_reset") and np.ptp(value) > 0:
-            found.append(f"{name} must be the same for all neurons, and is {_brief(value)}")
+            found.append(f"{name} would be {shown(value)}: time constants must be positive and at least dt, the step of time")
+        elif name in ("v_rest", "v_reset") and not is_uniform(value):
+            found.append(f"{name} must be the same for all neurons, and is {shown(value)}")
     if dialect.subtracts and neuron.kind in SPIKING:
         if np.any(neuron.threshold <= 0):
             found.append("v_threshold must be above 0 where it is what a spike takes off")
-        elif dialect.if_bounded and neuron.kind == "IF" and np.ptp(neuron.threshold) > 0:
+        elif dialect.if_bounded and neuron.kind == "IF" and not is_uniform(neuron.threshold):
             found.append("v_threshold must be the same for all neurons, since the potential's lower bound is its negative")
     return found
 
@@ -151,7 +147,7 @@ def neurons_module(
         return snn.IF(threshold, **options) if neuron.kind == "IF" else snn.LIF(decay, threshold, v_rest=v_rest, **options)
     # Of two scales in a row one may differ from neuron to neuron.
     scale, current_scale = neuron.input_scale, neuron.current_scale
-    if np.ptp(scale) > 0:
+    if not is_uniform(scale):
         scale, current_scale = np.ones(()), scale * current_scale
     options |= dict(
         v_rest=v_rest, input_scale=_uniform(scale), current_scale=number(current_scale), current_decay=number(neuron.current_decay)
@@ -170,15 +166,16 @@ def neurons_module(
 
 def _readout(decay: np.ndarray, scale: np.ndarray, v_rest: float, dtype: torch.dtype) -> nn.Module:
     decay = _number_or_parameter(decay, dtype)
-    if np.ptp(scale) > 0:
+    if not is_uniform(scale):
         return nn.Sequential(Scale(torch.as_tensor(scale).to(dtype)), snn.LeakyReadout(decay, v_rest=v_rest))
     return snn.LeakyReadout(decay, input_scale=_uniform(scale), v_rest=v_rest)
 
 
 def _uniform(value: np.ndarray) -> float:
-    return float(value.reshape(-1)[0])
+    """The number that all have, in 15 digits: the others are what float64 loses on the way through a time constant and back."""
+    return float(f"{value.flat[0]:.15g}")
 
 
 def _number_or_parameter(value: np.ndarray, dtype: torch.dtype) -> float | nn.Parameter:
     """One number for all neurons, or a parameter, which is in the state dict and goes where the module goes, but is not learned."""
-    return _uniform(value) if np.ptp(value) == 0 else nn.Parameter(torch.as_tensor(value).to(dtype), requires_grad=False)
+    return _uniform(value) if is_uniform(value) else nn.Parameter(torch.as_tensor(value).to(dtype), requires_grad=False)
