@@ -136,17 +136,19 @@ class Layers {
   // The spikes of the step before.
   const S* spikes_before(const void* spikes, int64_t t) { return t == 0 ? first_spikes() : step(spikes, t - 1, spikes_); }
 
-  // The input of a step, with what comes back of the spikes of the step before.
+  // The input of a step, with what comes back of the spikes of the step before. Those before the first may be any numbers.
   void total(int64_t t, const S* spikes_before, S* out) {
-    bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), true, returned_);
+    bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), t == 0 ? Values::but_zeros : Values::spikes, returned_);
     total_row(step(n_.x, t, input_), returned_, out, size);
   }
 
   // out = the gradients of spikes, from those of the totals of the step after.
-  void bring_back(const S* grad_total, S* out) { bring(n_.weight, grad_total, nullptr, false, out); }
+  void bring_back(const S* grad_total, S* out) { bring(n_.weight, grad_total, nullptr, Values::all, out); }
 
  private:
-  void bring(const void* weight, const S* in, const S* start, bool events, S* out) {
+  enum class Values { all, but_zeros, spikes };
+
+  void bring(const void* weight, const S* in, const S* start, Values values, S* out) {
     const S* const w = static_cast<const S*>(n_.weight);
     for (int64_t layer = 0; layer < count_; ++layer, in += n_.N, out += n_.N) {
       if (n_.one_to_one) {
@@ -156,8 +158,8 @@ class Layers {
       int64_t found = 0;
       for (int64_t j = 0; j < n_.N; ++j) {
         place_.data[found] = int32_t(j);
-        value_.data[found] = in[j];
-        found += !events || in[j] != S(0);
+        value_.data[found] = values == Values::spikes ? S(1) : in[j];
+        found += values == Values::all || in[j] != S(0);
       }
       gather_row(static_cast<const S*>(weight), n_.N, place_.data, value_.data, found, start, out, n_.N);
     }

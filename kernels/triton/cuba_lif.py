@@ -145,18 +145,21 @@ def _membrane_back(neuron, OPTIONS: tl.constexpr, grad_v, grad_spike, membrane, 
 def _current_back(neuron, OPTIONS: tl.constexpr, grad_free, grad_i, i, joined):
     """Gradients of the current before the step, of the scaled input, and of the current's decay."""
     grad_read = grad_free * neuron.current_scale
+    # The zeros are those of kernels/math, where the same lines serve all orders: a sum of theirs is never -0.
     if OPTIONS.order == DECAY_INPUT_MEMBRANE:
-        grad_joined = grad_i + grad_read
-        return neuron.current_decay * grad_joined, grad_joined, grad_joined * i
+        grad_joined = (grad_i + grad_read) + 0.0
+        return neuron.current_decay * grad_joined + 0.0, grad_joined, grad_joined * i
     elif OPTIONS.order == INPUT_DECAY_MEMBRANE:
         grad_after = grad_i + grad_read
-        grad_joined = neuron.current_decay * grad_after
+        grad_joined = neuron.current_decay * grad_after + 0.0
         return grad_joined, grad_joined, grad_after * joined
     elif OPTIONS.order == INPUT_MEMBRANE_DECAY:
-        grad_joined = neuron.current_decay * grad_i + grad_read
-        return grad_joined, grad_joined, grad_i * joined
+        grad_after = grad_i + 0.0
+        grad_joined = neuron.current_decay * grad_after + grad_read
+        return grad_joined + 0.0, grad_joined, grad_after * joined
     else:
-        return neuron.current_decay * grad_i + grad_read, grad_i, grad_i * i
+        grad_joined = grad_i + 0.0
+        return neuron.current_decay * grad_joined + grad_read, grad_joined, grad_joined * i
 
 
 @triton.jit

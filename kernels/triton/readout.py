@@ -31,9 +31,10 @@ def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
 @triton.jit
 def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads):
     """Carry: of the membrane potential. Parameters: the decay."""
-    grad = carry[0]
+    grad_trace = tl.zeros_like(carry[0])
     if len(grads) > 0:
-        grad = carry[0] + grads[0]
+        grad_trace = grads[0]
+    grad = carry[0] + grad_trace
     return (grad * neuron.decay,), grad, (grad * (kept[0] - neuron.v_rest),)
 
 

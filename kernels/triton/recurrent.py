@@ -177,9 +177,9 @@ def spikeops_recurrent_lif_backward_kernel(
         if grad_spikes is not None:
             grad_spike = tl.load(grad_spikes + t * size + place, mask, other=0.0).to(STATE) + brought
         grad_free, carry_v, grad_theta = _membrane_back(neuron, OPTIONS, carry_v, grad_spike + carry_a, membrane, theta)
-        carry_i, grad_joined, grad_current_decay = _current_back(neuron, OPTIONS, grad_free, carry_i, i, joined)
+        carry_i, grad_joined, through_decay = _current_back(neuron, OPTIONS, grad_free, carry_i, i, joined)
         of_decay += grad_free * (membrane[0] - neuron.v_rest)
-        of_current_decay += grad_current_decay
+        of_current_decay += through_decay
         of_current_scale += grad_free * read
         of_threshold += grad_theta
         of_adaptation_decay += carry_a * a
