@@ -39,12 +39,6 @@ def spike_function(method: str, alpha: object) -> Surrogate | None:
         raise NotExact(f"its threshold function {method!r}: {error}") from error
 
 
-def _constant(name: str, value: object) -> float:
-    require(not isinstance(value, nn.Parameter), f"{name} is learned")
-    # Norse asks a gradient for it where it is the initial state.
-    return number(name, value.detach() if isinstance(value, torch.Tensor) else value)
-
-
 def _fired(p: Any) -> dict:
     """The options of firing."""
     surrogate = spike_function(p.method, p.alpha)
@@ -62,24 +56,27 @@ def _leak(name: str, rate: torch.Tensor) -> tuple[float | torch.Tensor, float | 
 
 def iaf_options(layer: Any) -> dict:
     require(layer.activation is iaf_feed_forward_step, "its activation is not its own")
-    return dict(decay=1.0, reset="to", v_reset=_constant("v_reset", layer.p.v_reset), **_fired(layer.p))
+    v_reset = layer.p.v_reset
+    if isinstance(v_reset, torch.Tensor) and not isinstance(v_reset, nn.Parameter):
+        v_reset = v_reset.detach()  # Norse asks a gradient for it, since it is the initial state, too
+    return dict(decay=1.0, reset="to", v_reset=number("v_reset", v_reset), **_fired(layer.p))
 
 
 def lif_box_options(layer: Any) -> dict:
     require(layer.activation is lif_box_feed_forward_step, "its activation is not its own")
     p = layer.p
     decay, rate = _leak("dt * tau_mem_inv", layer.dt * p.tau_mem_inv)
-    options = dict(decay=decay, input_scale=rate, v_rest=_constant("v_leak", p.v_leak), **_fired(p))
+    options = dict(decay=decay, input_scale=rate, v_rest=number("v_leak", p.v_leak), **_fired(p))
     if p.reset_method is reset_subtract:
         return options | dict(reset="subtract")
     require(p.reset_method is reset_value, "its reset_method has no counterpart")
-    return options | dict(reset="to", v_reset=_constant("v_reset", p.v_reset))
+    return options | dict(reset="to", v_reset=number("v_reset", p.v_reset))
 
 
 def li_box_options(layer: Any) -> dict:
     require(layer.activation is li_box_feed_forward_step, "its activation is not its own")
     decay, rate = _leak("dt * tau_mem_inv", layer.dt * layer.p.tau_mem_inv)
-    return dict(decay=decay, input_scale=rate, v_rest=_constant("v_leak", layer.p.v_leak), reset="none")
+    return dict(decay=decay, input_scale=rate, v_rest=number("v_leak", layer.p.v_leak), reset="none")
 
 
 def lif_options(layer: Any) -> dict:
@@ -89,8 +86,8 @@ def lif_options(layer: Any) -> dict:
     decay, rate = _leak("dt * tau_mem_inv", layer.dt * p.tau_mem_inv)
     current_decay, _ = _leak("dt * tau_syn_inv", layer.dt * p.tau_syn_inv)
     return dict(
-        decay=decay, current_scale=rate, current_decay=current_decay, order="input_membrane_decay", v_rest=_constant("v_leak", p.v_leak),
-        reset="to", v_reset=_constant("v_reset", p.v_reset), **_fired(p),
+        decay=decay, current_scale=rate, current_decay=current_decay, order="input_membrane_decay", v_rest=number("v_leak", p.v_leak),
+        reset="to", v_reset=number("v_reset", p.v_reset), **_fired(p),
     )  # fmt: skip
 
 
@@ -162,8 +159,8 @@ class LIBoxCell(_Cell, TheirLIBoxCell):
     options = li_box_options
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
-        *_, trace = SF.lif(x, v_init=state.v, return_trace=True, **options)
-        return trace, LIBoxState(trace[-1])
+        _, v, trace = SF.lif(x, v_init=state.v, return_trace=True, **options)
+        return trace, LIBoxState(v)
 
 
 class _CurrentBased(_Layer):

@@ -84,6 +84,12 @@ def lif_options(layer: Any) -> dict:
     return options
 
 
+def recurrent_options(layer: Any) -> dict:
+    require(not layer.record_states, "record_states=True has no counterpart with recurrent connections")
+    require(not any(True for _ in layer.rec_connect.buffers()), "rec_connect has buffers, which it takes for states of its own")
+    return lif_options(layer)
+
+
 def leak_options(layer: Any) -> dict:
     return dict(reset="none", **_leaks(layer))
 
@@ -149,6 +155,32 @@ class ExpLeak(_Layer, layers.ExpLeak):
     options = leak_options
 
 
+class _RecurrentLayer(_Layer):
+    """A kernel call per step: what comes back from the spikes of the step before is its module's doing."""
+
+    def _fit_states(self, shape: tuple) -> None:
+        if not self.is_state_initialised() or not self.state_has_shape(shape):
+            self.init_state_with_shape(shape)
+
+    def _run(self, x: torch.Tensor, options: dict) -> tuple[torch.Tensor, dict, dict]:
+        outputs, back = [], torch.zeros(x.shape[1:], device=x.device)
+        for x_t in x.unbind():
+            spikes, states, _ = super()._run((x_t + back).unsqueeze(0), options)
+            for name, state in states.items():
+                setattr(self, name, state)
+            outputs.append(spikes.squeeze(0))
+            back = self.rec_connect(outputs[-1]).reshape(x.shape[1:])
+        return torch.stack(outputs), states, {}
+
+
+class LIFRecurrent(_RecurrentLayer, layers.LIFRecurrent):
+    options = recurrent_options
+
+
+class IAFRecurrent(_RecurrentLayer, layers.IAFRecurrent):
+    options = recurrent_options
+
+
 # Their forward() reshapes and calls the one after it in the order of classes.
 class LIFSqueeze(layers.LIFSqueeze, LIF):
     options = lif_options
@@ -169,6 +201,8 @@ COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     layers.LIFSqueeze: LIFSqueeze,
     layers.IAFSqueeze: IAFSqueeze,
     layers.ExpLeakSqueeze: ExpLeakSqueeze,
+    layers.LIFRecurrent: LIFRecurrent,
+    layers.IAFRecurrent: IAFRecurrent,
 }
 
 

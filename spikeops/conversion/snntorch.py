@@ -87,6 +87,13 @@ def leaky_options(node: Any) -> dict:
     return options | dict(reset="to")
 
 
+def rleaky_options(node: Any) -> dict:
+    options = leaky_options(node)
+    # Where Leaky's reset to zero comes before the input, its comes after it.
+    zeroed = options.get("reset") == "to" and "reset_timing" in options
+    return options | dict(reset_timing="late_with_input") if zeroed else options
+
+
 def lapicque_options(node: Any) -> dict:
     require(not isinstance(node.beta, nn.Parameter), "learn_beta=True has no effect on it but an error in its second backward pass")
     mechanism = _mechanism(node)
@@ -229,10 +236,42 @@ class Synaptic(_Neuron, snntorch.Synaptic):
         return spikes, syn, mem
 
 
+class RLeaky(_Neuron, snntorch.RLeaky):
+    """A kernel call per step: what comes back from the spikes of the step before is its module's doing."""
+
+    options = rleaky_options
+    _states = ("spk", "mem")
+
+    def forward(self, input_: torch.Tensor, spk: torch.Tensor | None = None, mem: torch.Tensor | None = None) -> Any:
+        _, states = self._sequence(input_.unsqueeze(0), (spk, mem))
+        return states[0] if self.init_hidden and not self.output else states
+
+    def multi_step(self, input_: torch.Tensor, spk: torch.Tensor | None = None, mem: torch.Tensor | None = None) -> Any:
+        """All time steps.
+
+        Args:
+            input_: (T, ...). spk, mem: before the first step, as for a call.
+
+        Returns:
+            What a call returns, with spikes (T, ...).
+        """
+        spikes, (_, mem) = self._sequence(input_, (spk, mem))
+        return self._outputs(spikes, (mem,))
+
+    def _run(self, x: torch.Tensor, options: dict, spk: torch.Tensor, mem: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        spikes = []
+        for x_t in x.unbind():
+            fired, mem = SF.lif((x_t + self.recurrent(spk)).unsqueeze(0), v_init=mem, **options)
+            spk = fired.squeeze(0) if "surrogate" in options else fired.squeeze(0).detach()
+            spikes.append(spk)
+        return torch.stack(spikes), spk.float(), mem
+
+
 COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     snntorch.Leaky: Leaky,
     snntorch.Lapicque: Lapicque,
     snntorch.Synaptic: Synaptic,
+    snntorch.RLeaky: RLeaky,
 }
 
 

@@ -153,6 +153,7 @@ def test_what_is_refused():
     assert_refused(norse.LSNNCell(), "LSNNCell")
     assert_refused(norse.LIFBoxCell(dt=0.1), "dt * tau_mem_inv")
     assert_refused(norse.LIFBoxCell(LIFBoxParameters(v_reset=torch.nn.Parameter(t(0.0)))), "v_reset is learned")
+    assert_refused(norse.LIFCell(LIFParameters(v_leak=torch.tensor(0.1, requires_grad=True))), "v_leak is learned")
     hooked = norse.SequentialState(torch.nn.Linear(3, 3), norse.LIFCell())
     hooked.register_forward_state_hooks(lambda *_: None)
     assert_refused(hooked, "1 (norse", "hooks")

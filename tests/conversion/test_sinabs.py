@@ -64,6 +64,26 @@ def test_leaky_integrator(options):
     assert_alike(layers.ExpLeak(10.0, **options), run, drawn(4, 20, 50), silent=True)
 
 
+@pytest.mark.parametrize("make", [
+    lambda connect: layers.IAFRecurrent(connect), lambda connect: layers.LIFRecurrent(5.0, connect, norm_input=False),
+    lambda connect: layers.LIFRecurrent(5.0, connect, tau_syn=3.0, norm_input=False, spike_fn=a.SingleSpike),
+])  # fmt: skip
+def test_recurrent(make):
+    """Its connections are kept, and its own module adds them up. It cannot be copied, so the other one is made anew."""
+    x, weights = drawn(4, 15, 20, low=-1, high=2), drawn(4, 15, 20, low=-1, high=1, seed=1)
+    results = []
+    for convert in (lambda net: net, lambda net: spikeops.convert(net, inplace=True)):
+        torch.manual_seed(0)
+        net = convert(make(torch.nn.Linear(20, 20)))
+        spikes, states = run(net, x)
+        loss = (spikes * weights).sum() + sum((state * state).sum() for state in states)
+        results.append((spikes, torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad])))
+    (spikes, gradients), (our_spikes, our_gradients) = results
+    assert spikes.mean() > 0.01 and torch.equal(spikes, our_spikes)
+    for theirs, ours in zip(gradients, our_gradients, strict=True):
+        assert_near("a gradient", theirs, ours, 1e-5)
+
+
 @pytest.mark.parametrize("size", [dict(batch_size=4), dict(num_timesteps=20)], ids=str)
 def test_squeezed(size):
     def run_squeezed(net, x):
@@ -141,9 +161,9 @@ def test_states_of_another_batch_size():
 def test_what_it_cannot_copy():
     net = torch.nn.Sequential(layers.IAF(), layers.IAFRecurrent(torch.nn.Linear(3, 3)))
     with pytest.raises(RuntimeError, match="inplace=True"):
-        spikeops.convert(net, strict=False, report=[])
+        spikeops.convert(net)
     assert type(net[0]) is layers.IAF
-    spikeops.convert(net, strict=False, report=[], inplace=True)
+    spikeops.convert(net, inplace=True)
     assert type(net[0]) is not layers.IAF
 
 
@@ -161,5 +181,5 @@ def test_what_is_refused():
     assert_refused(layers.LIF(5.0, reset_fn=a.MembraneReset(0.2)), "MembraneReset")
     assert_refused(layers.LIF(5.0, surrogate_grad_fn=lambda v, threshold: v), "surrogate")
     assert_refused(layers.ALIF(5.0, 5.0), "ALIF", "no counterpart")
-    assert_refused(layers.IAFRecurrent(torch.nn.Linear(3, 3)), "IAFRecurrent")
+    assert_refused(layers.IAFRecurrent(torch.nn.BatchNorm1d(3)), "buffers")
     assert_refused(layers.LIF(5.0, surrogate_grad_fn=a.MultiGaussian(mu=0.2)), "mu")

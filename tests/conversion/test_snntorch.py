@@ -68,6 +68,34 @@ def test_surrogates(function, options):
     assert_alike(snn.Leaky(0.5, spike_grad=SURROGATES[function], **options), run, x)
 
 
+RECURRENT = {
+    "linear": lambda **o: snn.RLeaky(0.9, linear_features=60, **o),
+    "one to one": lambda **o: snn.RLeaky(0.9, V=torch.linspace(-1, 1, 60), all_to_all=False, learn_beta=True, learn_threshold=True, **o),
+    "convolution": lambda **o: snn.RLeaky(0.9, conv2d_channels=2, kernel_size=3, **o),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [*RESETS, dict(reset_delay=False), dict(reset_delay=False, reset_mechanism="zero")], ids=str)
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_neurons(kind, options):
+    """Its weights are kept, and its own module adds them up; all steps at once give the same."""
+
+    def run_recurrent(net, x):
+        (spk, mem), spikes, others = net.reset_mem(), [], []
+        for x_t in x:
+            spk, mem = net(x_t, spk, mem)
+            spikes.append(spk)
+            others.append(mem)
+        return torch.stack(spikes), tuple(others)
+
+    torch.manual_seed(0)
+    x = drawn(20, 4, 2, 5, 6, low=-1, high=2) if kind == "convolution" else drawn(20, 4, 60, low=-1, high=2)
+    converted = assert_alike(RECURRENT[kind](**options), run_recurrent, x)
+    loop, _ = run_recurrent(converted, x)
+    converted.reset_mem()
+    assert torch.equal(converted.multi_step(x)[0], loop)
+
+
 def test_hidden_states():
     """init_hidden=True in nn.Sequential, reset by its own function, which knows the copy, too."""
     torch.manual_seed(0)
