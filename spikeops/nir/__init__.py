@@ -1,8 +1,8 @@
-"""Networks to and from NIR, the Neuromorphic Intermediate Representation (https://neuroir.org), which simulators and chips exchange.
+"""Networks to and from NIR, the Neuromorphic Intermediate Representation (https://neuroir.org), which simulators and chips exchange::
 
->>> graph = spikeops.nir.to_nir(model, (2, 34, 34), dt=1e-4)
->>> nir.write("model.nir", graph)
->>> model = spikeops.nir.from_nir("model.nir", dt=1e-4)
+    graph = spikeops.nir.to_nir(model, (2, 34, 34), dt=1e-4)
+    nir.write("model.nir", graph)
+    model = spikeops.nir.from_nir("model.nir", dt=1e-4)
 
 Needs the packages nir and nirtorch: ``pip install "spikeops[nir]"``. docs/nir.md says which modules and nodes there are, and how other
 libraries read them."""

@@ -53,7 +53,7 @@ def to_nir(model: nn.Module, sample: torch.Tensor | Sequence[int], dt: float = 1
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(40, 10), snn.LIF(0.9, reset="to", strict=True))
-        >>> sorted(to_nir(model, (40,)).nodes)
+        >>> sorted(spikeops.nir.to_nir(model, (40,)).nodes)
         ['0', '1', 'input', 'output']
     """
     nir, chosen = package("nir"), dialect_named("to_nir", dialect)

@@ -51,8 +51,9 @@ def from_nir(
         graph that cannot be expressed.
 
     Example:
-        >>> graph = to_nir(torch.nn.Sequential(torch.nn.Linear(40, 10), snn.LIF(0.9, reset="to", strict=True)), (40,))
-        >>> from_nir(graph)(torch.rand(20, 8, 40)).shape
+        >>> model = torch.nn.Sequential(torch.nn.Linear(40, 10), snn.LIF(0.9, reset="to", strict=True))
+        >>> graph = spikeops.nir.to_nir(model, (40,))
+        >>> spikeops.nir.from_nir(graph)(torch.rand(20, 8, 40)).shape
         torch.Size([20, 8, 10])
     """
     nir, chosen = package("nir"), dialect_named("from_nir", dialect)

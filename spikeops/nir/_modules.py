@@ -17,7 +17,7 @@ class Scale(nn.Module):
         scale: a floating tensor that broadcasts to one time step of x; a parameter is learned.
 
     Example:
-        >>> Scale(torch.tensor([1.0, 2.0]))(torch.ones(5, 8, 2)).shape
+        >>> spikeops.nir.Scale(torch.tensor([1.0, 2.0]))(torch.ones(5, 8, 2)).shape
         torch.Size([5, 8, 2])
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _ULP = 2.0**-23
 # --- a module's neuron ----------------------------------------------------------------------------------------------------------
 
 
-def neuron_of(module: nn.Module, dialect: Dialect) -> tuple[Neuron | None, list[str]]:
+def neuron_of(module: Any, dialect: Dialect) -> tuple[Neuron | None, list[str]]:
     """The neuron that a module has, and why the dialect has none such."""
     kind = type(module)
     found: list[str] = []
@@ -128,7 +129,7 @@ def neurons_module(
     neuron: Neuron, dialect: Dialect, surrogate: Surrogate, detach_reset: bool, dtype: torch.dtype, weight: nn.Linear | None = None
 ) -> nn.Module:
     """The module of a neuron without problems; with recurrent weights from a linear layer."""
-    number = lambda value: _number_or_parameter(value, dtype)  # noqa: E731
+    number = partial(_number_or_parameter, dtype=dtype)
     v_rest = _uniform(neuron.v_rest)
     if neuron.kind in ("LI", "I"):
         return _readout(neuron.decay, neuron.input_scale, v_rest, dtype)

@@ -24,6 +24,9 @@ MODULES = sorted(
 def test_examples(name):
     if name.startswith("spikeops.conversion.") and "._" not in name:
         pytest.importorskip(name.rpartition(".")[2])
+    if name.startswith("spikeops.nir"):
+        pytest.importorskip("nir")
+        pytest.importorskip("nirtorch")
     module = importlib.import_module(name)
     names = {"torch": torch, "spikeops": spikeops, "SF": SF, "snn": snn}
     finder = doctest.DocTestFinder(exclude_empty=True)

@@ -46,8 +46,8 @@ def test_every_op_has_a_reference():
 def test_import_does_not_need_triton_or_the_training_extra():
     """Optional packages are only imported when they are used."""
     done = python(
-        "import sys, spikeops; "
-        "print([name for name in ('triton', 'torchvision', 'sklearn', 'matplotlib', 'spiketrain') if name in sys.modules])"
+        "import sys, spikeops, spikeops.nir; names = 'triton', 'torchvision', 'sklearn', 'matplotlib', 'spiketrain', 'nir', 'nirtorch'; "
+        "print([name for name in names if name in sys.modules])"
     )
     assert done.returncode == 0, done.stderr
     loaded_by_torch = python("import sys, torch; print(['triton'] if 'triton' in sys.modules else [])").stdout
