@@ -133,7 +133,7 @@ def test_deeper_layers_see_the_readout_and_the_input(tmp_path):
     (["method.dt", "above 0", "got 0"], ("--method.dt", 0)),
     (["method.leak", "0 or more", "got -1"], ("--method.leak", -1)),
     (["method.onset", "0 to network.time_steps = 3", "got 4"], ("--method.onset", 4)),
-    (["method.forgetting", "0 or more", "got -1"], ("--method.forgetting", -1)),
+    (["method.forgetting", "in [0, 1)", "got -1"], ("--method.forgetting", -1)),
     (["method.skip", "false", "rates"], ("--method.between", "rates")),
     (["method.initial", "published", "as many neurons each"],
      ("--method.initial", "published", "--network.layers", "20-30-10", "--method.skip", "false", "--method.between", "rates")),

@@ -253,4 +253,4 @@ def test_augmentation_as_the_options_say(tiny, border, flip):
 def test_augmentation_of_other_data_is_refused(assert_error):
     words = ["data.augment_border", "are for images", "surfaces holds none"]
     assert_error(words, "train", "convex-own-surfaces-1layer", "--data.augment_border", 2)
-    assert_error(["data.augment_border", "0 or more", "got -1"], "train", "localce-digits", "--data.augment_border", -1)
+    assert_error(["data.augment_border", "in [0, 1000]", "got -1"], "train", "localce-digits", "--data.augment_border", -1)
