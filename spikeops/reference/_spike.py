@@ -107,7 +107,8 @@ class ResetTo(torch.autograd.Function):
 
     @staticmethod
     def forward(u, s, v_reset):
-        return torch.where(s > 0, v_reset, u)
+        # By way of float64: what rounds to the largest float32 is no overflow.
+        return torch.where(s > 0, torch.full((), v_reset, dtype=torch.float64, device=u.device).to(u.dtype), u)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

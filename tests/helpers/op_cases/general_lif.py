@@ -68,7 +68,7 @@ RAW = {
     ),
     "general_lif_backward/state": lambda i: (
         "general_lif_backward",
-        (None, i.gradient(False, i.state), *neurons(i, "per_channel", scheme=2, surrogate=Step(0.1)), False, True, False, False, True),
+        (None, i.gradient(False, i.state), *neurons(i, "per_channel", True, 2, surrogate=Step(0.1)), False, True, False, False, True),
     ),
     "general_lif_backward/counts": lambda i: (
         "general_lif_backward",
@@ -79,7 +79,7 @@ RAW = {
     ),
     "traced_lif_backward/trace": lambda i: (
         "traced_lif_backward",
-        (None, None, i.gradient(), *neurons(i, bounded=True, trace=_AFTER, detach_reset=True), True, False, False, True, False),
+        (None, None, i.gradient(), *neurons(i, "one", bounded=True, trace=_AFTER, detach_reset=True), True, False, False, True, False),
     ),
     "traced_lif_backward/constant": lambda i: (
         "traced_lif_backward",
