@@ -5,6 +5,7 @@ import math
 
 import torch
 from op_tests import measured, transformed
+from op_tests.inputs import Inputs
 from op_tests.kinds import Call, Module, Smooth
 from op_tests.measured import DECAY, SURROGATE, THRESHOLD, Op
 from op_tests.neurons import SPREADS
@@ -64,8 +65,17 @@ def _spikes(i):
     return (torch.rand((i.T, *i.shape), generator=i.draw) < 0.3).to(i.dtype).to(i.device)
 
 
+def _with_neurons(call):
+    """For inputs without an axis of neurons: a layer of one."""
+
+    def made(i):
+        return call(i if i.shape else Inputs(i.T, (1,), i.dtype, device=i.device, grad=i.grad, on_grid=i.on_grid))
+
+    return made
+
+
 _ALL, _NONE = [1] * 9, [0] * 9
-RAW = {
+_CALLS = {
     "recurrent_lif": lambda i: ("recurrent_lif_forward", neurons(i)),
     "recurrent_lif/to": lambda i: (
         "recurrent_lif_forward", neurons(i, "one", True, "input_decay_membrane", reset="to", strict=True, bias=True)
@@ -81,7 +91,7 @@ RAW = {
         i, (i.gradient(), None, None, None), _NONE, order="input_decay_membrane", takes_threshold=False
     ),
     "recurrent_lif_backward/state": lambda i: backward(
-        i, (None, *_gradients(i)[1:]), [1, 0] * 4 + [1], spread="per_channel", order="membrane_decay_input", reset="to"
+        i, (None, *_gradients(i)[1:]), [1, 0, 1, 0, 1, 0, 0, 0, 0], spread="per_channel", order="membrane_decay_input", reset="to"
     ),
     "recurrent_lif_backward/late": lambda i: backward(
         i, _gradients(i), _ALL, spread="per_neuron", initial=True, order="input_membrane_decay", reset_timing="late"
@@ -90,6 +100,7 @@ RAW = {
         i, _gradients(i), [0] * 5 + [1] * 4, initial=True, reset="to", reset_timing="late_with_input", detach_reset=True, one_to_one=True
     ),
 }  # fmt: skip
+RAW = {name: _with_neurons(call) for name, call in _CALLS.items()}
 
 # --- spikeops.functional ----------------------------------------------------------------------------------------------------
 
