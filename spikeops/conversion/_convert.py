@@ -7,12 +7,14 @@ import importlib
 import importlib.metadata
 import warnings
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from spikeops.conversion._exact import Counterpart, NotExact
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Library(NamedTuple):
@@ -61,9 +63,7 @@ def inspect(model: nn.Module) -> list[Finding]:
     return [finding for finding, _ in _plan(model)]
 
 
-def convert(
-    model: nn.Module, *, inplace: bool = False, strict: bool = True, report: list[Finding] | None = None
-) -> nn.Module:
+def convert(model: Model, *, inplace: bool = False, strict: bool = True, report: list[Finding] | None = None) -> Model:
     """A model of SpikingJelly 2.0, snnTorch 1.0, Norse 1.1 or sinabs 3.1 whose neurons run on the kernels of spikeops.
 
     Each neuron module becomes an instance of a subclass of its class that computes the same with one kernel call per call: the same
@@ -168,7 +168,7 @@ def _check_version(package: str) -> None:
         raise NotExact(f"of {name} {version}; {known} is known")
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: Model) -> Model:
     """A deep copy, also of hidden states that belong to a graph, which are detached in it; with the modes and the frozen
     parameters of the model, which some libraries' copies lose."""
     memo: dict = {}

@@ -26,6 +26,7 @@ def undecided(return_spikes: bool) -> None:
 
 
 assert_type(SF.spike_count(x), Tensor)
+assert_type(spikeops.convert(torch.nn.Sequential(snn.LIF()), strict=False), torch.nn.Sequential)
 assert_type(SF.unpack_spikes(SF.pack_spikes(x), 5), Tensor)
 assert_type(SF.synaptic_filter(SF.poisson_encode(x[0], T=5), tau_s=3.0), Tensor)
 assert_type(SF.latency_encode(x[0], 5), Tensor)
