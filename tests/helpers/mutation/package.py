@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/functional/_reduce.py", "rounded to the parameter's precision before the sum",
-        ".reshape(parameter.numel(), -1).contiguous()\n    return", ".reshape(parameter.numel(), -1).contiguous().to(parameter.dtype).to(grad.dtype)\n    return",
+        "for d in reduced])).contiguous()\n    return", "for d in reduced])).contiguous().to(parameter.dtype).to(grad.dtype)\n    return",
         "tests/ops/test_lif.py tests/ops/test_row_sum.py",
     ),
     Mutant(

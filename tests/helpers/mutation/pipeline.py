@@ -231,7 +231,7 @@ MUTANTS = (
     # --- models
     Mutant(
         "python/spiketrain/models/layers.py", "dropout drawn anew in each time step",
-        "F.dropout(torch.ones_like(x[0]), self.p)", "F.dropout(torch.ones_like(x), self.p)",
+        "torch.ones_like(x[0]), self.p)", "torch.ones_like(x), self.p)",
         "tests/spiketrain/test_network.py",
     ),
     Mutant(
