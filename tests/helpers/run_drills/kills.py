@@ -50,7 +50,10 @@ def drill(count, seed, folder):
                 # Longer from time to time: a machine that has become busier must not keep a run from getting anywhere.
                 longest = (0.6 + 0.1 * mine) * seconds[preset]
                 limit = draw.uniform(0.0, longest) if kills < count else 600.0
+                started = time.monotonic()
                 status = run(*words, seconds=limit)
+                if status == 0 and mine == 0:  # nor must one that has become idle let all of them through
+                    seconds[preset] = min(seconds[preset], time.monotonic() - started)
                 mine, kills = mine + (status == -9), kills + (status == -9)
             if status != 0:
                 fault = f"exit status {status}: {server.errors}"
