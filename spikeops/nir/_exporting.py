@@ -14,6 +14,7 @@ from torch import nn
 from spikeops import nn as snn
 from spikeops._numbers import plain_number
 from spikeops.nir._dialects import Dialect, DialectName, broadcasts, dialect_named
+from spikeops.nir._graph import reached
 from spikeops.nir._layers import layers_node
 from spikeops.nir._modules import Scale
 from spikeops.nir._neurons import neuron_of, nodes_numbers
@@ -77,7 +78,10 @@ def to_nir(model: nn.Module, sample: torch.Tensor | Sequence[int], dt: float = 1
         raise exported.error()
     target = exported.name("output")
     exported.nodes[target] = nir.Output(output_type=np.array(out.shape[2:]))
-    exported.edges += [(source, target) for source in sources]
+    exported.edges += [(last, target) for last in sources]
+    exported.keep_what_reaches(target)
+    if source not in exported.nodes:
+        raise ValueError("to_nir: the model's output does not depend on its input.")
     return nir.NIRGraph(nodes=exported.nodes, edges=exported.edges)
 
 
@@ -130,10 +134,12 @@ class _Export:
         kind = type(module)
         if module._forward_hooks or module._forward_pre_hooks:
             self.refuse(path, module, "has forward hooks, which may change what it computes")
+        if "forward" in vars(module):
+            self.refuse(path, module, "has a forward that is not its class's")
         if kind in _NOTHING:
             return sources, x
         if kind is nn.Sequential:
-            for name, child in module.named_children():
+            for name, child in module._modules.items():  # named_children() leaves out a module that comes again
                 sources, x = self.walk(child, f"{path}.{name}" if path else name, sources, x, leading)
             return sources, x
         if kind is snn.TimeDistributed:
@@ -244,6 +250,15 @@ class _Export:
 
     def refuse(self, path: str, module: nn.Module, problem: str) -> None:
         self.problems.append(f"{path or 'the model'} ({type(module).__name__}): {problem}")
+
+    def keep_what_reaches(self, target: str) -> None:
+        """Drops modules whose output nobody uses."""
+        before: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for a, b in self.edges:
+            before[b].append(a)
+        kept = reached(target, before)
+        self.nodes = {name: node for name, node in self.nodes.items() if name in kept}
+        self.edges = [(a, b) for a, b in self.edges if b in kept]
 
     def error(self) -> ValueError:
         """All that was refused."""

@@ -45,7 +45,7 @@ def structure(nir: Any, graph: Any) -> Structure:
         after[a].append(b)
     if before[source] or after[target]:
         raise ValueError(f"an edge leads into the input {source!r}, or out of the output {target!r}")
-    loose = sorted(set(nodes) - (_reached(source, after) & _reached(target, before)))
+    loose = sorted(set(nodes) - (reached(source, after) & reached(target, before)))
     if loose:
         raise ValueError(f"not on a way from input to output: {', '.join(map(repr, loose))}")
 
@@ -111,7 +111,8 @@ def _flat(nir: Any, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple
     return nodes, edges
 
 
-def _reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:
+def reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:
+    """The nodes that there is a way to, the start among them."""
     seen, waiting = {start}, [start]
     while waiting:
         new = set(neighbours[waiting.pop()]) - seen

@@ -73,6 +73,8 @@ def from_nir(
         found = structure(nir, graph)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"from_nir: {where}: {error}.") from error
+    except RecursionError:
+        raise ValueError(f"from_nir: {where}: its subgraphs are too deep, or within themselves.") from None
     read, layers, problems = _looked_at(found, dt, chosen, dtype)
     if not problems:
         problems = _unfitting_shapes(found, read, layers)

@@ -40,6 +40,12 @@ def hooked():
     return module
 
 
+def patched():
+    module = nn.Linear(6, 6)
+    module.forward = lambda x: x
+    return module
+
+
 REFUSED = {
     "reset must be 'to', and is 'subtract'": lambda: snn.LIF(strict=True),
     "reset must be 'to', and is 'none'": lambda: snn.IF(reset="none", strict=True),
@@ -63,6 +69,7 @@ REFUSED = {
     "it .BatchNorm1d.: is not among the modules that can be exported: NIR has no batch-norm; fold it": lambda: nn.BatchNorm1d(6),
     "ParametrizedLinear.: is not among .*remove_parametrizations": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
     "it .Linear.: has forward hooks": hooked,
+    "it .Linear.: has a forward that is not its class's": patched,
     "does not take an input of shape": lambda: nn.Linear(5, 6),
     "start_dim=1 flattens time or batch": lambda: nn.Flatten(),
     "it .LIF.: is within a TimeDistributed": lambda: snn.TimeDistributed(snn.LIF(**TO)),
@@ -213,6 +220,13 @@ GRAPHS = {
 def test_graphs_that_cannot_be_expressed_are_refused_by_name(why):
     with pytest.raises(ValueError, match=f"^from_nir: the graph(.|\n)*({why})"):
         from_nir(GRAPHS[why]())
+
+
+def test_a_graph_within_itself():
+    within = graph([("input", "a"), ("a", "output")], a=lif())
+    within.nodes["a"] = within
+    with pytest.raises(ValueError, match="within themselves"):
+        from_nir(within)
 
 
 def test_every_node_is_named_at_once():

@@ -27,6 +27,20 @@ class Residual(nn.Module):
         return self.out(self.second(spikes) + spikes)
 
 
+class Unused(Residual):
+    """With a module whose output nobody uses."""
+
+    def forward(self, x):
+        self.second(x)
+        return self.out(self.first(x))
+
+
+def twice():
+    """Modules that come again: weights are shared, neurons are others."""
+    weights, neurons = nn.Linear(12, 12), snn.LIF(0.75, 0.4, **TO)
+    return nn.Sequential(weights, neurons, weights, neurons, nn.Sequential(weights, neurons))
+
+
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
@@ -90,6 +104,8 @@ NETWORKS = {
     ),
     "sums and scales": (lambda: nn.Sequential(each_step(nn.LPPool2d(1, 2)), Scale(spread(0.1, 0.5, 2, 1, 1)), snn.IF(0.5, **TO)), (2, 4, 4)),
     "branches": (Residual, (12,)),
+    "a loose end": (Unused, (12,)),
+    "modules that come again": (twice, (12,)),
     "branches in modules": (Block, (12,)),
     "readouts": (lambda: nn.Sequential(nn.Linear(12, 4), snn.LeakyReadout(spread(0.2, 0.9, 4), v_rest=0.5), snn.LeakyReadout(1.0)), (12,)),
 }  # fmt: skip
