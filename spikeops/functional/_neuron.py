@@ -30,7 +30,7 @@ class Output(NamedTuple):
 SPIKES, LAST_STATE, RATE = Output(SEQUENCE, False), Output(STEP, True), Output(STEP, False)
 
 
-def register(name: str, outputs: tuple[Output, ...], parameters: int, definition, others: int = 0):
+def register(name: str, outputs: tuple[Output, ...], parameters: int, definition, others: int = 0, function: str = ""):
     """Returns ``call(ops, x, *parameters, numbers, modes, *others)``, as ``_register.op`` does.
 
     Args:
@@ -39,6 +39,7 @@ def register(name: str, outputs: tuple[Output, ...], parameters: int, definition
         parameters: how many there are.
         definition: the forward op in plain PyTorch.
         others: how many arguments follow the modes.
+        function: the public one, where its name is another than the ops'.
     """
     tensors, arguments = 1 + parameters, 3 + parameters + others
 
@@ -112,4 +113,4 @@ def register(name: str, outputs: tuple[Output, ...], parameters: int, definition
     backward_call = _register.op(
         f"{name}_backward", backward_fake, definition=backward_definition, vmap=_vmap.as_neurons(backward_layouts)
     )
-    return _register.op(f"{name}_forward", fake, backward, setup_context, vmap=_vmap.as_neurons(layouts))
+    return _register.op(f"{name}_forward", fake, backward, setup_context, vmap=_vmap.as_neurons(layouts), function=function)
