@@ -89,9 +89,10 @@ def _spikes(neuron, OPTIONS: tl.constexpr, u):
         count = tl.where(over > most_over, nearest - 1.0, nearest)
         if OPTIONS.strict:
             count = tl.where(over == most_over, nearest - 1.0, count)
+        most = count
         if OPTIONS.is_limited:
-            count = tl.where(count < neuron.max_spikes, count, neuron.max_spikes)
-        return tl.where(count > 0.0, count, 0.0)
+            most = tl.where(count < neuron.max_spikes, count, neuron.max_spikes)
+        return tl.where(count > 0.0, most, 0.0)
 
 
 @triton.jit

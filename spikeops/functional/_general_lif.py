@@ -131,5 +131,5 @@ def _definition(x, decay, threshold, input_scale, reset_amount, v_init, numbers,
     )  # fmt: skip
 
 
-_general_lif_forward = _neuron.register("general_lif", (SPIKES, LAST_STATE), 5, _definition)
-_traced_lif_forward = _neuron.register("traced_lif", (SPIKES, LAST_STATE, SPIKES), 5, _definition)
+_general_lif_forward = _neuron.register("general_lif", (SPIKES, LAST_STATE), 5, _definition, function="lif")
+_traced_lif_forward = _neuron.register("traced_lif", (SPIKES, LAST_STATE, SPIKES), 5, _definition, function="lif")

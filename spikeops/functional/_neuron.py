@@ -30,7 +30,9 @@ class Output(NamedTuple):
 SPIKES, LAST_STATE, RATE = Output(SEQUENCE, False), Output(STEP, True), Output(STEP, False)
 
 
-def register(name: str, outputs: tuple[Output, ...], parameters: int, definition, others: int = 0, has_spikes: bool = True):
+def register(
+    name: str, outputs: tuple[Output, ...], parameters: int, definition, others: int = 0, has_spikes: bool = True, function: str = ""
+):
     """Returns ``call(ops, x, *parameters, numbers, modes, *others)``, as ``_register.op`` does.
 
     Args:
@@ -40,6 +42,7 @@ def register(name: str, outputs: tuple[Output, ...], parameters: int, definition
         definition: the forward op in plain PyTorch.
         others: how many arguments follow the modes.
         has_spikes: without them there is a derivative in forward mode, that of the definition.
+        function: the public one, where its name is another than the ops'.
     """
     tensors, arguments = 1 + parameters, 3 + parameters + others
 
@@ -114,5 +117,6 @@ def register(name: str, outputs: tuple[Output, ...], parameters: int, definition
         f"{name}_backward", backward_fake, definition=backward_definition, vmap=_vmap.as_neurons(backward_layouts)
     )
     return _register.op(
-        f"{name}_forward", fake, backward, setup_context, definition=None if has_spikes else definition, vmap=_vmap.as_neurons(layouts)
-    )
+        f"{name}_forward", fake, backward, setup_context, definition=None if has_spikes else definition,
+        vmap=_vmap.as_neurons(layouts), function=function,
+    )  # fmt: skip

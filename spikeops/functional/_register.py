@@ -25,7 +25,7 @@ def _triton_kernel(name: str):
     return run
 
 
-def op(name: str, fake, backward=None, setup_context=None, *, definition=None, is_linear=False, vmap=None):
+def op(name: str, fake, backward=None, setup_context=None, *, definition=None, is_linear=False, vmap=None, function: str = ""):
     """Registers an op and returns ``call(ops, *args)``, which runs it: ``ops`` is its namespace, as from ``_backend.namespace``.
 
     Args:
@@ -38,6 +38,7 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
             ``backward``.
         is_linear: in its first argument, the only tensor: forward mode is then the op itself. Without definition it is refused for
             other ops.
+        function: the public one that calls it, for messages, where its name is another than the op's.
         vmap: ``vmap(call, ops)`` -> the rule of ``torch.library.register_vmap``, as ``_vmap`` makes it.
     """
     schema = str(getattr(torch.ops.spikeops, name).default._schema).removeprefix("spikeops::")
@@ -81,7 +82,7 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
             kernel = kernels[namespace] = getattr(ops, name).default
             fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)
             transformable[namespace] = _derivatives.transformable_function(
-                kernel, formula, setup_context, _forward_mode(name, call, ops, definition, is_linear), rule
+                kernel, formula, setup_context, _forward_mode(function or name, call, ops, definition, is_linear), rule
             )  # fmt: skip
             _LIBRARIES[namespace].impl(name, _autograd_kernel(kernel, transformable[namespace]), "Autograd")
 
