@@ -68,7 +68,8 @@ def test_spike_formats(thread_order, op, T):
 @pytest.mark.parametrize("inner", [1, 3, 16, 200])
 def test_thresholds_of_runs_of_neurons(thread_order, inner):
     """Channels of 1 to 200 neurons each: a thread's neighbours may have the same threshold or not."""
-    for case in cases(DTYPES, (1, 3)):
+    # 8 samples: of 129 neurons, so that a thread's neighbours are in two of them, where the first channel follows the last.
+    for case in cases(DTYPES, (1, 3, 8)):
         same(ops.clamped_forward, case, inner)
     # Rows in one block and a part of another; runs of less and more than a warp. Few, since threads that wait for each other are slow.
     for case in cases(DTYPES, (65,) if inner == 1 else (2,), (1288,)):

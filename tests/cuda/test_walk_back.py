@@ -126,8 +126,8 @@ def others(gradients, *neurons):
     return gradients[:, [n for n in range(gradients.shape[1]) if n not in neurons]]
 
 
-# 0.3: a neuron that fires may count as quiet. The scales make changes of the membrane that are not ordinary numbers.
-@pytest.mark.parametrize("tau_s", [0.3, 1.0, 3.0])
+# 0.3, 0.55: a neuron that fires may count as quiet. The scales make changes of the membrane that are not ordinary numbers.
+@pytest.mark.parametrize("tau_s", [0.3, 0.55, 1.0, 3.0])
 @pytest.mark.parametrize("x_scale", [1.0, 1e-3, 1e9, 1e30])
 def test_slopes_of_tssl_bp(tau_s, x_scale):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):

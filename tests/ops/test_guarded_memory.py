@@ -54,13 +54,15 @@ def test_cpu_kernels(tmp_path):
 def test_cuda_kernels_on_the_host(tmp_path):
     if not list(TESTING_DIR.glob("spikeops_testing*.so")):
         pytest.skip(f"spikeops_testing is not built in {TESTING_DIR} (SPIKEOPS_BUILD_TESTING=ON, SPIKEOPS_TESTING_DIR)")
-    # Kernels whose threads wait for each other are slow here: smaller cases of them are in tests/cuda.
+    # Kernels whose threads wait for each other are slow here.
     script = f"""
 sys.path.insert(0, {str(TESTING_DIR)!r})
 import spikeops_testing
 from host_cuda.calls import WAITING
 calls = {{name: build for name, build in CALLS.items() if hasattr(torch.ops.spikeops_testing_cuda, build(Inputs(T=2, shape=(3,)))[0])}}
-run_all(torch.ops.spikeops_testing_cuda, {{n: c for n, c in calls.items() if n.partition("/")[0] not in WAITING}}, {CASES})
+waiting = {{name: build for name, build in calls.items() if name.partition("/")[0] in WAITING}}
+run_all(torch.ops.spikeops_testing_cuda, {{name: build for name, build in calls.items() if name not in waiting}}, {CASES})
+run_all(torch.ops.spikeops_testing_cuda, waiting, [dict(T=3, shape=(2, 5), dtype=torch.float32), dict(T=2, shape=(3, 4), dtype=torch.float64)])
 """
     result = run("from op_tests.inputs import Inputs\n" + script, tmp_path)
     assert result.returncode == 0, f"{result.stdout[-300:]}\n{result.stderr[-2000:]}"

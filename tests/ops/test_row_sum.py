@@ -20,6 +20,29 @@ def test_sums(device, native, draw, dtype, rows, columns):
     assert ((actual.double() - exact).abs() <= torch.finfo(dtype).eps / 2 * exact.abs() + 1e-14 * scale).all()
 
 
+def sum_in_order(row):
+    """As kernels/math/reduce.h has it: blocks of 4096, in each of them 32 lanes, then the lanes, then the blocks, one after the other."""
+    total = 0.0
+    for block in row.double().split(4096):
+        lanes = [0.0] * 32
+        for i, value in enumerate(block.tolist()):
+            lanes[i % 32] += value
+        of_block = 0.0
+        for lane in lanes:
+            of_block += lane
+        total += of_block
+    return total
+
+
+@pytest.mark.parametrize("columns", [31, 33, 4096, 4097, 12_345])
+def test_the_order_of_the_sum(device, native, draw, columns):
+    """Numbers whose sum depends on it."""
+    x = torch.randn(3, columns, generator=draw, dtype=torch.float64) * 10.0 ** torch.randint(-8, 9, (3, columns), generator=draw)
+    expected = torch.tensor([sum_in_order(row) for row in x], dtype=torch.float64)
+    assert not torch.equal(expected, torch.tensor([sum_in_order(row.flip(0)) for row in x], dtype=torch.float64))
+    assert torch.equal(torch.ops.spikeops.row_sum(x.to(device)).cpu(), expected)
+
+
 @pytest.mark.parametrize("shape, parameter_shape", [
     ((6, 7), ()), ((6, 7), (7,)), ((6, 7), (6, 1)), ((6, 7), (6, 7)), ((6, 7), (1, 7)), ((2, 3, 5, 7), (3, 1, 1)), ((2, 3, 5, 7), (2, 1, 5, 1)),
     ((2, 3, 5, 7), (1, 1)), ((0, 3), (3,)), ((4, 0), ()), ((), ()), ((1, 5), (5,)),

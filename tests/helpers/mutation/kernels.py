@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "kernels/cpu/reduce.cpp", "lanes added up in reverse order",
         "for (int l = 0; l < kRowSumLanes; ++l) sum += lanes[l];", "for (int l = kRowSumLanes; l-- > 0;) sum += lanes[l];",
-        "tests/ops/test_row_sum.py tests/cuda/test_kernels.py::test_row_sum",
+        "tests/ops/test_row_sum.py",
     ),
     # --- kernels/cuda
     Mutant(
@@ -148,14 +148,14 @@ MUTANTS = (
         "tests/cuda/test_convex.py -k shared",
     ),
     Mutant(
-        "kernels/cuda/convex.cu", "no barrier between two calls that share what they leave",
-        "  __syncthreads();  // all have read what the last call left here\n", "",
-        "tests/cuda/test_convex.py",
+        "kernels/cuda/convex.cu", "a tile of inputs overwritten while others still read it",
+        "    __syncthreads();\n    for (int k = threadIdx.x; k < count;", "    for (int k = threadIdx.x; k < count;",
+        "tests/cuda/test_convex.py -k more_inputs",
     ),
     Mutant(
         "kernels/cuda/local.cu", "classes beyond the last read a weight",
         "exists ? first : a.U; u < a.U", "first; u < a.U",
-        "tests/cuda/test_kernels.py -k local tests/ops/test_guarded_memory.py",
+        "tests/ops/test_guarded_memory.py -k cuda",
     ),
     Mutant(
         "kernels/cuda/pack.cu", "the last word read in full",

@@ -28,7 +28,7 @@ def trials(i, decodes=False, noise=None, learns=False, neurons=37):
     decoder = 0.1 * encoder.T
     weights = [2 * rand(neurons, 2) - 1, -encoder @ decoder, rand(neurons) - 0.5, decoder if decodes else None]
     normal = rand(i.T, trials, neurons) if noise == "given" else None
-    seed = i.seed(5) if noise == "drawn" else None
+    seed = i.seed() if noise == "drawn" else None
     return x, *weights, normal, seed, *((rand(trials, readouts), encoder) if learns else (None, None))
 
 
