@@ -14,14 +14,14 @@ def close(actual, expected):
         torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
 
 
-# The op that a module's refusal names.
-_OPS = {"LIF": "lif", "IF": "lif", "ParametricLIF": "lif", "TSSLBP": "tssl_bp", "LocalBlock": "lif", "LocalLossBlock": "lif",
-        "ClampedLIF": "clamped_lif", "ConvexSNN": "convex_snn_trial"}  # fmt: skip
+# Modules whose refusal names a function that is not called as they are.
+_OPS = {"IF": "lif", "ParametricLIF": "lif", "TSSLBP": "tssl_bp", "LocalBlock": "lif", "LocalLossBlock": "lif", "ConvexSNN": "convex_snn_trial"}
+_FUNCTIONS = {name.replace("_", ""): name for name in SF.__all__}
 
 
 def _op_of(name):
-    """What an error calls a module: itself, or its function."""
-    return _OPS.get(name, name.lower() if hasattr(SF, name.lower()) else name)
+    """What an error calls a module: its function, CubaLIF's being cuba_lif, or itself."""
+    return _OPS.get(name) or _FUNCTIONS.get(name.lower(), name)
 
 
 def refused(name):
