@@ -41,10 +41,10 @@ struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
                         Output& out) {
     history = {state.v, state.i};
     const CubaCurrent<S> current = cuba_current(state.i, to_state(in.x), fixed.current_decay, p);
-    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(state.v, current.read, cuba_fires(state.v, fixed.threshold, p),
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(state.v, current.read, cuba_spike(state.v, fixed.threshold, p),
                                                                   fixed.threshold, fixed.decay, fixed.current_scale, p);
     state = {membrane.v, current.after};
-    out.spikes = spike_value<Data>(membrane.spike);
+    out.spikes = spike_value<Data>(membrane.spike > S(0));
   }
 };
 
@@ -55,7 +55,7 @@ struct CubaLifBack : CubaNumbers<S> {
   SPIKEOPS_HD S step_back(const CubaLifParams<S>& p, CubaLifCarry<S>& carry, Nothing, CubaLifState<S> before,
                           typename Numbers::BackInput in, typename Numbers::Gradient gradient, CubaLifFixed<S> fixed) {
     const CubaCurrent<S> current = cuba_current(before.i, in.x, fixed.current_decay, p);
-    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(before.v, current.read, cuba_fires(before.v, fixed.threshold, p),
+    const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(before.v, current.read, cuba_spike(before.v, fixed.threshold, p),
                                                                   fixed.threshold, fixed.decay, fixed.current_scale, p);
     const S derivative = surrogate_derivative<kind>(membrane.u - fixed.threshold, p.surrogate_scale, p.surrogate_peak);
     return cuba_step_back<reset, timing, detach_reset>(carry, gradient.spikes, before, current, membrane, derivative, fixed, p);

@@ -34,7 +34,7 @@ struct Recurrent : RecurrentNumbers<S> {
   using Numbers = RecurrentNumbers<S>;
   SPIKEOPS_HD void step(const RecurrentParams<S>& p, RecurrentState<S>& state, typename Numbers::Input in, RecurrentFixed<S> fixed,
                         RecurrentState<S>&, typename Numbers::Output& out) {
-    out.spike = recurrent_step<reset, timing>(state, in.total, in.spike_before, fixed, p) ? S(1) : S(0);
+    out.spike = recurrent_step<reset, timing>(state, in.total, in.spike_before, fixed, p);
   }
 };
 
@@ -94,6 +94,18 @@ SPIKEOPS_ROW void product_row(const S* __restrict weight, const S* __restrict in
 template <class S>
 SPIKEOPS_ROW void total_row(const S* __restrict x, const S* __restrict returned, S* __restrict total, int64_t n) {
   for (int64_t i = 0; i < n; ++i) total[i] = x[i] + returned[i];
+}
+
+template <class Data, class S>
+SPIKEOPS_ROW void round_row(const S* __restrict in, Data* __restrict out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = from_state<Data>(in[i]);
+}
+
+// A row of numbers of the state as data.
+template <class Data, class S>
+inline void data_row(const S* in, Data* out, int64_t n) {
+  if constexpr (SameType<Data, S>::value) copy_row(in, out, n);
+  else round_row(in, out, n);
 }
 
 template <class S>
@@ -250,7 +262,7 @@ void forward(const RecurrentForward& a, int64_t begin, int64_t end) {
       if constexpr (SameType<Data, S>::value) rows.kept.row[0] = out;
       else rows.kept.row[0] = spikes.data + t % 2 * layers.size;
       step(params, rows);
-      if constexpr (!SameType<Data, S>::value) scale_row(rows.kept.row[0], S(1), out, layers.size);
+      if constexpr (!SameType<Data, S>::value) round_row(rows.kept.row[0], out, layers.size);
       rows.from = read_only(rows.to);
       before = rows.kept.row[0];
     }
@@ -313,7 +325,7 @@ void backward(const RecurrentBackward& a, int64_t begin, int64_t end) {
       step_back(params, back);
       back.from = read_only(back.to);
       scale_in_place_row(grad_total, params.cuba.input_scale, size);
-      scale_row(grad_total, S(1), layers.at(a.grad_x, t), size);
+      data_row(grad_total, layers.at(a.grad_x, t), size);
       layers.bring_back(grad_total, brought);
     }
     if (S* const wanted = layers.per_layer(a.grad_s_init)) copy_row(brought, wanted, size);

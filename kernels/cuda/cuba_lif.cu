@@ -33,7 +33,7 @@ struct CubaLifNeurons {
 
   template <class Kind>
   __device__ __forceinline__ CubaMembrane<S> membrane(Kind, int l, S v, S read) const {
-    return cuba_membrane<Kind::reset, Kind::timing>(v, read, cuba_fires(v, threshold[l], params), threshold[l], decay[l],
+    return cuba_membrane<Kind::reset, Kind::timing>(v, read, cuba_spike(v, threshold[l], params), threshold[l], decay[l],
                                                     current_scale[l], params);
   }
 
@@ -44,7 +44,7 @@ struct CubaLifNeurons {
     const CubaMembrane<S> membrane = this->membrane(Kind{}, l, v[l], current.read);
     v[l] = membrane.v;
     i[l] = current.after;
-    return membrane.spike;
+    return membrane.spike > S(0);
   }
 };
 

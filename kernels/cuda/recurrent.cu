@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(kMostThreads) recurrent_forward_kernel(Recurre
             const int64_t i = layer.first + k;
             RecurrentState<S> state = t == 0 ? layer.initial(k) : load_state(last, i);
             const S before = layer.spike_before(args.spikes, t, k);
-            spike = recurrent_step<Kind::reset, Kind::timing>(state, layer.total(t, k, before, fired), before, layer.fixed(k), params);
+            spike = recurrent_step<Kind::reset, Kind::timing>(state, layer.total(t, k, before, fired), before, layer.fixed(k), params) > S(0);
             store_state(last, i, state);
             static_cast<Data*>(args.spikes)[t * layer.size + i] = spike_value<Data>(spike);
           }

@@ -63,38 +63,35 @@ SPIKEOPS_HD S cuba_current_back(Carry& carry, S grad_u, S i, const CubaCurrent<S
   return grad_joined;
 }
 
+// 1 for a spike, 0 for none. (A sum: gcc makes branches of a choice within a choice.)
 template <class S>
-SPIKEOPS_HD bool cuba_fires(S u, S threshold, const CubaLifParams<S>& p) {
-  const S reached = u == threshold ? p.at_threshold : S(0);
-  return (u > threshold ? S(1) : reached) > S(0);
+SPIKEOPS_HD S cuba_spike(S u, S threshold, const CubaLifParams<S>& p) {
+  return (u > threshold ? S(1) : S(0)) + (u == threshold ? p.at_threshold : S(0));
 }
 
 template <Reset reset, class S>
-SPIKEOPS_HD S cuba_reset(S u, S threshold, bool spike, const CubaLifParams<S>& p) {
-  return lif_reset<reset>(u, spike, p.takes_threshold > S(0) ? threshold : p.reset_amount, p.v_reset);
+SPIKEOPS_HD S cuba_reset(S u, S threshold, S spike, const CubaLifParams<S>& p) {
+  return lif_reset<reset>(u, spike > S(0), p.takes_threshold > S(0) ? threshold : p.reset_amount, p.v_reset);
 }
 
-// Membrane potentials of a step: that which decays; with the current, before any reset; that which fires or not; after the step.
+// Of a step: membrane potentials, that which decays, that which fires or not, that after it; the spike; what is reset, 1 or 0.
 template <class S>
-struct CubaMembrane {
-  S base, free, u, v;
-  bool spike, resets;
-};
+struct CubaMembrane { S base, u, v, spike, resets; };
 
-// `fired_before`: whether there is a late reset to be done.
+// `fired_before`, 1 or 0: whether there is a late reset to be done.
 template <Reset reset, CubaTiming timing, class S>
-SPIKEOPS_HD CubaMembrane<S> cuba_membrane(S v, S read, bool fired_before, S threshold, S decay, S current_scale,
+SPIKEOPS_HD CubaMembrane<S> cuba_membrane(S v, S read, S fired_before, S threshold, S decay, S current_scale,
                                           const CubaLifParams<S>& p) {
   if constexpr (timing == CubaTiming::now) {
     const S u = lif_membrane(v, read, decay, current_scale, p.v_rest);
-    const bool spike = cuba_fires(u, threshold, p);
-    return {v, u, u, cuba_reset<reset>(u, threshold, spike, p), spike, spike};
+    const S spike = cuba_spike(u, threshold, p);
+    return {v, u, cuba_reset<reset>(u, threshold, spike, p), spike, spike};
   } else {
     constexpr bool at_first = reset == Reset::to && timing == CubaTiming::late;
     const S base = at_first ? cuba_reset<reset>(v, threshold, fired_before, p) : v;
     const S free = lif_membrane(base, read, decay, current_scale, p.v_rest);
     const S u = at_first ? free : cuba_reset<reset>(free, threshold, fired_before, p);
-    return {base, free, u, u, cuba_fires(u, threshold, p), fired_before};
+    return {base, u, u, cuba_spike(u, threshold, p), fired_before};
   }
 }
 
@@ -112,10 +109,10 @@ SPIKEOPS_HD CubaMembraneGradients<S> cuba_membrane_back(S grad_v, S grad_spike, 
     if constexpr (reset == Reset::subtract) {
       if constexpr (!detach_reset) through_spike = through_spike - grad_v * (p.takes_threshold > S(0) ? threshold : p.reset_amount);
       const S taken = p.takes_threshold > S(0) ? S(0) - grad_v : S(0);
-      grad_threshold = membrane.resets ? taken : S(0);
+      grad_threshold = membrane.resets > S(0) ? taken : S(0);
     } else if constexpr (reset == Reset::to) {
       if constexpr (!detach_reset) through_spike = through_spike + grad_v * (p.v_reset - membrane.u);
-      kept = membrane.resets ? S(0) : grad_v;
+      kept = membrane.resets > S(0) ? S(0) : grad_v;
     }
     const S grad_distance = through_spike * derivative, grad_free = kept + grad_distance;
     return {grad_free, grad_free * decay, grad_threshold - grad_distance};
@@ -123,11 +120,11 @@ SPIKEOPS_HD CubaMembraneGradients<S> cuba_membrane_back(S grad_v, S grad_spike, 
     const S grad_distance = grad_spike * derivative, grad_u = grad_v + grad_distance;
     if constexpr (reset == Reset::subtract) {
       const S taken = p.takes_threshold > S(0) ? S(0) - grad_u : S(0);
-      return {grad_u, grad_u * decay, (membrane.resets ? taken : S(0)) - grad_distance};
+      return {grad_u, grad_u * decay, (membrane.resets > S(0) ? taken : S(0)) - grad_distance};
     } else if constexpr (timing == CubaTiming::late) {
-      return {grad_u, membrane.resets ? S(0) : grad_u * decay, S(0) - grad_distance};
+      return {grad_u, membrane.resets > S(0) ? S(0) : grad_u * decay, S(0) - grad_distance};
     } else {
-      const S grad_free = membrane.resets ? S(0) : grad_u;
+      const S grad_free = membrane.resets > S(0) ? S(0) : grad_u;
       return {grad_free, grad_free * decay, S(0) - grad_distance};
     }
   }

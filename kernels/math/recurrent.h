@@ -27,31 +27,21 @@ struct RecurrentFixed { S decay, current_decay, current_scale, threshold, adapta
 template <class S>
 struct RecurrentCarry { S v, i, a, decay, current_decay, current_scale, threshold, adaptation_decay; };
 
-// The adaptive threshold of a step, its current and its membrane.
+// The threshold of a step.
 template <class S>
-struct RecurrentStep {
-  S threshold;
-  CubaCurrent<S> current;
-  CubaMembrane<S> membrane;
-};
-
-template <Reset reset, CubaTiming timing, class S>
-SPIKEOPS_HD RecurrentStep<S> recurrent_parts(const RecurrentState<S>& before, S total, S spike_before, const RecurrentFixed<S>& fixed,
-                                             const RecurrentParams<S>& p) {
-  const S threshold = fixed.threshold + p.beta * before.a;
-  const CubaCurrent<S> current = cuba_current(before.i, total, fixed.current_decay, p.cuba);
-  return {threshold, current, cuba_membrane<reset, timing>(before.v, current.read, spike_before > S(0), threshold, fixed.decay,
-                                                           fixed.current_scale, p.cuba)};
+SPIKEOPS_HD S recurrent_threshold(const RecurrentState<S>& before, const RecurrentFixed<S>& fixed, const RecurrentParams<S>& p) {
+  return fixed.threshold + p.beta * before.a;
 }
 
-// One step; returns the spike.
+// One step; returns the spike, 1 or 0.
 template <Reset reset, CubaTiming timing, class S>
-SPIKEOPS_HD bool recurrent_step(RecurrentState<S>& state, S total, S spike_before, const RecurrentFixed<S>& fixed,
-                                const RecurrentParams<S>& p) {
-  const RecurrentStep<S> step = recurrent_parts<reset, timing>(state, total, spike_before, fixed, p);
-  const bool spike = step.membrane.spike;
-  state = {step.membrane.v, step.current.after, fixed.adaptation_decay * state.a + (spike ? S(1) : S(0))};
-  return spike;
+SPIKEOPS_HD S recurrent_step(RecurrentState<S>& state, S total, S spike_before, const RecurrentFixed<S>& fixed,
+                             const RecurrentParams<S>& p) {
+  const CubaCurrent<S> current = cuba_current(state.i, total, fixed.current_decay, p.cuba);
+  const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(
+      state.v, current.read, spike_before, recurrent_threshold(state, fixed, p), fixed.decay, fixed.current_scale, p.cuba);
+  state = {membrane.v, current.after, fixed.adaptation_decay * state.a + membrane.spike};
+  return membrane.spike;
 }
 
 // Takes the carry back through a step; returns the gradient of the scaled input. `grad_spike` is that from outside and through the
@@ -59,15 +49,18 @@ SPIKEOPS_HD bool recurrent_step(RecurrentState<S>& state, S total, S spike_befor
 template <Reset reset, CubaTiming timing, bool detach_reset, class S, class Derivative>
 SPIKEOPS_HD S recurrent_step_back(RecurrentCarry<S>& carry, S grad_spike, const RecurrentState<S>& before, S total, S spike_before,
                                   const RecurrentFixed<S>& fixed, const RecurrentParams<S>& p, Derivative derivative_at) {
-  const RecurrentStep<S> step = recurrent_parts<reset, timing>(before, total, spike_before, fixed, p);
+  const S threshold = recurrent_threshold(before, fixed, p);
+  const CubaCurrent<S> current = cuba_current(before.i, total, fixed.current_decay, p.cuba);
+  const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(before.v, current.read, spike_before, threshold, fixed.decay,
+                                                                fixed.current_scale, p.cuba);
   const CubaMembraneGradients<S> grad = cuba_membrane_back<reset, timing, detach_reset>(
-      carry.v, grad_spike + carry.a, derivative_at(step.membrane.u - step.threshold), step.membrane, step.threshold, fixed.decay, p.cuba);
-  carry.decay = carry.decay + grad.free * (step.membrane.base - p.cuba.v_rest);
+      carry.v, grad_spike + carry.a, derivative_at(membrane.u - threshold), membrane, threshold, fixed.decay, p.cuba);
+  carry.decay = carry.decay + grad.free * (membrane.base - p.cuba.v_rest);
   carry.threshold = carry.threshold + grad.threshold;
   carry.adaptation_decay = carry.adaptation_decay + carry.a * before.a;
   carry.a = fixed.adaptation_decay * carry.a + p.beta * grad.threshold;
   carry.v = grad.v;
-  return cuba_current_back(carry, grad.free, before.i, step.current, fixed.current_decay, fixed.current_scale, p.cuba);
+  return cuba_current_back(carry, grad.free, before.i, current, fixed.current_decay, fixed.current_scale, p.cuba);
 }
 
 constexpr int kRecurrentNumbers = 5, kRecurrentStates = 3;
