@@ -8,7 +8,7 @@
 
 namespace spikeops {
 
-// When a spike resets the membrane potential, and how. The numbers are part of the op schemas: spikeops/functional/_lif_options.py.
+// When a spike resets the membrane potential, and how. The numbers are part of the op schemas: spikeops/functional/_general_lif.py.
 //   late       in the next step, by the spikes that v, what is left of this one, makes: before the decay ("to"), or after the input
 //   guarded    at once, and once more in the next step if v still fires; that step's spikes reset by as many less, and without any the
 //              reset is taken back

@@ -1,5 +1,5 @@
 // Surrogate derivatives d spike / d membrane, as functions of distance = membrane - threshold.
-// `scale` and `peak` are worked out once on the host (spikeops/surrogate.py): peak is the value at the threshold.
+// `scale` and `peak` are worked out once on the host (spikeops/surrogate): peak is the value at the threshold.
 // Infinitely far away all are 0; that of NaN is NaN, so that no kind hides a membrane that has become NaN.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace spikeops {
 
-// The numbers are part of the op schemas: spikeops/surrogate.py holds the same table.
+// The numbers are part of the op schemas: spikeops/surrogate holds the same table.
 enum class Surrogate : int { atan = 0, sigmoid = 1, exponential = 2, fast_sigmoid = 3, triangle = 4, rectangle = 5, gaussian = 6 };
 
 struct PlainDivision {

@@ -235,18 +235,19 @@ class Segments(NamedTuple):
     others: int
 
 
-def segments(T: int, state_bytes: int, kept: int) -> Segments:
+def segments(T: int, state_bytes: int, kept: int, longest: int = _LONGEST_SEGMENT) -> Segments:
     """For T steps, each of which keeps so many numbers of the state's size, gradients and inputs included."""
-    steps = min(max(triton.next_power_of_2(T), 4), _LONGEST_SEGMENT)
+    steps = min(max(triton.next_power_of_2(T), 4), longest)
     fitting = max(_KEPT_BYTES // (steps * kept * state_bytes), 1)
     values = min(1 << (fitting.bit_length() - 1), 4)
     return Segments(steps, values, (T - 1) // steps)
 
 
-def launch_back(kernel, N: int, like, T: int, states: int, kept: int, **arguments) -> None:
-    """Runs a kernel that calls `walk_back` over N neurons, for T steps, with `states` numbers of state."""
+def launch_back(kernel, N: int, like, T: int, states: int, kept: int, longest: int = _LONGEST_SEGMENT, **arguments) -> None:
+    """Runs a kernel that calls `walk_back` over N neurons, for T steps, with `states` numbers of state. Steps of many operations take
+    long to compile: `longest` is how many of them are a segment, at most."""
     dtype = state_dtype(like.dtype)
-    plan = segments(T, dtype.itemsize, kept)
+    plan = segments(T, dtype.itemsize, kept, longest)
     # Absent where there is one segment: what is compiled then has no loop over segments.
     checkpoints = like.new_empty(plan.others, states, N, dtype=dtype) if plan.others else None
     launch_neurons(

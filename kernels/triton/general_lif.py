@@ -355,6 +355,6 @@ def traced_lif_backward(
         grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_trace=None if grad_trace is None else like_sequence(grad_trace, x),
-        grad_x=grad_x, **{f"grad_{name}": grad for name, grad in zip((*_NAMES, "v_init"), grads)}, states=1, kept=4,
+        grad_x=grad_x, **{f"grad_{name}": grad for name, grad in zip((*_NAMES, "v_init"), grads)}, states=1, kept=4, longest=8,
     )  # fmt: skip
     return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)

@@ -156,8 +156,9 @@ class ParametricLIF(LIFNeurons):
 
     @explain_other_words(LIF_WORDS)
     def __init__(self, decay: float = 0.5, threshold: float | torch.Tensor = 1.0, *, shape: tuple[int, ...] = (),
-                 decay_input: bool = False, input_scale: float | torch.Tensor = 1.0, reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
-                 strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
+                 decay_input: bool = False, input_scale: float | torch.Tensor = 1.0, reset: Reset = "subtract",
+                 reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,
+                 detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
                  v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
                  return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)

@@ -1,4 +1,4 @@
-"""Each surrogate's derivative in the kernels against its definition in spikeops/surrogate.py."""
+"""Each surrogate's derivative in the kernels against its definition in spikeops/surrogate."""
 
 import math
 
