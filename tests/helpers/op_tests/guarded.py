@@ -40,7 +40,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.numel() == 0 or extent == tensor.numel()
 
 
-def run_all(namespace, calls: dict, cases: list, own: str = "") -> None:
+def run_all(namespace, calls: dict, cases: list) -> None:
     """Every call on guarded arguments, each with the results that it has on plain ones. Says what it is about to do, so that the last
     line names the call that ended the process.
 
@@ -48,14 +48,13 @@ def run_all(namespace, calls: dict, cases: list, own: str = "") -> None:
         namespace: of torch.ops.
         calls: {name: inputs -> (op, arguments)}
         cases: arguments of op_tests.inputs.Inputs
-        own: a prefix of the calls' names, of those to run
     """
     from op_tests.inputs import Inputs
     from op_tests.op_calls import run_on_copies
 
     faulthandler.enable()
     for name, build in calls.items():
-        for case in cases if name.startswith(own) else ():
+        for case in cases:
             op, arguments = build(Inputs(**case))
             function = getattr(namespace, op)
             expected = run_on_copies(function, arguments)
