@@ -16,7 +16,7 @@ def close(actual, expected):
 
 # The op that a module's refusal names.
 _OPS = {"LIF": "lif", "IF": "lif", "ParametricLIF": "lif", "TSSLBP": "tssl_bp", "LocalBlock": "lif", "LocalLossBlock": "lif",
-        "ClampedLIF": "clamped_lif", "ConvexSNN": "convex_snn_trial"}  # fmt: skip
+        "ClampedLIF": "clamped_lif", "ConvexSNN": "convex_snn_trial", "CubaLIF": "cuba_lif", "RecurrentLIF": "recurrent_lif"}  # fmt: skip
 
 
 def _op_of(name):
