@@ -59,9 +59,11 @@ def recurrent_lif(x, weight, decay=0.5, threshold=1.0, *, bias=None, current_dec
     v, i, a, s = (torch.zeros_like(x[0], dtype=state) if given is None else wide(given) for given in (v_init, i_init, a_init, s_init))
 
     def reset_by(u, s, theta):
-        s = s.detach() if detach_reset or reset_timing != "now" else s
+        if reset_timing != "now":
+            s = (s > 0).to(s.dtype)  # a constant; spikes before the first step may be any numbers
+        s = s.detach() if detach_reset else s
         if reset == "subtract":
-            return call(ResetBy, u, s, theta if reset_amount is None else torch.full_like(u, reset_amount))
+            return call(ResetBy, u, s, theta if reset_amount is None else reset_amount * torch.ones_like(u))
         return call(ResetTo, u, s, v_reset) if reset == "to" else u
 
     spikes = []

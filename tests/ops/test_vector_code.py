@@ -104,9 +104,17 @@ def expected():
     for state, reset, surrogate, detach in itertools.product(("float", "double"), RESETS, SURROGATES, ("false", "true")):
         if reset != "none" or detach == "true":
             yield f"back_row LifBack {state} {reset} {surrogate} {detach} "
+        for neuron, timing in itertools.product(("CubaLifBack", "RecurrentBack"), range(3)):
+            # What is the same is there once: late ones are constants for the gradient, and subtracted with the input.
+            if (reset == "to" or timing == 0 or (reset == "subtract" and timing == 1)) and (
+                detach == "true" or (timing == 0 and reset != "none")
+            ):
+                yield f"back_row {neuron} {state} {reset} {surrogate} (CubaTiming){timing} {detach} "
     for state, scheme, counts, sums in itertools.product(("float", "double"), range(7), ("false", "true"), ("false", "true")):
         yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
+    for row, state in itertools.product(("gather_row", "product_row", "total_row", "recurrent_row"), ("float", "double")):
+        yield f"{row} {'Recurrent ' if row == 'recurrent_row' else ''}{state} "
     for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
         yield f"{row} {state} "
     yield from (f"clamped_product_row {data} " for data in DATA)
@@ -114,6 +122,8 @@ def expected():
         yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
         yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)
         yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
+        yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
+        yield f"step_row Readout {data} "
         yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))
         yield from (f"step_row Synapse {data} {adjoint} " for adjoint in ("false", "true"))
         yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))
