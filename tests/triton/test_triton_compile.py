@@ -108,6 +108,8 @@ def test_names_of_kernels():
 
 # They walk back in segments of time.
 BACKWARD = {op for op in IMPLEMENTATIONS if op.endswith("_backward")}
+# A program of theirs holds a whole layer.
+RECURRENT = {op for op in IMPLEMENTATIONS if op.startswith("recurrent_")}
 
 
 # Every call in float32, each alignment, and every kernel for each type: a variant takes a third of a second to compile.
@@ -207,7 +209,7 @@ def test_nothing_is_compiled_for_another_size(compiled):
         call_every_op(T, 256, without=without)
         call_every_op(T, 100, without=without)
     for N in (1, 2, 16, 17, 129, 1000, 4096, 5000):
-        call_every_op(4, N)
+        call_every_op(4, N, without=RECURRENT)
     grown = [name for name, _ in variants[before:]]
     assert not grown
 
@@ -249,6 +251,18 @@ def test_trials_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
         op(x, feedforward, torch.empty(neurons, neurons), thresholds, None, None, None, None, None, numbers, 0)
     assert [name for name, _ in variants] == ["spikeops_convex_trials_kernel"]
     op(x, torch.empty(33, inputs), torch.empty(33, 33), torch.empty(33), None, None, None, None, None, numbers, 0)
+    assert len(variants) == 2
+
+
+def test_layers_are_compiled_once_for_each_power_of_two_of_neurons(compiled):
+    variants = compiled()
+    make = op_cases.RAW["recurrent_lif"]
+    for T, layers, N in ((2, 1, 129), (3, 1, 256), (50, 16, 200), (1, 5, 240)):
+        op, arguments = make(Inputs(T, (layers, N)))
+        IMPLEMENTATIONS[op](*arguments)
+    assert [name for name, _ in variants] == ["spikeops_recurrent_lif_forward_kernel"]
+    op, arguments = make(Inputs(2, (1, 257)))
+    IMPLEMENTATIONS[op](*arguments)
     assert len(variants) == 2
 
 
