@@ -41,7 +41,7 @@ def fields_with_numbers():
         for name, field in schema(methods.get(method).Options).items():
             for kind, bounds, in_list in numbers(field.kind):
                 key = (method if name.startswith("method.") else "bptt", name, in_list)
-                seen.setdefault(key, (*key[:2], kind, bounds, in_list, isinstance(field.default, tuple)))
+                seen.setdefault(key, (*key[:2], kind, bounds, in_list, isinstance(field.default, tuple) or "tuple" in str(field.kind)))
     return list(seen.values())
 
 

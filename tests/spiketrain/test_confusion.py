@@ -78,6 +78,7 @@ def test_names_of_classes():
         "cifar10": 10,
         "cifar10_dvs": 10,
         "cifar100": 100,
+        "dvs-gesture": 11,
     }
     assert all(
         list(CLASS_NAMES[name]) == sorted(set(CLASS_NAMES[name])) for name in ("cifar10", "cifar100")
@@ -127,6 +128,8 @@ def test_fits_have_none(tmp_path, cli):
         20,
         "--method.readout_steps",
         5,
+        "--method.buffer_steps",
+        2,
     )
     status, _, errors = cli("train", "convex-own-surfaces-1layer", *words, "--trainer.threads", 1, "--trainer.out", run)
     assert status == 0, errors

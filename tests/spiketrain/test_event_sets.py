@@ -272,6 +272,7 @@ def test_options_that_have_no_effect_are_refused(root, load, tmp_path, name, opt
         load(name, folder, **options)
 
 
+@pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("name", [name for name in SETS if name != "ssc"])
 def test_a_run(root, cli, name):
     """One epoch of a tiny network by surrogate gradients, with its pictures, then its rates."""

@@ -91,6 +91,7 @@ class Experiment:
         published: the published figures
         settings: each field in which the runs differ from the preset, with both values; with any there is nothing to judge
         notes: what else a reader has to know, a sentence each
+        departs: in what the preset departs from the published experiment
     """
 
     preset: str
@@ -98,6 +99,7 @@ class Experiment:
     published: Published
     settings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    departs: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> list[SeedRun]:

@@ -37,7 +37,7 @@ def results_csv(experiments: Sequence[Experiment]) -> str:
             "last_epoch_against_published": experiment.verdict(experiment.last),
             "best_epoch_against_published": experiment.verdict(experiment.best),
             "settings": "; ".join(experiment.settings),
-            "departures": "; ".join(published.departures),
+            "departs": "; ".join(experiment.departs),
             "notes": "; ".join(experiment.notes),
         }
         for name, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", published)):
@@ -86,8 +86,8 @@ def remarks_on(experiment: Experiment) -> list[str]:
     remarks = []
     if experiment.settings:
         remarks.append(f"{experiment.preset}: trained with {', '.join(experiment.settings)}: not the preset's experiment")
-    if experiment.published.departures:
-        remarks.append(f"{experiment.preset}: the published experiment differs in {'; '.join(experiment.published.departures)}")
+    if experiment.departs:
+        remarks.append(f"{experiment.preset}: the published experiment differs in {'; '.join(experiment.departs)}")
     return [*remarks, *(f"{experiment.preset}: {note}" for note in experiment.notes)]
 
 

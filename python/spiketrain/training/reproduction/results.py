@@ -60,7 +60,8 @@ class Results:
             if (preset, seed) in self.failed and runs[seed].state != COMPLETE:
                 runs[seed].state = f"failed after epoch {len(runs[seed].history)}"
         published = model.published if model is not None else Published()
-        return Experiment(preset, [runs[seed] for seed in sorted(runs)], published, _settings(preset, model), notes)
+        departs = model.departs if model is not None else []
+        return Experiment(preset, [runs[seed] for seed in sorted(runs)], published, _settings(preset, model), notes, departs)
 
 
 def _state(found: Found) -> str:
