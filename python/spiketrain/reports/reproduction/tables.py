@@ -14,7 +14,7 @@ _SUMMARY = ("mean", "std", "best")
 _RESULTS = [
     "preset", "measure", "seeds", "seeds_asked", "epochs", *(f"last_epoch_{part}" for part in _SUMMARY),
     *(f"best_epoch_{part}" for part in _SUMMARY), *(f"published_{part}" for part in _SUMMARY), "last_epoch_against_published",
-    "best_epoch_against_published", "settings", "departures", "notes",
+    "best_epoch_against_published", "settings", "departs", "notes",
 ]  # fmt: skip
 _RUNS = ["preset", "seed", "state", "last", "best", "best_epoch", "epochs", "epochs_asked", "seconds", *ORIGIN]
 _ABOUT = f"""\
