@@ -37,14 +37,13 @@ struct CubaLifNeurons {
                                                     current_scale[l], params);
   }
 
-  // Returns the spike.
   template <class Kind>
-  __device__ __forceinline__ bool step(Kind, int l, S x) {
+  __device__ __forceinline__ CubaMembrane<S> step(Kind kind, int l, S x) {
     const CubaCurrent<S> current = cuba_current(i[l], x, current_decay[l], params);
-    const CubaMembrane<S> membrane = this->membrane(Kind{}, l, v[l], current.read);
+    const CubaMembrane<S> membrane = this->membrane(kind, l, v[l], current.read);
     v[l] = membrane.v;
     i[l] = current.after;
-    return membrane.spike > S(0);
+    return membrane;
   }
 };
 
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) cuba_lif_forward_kernel(CubaLifForwa
       for_each_step<width>(static_cast<const Data*>(n.x) + first, n.x_stride, n.T, n.N,
                            [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
                              Lanes<Data, width> s;
-                             for (int l = 0; l < width; ++l) s[l] = spike_value<Data>(neurons.step(kind, l, to_state(x[l])));
+                             for (int l = 0; l < width; ++l) s[l] = spike_value<Data>(neurons.step(kind, l, to_state(x[l])).spike > S(0));
                              store(spikes + offset, s);
                            });
     });
@@ -81,7 +80,8 @@ class CubaLifBackwardNeurons {
   struct History {
     Lanes<S, width> v[block], i[block];  // before the step
     Lanes<S, width> x[block];
-    Lanes<S, width> derivative[block];   // at the membrane potential that fires or not; added by `prepare`
+    Lanes<S, width> u[block];            // that which fires or not
+    Lanes<S, width> derivative[block];   // there; added by `prepare`
   };
 
   template <class Reset_, bool detached_>
@@ -126,17 +126,15 @@ class CubaLifBackwardNeurons {
     history.i[k] = neurons_.i;
     for (int l = 0; l < width; ++l) {
       history.x[k][l] = to_state(x[l]);
-      neurons_.step(kind, l, history.x[k][l]);
+      history.u[k][l] = neurons_.step(kind, l, history.x[k][l]).u;
     }
   }
 
   __device__ __forceinline__ void arrived() {}
 
   __device__ __forceinline__ void prepare(History& history, unsigned places) const {
-    with_timing(args_.neuron.reset, args_.neuron.timing, [&](auto kind) {
-      surrogate_derivatives(args_.neuron.surrogate, {params_.surrogate_scale, params_.surrogate_peak}, places, history.derivative,
-                            [&](int k, int l) { return membrane(kind, history, k, l).u - neurons_.threshold[l]; });
-    });
+    surrogate_derivatives(args_.neuron.surrogate, {params_.surrogate_scale, params_.surrogate_peak}, places, history.derivative,
+                          [&](int k, int l) { return history.u[k][l] - neurons_.threshold[l]; });
   }
 
   template <class Kind>
