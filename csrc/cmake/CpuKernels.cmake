@@ -20,7 +20,9 @@ function(spikeops_cpu_kernels target)
     set(objects ${target}_kernels_${isa})
     add_library(${objects} OBJECT ${SPIKEOPS_CPU_SOURCES})
     target_compile_definitions(${objects} PRIVATE SPIKEOPS_ISA=${isa})
-    target_compile_options(${objects} PRIVATE ${SPIKEOPS_KERNEL_FLAGS} -Wall -Wextra)
+    # Clang compares the rows of a loop with each other before it works on whole vectors, and by itself 128 pairs at most.
+    target_compile_options(${objects} PRIVATE ${SPIKEOPS_KERNEL_FLAGS} -Wall -Wextra
+      "$<$<CXX_COMPILER_ID:Clang,AppleClang>:SHELL:-mllvm -pragma-vectorize-memory-check-threshold=1024>")
     if(SPIKEOPS_X86)
       target_compile_options(${objects} PRIVATE -march=x86-64-${isa})
       if(isa STREQUAL "v4")

@@ -111,7 +111,9 @@ def expected():
             ):
                 yield f"back_row {neuron} {state} {reset} {surrogate} (CubaTiming){timing} {detach} "
     for state, scheme, counts, sums in itertools.product(("float", "double"), range(7), ("false", "true"), ("false", "true")):
-        yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
+        # Without a reset, and without gradients of numbers, it makes no difference how many spikes there were.
+        if (scheme, counts, sums) != (6, "true", "false"):
+            yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
     for row, state in itertools.product(("gather_row", "product_row", "total_row", "recurrent_row"), ("float", "double")):
         yield f"{row} {'Recurrent ' if row == 'recurrent_row' else ''}{state} "
