@@ -44,7 +44,9 @@ def test_other_numbers_to_normalise_by(tiny, assert_error):
     for tiny_number in ("1e-39", "1e-300", "5e-324"):  # its reciprocal is no float32
         for same in ("0", "0.25"):
             options = "--data.mean", f"[{same}]", "--data.std", f"[{tiny_number}]"
-            assert_error(["data.mean, data.std", "too large for float32"], "train", "tsslbp-digits", *options)
+            assert_error(["data.std", "no nearer to 0 than 1e-30"], "train", "tsslbp-digits", *options)
+    far = "--data.mean", "[1e18]", "--data.std", "[1e-25]"
+    assert_error(["data.mean, data.std", "too large for float32"], "train", "tsslbp-digits", *far)
     assert_error("surfaces holds none", "train", "convex-own-surfaces-1layer", *mean, *std)
 
 

@@ -68,7 +68,8 @@ def _run(call, names, leaves, numbers, *values):
         return list(call(tensors | numbers))
     tensors |= {name: tensors[name].detach().requires_grad_() for name in leaves}
     outputs = call(tensors | numbers)
-    grads = torch.autograd.grad(outputs[0], [tensors[name] for name in leaves], values[-1])
+    # An amount that no reset takes has a gradient of zero.
+    grads = torch.autograd.grad(outputs[0], [tensors[name] for name in leaves], values[-1], materialize_grads=True)
     return [*(output.detach() for output in outputs), *grads]
 
 
