@@ -269,7 +269,7 @@ MEASURED = (
         eager=_eager,
         make_input=measured.currents,
         tests=("test_recurrent_lif.py",),
-        moves=lambda T, N: (8 * T * N, 16 * T * N),
+        moves=lambda T, N: (8 * T * N, 12 * T * N),
         has_gradient=True,
         sizes=measured.TRIALS,
     ),
