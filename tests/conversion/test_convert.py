@@ -3,10 +3,10 @@
 import importlib.metadata
 import pickle
 import subprocess
-import sys
 import warnings
 
 import pytest
+import python_code
 import torch
 from conversion_tests import assert_refused, drawn
 from torch import nn
@@ -49,7 +49,7 @@ def test_no_library_is_imported_for_a_model_without_it():
         "import sys, torch, spikeops; spikeops.convert(torch.nn.Linear(2, 2)); "
         "print([n for n in ('norse', 'sinabs', 'snntorch', 'spikingjelly') if n in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run(python_code.command(code), capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
