@@ -29,10 +29,12 @@ class SeedProgress:
 
     def __enter__(self) -> SeedProgress:
         if self._console.has_bar:
+            from rich.console import Console as Terminal
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", markup=False))
-            self._bars = Progress(*columns, transient=True)
+            # A console of its own: rich's shared one keeps what the terminal was when it was first asked for.
+            self._bars = Progress(*columns, transient=True, console=Terminal())
             self._bars.start()
         return self
 
