@@ -21,9 +21,11 @@ from spikeops.surrogate import ATan, Exponential, FastSigmoid, Gaussian, Rectang
 
 
 def weights(i, one_to_one=False):
-    """Weights that are multiples of 1/64, so that sums of them are exact."""
+    """Weights that are multiples of a power of two, so that sums of them are exact; the more neurons the smaller, so that gradients do not
+    grow from step to step beyond float16."""
     N = i.shape[-1]
-    drawn = torch.randint(-24, 25, (N,) if one_to_one else (N, N), generator=i.draw) / 64
+    unit = 64 if one_to_one else 64 * 2 ** max(0, math.ceil(math.log2(N) / 2) - 1) if N else 64
+    drawn = torch.randint(-24, 25, (N,) if one_to_one else (N, N), generator=i.draw) / unit
     return i.leaf(drawn.to(i.state).to(i.device))
 
 
@@ -120,7 +122,7 @@ _BETWEEN = (-1.5, 1.5)
 _NUMBERS = ("threshold", "current_scale", "beta", "input_scale", "reset_amount", "v_reset", "v_rest")
 _SPREAD = ("decay", "threshold", "current_decay", "current_scale", "adaptation_decay", "v_init", "i_init", "a_init", "s_init")
 _TENSORS = ("x", "weight", "bias", *_SPREAD)
-_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,), own_test="test_recurrent_lif.py",
+_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,), weights=("weight", "bias"), own_test="test_recurrent_lif.py",
              own_bad_input="test_recurrent_lif.py")  # fmt: skip
 _PER_NEURON = functools.partial(_recurrent, **dict.fromkeys(_SPREAD, "per_neuron"), bias=True)
 CALLS = (

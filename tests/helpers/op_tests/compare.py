@@ -78,7 +78,7 @@ def run_both(op, tensors, options=None, upstream="contiguous", weights=()):
         # Sums over steps and layers of gradients of the data, where a neuron fired; in 16 bits they are rounded before.
         of_data = expected.grads[data]
         digits = 1 + LAST_PLACE.get(of_data.dtype, 0.0) / ROUNDING[state_dtype(of_data.dtype)]
-        expected.scales[name] = of_data.double().abs().flatten(0, -2).sum(0).amax() * digits
+        expected.scales[name] = of_data.double().abs().flatten(0, -2).sum(0).amax() * digits if of_data.numel() else 0.0
     return actual, expected
 
 
@@ -88,7 +88,7 @@ def run_call(call, arguments, upstream="contiguous"):
     tensors, options = split_arguments(**arguments)
     if not call.differentiable:
         return (Results(tuple(run(arguments)), (), {}) for run in (call, lambda given: call.define(dense_copies(given))))
-    return run_both(call.function, tensors, options, upstream)
+    return run_both(call.function, tensors, options, upstream, [name for name in call.weights if name in tensors])
 
 
 def dense_copies(arguments):

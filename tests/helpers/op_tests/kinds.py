@@ -32,6 +32,8 @@ class Call:
         keeps_outputs: indices of outputs that it keeps for it as well.
         is_linear: exactly differentiable, any number of times.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
+        weights: the arguments that are weights of a layer, whose neurons lie along the last axis of the data. All others that get a
+            gradient are what neurons have one of, or share.
         written: the arguments that are written in place. The function returns one of them.
         summed: an argument whose sum each backend takes in an order of its own.
         not_negative: arguments whose numbers below 0 would cancel others in a sum, so that no order of it is better than another.
@@ -56,6 +58,7 @@ class Call:
     keeps_outputs: tuple[int, ...] = ()
     is_linear: bool = False
     spikes: int | None = None
+    weights: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     summed: str = ""
     not_negative: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ def _case(function: str, rng: random.Random, told: list[object]) -> None:
     few = function == "convex_snn_trial"  # whose definition walks through every trial, and which refuses to have no neurons
     inputs = Inputs(
         T=_mostly_small(rng, 1, 5, 12, 8 if few else 70),
-        shape=_shape(rng, few),
+        shape=_shape(rng, few) or ((1,) if call.weights else ()),
         dtype=rng.choice(call.dtypes),
         layout=rng.choice([layout for layout in INPUTS if not (few and layout == "repeated")]),  # its cases write into x
         seed=rng.getrandbits(32),
