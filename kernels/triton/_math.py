@@ -78,6 +78,33 @@ def load_step(values, n, mask, BLOCK: tl.constexpr, STATE: tl.constexpr):
 
 
 @triton.jit
+def fires(u, threshold, STRICT: tl.constexpr):
+    if STRICT:
+        return u > threshold
+    else:
+        return u >= threshold
+
+
+@triton.jit
+def reset_amount(neuron, threshold, IS_THRESHOLD: tl.constexpr):
+    if IS_THRESHOLD:
+        return threshold
+    else:
+        return neuron.reset_amount
+
+
+@triton.jit
+def reset(u, fired, amount, v_reset, RESET: tl.constexpr):
+    """The membrane potential after the reset of those that fired."""
+    if RESET == RESET_SUBTRACT:
+        return tl.where(fired, u - amount, u)
+    elif RESET == RESET_TO:
+        return tl.where(fired, v_reset, u)
+    else:
+        return u
+
+
+@triton.jit
 def divide(a, b):
     """IEEE division: the operator `/` is approximate in float32."""
     if a.dtype == tl.float64:

@@ -8,7 +8,18 @@ import triton.language as tl
 from spikeops._dtypes import state_dtype
 from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import RESET_SUBTRACT, RESET_TO, block_of_neurons, load_decay, load_step, scalar, surrogate_derivative
+from spikeops.triton._math import (
+    RESET_SUBTRACT,
+    RESET_TO,
+    block_of_neurons,
+    fires,
+    load_decay,
+    load_step,
+    reset,
+    reset_amount,
+    scalar,
+    surrogate_derivative,
+)
 from spikeops.triton._walk import launch_back, walk, walk_back
 
 
@@ -38,29 +49,9 @@ class AlifOptions(NamedTuple):
 
 
 @triton.jit
-def _fires(OPTIONS: tl.constexpr, u, theta):
-    if OPTIONS.strict:
-        return u > theta
-    else:
-        return u >= theta
-
-
-@triton.jit
-def _reset_amount(neuron, OPTIONS: tl.constexpr, theta):
-    if OPTIONS.subtracts_threshold:
-        return theta
-    else:
-        return neuron.reset_amount
-
-
-@triton.jit
 def _reset(neuron, OPTIONS: tl.constexpr, u, theta):
-    if OPTIONS.reset == RESET_SUBTRACT:
-        return tl.where(_fires(OPTIONS, u, theta), u - _reset_amount(neuron, OPTIONS, theta), u)
-    elif OPTIONS.reset == RESET_TO:
-        return tl.where(_fires(OPTIONS, u, theta), neuron.v_reset, u)
-    else:
-        return u
+    amount = reset_amount(neuron, theta, OPTIONS.subtracts_threshold)
+    return reset(u, fires(u, theta, OPTIONS.strict), amount, neuron.v_reset, OPTIONS.reset)
 
 
 @triton.jit
@@ -70,7 +61,7 @@ def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
     v, a = state
     theta = neuron.threshold + neuron.beta * a
     u = (neuron.v_rest + neuron.decay * (v - neuron.v_rest)) + neuron.input_scale * inputs[0]
-    spike = _fires(OPTIONS, u, theta).to(u.dtype)
+    spike = fires(u, theta, OPTIONS.strict).to(u.dtype)
     return (_reset(neuron, OPTIONS, u, theta), neuron.adaptation_decay * a + spike), (u, v, a), (spike,)
 
 
@@ -87,13 +78,13 @@ def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads
     grad_theta = tl.zeros_like(u)
     if OPTIONS.reset == RESET_SUBTRACT:
         if not OPTIONS.detach_reset:
-            through_spike = through_spike - grad_v * _reset_amount(neuron, OPTIONS, theta)
+            through_spike = through_spike - grad_v * reset_amount(neuron, theta, OPTIONS.subtracts_threshold)
         if OPTIONS.subtracts_threshold:
-            grad_theta = tl.where(_fires(OPTIONS, u, theta), -grad_v, 0.0)
+            grad_theta = tl.where(fires(u, theta, OPTIONS.strict), -grad_v, 0.0)
     elif OPTIONS.reset == RESET_TO:
         if not OPTIONS.detach_reset:
             through_spike = through_spike + grad_v * (neuron.v_reset - u)
-        kept_v = tl.where(_fires(OPTIONS, u, theta), 0.0, grad_v)
+        kept_v = tl.where(fires(u, theta, OPTIONS.strict), 0.0, grad_v)
     derivative = surrogate_derivative(u - theta, neuron.surrogate_scale, neuron.surrogate_peak, OPTIONS.surrogate)
     grad_distance = through_spike * derivative
     grad_u = kept_v + grad_distance

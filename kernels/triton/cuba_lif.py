@@ -8,7 +8,18 @@ import triton.language as tl
 from spikeops._dtypes import state_dtype
 from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import RESET_SUBTRACT, RESET_TO, block_of_neurons, load_decay, load_step, scalar, surrogate_derivative
+from spikeops.triton._math import (
+    RESET_SUBTRACT,
+    RESET_TO,
+    block_of_neurons,
+    fires,
+    load_decay,
+    load_step,
+    reset,
+    reset_amount,
+    scalar,
+    surrogate_derivative,
+)
 from spikeops.triton._walk import launch_back, walk, walk_back
 
 # Numbers of kernels/math/cuba_lif.h.
@@ -48,29 +59,8 @@ class CubaLifOptions(NamedTuple):
 
 
 @triton.jit
-def _fires(OPTIONS: tl.constexpr, u, threshold):
-    if OPTIONS.strict:
-        return u > threshold
-    else:
-        return u >= threshold
-
-
-@triton.jit
-def _reset_amount(neuron, OPTIONS: tl.constexpr, threshold):
-    if OPTIONS.takes_threshold:
-        return threshold
-    else:
-        return neuron.reset_amount
-
-
-@triton.jit
 def _reset(neuron, OPTIONS: tl.constexpr, u, threshold, fired):
-    if OPTIONS.reset == RESET_SUBTRACT:
-        return tl.where(fired, u - _reset_amount(neuron, OPTIONS, threshold), u)
-    elif OPTIONS.reset == RESET_TO:
-        return tl.where(fired, neuron.v_reset, u)
-    else:
-        return u
+    return reset(u, fired, reset_amount(neuron, threshold, OPTIONS.takes_threshold), neuron.v_reset, OPTIONS.reset)
 
 
 @triton.jit
@@ -99,7 +89,7 @@ def _membrane(neuron, OPTIONS: tl.constexpr, v, read, fired_before, threshold):
         base = tl.where(fired_before, neuron.v_reset, v)
     u = (neuron.v_rest + neuron.decay * (base - neuron.v_rest)) + neuron.current_scale * read
     if OPTIONS.reset_timing == RESET_NOW:
-        spike = _fires(OPTIONS, u, threshold)
+        spike = fires(u, threshold, OPTIONS.strict)
         return base, u, _reset(neuron, OPTIONS, u, threshold, spike), spike
     else:
         if not (OPTIONS.reset_timing == RESET_LATE and OPTIONS.reset == RESET_TO):
@@ -117,7 +107,7 @@ def _membrane_back(neuron, OPTIONS: tl.constexpr, grad_v, grad_spike, membrane, 
         kept, through_spike = grad_v, grad_spike
         if OPTIONS.reset == RESET_SUBTRACT:
             if not OPTIONS.detach_reset:
-                through_spike = through_spike - grad_v * _reset_amount(neuron, OPTIONS, threshold)
+                through_spike = through_spike - grad_v * reset_amount(neuron, threshold, OPTIONS.takes_threshold)
             if OPTIONS.takes_threshold:
                 grad_threshold = tl.where(resets, 0.0 - grad_v, 0.0)
         elif OPTIONS.reset == RESET_TO:
@@ -167,8 +157,8 @@ def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
     """State: membrane potential, current. Kept: both before. Output: the spike."""
     v, i = state
     _, after, read = _current(neuron, OPTIONS, i, inputs[0])
-    _, u, following, _ = _membrane(neuron, OPTIONS, v, read, _fires(OPTIONS, v, neuron.threshold), neuron.threshold)
-    return (following, after), (v, i), (_fires(OPTIONS, u, neuron.threshold).to(u.dtype),)
+    _, u, following, _ = _membrane(neuron, OPTIONS, v, read, fires(v, neuron.threshold, OPTIONS.strict), neuron.threshold)
+    return (following, after), (v, i), (fires(u, neuron.threshold, OPTIONS.strict).to(u.dtype),)
 
 
 @triton.jit
@@ -177,7 +167,7 @@ def _step_back(neuron, OPTIONS: tl.constexpr, carry, before, kept, inputs, grads
     v, i = kept
     grad_v, grad_i = carry
     joined, _, read = _current(neuron, OPTIONS, i, inputs[0])
-    membrane = _membrane(neuron, OPTIONS, v, read, _fires(OPTIONS, v, neuron.threshold), neuron.threshold)
+    membrane = _membrane(neuron, OPTIONS, v, read, fires(v, neuron.threshold, OPTIONS.strict), neuron.threshold)
     grad_spike = tl.zeros_like(v)
     if len(grads) > 0:
         grad_spike = grads[0]

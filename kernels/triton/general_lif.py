@@ -8,7 +8,16 @@ import triton.language as tl
 from spikeops._dtypes import state_dtype
 from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import block_of_neurons, divide, exp_nonpositive, load_decay, load_step, scalar, surrogate_derivative
+from spikeops.triton._math import (
+    block_of_neurons,
+    divide,
+    exp_nonpositive,
+    fires,
+    load_decay,
+    load_step,
+    scalar,
+    surrogate_derivative,
+)
 from spikeops.triton._walk import launch_back, walk, walk_back
 
 # Numbers of kernels/math/general_lif.h and kernels/math/surrogate_of_lif.h.
@@ -70,17 +79,9 @@ def _nearest_whole(x):
 
 
 @triton.jit
-def _fires(OPTIONS: tl.constexpr, u, threshold):
-    if OPTIONS.strict:
-        return u > threshold
-    else:
-        return u >= threshold
-
-
-@triton.jit
 def _spikes(neuron, OPTIONS: tl.constexpr, u):
     if OPTIONS.count == 0:
-        return _fires(OPTIONS, u, neuron.threshold).to(u.dtype)
+        return fires(u, neuron.threshold, OPTIONS.strict).to(u.dtype)
     else:
         thresholds = divide(u, tl.broadcast_to(neuron.threshold, u.shape))
         most_over = 0.5 if OPTIONS.count == _NEAREST else 0.0

@@ -17,6 +17,7 @@ from spikeops.triton._math import (
     load_decay,
     load_step,
     next_above,
+    reset,
     scalar,
     surrogate_derivative,
 )  # fmt: skip
@@ -48,12 +49,7 @@ class LifOptions(NamedTuple):
 
 @triton.jit
 def _reset(neuron, OPTIONS: tl.constexpr, u):
-    if OPTIONS.reset == RESET_SUBTRACT:
-        return tl.where(u >= neuron.fire_level, u - neuron.reset_amount, u)
-    elif OPTIONS.reset == RESET_TO:
-        return tl.where(u >= neuron.fire_level, neuron.v_reset, u)
-    else:
-        return u
+    return reset(u, u >= neuron.fire_level, neuron.reset_amount, neuron.v_reset, OPTIONS.reset)
 
 
 @triton.jit

@@ -8,8 +8,8 @@ import triton.language as tl
 
 from spikeops._dtypes import state_dtype
 from spikeops.triton._launch import NUM_WARPS, launch, sized_kernel, triton_state
-from spikeops.triton._math import scalar
-from spikeops.triton.cuba_lif import _current, _current_back, _fires, _membrane, _membrane_back
+from spikeops.triton._math import fires, scalar
+from spikeops.triton.cuba_lif import _current, _current_back, _membrane, _membrane_back
 
 
 class Recurrent(NamedTuple):
@@ -48,7 +48,7 @@ def _step(neuron, OPTIONS: tl.constexpr, v, i, a, total, spike_before):
     threshold = neuron.threshold + neuron.beta * a
     _, after, read = _current(neuron, OPTIONS, i, total)
     _, u, following, _ = _membrane(neuron, OPTIONS, v, read, spike_before > 0.0, threshold)
-    spike = _fires(OPTIONS, u, threshold).to(u.dtype)
+    spike = fires(u, threshold, OPTIONS.strict).to(u.dtype)
     return following, after, neuron.adaptation_decay * a + spike, spike
 
 
