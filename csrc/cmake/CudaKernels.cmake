@@ -60,12 +60,13 @@ target_compile_definitions(
   spikeops_cuda_ops_cuda PRIVATE USE_CUDA SPIKEOPS_CUDA_FLAGS="-O3 --fmad=false" SPIKEOPS_CUDA_ARCHS_BUILT="${_built}"
                                  SPIKEOPS_CUDA_PTX_BUILT="${_ptx}" SPIKEOPS_CUDA_VERSION="${CMAKE_CUDA_COMPILER_VERSION}")
 # No contraction to fused multiply-add: float32 spikes are the same on every backend.
+# nvcc only warns of a call of a function that is the host's alone, and leaves it out.
 set(_gencode "")
 foreach(_arch IN LISTS SPIKEOPS_CUDA_ARCHS)
   list(APPEND _gencode "-gencode=arch=compute_${_arch},code=sm_${_arch}")
 endforeach()
 list(APPEND _gencode "-gencode=arch=compute_${_ptx},code=compute_${_ptx}")
-target_compile_options(spikeops_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;${_gencode}>)
+target_compile_options(spikeops_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--Werror=cross-execution-space-call;${_gencode}>)
 target_link_options(spikeops_cuda PRIVATE -Wl,--gc-sections)
 spikeops_link_torch(spikeops_cuda torch_cpu torch_cuda)
 # Optional: setup.py goes on without it where SPIKEOPS_CUDA=auto and the compilation failed.

@@ -195,14 +195,7 @@ class AlifBackwardNeurons {
 template <class Data, class Walk>
 __global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     alif_backward_kernel(AlifBackward args, AlifParams<State<Data>> params, State<Data>* scratch, Segments segments) {
-  const AlifNeuron& n = args.neuron;
-  for_each_group<Walk::width>(n.N, [&](int64_t i) {
-    AlifBackwardNeurons<Data, Walk> neurons(args, params, i);
-    walk_back<decltype(neurons), Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride,
-                                                 static_cast<const Data*>(args.grad_spikes), static_cast<Data*>(args.grad_x),
-                                                 scratch, i});
-    neurons.store_sums();
-  });
+  walk_all_back<AlifBackwardNeurons<Data, Walk>, Walk>(args, params, args.grad_spikes, scratch, segments);
 }
 
 }  // namespace
@@ -221,18 +214,10 @@ int alif_forward(const AlifForward& args, void* stream) {
 int64_t alif_backward_scratch(const AlifBackward& args) { return scratch_bytes(args.neuron, 2); }
 
 int alif_backward(const AlifBackward& args, void* scratch, void* stream) {
-  const AlifNeuron& n = args.neuron;
-  const Work work(n.N, 1, {n.x, n.decay_per_neuron, n.adaptation_decay_per_neuron, n.v_init, n.a_init, args.grad_spikes,
-                           args.grad_v_last, args.grad_a_last, args.grad_x, args.grad_decay, args.grad_adaptation_decay,
-                           args.grad_v_init, args.grad_a_init, scratch});
-  return dispatch(n.dtype, [&](auto zero) {
+  return dispatch(args.neuron.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    using S = State<Data>;
-    // Blocks of 8 steps for all data: the history of longer ones would leave room for too few threads.
-    using Walk = Walk<1, 8, false>;
-    const Segments segments(n.T);
-    return work.launch_of(Walk::width, stream, kept_bytes<AlifBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
-                          alif_backward_kernel<Data, Walk>, args, alif_params<S>(n), static_cast<S*>(scratch), segments);
+    return launch_short_walk<AlifBackwardNeurons<Data, ShortWalk>>(stream, alif_backward_kernel<Data, ShortWalk>, args,
+                                                                   alif_params<State<Data>>(args.neuron), scratch);
   });
 }
 

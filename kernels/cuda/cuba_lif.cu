@@ -158,12 +158,12 @@ class CubaLifBackwardNeurons {
     Lanes<Data, width> grad_x;
     for (int l = 0; l < width; ++l) grad_x[l] = from_state<Data>(params_.input_scale * grad_input_sum_[l]);
     if (args_.neuron.x_stride == 0) store(static_cast<Data*>(args_.grad_x) + first_, grad_x);
-    store_sum(args_.grad_v_init, [](const CubaLifCarry<S>& carry) { return carry.v; });
-    store_sum(args_.grad_i_init, [](const CubaLifCarry<S>& carry) { return carry.i; });
-    store_sum(args_.grad_decay, [](const CubaLifCarry<S>& carry) { return carry.decay; });
-    store_sum(args_.grad_current_decay, [](const CubaLifCarry<S>& carry) { return carry.current_decay; });
-    store_sum(args_.grad_current_scale, [](const CubaLifCarry<S>& carry) { return carry.current_scale; });
-    store_sum(args_.grad_threshold, [](const CubaLifCarry<S>& carry) { return carry.threshold; });
+    store_part<S>(args_.grad_v_init, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.v; });
+    store_part<S>(args_.grad_i_init, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.i; });
+    store_part<S>(args_.grad_decay, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.decay; });
+    store_part<S>(args_.grad_current_decay, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.current_decay; });
+    store_part<S>(args_.grad_current_scale, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.current_scale; });
+    store_part<S>(args_.grad_threshold, first_, carry_, [](const CubaLifCarry<S>& carry) { return carry.threshold; });
   }
 
  private:
@@ -174,14 +174,6 @@ class CubaLifBackwardNeurons {
   template <class Kind>
   __device__ __forceinline__ CubaMembrane<S> membrane(Kind kind, const History& history, int k, int l) const {
     return neurons_.membrane(kind, l, history.v[k][l], current(history, k, l).read);
-  }
-
-  template <class Part>
-  __device__ __forceinline__ void store_sum(void* to, Part part) const {
-    if (to == nullptr) return;
-    Lanes<S, width> sum;
-    for (int l = 0; l < width; ++l) sum[l] = part(carry_[l]);
-    store(static_cast<S*>(to) + first_, sum);
   }
 
   const CubaLifBackward& args_;
@@ -195,14 +187,7 @@ class CubaLifBackwardNeurons {
 template <class Data, class Walk>
 __global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     cuba_lif_backward_kernel(CubaLifBackward args, CubaLifParams<State<Data>> params, State<Data>* scratch, Segments segments) {
-  const CubaLifNeuron& n = args.neuron;
-  for_each_group<Walk::width>(n.N, [&](int64_t first) {
-    CubaLifBackwardNeurons<Data, Walk> neurons(args, params, first);
-    walk_back<decltype(neurons), Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride,
-                                                 static_cast<const Data*>(args.grad_spikes), static_cast<Data*>(args.grad_x),
-                                                 scratch, first});
-    neurons.store_sums();
-  });
+  walk_all_back<CubaLifBackwardNeurons<Data, Walk>, Walk>(args, params, args.grad_spikes, scratch, segments);
 }
 
 }  // namespace
@@ -221,16 +206,10 @@ int cuba_lif_forward(const CubaLifForward& args, void* stream) {
 int64_t cuba_lif_backward_scratch(const CubaLifBackward& args) { return scratch_bytes(args.neuron, 2); }
 
 int cuba_lif_backward(const CubaLifBackward& args, void* scratch, void* stream) {
-  const CubaLifNeuron& n = args.neuron;
-  const Work work(n.N, 1, {});  // one neuron a thread, wherever arrays begin
-  return dispatch(n.dtype, [&](auto zero) {
+  return dispatch(args.neuron.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    using S = State<Data>;
-    // Blocks of 8 steps for all data: the history of longer ones would leave room for too few threads.
-    using Walk = Walk<1, 8, false>;
-    const Segments segments(n.T);
-    return work.launch_of(Walk::width, stream, kept_bytes<CubaLifBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
-                          cuba_lif_backward_kernel<Data, Walk>, args, cuba_params<S>(n), static_cast<S*>(scratch), segments);
+    return launch_short_walk<CubaLifBackwardNeurons<Data, ShortWalk>>(stream, cuba_lif_backward_kernel<Data, ShortWalk>, args,
+                                                                      cuba_params<State<Data>>(args.neuron), scratch);
   });
 }
 

@@ -156,22 +156,14 @@ class GeneralLifBackwardNeurons {
       for (int l = 0; l < width; ++l) grad_x[l] = from_state<Data>(grad_x_sum_[l]);
       store(static_cast<Data*>(args_.grad_x) + first_, grad_x);
     }
-    store_sum(args_.grad_v_init, [](const GeneralLifCarry<S>& carry) { return carry.v; });
-    store_sum(args_.grad_decay, [](const GeneralLifCarry<S>& carry) { return carry.decay; });
-    store_sum(args_.grad_threshold, [](const GeneralLifCarry<S>& carry) { return carry.threshold; });
-    store_sum(args_.grad_input_scale, [](const GeneralLifCarry<S>& carry) { return carry.input_scale; });
-    store_sum(args_.grad_reset_amount, [](const GeneralLifCarry<S>& carry) { return carry.reset_amount; });
+    store_part<S>(args_.grad_v_init, first_, carry_, [](const GeneralLifCarry<S>& carry) { return carry.v; });
+    store_part<S>(args_.grad_decay, first_, carry_, [](const GeneralLifCarry<S>& carry) { return carry.decay; });
+    store_part<S>(args_.grad_threshold, first_, carry_, [](const GeneralLifCarry<S>& carry) { return carry.threshold; });
+    store_part<S>(args_.grad_input_scale, first_, carry_, [](const GeneralLifCarry<S>& carry) { return carry.input_scale; });
+    store_part<S>(args_.grad_reset_amount, first_, carry_, [](const GeneralLifCarry<S>& carry) { return carry.reset_amount; });
   }
 
  private:
-  template <class Part>
-  __device__ __forceinline__ void store_sum(void* to, Part part) const {
-    if (to == nullptr) return;
-    Lanes<S, width> sum;
-    for (int l = 0; l < width; ++l) sum[l] = part(carry_[l]);
-    store(static_cast<S*>(to) + first_, sum);
-  }
-
   // The trace's gradient of step t_, one step ahead of its use.
   __device__ __forceinline__ void load_trace() {
     if (args_.grad_trace != nullptr && t_ >= 0)
@@ -190,14 +182,7 @@ class GeneralLifBackwardNeurons {
 template <class Data, class Walk>
 __global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     general_lif_backward_kernel(GeneralLifBackward args, GeneralLifParams<State<Data>> params, State<Data>* scratch, Segments segments) {
-  const GeneralLifNeuron& n = args.neuron;
-  for_each_group<Walk::width>(n.N, [&](int64_t i) {
-    GeneralLifBackwardNeurons<Data, Walk> neurons(args, params, i);
-    walk_back<decltype(neurons), Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride,
-                                                 static_cast<const Data*>(args.grad_spikes), static_cast<Data*>(args.grad_x),
-                                                 scratch, i});
-    neurons.store_sums();
-  });
+  walk_all_back<GeneralLifBackwardNeurons<Data, Walk>, Walk>(args, params, args.grad_spikes, scratch, segments);
 }
 
 }  // namespace
@@ -217,18 +202,10 @@ int general_lif_forward(const GeneralLifForward& args, void* stream) {
 int64_t general_lif_backward_scratch(const GeneralLifBackward& args) { return scratch_bytes(args.neuron, 1); }
 
 int general_lif_backward(const GeneralLifBackward& args, void* scratch, void* stream) {
-  const GeneralLifNeuron& n = args.neuron;
-  const Work work(n.N, 1, {n.x, n.decay_per_neuron, n.threshold_per_neuron, n.input_scale_per_neuron, n.reset_amount_per_neuron, n.v_init,
-                           args.grad_spikes, args.grad_v_last, args.grad_trace, args.grad_x, args.grad_decay, args.grad_threshold,
-                           args.grad_input_scale, args.grad_reset_amount, args.grad_v_init, scratch});
-  return dispatch(n.dtype, [&](auto zero) {
+  return dispatch(args.neuron.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    using S = State<Data>;
-    // Blocks of 8 steps for all data: the history of longer ones would leave room for too few threads.
-    using Walk = Walk<1, 8, false>;
-    const Segments segments(n.T);
-    return work.launch_of(Walk::width, stream, kept_bytes<GeneralLifBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
-                          general_lif_backward_kernel<Data, Walk>, args, general_lif_params<S>(n), static_cast<S*>(scratch), segments);
+    return launch_short_walk<GeneralLifBackwardNeurons<Data, ShortWalk>>(stream, general_lif_backward_kernel<Data, ShortWalk>, args,
+                                                                         general_lif_params<State<Data>>(args.neuron), scratch);
   });
 }
 

@@ -113,14 +113,7 @@ class ReadoutBackwardNeurons {
 template <class Data, class Walk>
 __global__ void __launch_bounds__(kThreads, kWalkBackBlocks<Data, Walk>)
     readout_backward_kernel(ReadoutBackward args, ReadoutParams<State<Data>> params, State<Data>* scratch, Segments segments) {
-  const ReadoutNeuron& n = args.neuron;
-  for_each_group<Walk::width>(n.N, [&](int64_t first) {
-    ReadoutBackwardNeurons<Data, Walk> neurons(args, params, first);
-    walk_back<decltype(neurons), Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride,
-                                                 static_cast<const Data*>(args.grad_trace), static_cast<Data*>(args.grad_x),
-                                                 scratch, first});
-    neurons.store_sums();
-  });
+  walk_all_back<ReadoutBackwardNeurons<Data, Walk>, Walk>(args, params, args.grad_trace, scratch, segments);
 }
 
 }  // namespace
@@ -138,15 +131,10 @@ int readout_forward(const ReadoutForward& args, void* stream) {
 int64_t readout_backward_scratch(const ReadoutBackward& args) { return scratch_bytes(args.neuron, 1); }
 
 int readout_backward(const ReadoutBackward& args, void* scratch, void* stream) {
-  const ReadoutNeuron& n = args.neuron;
-  return dispatch(n.dtype, [&](auto zero) {
+  return dispatch(args.neuron.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    using S = State<Data>;
-    using Walk = Walk<1, 8, false>;
-    const Segments segments(n.T);
-    return Work(n.N, 1, {}).launch_of(Walk::width, stream, kept_bytes<ReadoutBackwardNeurons<Data, Walk>, Walk>(n.T, segments),
-                                      readout_backward_kernel<Data, Walk>, args, readout_params<S>(n), static_cast<S*>(scratch),
-                                      segments);
+    return launch_short_walk<ReadoutBackwardNeurons<Data, ShortWalk>>(stream, readout_backward_kernel<Data, ShortWalk>, args,
+                                                                      readout_params<State<Data>>(args.neuron), scratch);
   });
 }
 

@@ -315,6 +315,42 @@ size_t kept_bytes(int64_t T, const Segments& segments) {
   else return Kept<Neurons>::bytes(T, segments);
 }
 
+// What a kernel does that walks back with Neurons(args, params, first neuron of a thread); `grad` is that of their output.
+template <class Neurons, class Walk, class Args, class Params>
+__device__ __forceinline__ void walk_all_back(const Args& args, const Params& params, const void* grad,
+                                              typename Neurons::S* scratch, const Segments& segments) {
+  using Data = typename Neurons::Data;
+  const auto& n = args.neuron;
+  for_each_group<Walk::width>(n.N, [&](int64_t first) {
+    Neurons neurons(args, params, first);
+    walk_back<Neurons, Walk>(neurons, {n.T, n.N, segments, static_cast<const Data*>(n.x), n.x_stride, static_cast<const Data*>(grad),
+                                       static_cast<Data*>(args.grad_x), scratch, first});
+    neurons.store_sums();
+  });
+}
+
+// to[first + l] = part(carry[l]), unless nobody wants it.
+template <class S, int width, class Carry, class Part>
+__device__ __forceinline__ void store_part(void* to, int64_t first, const Lanes<Carry, width>& carry, Part part) {
+  if (to == nullptr) return;
+  Lanes<S, width> parts;
+  for (int l = 0; l < width; ++l) parts[l] = part(carry[l]);
+  store(static_cast<S*>(to) + first, parts);
+}
+
+// Of neurons that keep much: one a thread, wherever arrays begin, in blocks of 8 steps for all data. The history of longer ones would
+// leave room for too few threads.
+using ShortWalk = Walk<1, 8, false>;
+
+template <class Neurons, class Args, class Params>
+int launch_short_walk(void* stream, void (*kernel)(Args, Params, typename Neurons::S*, Segments), const Args& args,
+                      const Params& params, void* scratch) {
+  const Segments segments(args.neuron.T);
+  return Work(args.neuron.N, ShortWalk::width, {})
+      .launch_of(ShortWalk::width, stream, kept_bytes<Neurons, ShortWalk>(args.neuron.T, segments), kernel, args, params,
+                 static_cast<typename Neurons::S*>(scratch), segments);
+}
+
 // Blocks on a multiprocessor for which registers must suffice, about as many as loads must be under way from. (A multiprocessor
 // deals out registers in quarters, so that in between there is little to gain.)
 template <class Data, class Walk>

@@ -23,9 +23,9 @@ enum class ResetScheme : int {
 };
 constexpr int kResetSchemes = 7;
 
-constexpr bool is_subtracting(ResetScheme scheme) { return scheme <= ResetScheme::subtract_guarded; }
+SPIKEOPS_HD constexpr bool is_subtracting(ResetScheme scheme) { return scheme <= ResetScheme::subtract_guarded; }
 // Whether the state before a step decides on a reset in it.
-constexpr bool looks_back(ResetScheme scheme) {
+SPIKEOPS_HD constexpr bool looks_back(ResetScheme scheme) {
   return scheme == ResetScheme::subtract_late || scheme == ResetScheme::subtract_guarded || scheme == ResetScheme::to_late ||
          scheme == ResetScheme::to_late_with_input;
 }
