@@ -13,7 +13,6 @@ from spikeops import nn as snn
 from spiketrain import methods
 from spiketrain.errors import UserError
 from spiketrain.methods.base.losses import scores_over_time
-from spiketrain.models.notation import parse
 
 BUMPS = {
     "ATan": lambda d, alpha: alpha / 2 / (1 + (math.pi / 2 * alpha * d) ** 2),
@@ -33,52 +32,49 @@ class Fires(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None
 
 
-def plain_network(options, weights, layers, x):
-    """The outputs (T, N, classes) of a network of recurrent and fully connected layers, one step and one layer after the other, from the
-    equations of the field: a synapse, a membrane, a threshold that adapts, spikes that come back one step later."""
+def learned(weights, name, given):
+    return torch.sigmoid(weights[f"{name}_logit"]) if f"{name}_logit" in weights else given
 
-    def decay(place, name, given):
-        logit = weights.get(f"{place}{name}_logit")
-        return given if logit is None else torch.sigmoid(logit)
 
-    def step(state, name, zeros):
-        return state.setdefault(name, zeros)
+def plain_neurons(m, weights, place, state, current):
+    """A step of a layer: what it hears of itself, a synapse, a membrane, a threshold that adapts."""
+    back = weights.get(f"{place}.weight")
+    if back is not None:
+        current = current + (state["s"] @ back.T if back.dim() == 2 else state["s"] * back)
+    current = (1 - m.decay if m.normalize_input else 1.0) * current
+    if m.current_decay > 0:
+        current = state["i"] = learned(weights, f"{place}.current_decay", m.current_decay) * state["i"] + current
+    u = learned(weights, f"{place}.decay", m.decay) * state["v"] + current
+    theta = m.threshold + m.beta * state["a"]
+    s = state["s"] = Fires.apply(u - theta, lambda d: BUMPS[m.surrogate](d, m.surrogate_parameter))
+    reset = s.detach() if m.detach_reset else s
+    state["v"] = u - theta * reset if m.reset == "subtract" else u * (1 - reset)
+    if m.beta > 0:
+        state["a"] = learned(weights, f"{place}.adaptation_decay", m.adaptation_decay) * state["a"] + s
+    return s
 
-    m = options
-    scale = 1 - m.decay if m.normalize_input else 1.0
-    states = [{} for _ in layers]
+
+def plain_readout(m, weights, state, current):
+    """A step of membranes that do not fire, or what they would get."""
+    if m.readout_decay is None:
+        return current
+    membranes = "stages.readout_1.1" if m.readout_current_decay > 0 else "stages.readout_1"
+    if m.readout_current_decay > 0:
+        current = state["i"] = learned(weights, "stages.readout_1.0.decay", m.readout_current_decay) * state["i"] + current
+    scale = 1 - m.readout_decay if m.normalize_input else 1.0
+    state["v"] = learned(weights, f"{membranes}.decay", m.readout_decay) * state["v"] + scale * current
+    return state["v"]
+
+
+def plain_network(m, weights, x):
+    """The outputs (T, N, classes), one step and one layer after the other."""
+    linear = [weights[key] for key in weights if ".linear_" in key]
+    states = [{name: x.new_zeros(x.shape[1], len(weight)) for name in "svia"} for weight in linear]
     outputs = []
-    for events in x.flatten(2):
-        signal = events
-        for i, layer in enumerate(layers, start=1):
-            current = signal @ weights[f"stages.linear_{i}.module.weight"].T
-            state, place = states[i - 1], f"stages.neuron_{i}."
-            zeros = torch.zeros_like(current)
-            if i == len(layers):
-                if m.readout_decay is not None:
-                    has_synapse = m.readout_current_decay > 0
-                    places = ("stages.readout_1.0.", "stages.readout_1.1.") if has_synapse else ("", "stages.readout_1.")
-                    if has_synapse:
-                        state["i"] = decay(places[0], "decay", m.readout_current_decay) * step(state, "i", zeros) + current
-                        current = state["i"]
-                    weight = 1 - m.readout_decay if m.normalize_input else 1.0
-                    current = state["v"] = decay(places[1], "decay", m.readout_decay) * step(state, "v", zeros) + weight * current
-                outputs.append(current)
-                break
-            if f"{place}weight" in weights:
-                back, before = weights[f"{place}weight"], step(state, "s", zeros)
-                current = current + (before @ back.T if back.dim() == 2 else before * back)
-            current = scale * current
-            if m.current_decay > 0:
-                current = state["i"] = decay(place, "current_decay", m.current_decay) * step(state, "i", zeros) + current
-            u = decay(place, "decay", m.decay) * step(state, "v", zeros) + current
-            theta = m.threshold + m.beta * step(state, "a", zeros)
-            s = Fires.apply(u - theta, lambda d: BUMPS[m.surrogate](d, m.surrogate_parameter))
-            reset = s.detach() if m.detach_reset else s
-            state["v"] = u - theta * reset if m.reset == "subtract" else u * (1 - reset)
-            if m.beta > 0:
-                state["a"] = decay(place, "adaptation_decay", m.adaptation_decay) * step(state, "a", zeros) + s
-            state["s"] = signal = s
+    for signal in x.flatten(2):
+        for i, (weight, state) in enumerate(zip(linear[:-1], states), start=1):
+            signal = plain_neurons(m, weights, f"stages.neuron_{i}", state, signal @ weight.T)
+        outputs.append(plain_readout(m, weights, states[-1], signal @ linear[-1].T))
     return torch.stack(outputs)
 
 
@@ -128,7 +124,7 @@ def test_outputs_loss_and_gradients_of_a_plain_loop(tiny, name):
                 value += 0.5 * torch.rand(value.shape, generator=draw, dtype=torch.float64)  # no two neurons decay alike
 
     weights = {key: value.detach().clone().requires_grad_() for key, value in network.named_parameters()}
-    outputs = plain_network(method.config.method, weights, parse(method.config.network.layers, may_recur=True), x)
+    outputs = plain_network(method.config.method, weights, x)
     over_time = {"mean": lambda o: o.mean(0), "max": lambda o: o.max(0).values, "last": lambda o: o[-1], "softmax": lambda o: o.softmax(2).sum(0)}
     scores = over_time[method.config.method.loss](outputs)
     loss = torch.nn.functional.cross_entropy(scores, labels)
@@ -145,7 +141,7 @@ def test_outputs_loss_and_gradients_of_a_plain_loop(tiny, name):
     torch.testing.assert_close(method.logits(found), scores, rtol=1e-10, atol=1e-11)
     for key, value in network.named_parameters():
         assert value.grad.abs().max() > 0, f"{key} gets no gradient"
-        torch.testing.assert_close(value.grad, weights[key].grad, rtol=1e-8, atol=1e-11, msg=lambda text: f"{key}: {text}")
+        torch.testing.assert_close(value.grad, weights[key].grad, rtol=1e-8, atol=1e-11, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
