@@ -17,9 +17,10 @@ INPUT_SHAPES = {
     "svhn": (3, 32, 32),
     "nmnist": (2, 34, 34),
     "shd": (1, 1, 700),
+    "ssc": (1, 1, 700),
     "dvs-gesture": (2, 32, 32),
 }
-OUTPUTS = {"shd": 20, "dvs-gesture": 11}  # of other data sets 10
+OUTPUTS = {"shd": 20, "ssc": 35, "dvs-gesture": 11}  # of other data sets 10
 
 
 TSSL_BP = [name for name in PRESETS if name.startswith("tsslbp-")]
@@ -102,7 +103,7 @@ def test_network_can_be_built(name):
     method = methods.get(config.method.name)
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
         network = method.build(method, config, INPUT_SHAPES[config.data.name])
-    assert list(network.parameters())[-1].shape[0] == OUTPUTS.get(config.data.name, 10)
+    assert network.outputs == OUTPUTS.get(config.data.name, 10)
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert weights == WEIGHTS.get(name.partition("-")[2], weights)
 

@@ -33,6 +33,12 @@ CHANGES = {
     "convex": {"network": {"layers": "30-10", "dropout": 0.0, "time_steps": 50}, "method": {"sigma_v": 0.01, "rate_decay": 0.9}},
     "bptt": {},
 }
+# And a network with all that recurrent ones have: states, learned decays, a readout.
+RECURRENT = {
+    "network": {"layers": "4C3-P2-12R-10"},
+    "method": {"learn_decays": True, "current_decay": 0.5, "readout_decay": 0.9, "readout_current_decay": 0.5, "loss": "max"},
+    "optimizer": {"name": "adamw", "lr": 0.01},
+}
 
 
 def small(tiny, name, **changes):
@@ -78,10 +84,10 @@ def go_on(config, run, after=None):
     return checkpoint.load(run.last)
 
 
-@pytest.mark.parametrize("name", methods.names())
-def test_stopped_within_each_epoch_and_between_them(tiny, tmp_path, name):
+@pytest.mark.parametrize("name, changes", [*((name, {}) for name in methods.names()), ("bptt", RECURRENT)])
+def test_stopped_within_each_epoch_and_between_them(tiny, tmp_path, name, changes):
     """Four steps an epoch and one batch of testing: stopped after 2 steps, in the next one after 3, at the end of it, and so on."""
-    config = small(tiny, name, trainer={"checkpoint_minutes": 1e6, "out": str(tmp_path / "straight")})
+    config = small(tiny, name, **changes, trainer={"checkpoint_minutes": 1e6, "out": str(tmp_path / "straight")})
     straight = go_on(config, tmp_path / "straight")
     assert (straight["epoch"], straight["step"], straight["position"]) == (2, 8, None)
     config.trainer.out = str(tmp_path / "stopped")

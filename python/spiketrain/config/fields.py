@@ -74,11 +74,13 @@ class NetworkConfig:
     """The network, in the notation of the papers.
 
     Args:
-        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; s: stride 2
+        layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; 15C5s: stride 2;
+            128R, for bptt: 128 recurrent neurons, each with weights to each, 128R1: each with a weight to itself
         feedback: from the last layer of neurons back to the first, for ide and spide: 64C5, 96C3u (upsampling by 2) or 400; empty: none
         padding: zero padding of the convolutions, one number for all or a list with one for each, that of the feedback last
         conv_weight_scale: factor on the initial convolution weights
         linear_weight_scale: factor on the initial weights of fully connected layers
+        recurrent_weight_scale: factor on the initial weights within recurrent layers
         dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer; for ide and spide also
             a list, for what leads to each layer of neurons in their order, then the feedback
         dropout_kind: what is dropped at once: units, or rows of a map over their whole width (units after fully connected layers),
@@ -91,6 +93,7 @@ class NetworkConfig:
     padding: Padding | list[Padding] = 0
     conv_weight_scale: Positive = 1.0
     linear_weight_scale: Positive = 1.0
+    recurrent_weight_scale: NotNegative = 1.0
     dropout: Share | list[Share] = 0.0
     dropout_kind: Literal["units", "rows"] = "units"
     time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
@@ -103,12 +106,12 @@ class OptimizerConfig:
     Args:
         name: update rule
         lr: learning rate
-        weight_decay: decay of the weights (decoupled for adamw)
+        weight_decay: decay of the weights (decoupled for adamw); learned decays of neurons are none
         momentum: momentum of sgd
         betas: moment decays of adam and adamw
         eps: guard against division by zero in adam and adamw
         clip_norm: largest global L2 norm of the gradient; 0 turns clipping off
-        weight_clamp: weights are kept in [-weight_clamp, weight_clamp] after each step; 0 turns that off
+        weight_clamp: weights, but for learned decays, are kept in [-weight_clamp, weight_clamp] after each step; 0 turns that off
         schedule: learning rate over the epochs: constant, cosine to zero, or multiplied by gamma at each milestone
         milestones: epochs at which the multistep schedule lowers the learning rate
         gamma: factor of the multistep schedule

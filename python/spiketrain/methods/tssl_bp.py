@@ -74,7 +74,7 @@ class TSSLBP(GradientMethod):
                 f"field method.threshold: expected one number, or {count} for the layers of neurons of {config.network.layers}, got {len(thresholds)}"
             )
 
-        def neuron(i: int) -> nn.Module:
+        def neuron(i: int, _) -> nn.Module:
             return snn.TSSLBP(options.tau_m, options.tau_s, thresholds[i] if isinstance(thresholds, list) else thresholds)
 
         constant_input = torch.ones(config.network.time_steps, dtype=torch.float64)

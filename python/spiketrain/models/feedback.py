@@ -34,6 +34,7 @@ class FeedbackNetwork(nn.Module):
     Attributes:
         names: the layers of neurons by what leads to them: conv_1, pool_1, linear_1, ...
         shapes: (C, H, W) or (units,) of each of them
+        outputs: how many there are
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class FeedbackNetwork(nn.Module):
         self.ring = snn.FeedbackRing(
             parts[1:], back, parts[0], time_steps=config.time_steps, dropout=config.dropout, **ring_options
         )
-        self.classifier = nn.Linear(math.prod(shape), layers[-1].units)
+        self.outputs = layers[-1].units
+        self.classifier = nn.Linear(math.prod(shape), self.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.ring(x).flatten(1))

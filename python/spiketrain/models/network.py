@@ -1,4 +1,4 @@
-"""The feed-forward spiking network that the methods train: weight layers, pooling and dropout between spiking neurons."""
+"""The spiking network that the methods train: weight layers, pooling and dropout between spiking neurons, which may be recurrent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikeops.nn.time import at_all_steps
 from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
 from spiketrain.models.layers import FullyConnected, TimeSharedDropout
-from spiketrain.models.notation import Conv, Layer, Linear, Pool, parse
+from spiketrain.models.notation import Conv, Layer, Linear, Pool, Recurrent, parse
 from spiketrain.models.synapses import count_synapses, shape_after
 
 Shape = tuple[int, ...]  # (C, H, W), or (units,) after a fully connected layer
@@ -30,25 +30,31 @@ class SpikingNetwork(nn.Module):
     Args:
         config: layers, padding, weight scales, dropout and the number of time steps
         input_shape: (C, H, W)
-        neuron: makes the i-th layer of spiking neurons, which maps (T, N, ...) to the same shape
+        neuron: makes the i-th layer of spiking neurons, which maps (T, N, ...) to the same shape, for one sample of this shape
         pool: makes a pooling layer from the side of its window
         neurons_at_output: whether the last layer spikes too, or is read out as it is
         input_filter: acts on events (T, N, C, H, W) before the first layer
         static_gain: (T,), the answer of `input_filter` to a constant input of 1; None where that is 1 at all steps
+        conv: class of the convolutions
+        recurrent: makes the neurons of a recurrent layer, with their weights for each other; None where there may be no such layers
+        readout: makes what follows a last layer that does not spike, which maps (T, N, outputs) to the same shape, from the number
+            of outputs; None for nothing
 
-    The layers are in `stages`, in the order of the forward pass, named conv_1, neuron_1, pool_1, ...
+    The layers are in `stages`, in the order of the forward pass, named conv_1, neuron_1, pool_1, ..., readout_1. `outputs`: their number.
     """
 
     def __init__(
         self,
         config: NetworkConfig,
         input_shape: Shape,
-        neuron: Callable[[int], nn.Module],
+        neuron: Callable[[int, Shape], nn.Module],
         pool: Callable[[int], nn.Module],
         neurons_at_output: bool,
         input_filter: nn.Module,
         static_gain: Tensor | None,
         conv: type[nn.Conv2d] = nn.Conv2d,
+        recurrent: Callable[[Recurrent], nn.Module] | None = None,
+        readout: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if config.feedback:
@@ -63,21 +69,26 @@ class SpikingNetwork(nn.Module):
 
         def add(kind: str, stage: nn.Module) -> None:
             names[kind] += 1
-            knows_time = kind in ("neuron", "dropout")
+            knows_time = kind in ("neuron", "dropout", "readout")
             self.stages[f"{kind}_{names[kind]}"] = stage if knows_time else snn.TimeDistributed(stage)
 
-        layers = parse(config.layers, config.padding)
+        layers = parse(config.layers, config.padding, may_recur=recurrent is not None)
+        self.outputs = layers[-1].units
         shape = tuple(input_shape)
         for layer, following in zip(layers, [*layers[1:], None]):
+            below, shape = shape, output_shape(layer, shape, config.layers)
             if isinstance(layer, Pool):
                 add("pool", pool(layer.size))
             else:
-                add("conv" if isinstance(layer, Conv) else "linear", _weights(layer, shape, config, conv))
-                if following is not None or neurons_at_output:
-                    add("neuron", neuron(names["neuron"]))
+                add("conv" if isinstance(layer, Conv) else "linear", _weights(layer, below, config, conv))
+                if isinstance(layer, Recurrent):
+                    add("neuron", _scaled(recurrent(layer), config.recurrent_weight_scale))
+                elif following is not None or neurons_at_output:
+                    add("neuron", neuron(names["neuron"], shape))
             if config.dropout and following is not None and not isinstance(following, Pool):
                 add("dropout", TimeSharedDropout(config.dropout, config.dropout_kind))
-            shape = output_shape(layer, shape, config.layers)
+        if readout is not None:
+            add("readout", readout(self.outputs))
         # Convolutions and pooling over many small images run faster with channels last, on the CPU and on the GPU.
         self.to(memory_format=torch.channels_last)
 
@@ -104,18 +115,20 @@ class SpikingNetwork(nn.Module):
         return {names[i - 1]: self.stages[name] for i, name in enumerate(names) if name.startswith("neuron")}
 
     def synapses(self, input_shape: Shape) -> list[int]:
-        """How many lead from the input to the first layer of neurons, and from each layer on; 0 from a last layer that spikes."""
-        counts, chain, shape = [], [], input_shape
+        """How many lead from the input to the first layer of neurons, and from each layer on; 0 from a last layer that spikes. Those
+        within a recurrent layer are among the ones that lead from it."""
+        counts, chain, shape, within = [], [], input_shape, 0
         for name, stage in self.stages.items():
             if name.startswith("neuron"):
-                counts.append(count_synapses(chain, shape))
+                counts.append(within + count_synapses(chain, shape))
                 shape, chain = shape_after(chain, shape), []
+                within = stage.weight.numel() if isinstance(stage, snn.RecurrentLIF) else 0
             else:
                 chain.append(stage)
-        return [*counts, count_synapses(chain, shape) if chain else 0]
+        return [*counts, within + (count_synapses(chain, shape) if chain else 0)]
 
 
-def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d]) -> nn.Module:
+def _weights(layer: Conv | Linear | Recurrent, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d]) -> nn.Module:
     """A layer without bias: PyTorch's initial weights for convolutions, He's for fully connected layers, both scaled."""
     if isinstance(layer, Conv):
         module = conv(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
@@ -124,6 +137,10 @@ def _weights(layer: Conv | Linear, input_shape: Shape, config: NetworkConfig, co
         module = FullyConnected(math.prod(input_shape), layer.units, bias=False)
         nn.init.kaiming_normal_(module.weight)
         scale = config.linear_weight_scale
+    return _scaled(module, scale)
+
+
+def _scaled(module: nn.Module, scale: float) -> nn.Module:
     with torch.no_grad():
         module.weight.mul_(scale)
     return module
@@ -135,7 +152,7 @@ def output_shape(layer: Layer, shape: Shape, notation: str) -> Shape:
     Raises:
         UserError: nothing is left of it.
     """
-    if isinstance(layer, Linear):
+    if isinstance(layer, (Linear, Recurrent)):
         return (layer.units,)
     if isinstance(layer, Conv):
         height, width = ((side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in shape[1:])

@@ -41,12 +41,21 @@ class Linear:
     units: int
 
 
-Layer = Conv | Pool | Linear
+@dataclass(frozen=True)
+class Recurrent:
+    """A fully connected layer of `units` whose neurons hear each other, or each itself alone, one time step later."""
+
+    units: int
+    all_to_all: bool = True
+
+
+Layer = Conv | Pool | Linear | Recurrent
 FeedbackLayer = Conv | UpConv | Linear
 
 
-def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True) -> list[Layer]:
-    """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected.
+def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True, may_recur: bool = False) -> list[Layer]:
+    """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected; where it
+    `may_recur`, ``128R`` fully connected with weights from each of its neurons to each, ``128R1`` from each to itself.
 
     `padding` is one number for all convolutions or a list with one for each. A network that `has_outputs` ends with their number;
     one that has not may end with any layer but pooling.
@@ -56,8 +65,10 @@ def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True) -
 
     >>> parse("4C3-P2-10", padding=1)
     [Conv(channels=4, kernel=3, padding=1, stride=1), Pool(size=2), Linear(units=10)]
+    >>> parse("128R-20", may_recur=True)
+    [Recurrent(units=128, all_to_all=True), Linear(units=20)]
     """
-    return _parse_layers(layers, _paddings(layers, padding), has_outputs)
+    return _parse_layers(layers, _paddings(layers, padding), has_outputs, may_recur)
 
 
 def parse_ring(layers: str, feedback: str, padding: int | list[int] = 0) -> tuple[list[Layer], FeedbackLayer | None]:
@@ -100,7 +111,7 @@ def _paddings(layers: str, padding: int | list[int]) -> list[int]:
     return paddings
 
 
-def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True) -> list[Layer]:
+def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True, may_recur: bool = False) -> list[Layer]:
     parsed: list[Layer] = []
     for part in layers.split("-"):
         if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)(s?)", part):
@@ -109,11 +120,17 @@ def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True) ->
             parsed.append(Pool(int(match[1])))
         elif match := re.fullmatch(r"[1-9]\d*", part):
             parsed.append(Linear(int(part)))
+        elif match := re.fullmatch(r"([1-9]\d*)R(1?)", part):
+            if not may_recur:
+                raise UserError(f"network.layers: '{part}' in {layers} is a recurrent layer, which only networks of bptt have")
+            parsed.append(Recurrent(int(match[1]), all_to_all=not match[2]))
         else:
+            recurrent = ", 128R (recurrent units; 128R1: each with itself)" if may_recur else ""
             raise UserError(
-                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution; 15C5s: stride 2), P2 (pooling), 300 (units)"
+                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution; 15C5s: stride 2), P2 (pooling), "
+                f"300 (units){recurrent}"
             )
-        if len(parsed) > 1 and isinstance(parsed[-2], Linear) and not isinstance(parsed[-1], Linear):
+        if len(parsed) > 1 and isinstance(parsed[-2], (Linear, Recurrent)) and not isinstance(parsed[-1], (Linear, Recurrent)):
             raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
     if has_outputs and not isinstance(parsed[-1], Linear):
         raise UserError(f"network.layers: {layers} must end with the number of outputs")

@@ -175,13 +175,13 @@ MUTANTS = (
         """    optimizer.step()
     if options.weight_clamp:
         with torch.no_grad():
-            for parameter in parameters:
-                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+            for weight in optimizer.param_groups[0]["params"]:
+                weight.clamp_(-options.weight_clamp, options.weight_clamp)
 """,
         """    if options.weight_clamp:
         with torch.no_grad():
-            for parameter in parameters:
-                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+            for weight in optimizer.param_groups[0]["params"]:
+                weight.clamp_(-options.weight_clamp, options.weight_clamp)
     optimizer.step()
 """,
         _STEPS,
@@ -193,7 +193,7 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/methods/base/losses.py", "softmax loss a mean over the process's share",
-        'F.cross_entropy(outputs.sum(0), labels, reduction="sum") / batch_size', "F.cross_entropy(outputs.sum(0), labels)",
+        'F.cross_entropy(scores, labels, reduction="sum") / batch_size', "F.cross_entropy(scores, labels)",
         _PROCESSES,
     ),
     Mutant(

@@ -26,8 +26,8 @@ HOUSE = fields(
         **dict(sensor=None, duration_ms=None, cut="time", crop=None, downsample=1, merge_polarities=False, counts=True),
     ),
     network=dict(
-        **dict(layers="10", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, dropout=0),
-        **dict(dropout_kind="units", time_steps=5),
+        **dict(layers="10", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, recurrent_weight_scale=1),
+        **dict(dropout=0, dropout_kind="units", time_steps=5),
     ),
     optimizer=dict(
         **dict(name="adamw", lr=5e-4, weight_decay=0.01, momentum=0.9, betas=[0.9, 0.999], eps=1e-8, clip_norm=0, weight_clamp=0),
@@ -47,7 +47,11 @@ _LOCAL_LOSS = dict(
 )
 METHODS = {
     "tssl_bp": dict(tau_m=5, tau_s=3, threshold=1, pool_gain=1.1, loss="kernel", desired_count=4, undesired_count=1),
-    "bptt": dict(decay=0.5, threshold=1, reset="subtract", surrogate="ATan", surrogate_parameter=2),
+    "bptt": dict(
+        **dict(decay=0.5, threshold=1, reset="subtract", detach_reset=False, surrogate="ATan", surrogate_parameter=2),
+        **dict(current_decay=0, beta=0, adaptation_decay=None, learn_decays=False, normalize_input=False),
+        **dict(readout_decay=None, readout_current_decay=0, loss="mean"),
+    ),
     "ide": dict(leak=1, threshold=2, norm_range=1, solver="broyden", solver_steps=30, on_solver_failure="warn"),
     "spide": dict(
         **dict(leak=1, threshold=1, u_rest=None, backward_time_steps=100, backward_threshold=0.5, backward_u_rest=None),

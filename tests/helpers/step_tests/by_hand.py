@@ -28,6 +28,11 @@ OF_LAYERS = {"layers": "12-14-10", "time_steps": 4, "linear_weight_scale": 5.0}
 CASES = {
     "tssl_bp": {"method": {"name": "tssl_bp", "loss": "softmax"}, "network": PLAIN, "optimizer": {**ADAMW, "clip_norm": 1.0}},
     "bptt": {"method": {"name": "bptt"}, "network": PLAIN, "optimizer": {**ADAM, "clip_norm": 1.3}},
+    "bptt, recurrent": {
+        "method": {"name": "bptt", "decay": 0.8, "current_decay": 0.5, "readout_decay": 0.9, "loss": "max"},
+        "network": {"layers": "14R-10", "time_steps": 5, "linear_weight_scale": 2.0, "recurrent_weight_scale": 2.0},
+        "optimizer": SGD,
+    },
     "ide": {"method": {"name": "ide", "solver_steps": 8}, "network": RING, "optimizer": SGD},
     "spide": {
         "method": {"name": "spide", "backward_time_steps": 20, "scale_factor": 50.0, "norm_range": 100.0},
@@ -41,10 +46,10 @@ CASES = {
     "local_ce_corr": {"method": {"name": "local_ce_corr", "neuron": "lif"}, "network": OF_LAYERS, "optimizer": ADAM},
 }
 # Whose processes add up gradients of all weights at once.
-WITH_ONE_GRADIENT = ("tssl_bp", "bptt", "ide", "spide")
+WITH_ONE_GRADIENT = ("tssl_bp", "bptt", "bptt, recurrent", "ide", "spide")
 LOGITS = {
-    "tssl_bp": lambda outputs: outputs.sum(0), "bptt": lambda outputs: outputs.mean(0), "ide": lambda outputs: outputs,
-    "spide": lambda outputs: outputs,
+    "tssl_bp": lambda outputs: outputs.sum(0), "bptt": lambda outputs: outputs.mean(0),
+    "bptt, recurrent": lambda outputs: outputs.max(0).values, "ide": lambda outputs: outputs, "spide": lambda outputs: outputs,
 }  # fmt: skip
 
 
@@ -76,7 +81,7 @@ def epoch_by_hand(name, start, samples: int = 20, processes: int = 1) -> Epoch:
     replicas = []
     for _ in range(processes):
         torch.manual_seed(config.seed)
-        replica = methods.get(name)(config, dataset.input_shape, dataset.classes, torch.device("cpu"))
+        replica = methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, torch.device("cpu"))
         replica.network.load_state_dict(start)
         replica.network.train()
         replicas.append(replica.network if name in WITH_ONE_GRADIENT else replica)

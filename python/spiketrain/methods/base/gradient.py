@@ -34,16 +34,18 @@ class GradientMethod(Method):
         self.classes = classes
         self.device = device
         self.network = self.build(config, input_shape).to(device)
-        outputs = list(self.network.parameters())[-1].shape[0]
-        if outputs < classes:
-            raise UserError(f"network.layers: {config.network.layers} has {outputs} outputs, the data set has {classes} classes")
+        if self.network.outputs < classes:
+            raise UserError(
+                f"network.layers: {config.network.layers} has {self.network.outputs} outputs, the data set has {classes} classes"
+            )
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
 
     @abc.abstractmethod
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
-        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden."""
+        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. Its attribute `outputs`
+        says for how many classes."""
 
     @abc.abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:

@@ -1,10 +1,13 @@
-"""The three losses of TSSL-BP (Zhang & Li, NeurIPS 2020, arXiv:2002.10085), on the output currents (T, N, classes).
+"""Losses on the outputs (T, N, classes): the three of TSSL-BP (Zhang & Li, NeurIPS 2020, arXiv:2002.10085), and cross-entropy of what
+a readout tells over time.
 
-Kernel and count are sums over the batch, softmax is a mean: with shares of a batch in several processes the mean is
-taken over the whole batch. All follow the published script, including that it filters the desired spike train twice.
+Kernel and count are sums over the batch, the others are means: with shares of a batch in several processes the mean is
+taken over the whole batch. Those of TSSL-BP follow the published script, including that it filters the desired spike train twice.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -50,4 +53,26 @@ def count_loss(outputs: Tensor, labels: Tensor, desired_count: float, undesired_
 
 def softmax_loss(outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
     """Cross-entropy of the summed currents, as a mean over `batch_size` samples."""
-    return F.cross_entropy(outputs.sum(0), labels, reduction="sum") / batch_size
+    return cross_entropy(outputs.sum(0), labels, batch_size)
+
+
+OverTime = Literal["mean", "max", "last", "softmax"]
+
+
+def scores_over_time(outputs: Tensor, how: OverTime) -> Tensor:
+    """(N, classes): the outputs' mean over time, their largest value (Cramer et al. 2020), those of the last step, or the sum over time
+    of their softmax (Yin, Corradi & Bohte 2021). Steps that share a largest value share its gradient, on all devices alike.
+
+    >>> scores_over_time(torch.tensor([[[1.0, 4.0]], [[3.0, 0.0]]]), "max")
+    tensor([[3., 4.]])
+    """
+    if how == "mean":
+        return (outputs / len(outputs)).sum(0)
+    if how == "max":
+        return outputs.amax(0)
+    return outputs[-1] if how == "last" else outputs.softmax(2).sum(0)
+
+
+def cross_entropy(scores: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    """Cross-entropy of scores (N, classes), as a mean over `batch_size` samples."""
+    return F.cross_entropy(scores, labels, reduction="sum") / batch_size

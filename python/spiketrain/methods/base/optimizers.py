@@ -12,13 +12,20 @@ from spiketrain.config import OptimizerConfig
 
 
 def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.Optimizer:
-    """The update rule that the options name, over all parameters of the network."""
+    """The update rule that the options name, over all parameters of the network: weights, and decays that neurons learn, where there
+    are any, in a group without weight decay. Their logits are 0 at a decay of a half, which nothing should draw them to."""
+    weights = [parameter for name, parameter in network.named_parameters() if not _is_decay(name)]
+    decays = [parameter for name, parameter in network.named_parameters() if _is_decay(name)]
+    groups = [{"params": weights}, *([{"params": decays, "weight_decay": 0.0}] if decays else [])]
     if options.name == "sgd":
-        return torch.optim.SGD(network.parameters(), options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+        return torch.optim.SGD(groups, options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
     rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.name]
-    return rule(
-        network.parameters(), options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True
-    )
+    return rule(groups, options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True)
+
+
+def _is_decay(name: str) -> bool:
+    """Whether a parameter is what the neurons of `spikeops.nn` learn a decay by."""
+    return name.endswith("decay_logit")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -59,5 +66,5 @@ def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramet
     optimizer.step()
     if options.weight_clamp:
         with torch.no_grad():
-            for parameter in parameters:
-                parameter.clamp_(-options.weight_clamp, options.weight_clamp)
+            for weight in optimizer.param_groups[0]["params"]:
+                weight.clamp_(-options.weight_clamp, options.weight_clamp)
