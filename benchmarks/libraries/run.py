@@ -204,6 +204,8 @@ class Run:
                 with within(IMPORT_LIMIT):
                     library.load()
                 self._unusable[library.name] = ""
+                gc.collect()
+                gc.freeze()  # what has been imported stays, and need not be looked through after every comparison
                 if version := library.version():
                     self._add("versions", library.name, "all", (0, 0, "float32"), VERSION, version, "")
             except (Exception, TimeUp) as error:

@@ -19,7 +19,6 @@ from libraries.library import Layer, Library, Net, Neuron, compile_apart
 from libraries.networks import Blocks, weights
 from libraries.ours import Computed, parameter
 
-
 SIGMOID = dict(reset="to", surrogate=Sigmoid(4.0))
 RECTANGLE = Rectangle(0.9999999403953552, height=0.9999999403953552)  # theirs is 0 at its edges
 FAMILIES = {"lif": "lif", "if": "if_", "plif": "plif", "multi_spike": "ilif"}  # kinds with kernels of their own, and these kernels' names

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Table:
         with tempfile.NamedTemporaryFile("w", newline="", dir=path.parent, suffix=".tmp", delete=False) as file:
             writer = csv.DictWriter(file, [column.name for column in fields(Row)], lineterminator="\n")
             writer.writeheader()
-            writer.writerows({**asdict(row), "value": _short(row.value)} for row in self.rows)
+            writer.writerows({**vars(row), "value": _short(row.value)} for row in self.rows)
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)
 

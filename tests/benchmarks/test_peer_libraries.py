@@ -1,5 +1,8 @@
 """The libraries that are installed, as `peers.py` calls them: each of their neurons and networks is the one that stands beside it."""
 
+import importlib
+from pathlib import Path
+
 import peers
 import pytest
 import torch
@@ -84,18 +87,30 @@ def test_every_kind_has_an_opponent():
     assert {kind for makers in LIBRARIES.values() for kind in makers[0]().neurons()} == set(KINDS)
 
 
-def test_what_is_compiled_is_what_is_timed_eager(library):
-    """That the compiler takes it, with a backend that compiles nothing: the graph of a loop without a break, for the plain neuron."""
-    if library.name == "sinabs":
-        pytest.skip("breaks its graph, where its state is made")
-    import libraries.library as base
+def test_the_compiler_takes_them_whole(library, monkeypatch):
+    """Each kind is one graph, which computes what the eager layer does; nothing is compiled here."""
+    importlib.import_module("torch._inductor.compile_fx")
+    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", lambda graph, inputs: graphs.append(graph) or graph.forward)
+    for kind, neuron in library.neurons().items():
+        graphs = []
+        torch._dynamo.reset()
+        shape, wiring = ((2, 3, 8), Wiring.drawn(8, "cpu")) if kind in RECURRENT else ((2, 40), Wiring(40))
+        x = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * neuron.currents[1]).requires_grad_()
+        (variant,) = library.compiled_variants("cpu", kind)
+        eager, compiled = (library.layer(kind, variant, wiring, "cpu", torch.float32, compile) for compile in (False, True))
+        found = [(output := layer(x)).detach() for layer in (eager, compiled)]
+        assert torch.equal(*found), kind
+        assert output.requires_grad and torch.equal(compiled(x), found[0]), f"{kind}: the second call goes on from the first"
+        assert len(graphs) == 1, f"{kind} of {library.name} is {len(graphs)} graphs"
 
-    torch._dynamo.reset()
-    kind, x = "lif", torch.rand(4, 50) * library.neurons()["lif"].currents[1]
-    (variant,) = library.compiled_variants("cpu", kind)
-    eager = library.layer(kind, variant, Wiring(50), "cpu", torch.float32, False)
-    compiled = library.layer(kind, variant, Wiring(50), "cpu", torch.float32, True)
-    assert base.compile_apart is not None and torch.equal(eager(x), compiled(x))
+
+def test_readme_names_them_all():
+    """The table in benchmarks/README.md: how each neuron is made."""
+    text = (Path(__file__).resolve().parents[2] / "benchmarks" / "README.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    said = {row[0].split("`")[1]: row[1:] for row in rows if row[0].split("`")[1] in KINDS}
+    neurons = [makers[0]().neurons() for makers in LIBRARIES.values()]
+    assert said == {kind: [f"`{of[kind].theirs}`" if kind in of else "" for of in neurons] for kind in KINDS}
 
 
 def test_sums_of_weights_on_the_grid_are_exact():

@@ -18,7 +18,7 @@ from libraries.library import KINDS, Layer, Library, Neuron, compile_apart
 from libraries.networks import NetSize
 from libraries.ours import Spikeops
 from measuring import timers
-from measuring.results import LEFT_OUT, Table, load
+from measuring.results import LEFT_OUT, load
 from measuring.timers import DeviceTimer
 from reports import peer_report
 
