@@ -81,6 +81,8 @@ def jobs(run: Run, libraries: list[str], sizes: Sizes):
     yield from nets("recurrent")
     for shape in sizes.compiled[:1]:
         yield from layers("lif", shape, among=libraries[1:], compile=True)
+    compiled_nets = [partial(run.net, name, size, compile=True) for size in sizes.nets[:1] if sizes.compiled for name in libraries]
+    yield from compiled_nets[:1]
     for shape in others:
         yield from layers("lif", shape)
     if sizes.in_16_bits:
@@ -88,8 +90,7 @@ def jobs(run: Run, libraries: list[str], sizes: Sizes):
     for shape in sizes.compiled[:1]:
         for kind in KINDS[1:]:
             yield from layers(kind, sizes.recurrent[-1] if kind in RECURRENT_KINDS else shape, compile=True)
-    for size in sizes.nets[:1] if sizes.compiled else []:
-        yield from (partial(run.net, name, size, compile=True) for name in libraries)
+    yield from compiled_nets[1:]
     for shape in sizes.compiled[1:]:
         yield from layers("lif", shape, compile=True)
 

@@ -96,13 +96,12 @@ def _wired(cell, wiring):
 
 
 def _recurrent(decay, wiring, **options):
-    others = 1 - torch.eye(wiring.features, device=wiring.weight.device)  # nor does a neuron learn to lead to itself
-
-    def run(x, input_weight, weight):
+    def run(x, input_weight, weight, others):
         current = nn.functional.linear(x, input_weight)
         return SF.recurrent_lif(current, weight * others, decay, **options)[0]
 
-    return Computed(run, parameter(torch.eye(wiring.features)), parameter(wiring.weight))
+    itself = torch.eye(wiring.features)
+    return Computed(run, parameter(itself), parameter(wiring.weight), constant=1 - itself)  # nor does a neuron learn to lead to itself
 
 
 def _lsnn(x):

@@ -18,15 +18,16 @@ CONVERTED = "spikeops.convert"
 
 
 class Computed(nn.Module):
-    """A function of x and parameters as a module."""
+    """A function of x, parameters, and a constant if there is one, as a module."""
 
-    def __init__(self, function: Callable[..., Tensor], *parameters: Tensor):
+    def __init__(self, function: Callable[..., Tensor], *parameters: Tensor, constant: Tensor | None = None):
         super().__init__()
         self._function = function
         self.numbers = nn.ParameterList(parameters)
+        self.register_buffer("constant", constant)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._function(x, *self.numbers)
+        return self._function(x, *self.numbers, *([] if self.constant is None else [self.constant]))
 
 
 def parameter(value: float | Tensor) -> nn.Parameter:

@@ -113,10 +113,9 @@ class Run:
             same = is_ours or not neuron.unlike
             return agreement.of_layer(output, [gradient, *learned], wanted, wanted_gradients, kind != READOUT, same)
 
-        self._compare(op, where, contestants, build, check)
-        if neuron.unlike:
-            for provider in [contestant.provider for contestant in contestants if contestant.variant not in OURS]:
-                self._add(op, provider, FULL, where, UNLIKE, neuron.unlike, "")
+        ready = self._compare(op, where, contestants, build, check)
+        for provider in [contestant.provider for contestant in ready if neuron.unlike and contestant.variant not in OURS]:
+            self._add(op, provider, FULL, where, UNLIKE, neuron.unlike, "")
 
     def net(self, name: str, size: NetSize, compile: bool = False) -> None:
         """Loss and gradients of a network with neurons of a library. All have the same weights."""
@@ -213,7 +212,7 @@ class Run:
         return self._unusable[library.name]
 
     def _compare(self, op, where, contestants, build, check, while_checking=contextlib.nullcontext):
-        """Builds and checks each, then lets them take turns."""
+        """Builds and checks each, then lets them take turns. Returns who was ready."""
         if any(contestant.compile for contestant in contestants):
             torch._dynamo.reset()
         ready = []
@@ -233,6 +232,7 @@ class Run:
         for contestant in contestants:
             contestant.run = {}
         self._clean()
+        return ready
 
     def _prepare(self, op, where, contestant, build, check, while_checking):
         with while_checking():
