@@ -36,7 +36,7 @@ from reports import peer_report, peer_summary
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
-# T x N, of recurrent layers T x batch x N. The last of these is the one that is compiled: compiled loops are unrolled, long ones take minutes.
+# T x N, of recurrent layers T x batch x N. The last of these is the one that is compiled: loops are unrolled, long ones take minutes.
 LAYERS = {"cuda": [(16, 1_000_000), (4, 1_000_000), (32, 4_000_000)], "cpu": [(10, 100_000), (30, 200_000), (100, 20_000)]}
 COMPILED_LAYERS = {"cuda": [(16, 1_000_000), (4, 1_000_000)], "cpu": [(10, 100_000)]}
 RECURRENT = {"cuda": [(100, 256, 512), (20, 256, 512)], "cpu": [(100, 64, 256), (20, 64, 256)]}
@@ -100,9 +100,15 @@ def _parse(arguments):
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--libraries", default=",".join(LIBRARIES), help="compare with these only, by name, separated by commas")
     parser.add_argument("--kinds", default=",".join(KINDS), help="of the layers, compare these only, by name, separated by commas")
-    parser.add_argument("--layers", nargs="+", type=_shape, help="T x N of the layers, such as 16x1000000; the first one also compiled")
-    parser.add_argument("--recurrent", nargs="+", type=_shape, help="T x batch x N of the recurrent layers; the last one also compiled")
-    parser.add_argument("--nets", nargs="*", type=NetSize.parse, help="networks, such as conv:5x50 (T x batch) or conv:5x50:15C5-P2-300:1x28")
+    parser.add_argument(
+        "--layers", nargs="+", type=_shape, help="T x N of the layers, such as 16x1000000; the first one also compiled"
+    )
+    parser.add_argument(
+        "--recurrent", nargs="+", type=_shape, help="T x batch x N of the recurrent layers; the last one also compiled"
+    )
+    parser.add_argument(
+        "--nets", nargs="*", type=NetSize.parse, help="networks, such as conv:5x50 (T x batch) or conv:5x50:15C5-P2-300:1x28"
+    )
     parser.add_argument("--seconds", type=float, help="start nothing new after that many seconds (CPU: 660, CUDA: 75)")
     parser.add_argument("--limit", type=float, default=10, help="seconds that one implementation may take to get ready")
     parser.add_argument("--compile-limit", type=float, help="the same for a compiled one (CPU: 75, CUDA: 20)")

@@ -1,7 +1,7 @@
 """Report and plots of tables of measurements again: ``python benchmarks/report.py benchmarks/results/<file>.csv ...``.
 
-Tables of `peers.py`, whose names end with ``-peers.csv``, become a report without plots; ``--readme`` also puts the last of them, in short,
-into README.
+Tables of `peers.py`, whose names end with ``-peers.csv``, become a report without plots; ``--readme`` also puts the last of them, in
+short, into README.
 """
 
 from __future__ import annotations

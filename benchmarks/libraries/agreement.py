@@ -63,7 +63,9 @@ def of_net(loss: Tensor, gradients: list[Tensor], wanted_loss: Tensor, wanted: l
     found = {"loss_error": error(loss, wanted_loss)}
     if found["loss_error"] > NEAR:
         raise Different(f"its loss is {loss.item():.6g} instead of {wanted_loss.item():.6g}")
-    found["gradient_error"] = max(error(gradient.reshape(other.shape), other) for gradient, other in zip(gradients, wanted, strict=True))
+    found["gradient_error"] = max(
+        error(gradient.reshape(other.shape), other) for gradient, other in zip(gradients, wanted, strict=True)
+    )
     if found["gradient_error"] > NEAR_IN_NET:
         raise Different(f"its gradient differs by {found['gradient_error']:.1e} of the largest value")
     return found

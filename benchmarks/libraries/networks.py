@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 # Layers, input and classes: of images as large as those of MNIST, and of spike trains as those of the Spiking Heidelberg Digits.
 KINDS_OF_NETS = {"conv": ("15C5-P2-40C5-P2-300", "1x28", 10), "recurrent": ("256", "700", 20)}
-GRID = 2.0**-9  # of weights: with inputs that are multiples of 2^-8 their sums are exact in float32, in whatever order they are added up
+# Of weights: with inputs that are multiples of 2^-8 their sums are exact in float32, in whatever order they are added up.
+GRID = 2.0**-9
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class NetSize:
         """
         kind, _, rest = text.partition(":")
         if kind not in KINDS_OF_NETS or not re.fullmatch(r"\d+x\d+(:[^:]+:\d+(x\d+)?)?", rest):
-            raise ValueError(f"expected KIND:TxBATCH or KIND:TxBATCH:LAYERS:INPUT with a kind of {', '.join(KINDS_OF_NETS)}, got {text}")
+            raise ValueError(
+                f"expected KIND:TxBATCH or KIND:TxBATCH:LAYERS:INPUT with a kind of {', '.join(KINDS_OF_NETS)}, got {text}"
+            )
         counts, *given = rest.split(":")
         layers, size = given or KINDS_OF_NETS[kind][:2]
         T, batch = map(int, counts.split("x"))

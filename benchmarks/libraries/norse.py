@@ -101,7 +101,8 @@ def _recurrent(decay, wiring, **options):
         return SF.recurrent_lif(current, weight * others, decay, **options)[0]
 
     itself = torch.eye(wiring.features)
-    return Computed(run, parameter(itself), parameter(wiring.weight), constant=1 - itself)  # nor does a neuron learn to lead to itself
+    others = 1 - itself  # nor does a neuron learn to lead to itself
+    return Computed(run, parameter(itself), parameter(wiring.weight), constant=others)
 
 
 def _lsnn(x):

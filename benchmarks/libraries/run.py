@@ -78,7 +78,9 @@ class Run:
 
     # --- what is compared
 
-    def layer(self, name: str, kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, compile: bool = False) -> None:
+    def layer(
+        self, name: str, kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, compile: bool = False
+    ) -> None:
         """One layer of neurons of a library. shape: (T, N), of recurrent ones (T, batch, N)."""
         op = f"{kind}:{name}" + (":compiled" if compile else "")
         where = (shape[0], math.prod(shape[1:]), str(dtype).removeprefix("torch."))

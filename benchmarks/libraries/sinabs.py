@@ -103,8 +103,10 @@ class Sinabs(Library):
         kinds: dict[nn.Module, str] = {}
 
         def make(kind, wiring):
-            squeezes = kind == "lif"
-            layer = _layer(package, "LIFSqueeze", tau_mem=TAU, batch_size=size.batch) if squeezes else neurons[kind].make(wiring, compile)
+            if kind == "lif":
+                layer = _layer(package, "LIFSqueeze", tau_mem=TAU, batch_size=size.batch)
+            else:
+                layer = neurons[kind].make(wiring, compile)
             kinds[layer] = kind
             return layer
 

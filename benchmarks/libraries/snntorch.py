@@ -25,7 +25,9 @@ class SnnTorch(Stepwise):
             return lambda wiring, compile: _make(kind, init_hidden=compile, **options)
 
         def recurrent_cell(kind, **options):
-            return lambda wiring, compile: _wired(_make(kind, init_hidden=compile, linear_features=wiring.features, **options), wiring)
+            return lambda wiring, compile: _wired(
+                _make(kind, init_hidden=compile, linear_features=wiring.features, **options), wiring
+            )
 
         recurrent_weights = lambda cell: [cell.recurrent.weight, cell.recurrent.bias]  # noqa: E731
         return {

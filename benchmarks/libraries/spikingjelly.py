@@ -21,7 +21,8 @@ from libraries.ours import Computed, parameter
 
 SIGMOID = dict(reset="to", surrogate=Sigmoid(4.0))
 RECTANGLE = Rectangle(0.9999999403953552, height=0.9999999403953552)  # theirs is 0 at its edges
-FAMILIES = {"lif": "lif", "if": "if_", "plif": "plif", "multi_spike": "ilif"}  # kinds with kernels of their own, and these kernels' names
+# Kinds with kernels of their own, and the names of these.
+FAMILIES = {"lif": "lif", "if": "if_", "plif": "plif", "multi_spike": "ilif"}
 
 
 class SpikingJelly(Library):
@@ -31,7 +32,10 @@ class SpikingJelly(Library):
     """
 
     name = "spikingjelly"
-    modules = ("spikingjelly.activation_based.neuron", "spikingjelly.activation_based.layer", "spikingjelly.activation_based.functional")
+    modules = tuple(f"spikingjelly.{name}" for name in (
+        "activation_based.neuron", "activation_based.layer", "activation_based.functional", "_ops.if_", "_ops.ilif", "_ops.lif",
+        "_ops.plif",
+    ))  # fmt: skip
     implementations = {"cpu": ["torch"], "cuda": ["torch", "triton", "cuda"]}
 
     def __init__(self):

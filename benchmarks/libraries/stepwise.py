@@ -63,4 +63,5 @@ class Stepwise(Library):
             return cell
 
         cells = size.parts(Blocks(make))
-        return Net(self.loop(cells, compile), weights(cells, lambda cell: neurons[kinds[cell]].learned(cell) if cell in kinds else []))
+        learned = weights(cells, lambda cell: neurons[kinds[cell]].learned(cell) if cell in kinds else [])
+        return Net(self.loop(cells, compile), learned)

@@ -13,19 +13,20 @@ OURS = "spikeops"
 FULL, FORWARD = "full", "forward"
 
 _LEGEND = f"""\
-`lif:X`: one layer of the neurons of library X, as they come by default, and likewise with the other kinds; of recurrent layers N counts
-the batch too. `conv-net:X`, `recurrent-net:X`: loss and gradients of a network with them, N = batch. spikeops computes the same neurons,
-with the same surrogate and weights, and all within a block took turns; whose outputs or gradients were not the same was not timed.
-**ms** are medians; on a GPU the device's own time, with cold caches, of a call that the host had enqueued before. **x**: that time over
-that of `spikeops`; **goal**: what it is meant to be at least, for both passes, "missed" if it, or forward being ahead, is not.
-**host ms**: time until the host has enqueued a call, forward and backward, to an idle device. **kept MB**: memory taken between the forward
-and the backward pass, **MB**: that both take at most, results included. **first call**: seconds, compilation included. **spikes**: the share of
-spikes that differ from the reference's; **gradient**, **loss**: the largest difference over the largest value. + compile: under `torch.compile`.
-~: noisy, the slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as the quick ones (20 %). *: the device had to wait for
-the host, which the time contains.
+`lif:X`: one layer of the neurons of library X, as they come by default, and likewise with the other kinds; of recurrent layers N
+counts the batch too. `conv-net:X`, `recurrent-net:X`: loss and gradients of a network with them, N = batch. spikeops computes the same
+neurons, with the same surrogate and weights, and all within a block took turns; whose outputs or gradients were not the same was not
+timed. **ms** are medians; on a GPU the device's own time, with cold caches, of a call that the host had enqueued before. **x**: that time
+over that of `spikeops`; **goal**: what it is meant to be at least, for both passes, "missed" if it is not, or if forward is not ahead.
+**host ms**: time until the host has enqueued a call, forward and backward, to an idle device. **kept MB**: memory taken between the
+forward and the backward pass, **MB**: what both take at most, results included. **first call**: seconds, compilation included.
+**spikes**: the share of spikes that differ from the reference's; **gradient**, **loss**: the largest difference over the largest
+value. + compile: under `torch.compile`. ~: noisy, the slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as the
+quick ones (20 %). *: the device had to wait for the host, which the time contains.
 """
 _COLUMNS = (
-    "neurons", "T x N", "by", "full ms", "x", "goal", "forward ms", "x", "host ms", "kept MB", "MB", "first call", "spikes", "gradient", "loss",
+    "neurons", "T x N", "by", "full ms", "x", "goal", "forward ms", "x", "host ms", "kept MB", "MB", "first call", "spikes", "gradient",
+    "loss",
 )  # fmt: skip
 
 

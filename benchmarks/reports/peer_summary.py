@@ -19,9 +19,9 @@ _COLUMNS = (
 )  # fmt: skip
 _LEGEND = """\
 **ms**: spikeops, forward and backward, in brackets forward alone. **x**: their time over ours, likewise, as their users run it and under
-`torch.compile`; in bold what falls short of its goal, which stands beside it. **kept**, **peak**: memory between the two passes, and at most in both,
-ours / theirs. **first call**: with compilation. A line is there only if both compute the same: outputs and gradients, or loss and gradients, are
-compared first."""
+`torch.compile`; in bold what falls short of its goal, which stands beside it. **kept**, **peak**: memory between the two passes, and at
+most in both, ours / theirs. **first call**: with compilation. A line is there only if both compute the same: outputs and gradients, or
+loss and gradients, are compared first."""
 
 
 def summary(rows: list[Row]) -> str:
@@ -30,7 +30,8 @@ def summary(rows: list[Row]) -> str:
         return "Nothing was measured.\n"
     figures, first = Figures(rows), rows[0]
     versions = ", ".join(f"{row.provider} {row.value}" for row in rows if row.metric == VERSION)
-    about = f"{first.device}, {first.threads} threads, torch {first.torch}{', ' * bool(versions)}{versions}, commit {first.commit}, {first.date[:10]}."
+    run = f"{first.device}, {first.threads} threads, torch {first.torch}, commit {first.commit}, {first.date[:10]}"
+    about = ", ".join(filter(None, [run, versions])) + "."
     lines, missed, asked = [], 0, 0
     for op, size, provider in _opponents(figures):
         line = _Line(figures, op, size, provider, first.device)
@@ -125,7 +126,10 @@ def _notes(figures):
 
     unlike = figures.list_of_reasons(UNLIKE, name)
     left_out = figures.list_of_reasons(LEFT_OUT, name)
-    parts = [f"Spikes are the same, the gradient is not:\n\n{unlike}" if unlike else "", f"Not in the table:\n\n{left_out}" if left_out else ""]
-    if any(row.provider == CONVERTED for row in figures.rows):
-        parts.insert(0, f"`{CONVERTED}`: the library's own network after that call, so that a figure above 1 is what writing it anew would gain.")
-    return "\n\n".join(filter(None, parts))
+    is_converted = any(row.provider == CONVERTED for row in figures.rows)
+    parts = {
+        f"`{CONVERTED}`: the library's own network after that call; what is above 1 is what writing it anew would gain.": is_converted,
+        f"Spikes are the same, the gradient is not:\n\n{unlike}": unlike,
+        f"Not in the table:\n\n{left_out}": left_out,
+    }
+    return "\n\n".join(part for part, is_there in parts.items() if is_there)

@@ -64,7 +64,10 @@ def test_a_table_with_texts_can_be_read_again(tmp_path):
     made.add("lif:x", "other", "full", 10, 100_000, "float32", UNLIKE, "it is detached", "")
     made.add("versions", "other", "all", 0, 0, "float32", VERSION, "1.2", "")
     made.save(tmp_path / "x.csv")
-    assert {row.metric: row.value for row in load(tmp_path / "x.csv") if row.metric in (UNLIKE, VERSION)} == {UNLIKE: "it is detached", VERSION: "1.2"}
+    assert {row.metric: row.value for row in load(tmp_path / "x.csv") if row.metric in (UNLIKE, VERSION)} == {
+        UNLIKE: "it is detached",
+        VERSION: "1.2",
+    }
 
 
 LAYER, SMALL = Size(10, 100_000, "float32"), Size(5, 1000, "float32")
@@ -97,7 +100,19 @@ def test_goals(op, provider, size, mode, wanted):
 def test_the_summary_has_eager_and_compiled_side_by_side():
     text = peer_summary.summary(table({"norse": (5.0, 4.0), "norse+compile": (1.2, 0.6)}, "lif:norse").rows)
     assert lines(text) == [
-        ["`lif`", "norse", "10 x 100k", "1 (0.5)", "5.00 (8.00)", "**1.20, goal 1.3** (1.20)", "4 / 20", "8 / 40", "0.25", "1.2", "0.3"]
+        [
+            "`lif`",
+            "norse",
+            "10 x 100k",
+            "1 (0.5)",
+            "5.00 (8.00)",
+            "**1.20, goal 1.3** (1.20)",
+            "4 / 20",
+            "8 / 40",
+            "0.25",
+            "1.2",
+            "0.3",
+        ]
     ]
     assert "Goals reached: 3 of 4" in text
 
@@ -138,7 +153,9 @@ def test_the_table_goes_into_its_place_in_readme(tmp_path, monkeypatch, capsys):
     for _ in range(2):  # and replaces the one that is there
         report.main([str(results), "--readme"])
         text = readme.read_text()
-        assert text.startswith("# Title\n\nbefore\n\n<!-- peers: x-peers.csv -->\n") and text.endswith("<!-- end of peers -->\n\nafter\n")
+        assert text.startswith("# Title\n\nbefore\n\n<!-- peers: x-peers.csv -->\n") and text.endswith(
+            "<!-- end of peers -->\n\nafter\n"
+        )
         assert len(lines(text)) == 1 and "old figures" not in text
     readme.write_text("no such place")
     with pytest.raises(ValueError, match="expected one block"):

@@ -95,7 +95,9 @@ def test_all_take_turns(run):
         assert found[provider, "full", "kept_bytes"] < found[provider, "full", "peak_bytes"] < 4 * 6 * 300 * 4
 
 
-@pytest.mark.parametrize("name, reason", [("different", "its spikes differ in 0."), ("different-gradient", "its gradient differs in 0.")])
+@pytest.mark.parametrize(
+    "name, reason", [("different", "its spikes differ in 0."), ("different-gradient", "its gradient differs in 0.")]
+)
 def test_who_computes_something_else_is_refused(run, name, reason):
     comparison = run(name, "same")
     comparison.layer("x", "lif", (6, 300))
@@ -270,8 +272,12 @@ def test_the_most_telling_jobs_come_first():
         ("lif", "spikingjelly"), ("lif", "norse"), ("conv", "spikingjelly"), ("conv", "norse"), ("lif", "spikingjelly")
     ]  # fmt: skip
     assert [job[-1] for job in seen[:5]] == [False] * 4 + [True]
-    eager = [place for place, job in enumerate(seen) if not job[-1] and job[0] in KINDS and job[2] != (4, 10) and job[3] == torch.float32]
-    assert max(eager) < min(place for place, job in enumerate(seen) if job[-1] and place > 4), "some are compiled before all have run"
+    eager = [
+        place for place, job in enumerate(seen) if not job[-1] and job[0] in KINDS and job[2] != (4, 10) and job[3] == torch.float32
+    ]
+    assert max(eager) < min(place for place, job in enumerate(seen) if job[-1] and place > 4), (
+        "some are compiled before all have run"
+    )
 
 
 def test_nothing_is_compiled_without_sizes_for_it():
