@@ -82,7 +82,7 @@ class Library:
 
     name = ""
     modules: tuple[str, ...] = ()
-    compiles = True  # whether torch.compile of it is compared as well
+    not_compiled = ""  # why torch.compile of it is not compared as well
 
     def load(self) -> None:
         """Imports it, so that the time for this is not charged to the first who calls it.
@@ -109,7 +109,7 @@ class Library:
 
     def compiled_variants(self, device: str, kind: str) -> list[str]:
         """Those of which torch.compile is compared as well."""
-        return self.variants(device, kind) if self.compiles else []
+        return [] if self.not_compiled else self.variants(device, kind)
 
     def select(self, variant: str) -> None:
         """Called before every call of a variant, not timed."""

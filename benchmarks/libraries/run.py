@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import math
 import statistics
 import time
@@ -26,7 +27,7 @@ from measuring.timers import TimeUp, make_timer, within
 
 SECONDS_PER_CALL = {"cuda": 0.06, "cpu": 0.3}  # of measuring, per provider and mode
 ROUNDS = (5, 15)
-IMPORT_LIMIT = 25  # seconds
+IMPORT_LIMIT = 60  # seconds; what is cut off half-way may be missing for others, too
 LAST_CALL = 5  # seconds that an implementation gets to get ready after the end of the time
 FULL, FORWARD = "full", "forward"
 NET_GAIN = 3.0  # on the weights as PyTorch draws them, so that both layers fire
@@ -166,11 +167,11 @@ class Run:
 
     def _contestants(self, name, kind, op, where, compile, converts=False):
         """Ours first. Empty if nobody else can take part or there is no time; the reasons are noted."""
-        if compile and self._compiler_is_cold and time.monotonic() < self.end:
-            self._start_compiler()
         theirs = []
         for library in self._libraries[name]:
             variants = library.compiled_variants(self.device, kind) if compile else library.variants(self.device, kind)
+            if compile and library.not_compiled and library.variants(self.device, kind):
+                self.leave_out(op, library.name, where, library.not_compiled)
             if not variants:
                 continue
             if time.monotonic() > self.end:
@@ -183,6 +184,8 @@ class Run:
             theirs += [Contestant(library, variant, compile) for variant in variants]
         if not theirs:
             return []
+        if compile and self._compiler_is_cold:
+            self._start_compiler()
         print(f"{op} {where}, {self.end - time.monotonic():.0f} s left", flush=True)
         ours = Spikeops(theirs[0].library.neurons())
         contestants = [Contestant(ours, variant, False) for variant in ours.variants(self.device, kind)] + theirs
@@ -196,6 +199,8 @@ class Run:
     def _start_compiler(self):
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""
         self._compiler_is_cold = False
+        for module in ("torch._dynamo", "torch._inductor.compile_fx"):  # without a limit: half an import cannot be made good
+            importlib.import_module(module)
         with contextlib.suppress(Exception, TimeUp), within(self.compile_limit):
             compile_apart(lambda x: x + 1)(torch.zeros(8, device=self.device))
 

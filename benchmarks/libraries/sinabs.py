@@ -12,7 +12,7 @@ import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops.surrogate import Exponential, SingleExponential
 
-from libraries.library import Layer, Library, Net, Neuron, compile_apart
+from libraries.library import Layer, Library, Net, Neuron
 from libraries.networks import Blocks, weights
 from libraries.ours import Computed, parameter, recurrent
 
@@ -29,6 +29,7 @@ def _decay(tau: float) -> float:
 class Sinabs(Library):
     name = "sinabs"
     modules = ("sinabs.layers", "sinabs.activation")
+    not_compiled = "torch.compile breaks it into several graphs for each step, each of which is compiled by itself"
 
     def neurons(self):
         decay, current_decay, adaptation_decay = map(_decay, (TAU, TAU_SYN, TAU_ADAPT))
@@ -68,9 +69,6 @@ class Sinabs(Library):
     def variants(self, device, kind):
         return [self.name, *(["sinabs-exodus"] if device == "cuda" and kind in EXODUS else [])]
 
-    def compiled_variants(self, device, kind):
-        return [self.name] if kind in self.neurons() else []  # to the compiler EXODUS is a closed box
-
     def _make(self, kind, *taus, single=False):
         return lambda wiring, compile: _layer("sinabs.layers", kind, *taus, single=single)
 
@@ -88,13 +86,12 @@ class Sinabs(Library):
             arguments = () if kind == "if" else (TAU,)
             layer = _layer("sinabs.exodus.layers", "IAF" if kind == "if" else "LIF", *arguments, single=kind == "single_spike")
         layer = layer.to(device)
-        call = compile_apart(layer) if compile else layer
         is_flat = wiring.weight is None
 
         def run(x):
             layer.reset_states()
             # (T, N) is (batch 1, T, N) without a copy; of recurrent layers the batch comes second here, and first there.
-            return call(x[None])[0] if is_flat else call(x.transpose(0, 1)).transpose(0, 1)
+            return layer(x[None])[0] if is_flat else layer(x.transpose(0, 1)).transpose(0, 1)
 
         return Layer(run, neuron.learned(layer))
 
@@ -112,23 +109,22 @@ class Sinabs(Library):
 
         parts = size.parts(Blocks(make))
         learned = weights(parts, lambda part: neurons[kinds[part]].learned(part) if part in kinds else [])
-        return Net(_BatchFirst(nn.Sequential(*parts), size.kind == "conv", compile), learned, _batch_first)
+        return Net(_BatchFirst(nn.Sequential(*parts), size.kind == "conv"), learned, _batch_first)
 
 
 class _BatchFirst(nn.Module):
     """(T, batch, ...) in and out, the batch first in between, and folded into one axis with time for layers that know none."""
 
-    def __init__(self, net, folds, compile):
+    def __init__(self, net, folds):
         super().__init__()
         self.net, self._folds = net, folds
-        self._call = compile_apart(net) if compile else net
 
     def forward(self, x):
         for module in self.net.modules():
             if hasattr(module, "reset_states"):
                 module.reset_states()
         x = x.transpose(0, 1)
-        out = self._call(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self._folds else self._call(x)
+        out = self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self._folds else self.net(x)
         return out.transpose(0, 1)
 
 

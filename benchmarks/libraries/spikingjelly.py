@@ -179,7 +179,7 @@ class SpikingJellyCuPy(Library):
     """Version 0.0.0.0.14, the last with kernels in CuPy, from a folder of its own: $SPIKINGJELLY_OLD."""
 
     name = "spikingjelly-cupy"
-    compiles = False
+    not_compiled = "to the compiler its kernels are a closed box"
 
     def __init__(self):
         self._modules: dict = {}

@@ -11,7 +11,7 @@ from torch import nn
 from libraries import agreement
 from libraries import run as peer_run
 from libraries.catalogue import LIBRARIES
-from libraries.library import KINDS, RECURRENT
+from libraries.library import KINDS, READOUT, RECURRENT, compile_apart
 from libraries.networks import GRID, Blocks, NetSize, Wiring, on_grid
 from libraries.ours import CONVERTED
 from measuring.results import LEFT_OUT, UNLIKE, VERSION, load
@@ -88,21 +88,33 @@ def test_every_kind_has_an_opponent():
     assert {kind for makers in LIBRARIES.values() for kind in makers[0]().neurons()} == set(KINDS)
 
 
-def test_the_compiler_takes_them_whole(library, monkeypatch):
-    """Each kind is one graph, which computes what the eager layer does; nothing is compiled here."""
+@pytest.fixture
+def graphs(monkeypatch):
+    """What torch.compile makes of what it is given from now on, of which nothing is compiled."""
     importlib.import_module("torch._inductor.compile_fx")
-    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", lambda graph, inputs: graphs.append(graph) or graph.forward)
-    for kind, neuron in library.neurons().items():
-        graphs = []
-        torch._dynamo.reset()
-        shape, wiring = ((2, 3, 8), Wiring.drawn(8, "cpu")) if kind in RECURRENT else ((2, 40), Wiring(40))
-        x = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * neuron.currents[1]).requires_grad_()
-        (variant,) = library.compiled_variants("cpu", kind)
-        eager, compiled = (library.layer(kind, variant, wiring, "cpu", torch.float32, compile) for compile in (False, True))
-        found = [(output := layer(x)).detach() for layer in (eager, compiled)]
-        assert torch.equal(*found), kind
-        assert output.requires_grad and torch.equal(compiled(x), found[0]), f"{kind}: the second call goes on from the first"
-        assert len(graphs) == 1, f"{kind} of {library.name} is {len(graphs)} graphs"
+    monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", lambda graph, inputs: found.append(graph) or graph.forward)
+    torch._dynamo.reset()
+    found = []
+    return found
+
+
+@pytest.mark.parametrize("kind", ["lif", READOUT])  # tracing takes long, and the loops of others are made in the same way
+def test_the_compiler_takes_them_whole(library, kind, graphs):
+    if library.not_compiled:
+        pytest.skip(library.not_compiled)
+    x = (torch.rand(2, 40, generator=torch.Generator().manual_seed(0)) * library.neurons()[kind].currents[1]).requires_grad_()
+    (variant,) = library.compiled_variants("cpu", kind)
+    eager, compiled = (library.layer(kind, variant, Wiring(40), "cpu", torch.float32, compile) for compile in (False, True))
+    output = compiled(x)
+    assert torch.equal(output, eager(x)) and output.requires_grad
+    assert torch.equal(compiled(x), output), "the second call goes on from the first"
+    assert len(graphs) == 1
+
+
+def test_why_sinabs_is_not_compiled(graphs):
+    layer = pytest.importorskip("sinabs.layers").LIF(tau_mem=10.0)
+    compile_apart(layer)(torch.rand(1, 2, 40))
+    assert len(graphs) > 2, "it is one graph now: compare it"
 
 
 def test_readme_names_them_all():

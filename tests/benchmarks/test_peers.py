@@ -30,7 +30,7 @@ NET = NetSize.parse("conv:3x2:4C3-P2-6:1x8")
 class StandIn(Library):
     """By name: a library that computes the same neuron, that does not, that fails in one of two places, that never ends."""
 
-    compiles = False
+    not_compiled = "it is not told how"
 
     def __init__(self, name):
         self.name = name
@@ -213,6 +213,14 @@ def test_nets_have_the_same_weights(run):
     found = values(load(comparison.path))
     assert found["same", "full", "time"] > 0 and found["same", "forward", "time"] > 0
     assert found["same", "full", "loss_error"] < 1e-6 and found["same", "full", "gradient_error"] < 1e-5
+
+
+def test_what_is_not_compiled_is_said(run):
+    comparison = run("same")
+    comparison.layer("x", "lif", (3, 50), compile=True)
+    assert [(row.op, row.provider, row.metric, row.value) for row in load(comparison.path)] == [
+        ("lif:x:compiled", "same", LEFT_OUT, "it is not told how")
+    ]
 
 
 def test_without_time(run):
