@@ -1,42 +1,65 @@
-"""What every library that spikeops is compared with must say of itself, and spikeops in its place."""
+"""What every library that spikeops is compared with must say of itself."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-import spikeops
-import spikeops.nn as snn
+from libraries.networks import NetSize, Wiring
 
-OURS = ("spikeops", "spikeops_triton")
-CLASSES = 10
+KINDS = (
+    "lif", "cuba_lif", "recurrent_lif", "plif", "if", "multi_spike", "single_spike", "leaky_readout", "alif", "recurrent_cuba_lif",
+    "recurrent_alif",
+)  # fmt: skip
+RECURRENT = ("recurrent_lif", "recurrent_cuba_lif", "recurrent_alif")
+READOUT = "leaky_readout"
 
 
 @dataclass(frozen=True)
-class NetSize:
-    """A convolutional net: two convolutions with spiking neurons, then a linear layer whose mean over time is the output."""
+class Neuron:
+    """A neuron of a library, as it comes by default, and the same one here.
 
-    T: int = 8
-    batch: int = 64
-    side: int = 32
-    channels: tuple[int, int] = (32, 64)
+    Attributes:
+        theirs: how its user makes it, for readers; what is not its default is written out.
+        make: their module, for a layer so wired; compile: in the form that torch.compile of it takes.
+        ours: our module that computes the same, x (T, ...) -> output (T, ...).
+        learned: the parameters of their module that the timed gradient is for, in the order of `parameters()` of ours.
+        currents: between which bounds the currents of a layer lie.
+        learned_sign: their parameter is ours, or its negative.
+        unlike: what of the gradient is not the same, as their definition has it; empty if all is.
+    """
 
-    def parts(self, conv, neuron, flatten, linear) -> list[nn.Module]:
-        """Its layers, of a library's building blocks."""
-        first, second = self.channels
-        features = second * ((self.side + 1) // 2) ** 2
-        return [
-            conv(3, first, 3, padding=1),
-            neuron(),
-            conv(first, second, 3, stride=2, padding=1),
-            neuron(),
-            flatten(),
-            linear(features, CLASSES),
-        ]
+    theirs: str
+    make: Callable[[Wiring, bool], nn.Module]
+    ours: Callable[[Wiring], nn.Module]
+    learned: Callable[[nn.Module], list[Tensor]] = lambda module: []
+    currents: tuple[float, float] = (0.0, 1.0)
+    learned_sign: float = 1.0
+    unlike: str = ""
+
+
+class Layer(nn.Module):
+    """A call of a layer, and the parameters whose gradients are asked for along with that of its input."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor], learned: list[Tensor]):
+        super().__init__()
+        self.call, self.learned = call, learned
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+
+class Net(Layer):
+    """A network; ``learned`` are all its weights. ``prepare`` lays out what it takes, outside of what is timed."""
+
+    def __init__(self, call, learned, prepare: Callable[[Tensor], Tensor] = lambda x: x):
+        super().__init__(call, learned)
+        self.prepare = prepare
 
 
 def compile_apart(function: Callable) -> Callable:
@@ -59,7 +82,7 @@ class Library:
 
     name = ""
     modules: tuple[str, ...] = ()
-    compiles = True  # whether torch.compile of it is compared as well
+    not_compiled = ""  # why torch.compile of it is not compared as well
 
     def load(self) -> None:
         """Imports it, so that the time for this is not charged to the first who calls it.
@@ -70,52 +93,31 @@ class Library:
         for module in self.modules:
             importlib.import_module(module)
 
-    def neuron(self) -> dict:
-        """Arguments of :class:`spikeops.nn.LIF` that give this library's neuron."""
+    def version(self) -> str:
+        """Of the installed package; empty if that has none."""
+        try:
+            return importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def neurons(self) -> dict[str, Neuron]:
+        """Its neurons by kind: some of KINDS."""
         raise NotImplementedError
 
-    def variants(self, device: str) -> list[str]:
-        return [self.name]
+    def variants(self, device: str, kind: str) -> list[str]:
+        return [self.name] if kind in self.neurons() else []
 
-    def compiled_variants(self, device: str) -> list[str]:
+    def compiled_variants(self, device: str, kind: str) -> list[str]:
         """Those of which torch.compile is compared as well."""
-        return self.variants(device) if self.compiles else []
+        return [] if self.not_compiled else self.variants(device, kind)
 
     def select(self, variant: str) -> None:
         """Called before every call of a variant, not timed."""
 
-    def layer(self, variant: str, device: str, dtype: torch.dtype, compile: bool) -> Callable[[Tensor], Tensor]:
-        """Currents (T, N) -> spikes (T, N), from a fresh state."""
+    def layer(self, kind: str, variant: str, wiring: Wiring, device: str, dtype: torch.dtype, compile: bool) -> Layer:
+        """Currents (T, ...) -> spikes (T, ...), from a fresh state."""
         raise NotImplementedError
 
-    def net(self, variant: str, size: NetSize, compile: bool) -> nn.Module:
-        """Images (T, batch, 3, side, side) -> (T, batch, classes)."""
+    def net(self, variant: str, size: NetSize, compile: bool) -> Net:
+        """Images (T, batch, channels, side, side), or (T, batch, features) -> (T, batch, classes)."""
         raise NotImplementedError
-
-
-class Spikeops(Library):
-    """Our own kernels, with the neuron of another library."""
-
-    name = "spikeops"
-
-    def __init__(self, neuron: dict):
-        self._neuron = neuron
-
-    def neuron(self):
-        return self._neuron
-
-    def variants(self, device):
-        return list(OURS if device == "cuda" else OURS[:1])
-
-    def select(self, variant):
-        spikeops.set_backend("native" if variant == OURS[0] else "triton")
-
-    def layer(self, variant, device, dtype, compile):
-        return snn.LIF(**self._neuron)
-
-    def net(self, variant, size, compile):
-        def over_time(make):
-            return lambda *args, **options: snn.TimeDistributed(make(*args, **options))
-
-        neuron = lambda: snn.LIF(**self._neuron)  # noqa: E731
-        return nn.Sequential(*size.parts(over_time(nn.Conv2d), neuron, over_time(nn.Flatten), over_time(nn.Linear)))

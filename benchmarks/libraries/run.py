@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
+import math
 import statistics
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import spikeops
-import spikeops.functional as SF
 
+from libraries import agreement
+from libraries.agreement import Different
 from libraries.catalogue import LIBRARIES
-from libraries.library import CLASSES, OURS, Library, NetSize, Spikeops, compile_apart
-from measuring.results import LEFT_OUT, Table, first_line
+from libraries.library import READOUT, RECURRENT, Library, compile_apart
+from libraries.networks import NetSize, Wiring, on_grid
+from libraries.ours import CONVERTED, OURS, Converted, Spikeops
+from measuring.results import LEFT_OUT, UNLIKE, VERSION, Table, first_line
 from measuring.timers import TimeUp, make_timer, within
 
 SECONDS_PER_CALL = {"cuda": 0.06, "cpu": 0.3}  # of measuring, per provider and mode
 ROUNDS = (5, 15)
-IMPORT_LIMIT = 25  # seconds
+IMPORT_LIMIT = 60  # seconds; what is cut off half-way may be missing for others, too
 LAST_CALL = 5  # seconds that an implementation gets to get ready after the end of the time
 FULL, FORWARD = "full", "forward"
 NET_GAIN = 3.0  # on the weights as PyTorch draws them, so that both layers fire
@@ -74,88 +79,99 @@ class Run:
 
     # --- what is compared
 
-    def layer(self, name: str, T: int, N: int, dtype: torch.dtype = torch.float32, compile: bool = False) -> None:
-        """One layer of neurons of a library."""
-        op = f"lif:{name}" + (":compiled" if compile else "")
-        where = (T, N, str(dtype).removeprefix("torch."))
-        contestants = self._contestants(name, op, where, compile)
+    def layer(
+        self, name: str, kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, compile: bool = False
+    ) -> None:
+        """One layer of neurons of a library. shape: (T, N), of recurrent ones (T, batch, N)."""
+        op = f"{kind}:{name}" + (":compiled" if compile else "")
+        where = (shape[0], math.prod(shape[1:]), str(dtype).removeprefix("torch."))
+        contestants = self._contestants(name, kind, op, where, compile)
         if not contestants:
             return
-        ours = contestants[0].library.neuron()
+        neuron = contestants[0].library.neurons()[kind]
+        wiring = Wiring.drawn(shape[-1], self.device) if kind in RECURRENT else Wiring(shape[-1])
         draw = torch.Generator(self.device).manual_seed(1)
-        # Below 2 thresholds even after what is left of the step before: there all these libraries fire once.
-        x = torch.rand(T, N, generator=draw, device=self.device).div_(ours.get("input_scale", 1.0)).to(dtype).requires_grad_()
-        upstream = torch.randn(T, N, generator=draw, device=self.device).to(dtype)
+        low, high = neuron.currents
+        x = torch.rand(shape, generator=draw, device=self.device).mul_(high - low).add_(low)
+        x = (on_grid(x) if kind in RECURRENT else x).to(dtype).requires_grad_()
+        upstream = torch.randn(shape, generator=draw, device=self.device).to(dtype)
         upstreams = {dtype: upstream, torch.float32: upstream.float()}  # some give float32 spikes for 16-bit currents
+
+        def both(layer):
+            output = layer(x)
+            return output, torch.autograd.grad(output, [x, *layer.learned], upstreams[output.dtype])
+
         with spikeops.backend("reference"):
-            wanted_spikes = SF.lif(x, **ours)[0]
-            (wanted_gradient,) = torch.autograd.grad(wanted_spikes, x, upstream)
-        wanted_spikes = wanted_spikes.detach()
+            wanted, wanted_gradients = both(contestants[0].library.layer(kind, OURS[0], wiring, self.device, dtype, False))
+        wanted = wanted.detach()
 
         def build(contestant):
-            layer = contestant.library.layer(contestant.variant, self.device, dtype, contestant.compile)
+            layer = contestant.library.layer(kind, contestant.variant, wiring, self.device, dtype, contestant.compile)
+            contestant.run = {FULL: lambda: both(layer), FORWARD: lambda: layer(x)}
 
-            def full():
-                spikes = layer(x)
-                return spikes, torch.autograd.grad(spikes, x, upstreams[spikes.dtype])[0]
+        def check(contestant, result):
+            output, (gradient, *learned) = result
+            is_ours = contestant.variant in OURS
+            learned = [value if is_ours else value * neuron.learned_sign for value in learned]
+            same = is_ours or not neuron.unlike
+            return agreement.of_layer(output, [gradient, *learned], wanted, wanted_gradients, kind != READOUT, same)
 
-            contestant.run = {FULL: full, FORWARD: lambda: layer(x)}
-
-        def check(result):
-            spikes, gradient = result
-            differ = (spikes != wanted_spikes).float().mean().item()
-            return {"spikes_differ": differ, "gradient_error": _error(gradient, wanted_gradient)}
-
-        self._compare(op, where, contestants, build, check)
+        ready = self._compare(op, where, contestants, build, check)
+        for provider in [contestant.provider for contestant in ready if neuron.unlike and contestant.variant not in OURS]:
+            self._add(op, provider, FULL, where, UNLIKE, neuron.unlike, "")
 
     def net(self, name: str, size: NetSize, compile: bool = False) -> None:
-        """Loss and gradients of a convolutional net with neurons of a library. All have the same weights."""
-        op = f"net:{name}" + (":compiled" if compile else "")
+        """Loss and gradients of a network with neurons of a library. All have the same weights."""
+        op = f"{size.kind}-net:{name}" + (":compiled" if compile else "")
         where = (size.T, size.batch, "float32")
-        contestants = self._contestants(name, op, where, compile)
+        contestants = self._contestants(name, size.kind_of_neurons, op, where, compile, converts=not compile)
         if not contestants:
             return
-        ours = Spikeops(contestants[0].library.neuron())
+        ours = contestants[0].library
         draw = torch.Generator(self.device).manual_seed(2)
-        x = torch.rand(size.T, size.batch, 3, size.side, size.side, generator=draw, device=self.device)
-        labels = torch.randint(CLASSES, (size.batch,), generator=draw, device=self.device)
+        x = size.draw(draw, self.device)
+        labels = torch.randint(size.classes, (size.batch,), generator=draw, device=self.device)
         torch.manual_seed(3)
         source = ours.net(OURS[0], size, False).to(self.device)
+        gain = NET_GAIN * ours.neurons()[size.kind_of_neurons].currents[1]
         with torch.no_grad():
-            for weight in _weights(source):
-                weight.mul_(NET_GAIN / ours.neuron().get("input_scale", 1.0))
+            for layer in source.modules():
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    for parameter in layer.parameters():
+                        parameter.copy_(on_grid(parameter * gain))
 
-        def step(net, x):
-            loss = nn.functional.cross_entropy(net(x).mean(0), labels)
-            return loss, torch.autograd.grad(loss, _weights(net))
+        def forward(net, x):
+            return nn.functional.cross_entropy(net(x).mean(0), labels)
+
+        def both(net, x):
+            loss = forward(net, x)
+            return loss, torch.autograd.grad(loss, net.learned)
 
         with spikeops.backend("reference"), _exact_convolutions():
-            wanted_loss, wanted = step(source, x)
+            wanted_loss, wanted = both(source, x)
 
         def build(contestant):
             net = contestant.library.net(contestant.variant, size, contestant.compile).to(self.device)
             with torch.no_grad():
-                for weight, of_source in zip(_weights(net), _weights(source), strict=True):
+                for weight, of_source in zip(net.learned, source.learned, strict=True):
                     weight.copy_(of_source)
-            own_x = net.prepare(x) if hasattr(net, "prepare") else x
-            contestant.run = {FULL: lambda: step(net, own_x)}
+            own_x = net.prepare(x)
+            contestant.run = {FULL: lambda: both(net, own_x), FORWARD: lambda: forward(net, own_x)}
 
-        def check(result):
-            loss, gradients = result
-            errors = [_error(gradient, other) for gradient, other in zip(gradients, wanted, strict=True)]
-            return {"loss_error": _error(loss, wanted_loss), "gradient_error": max(errors)}
+        def check(contestant, result):
+            return agreement.of_net(*result, wanted_loss, wanted)
 
         self._compare(op, where, contestants, build, check, _exact_convolutions)
 
     # --- how
 
-    def _contestants(self, name, op, where, compile):
+    def _contestants(self, name, kind, op, where, compile, converts=False):
         """Ours first. Empty if nobody else can take part or there is no time; the reasons are noted."""
-        if compile and self._compiler_is_cold and time.monotonic() < self.end:
-            self._start_compiler()
         theirs = []
         for library in self._libraries[name]:
-            variants = library.compiled_variants(self.device) if compile else library.variants(self.device)
+            variants = library.compiled_variants(self.device, kind) if compile else library.variants(self.device, kind)
+            if compile and library.not_compiled and library.variants(self.device, kind):
+                self.leave_out(op, library.name, where, library.not_compiled)
             if not variants:
                 continue
             if time.monotonic() > self.end:
@@ -168,9 +184,13 @@ class Run:
             theirs += [Contestant(library, variant, compile) for variant in variants]
         if not theirs:
             return []
+        if compile and self._compiler_is_cold:
+            self._start_compiler()
         print(f"{op} {where}, {self.end - time.monotonic():.0f} s left", flush=True)
-        ours = Spikeops(theirs[0].library.neuron())
-        contestants = [Contestant(ours, variant, False) for variant in ours.variants(self.device)] + theirs
+        ours = Spikeops(theirs[0].library.neurons())
+        contestants = [Contestant(ours, variant, False) for variant in ours.variants(self.device, kind)] + theirs
+        if converts:
+            contestants.append(Contestant(Converted(theirs[0].library), CONVERTED, False))
         for contestant in contestants:
             if contestant.variant in self.without:
                 self.leave_out(op, contestant.provider, where, "it has made the device fail")
@@ -179,6 +199,8 @@ class Run:
     def _start_compiler(self):
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""
         self._compiler_is_cold = False
+        for module in ("torch._dynamo", "torch._inductor.compile_fx"):  # without a limit: half an import cannot be made good
+            importlib.import_module(module)
         with contextlib.suppress(Exception, TimeUp), within(self.compile_limit):
             compile_apart(lambda x: x + 1)(torch.zeros(8, device=self.device))
 
@@ -188,12 +210,16 @@ class Run:
                 with within(IMPORT_LIMIT):
                     library.load()
                 self._unusable[library.name] = ""
+                gc.collect()
+                gc.freeze()  # what has been imported stays, and need not be looked through after every comparison
+                if version := library.version():
+                    self._add("versions", library.name, "all", (0, 0, "float32"), VERSION, version, "")
             except (Exception, TimeUp) as error:
                 self._unusable[library.name] = _reason(error)
         return self._unusable[library.name]
 
     def _compare(self, op, where, contestants, build, check, while_checking=contextlib.nullcontext):
-        """Builds and checks each, then lets them take turns."""
+        """Builds and checks each, then lets them take turns. Returns who was ready."""
         if any(contestant.compile for contestant in contestants):
             torch._dynamo.reset()
         ready = []
@@ -213,6 +239,7 @@ class Run:
         for contestant in contestants:
             contestant.run = {}
         self._clean()
+        return ready
 
     def _prepare(self, op, where, contestant, build, check, while_checking):
         with while_checking():
@@ -222,12 +249,11 @@ class Run:
             result = contestant.call(FULL)
             self.timer.synchronize()
             seconds = time.perf_counter() - started
-        for metric, value in check(result).items():
+        for metric, value in check(contestant, result).items():
             self._add(op, contestant.provider, FULL, where, metric, value, "1")
         del result
         self._add(op, contestant.provider, FULL, where, "first_call_seconds", seconds, "s")
-        for mode in contestant.run:
-            contestant.call(mode)  # compiles, where there is a graph of its own without gradients
+        contestant.call(FORWARD)  # compiles, where there is a graph of its own without gradients
 
     def _take_turns(self, op, where, contestants, mode):
         rounds = {contestant: [] for contestant in contestants}
@@ -261,13 +287,14 @@ class Run:
         contestant.library.select(contestant.variant)
         run = contestant.run[mode]
         with torch.set_grad_enabled(mode == FULL):
-            peak = self.timer.peak_bytes(run)
+            self._add(op, contestant.provider, mode, where, "peak_bytes", self.timer.peak_bytes(run), "B")
             started = time.perf_counter()
             run()
             self.timer.synchronize()
             seconds = time.perf_counter() - started
-        if peak is not None:
-            self._add(op, contestant.provider, mode, where, "peak_bytes", peak, "B")
+        if mode == FULL:
+            kept = self.timer.kept_bytes(contestant.run[FORWARD])
+            self._add(op, contestant.provider, mode, where, "kept_bytes", kept, "B")
         return min(max(int(SECONDS_PER_CALL[self.device] / max(seconds, 1e-4)), ROUNDS[0]), ROUNDS[1])
 
     def leave_out(self, op, provider, where, reason, mode="all"):
@@ -285,7 +312,7 @@ class Run:
         except DeviceLost:
             raise
         except (Exception, TimeUp) as error:
-            op = f"{job.func.__name__}:{job.args[0]}"
+            op = ":".join([job.func.__name__, *map(str, job.args[:2])])
             self.leave_out(op, "all", (0, 0, "float32"), _reason(error))
             self._check_device(Contestant(Spikeops({}), OURS[0], False))
 
@@ -302,17 +329,6 @@ class Run:
             torch.cuda.empty_cache()
 
 
-def _weights(net: nn.Module) -> list[Tensor]:
-    """Weights and biases of convolutions and linear layers, in order."""
-    layers = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-
-
-def _error(got: Tensor, wanted: Tensor) -> float:
-    """Largest difference over the largest value."""
-    return ((got.double() - wanted.double()).abs().max() / wanted.double().abs().max()).item()
-
-
 @contextlib.contextmanager
 def _exact_convolutions():
     """Without TF32, in which convolutions of another batch size may round differently. Time is taken with PyTorch's default."""
@@ -326,4 +342,4 @@ def _exact_convolutions():
 
 def _reason(error: BaseException) -> str:
     text = first_line(error)
-    return text if isinstance(error, TimeUp) else f"{type(error).__name__}: {text}"[:300]
+    return text if isinstance(error, (TimeUp, Different)) else f"{type(error).__name__}: {text}"[:300]

@@ -1,1 +1,1 @@
-"""How things are measured and written down: `timers`, the table of `results`, the `outcomes` of tests."""
+"""How things are measured and written down: `timers`, `memory`, the table of `results`, the `outcomes` of tests."""

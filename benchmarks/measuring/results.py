@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,6 +18,9 @@ FOLDER = Path(__file__).resolve().parents[1] / "results"
 LEFT_OUT = "left_out"  # the metric whose value is a reason
 ALTHOUGH_RED = "although_red"  # likewise: why it should not have been measured
 REASONS = (LEFT_OUT, ALTHOUGH_RED)
+UNLIKE = "unlike"  # likewise: what of another library's gradient is not the same
+VERSION = "version"  # of another library
+TEXTS = (*REASONS, UNLIKE, VERSION)
 
 # A measurement is noisy if its slow rounds take that much longer than its quick ones.
 NOISY_RATIO = 1.5
@@ -25,7 +28,7 @@ NOISY_RATIO = 1.5
 
 @dataclass(frozen=True)
 class Row:
-    """One number. `value` is text where metric is "left_out": the reason why nothing was measured."""
+    """One number. `value` is text where metric is one of TEXTS, such as "left_out": the reason why nothing was measured."""
 
     op: str
     provider: str
@@ -86,7 +89,7 @@ class Table:
         with tempfile.NamedTemporaryFile("w", newline="", dir=path.parent, suffix=".tmp", delete=False) as file:
             writer = csv.DictWriter(file, [column.name for column in fields(Row)], lineterminator="\n")
             writer.writeheader()
-            writer.writerows({**asdict(row), "value": _short(row.value)} for row in self.rows)
+            writer.writerows({**vars(row), "value": _short(row.value)} for row in self.rows)
         os.chmod(file.name, 0o644)
         os.replace(file.name, path)
 
@@ -107,7 +110,7 @@ def load(path: Path) -> list[Row]:
 
 def _typed(row):
     numbers = {name: int(row[name]) for name in ("T", "N", "threads")}
-    return Row(**{**row, **numbers, "value": row["value"] if row["metric"] in REASONS else float(row["value"])})
+    return Row(**{**row, **numbers, "value": row["value"] if row["metric"] in TEXTS else float(row["value"])})
 
 
 def first_line(error: BaseException) -> str:

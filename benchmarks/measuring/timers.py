@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
+from measuring import memory
 
 CYCLES_PER_SECOND = 2e9  # of a GPU, about: only how long the device sleeps depends on it
 FIRST_SLEEP = 0.3e-3  # seconds
@@ -64,9 +67,13 @@ class CPUTimer:
     def synchronize(self) -> None:
         pass
 
-    def peak_bytes(self, run: Callable[[], object]) -> int | None:
-        """None: the allocator of the CPU keeps no count."""
-        return None
+    def peak_bytes(self, run: Callable[[], object]) -> int:
+        """Memory that a call takes beyond what is there before it."""
+        return memory.peak_bytes(run)
+
+    def kept_bytes(self, forward: Callable[[], Tensor]) -> int:
+        """Memory that is taken between the forward pass and the backward pass."""
+        return memory.kept_bytes(forward)
 
 
 class DeviceTimer:
@@ -121,6 +128,14 @@ class DeviceTimer:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+
+    def kept_bytes(self, forward: Callable[[], Tensor]) -> int:
+        """Device memory that is taken between the forward pass and the backward pass."""
+        before = torch.cuda.memory_allocated()
+        output = forward()
+        kept = torch.cuda.memory_allocated() - before
+        del output
+        return kept
 
 
 def make_timer(device: str) -> CPUTimer | DeviceTimer:
