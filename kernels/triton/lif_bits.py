@@ -40,6 +40,7 @@ class LifBitsOptions(NamedTuple):
     reset: int
     detach_reset: int
     surrogate: int
+    is_plain: bool  # as against the general form
 
 
 @triton.jit
@@ -109,14 +110,13 @@ def spikeops_lif_bits_forward_kernel(
 def spikeops_lif_bits_backward_kernel(
     grad_spikes, grad_v_last, bits, grad_x, grad_v_init, T: tl.int64, N: tl.int64,
     decay: tl.float64, reset_amount: tl.float64, inner: tl.float64, outer: tl.float64, step_scale: tl.float64, sum_scale: tl.float64,
-    of_trace: tl.float64,
     OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Numbers as in kernels/math/lif_bits.h."""
+    """Numbers as in kernels/math/lif_bits.h. The general form adds the gradients of traces, which are 0."""
     BITS: tl.constexpr = 2 if OPTIONS.reset == RESET_TO else 1
     STEPS: tl.constexpr = 8 // BITS
     block = block_of_neurons(N, ALIGNED, BLOCK)
-    decay, reset_amount, of_trace = scalar(decay, STATE), scalar(reset_amount, STATE), scalar(of_trace, STATE)
+    decay, reset_amount = scalar(decay, STATE), scalar(reset_amount, STATE)
     inner, outer, step_scale = scalar(inner, STATE), scalar(outer, STATE), scalar(step_scale, STATE)
     last = T // STEPS
     is_nan = tl.load(bits + last * block.N + block.n, block.mask, other=0).to(tl.int32) >> (T % STEPS * BITS).to(tl.int32)
@@ -133,13 +133,17 @@ def spikeops_lif_bits_backward_kernel(
         for k in tl.static_range(STEPS):
             t = first + STEPS - 1 - k
             bit_of_step = byte >> ((STEPS - 1 - k) * BITS)
-            grad_spike, carry = grads[k].to(STATE), grad_v + of_trace
+            grad_spike, carry = grads[k].to(STATE), grad_v
+            if not OPTIONS.is_plain:
+                carry = grad_v + 0.0
             kept = carry
             if OPTIONS.reset == RESET_TO:
                 kept = tl.where((bit_of_step & 2) != 0, 0.0, carry)
             elif not OPTIONS.detach_reset:
                 grad_spike += -(carry * reset_amount)
-            grad_u = (kept + grad_spike * tl.where((bit_of_step & 1) != 0, inner, outer)) + of_trace
+            grad_u = kept + grad_spike * tl.where((bit_of_step & 1) != 0, inner, outer)
+            if not OPTIONS.is_plain:
+                grad_u = grad_u + 0.0
             grad_v = tl.where(t < T, grad_u * decay, grad_v)
             grad = grad_u * step_scale
             if IS_CONSTANT:
@@ -178,10 +182,9 @@ class _Modes(NamedTuple):
     in_thresholds: int
     time_steps: int
 
-    @property
-    def options(self):
+    def options(self, is_plain: bool = True) -> LifBitsOptions:
         # Where there is no reset, no gradient passes one.
-        return LifBitsOptions(self.reset, 1 if self.reset == _NO_RESET else self.detach_reset, self.surrogate)
+        return LifBitsOptions(self.reset, 1 if self.reset == _NO_RESET else self.detach_reset, self.surrogate, is_plain)
 
 
 _NO_RESET = 2
@@ -200,7 +203,7 @@ def lif_bits_forward(x, v_init, numbers, modes):
         reset_amount=numbers.reset_amount, threshold=numbers.threshold,
         fire_level=next_above(numbers.threshold, state) if modes.strict else numbers.threshold,
         scale=numbers.scale, center=numbers.center, low=numbers.a, high=numbers.b,
-        OPTIONS=modes.options, IS_CONSTANT=modes.time_steps > 0, STATE=triton_state(x.dtype),
+        OPTIONS=modes.options(), IS_CONSTANT=modes.time_steps > 0, STATE=triton_state(x.dtype),
     )  # fmt: skip
     return spikes, v_last, bits
 
@@ -224,8 +227,7 @@ def lif_bits_backward(grad_spikes, grad_v_last, bits, numbers, modes, need_v_ini
         decay=numbers.decay, reset_amount=numbers.reset_amount,
         inner=_quotient(numbers.peak, unit, state), outer=_quotient(numbers.a if modes.surrogate == _STEP.value else 0.0, unit, state),
         step_scale=1.0 if scales_sum else numbers.input_scale, sum_scale=numbers.input_scale if scales_sum else 1.0,
-        of_trace=-0.0 if is_plain else 0.0,
-        OPTIONS=modes.options, IS_CONSTANT=is_constant, STATE=triton_state(like.dtype),
+        OPTIONS=modes.options(is_plain), IS_CONSTANT=is_constant, STATE=triton_state(like.dtype),
     )  # fmt: skip
     return grad_x, like.new_empty(0, dtype=state) if grad_v_init is None else grad_v_init
 
