@@ -104,9 +104,10 @@ struct Sequence {
   Tensor empty_step(ScalarType dtype) const { return empty_strided(tensor, step_sizes, step_strides, dtype); }
 
   // Another tensor in the layout of this one.
-  Tensor like_sequence(const Tensor& value) const {
-    STD_TORCH_CHECK(sizes_of(value) == sizes(T), "spikeops: expected a gradient of the shape of its tensor");
-    return as_layout(value, sizes(T), strides(), tensor.scalar_type());
+  Tensor like_sequence(const Tensor& value) const { return like_sequence(value, T, tensor.scalar_type()); }
+  Tensor like_sequence(const Tensor& value, int64_t steps, ScalarType dtype) const {
+    STD_TORCH_CHECK(sizes_of(value) == sizes(steps), "spikeops: expected a gradient of the shape of its tensor");
+    return as_layout(value, sizes(steps), strides(), dtype);
   }
   Tensor like_step(const Tensor& value, ScalarType dtype) const { return as_layout(value, step_sizes, step_strides, dtype); }
 

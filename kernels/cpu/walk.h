@@ -73,9 +73,9 @@ inline void rows_at(const Series<Data>* series, int64_t t, int64_t n0, Rows<Data
 }
 
 // Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
-// each_row(t, rows of output, n) is called after each step of a tile.
-template <class Neuron, class EachRow>
-void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, EachRow each_row) {
+// before(t, rows, n0) and after(t, rows, n0) are called for each step of a tile of neurons from n0 on.
+template <class Neuron, class Before, class After>
+void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, After after) {
   using S = typename Neuron::S;
   using Data = typename Neuron::Data;
   using Output = typename Neuron::Output;
@@ -99,9 +99,10 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, EachRow each_row) {
       const int64_t t = w.back_in_time ? w.T - 1 - step : step;
       rows_at(w.input, t, n0, rows.in);
       rows_at(w.output, t, n0, rows.kept);
+      before(t, rows, n0);
       step_row(w.params, rows);
       rows.from = read_only(rows.to);
-      each_row(t, rows.kept, n);
+      after(t, rows, n0);
     }
     if (w.T == 0)
       for (int k = 0; k < kState; ++k)
@@ -116,7 +117,8 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, EachRow each_row) {
 
 template <class Neuron>
 void walk(const Walk<Neuron>& w, int64_t begin, int64_t end) {
-  walk(w, begin, end, [](int64_t, const auto&, int64_t) {});
+  const auto nothing = [](int64_t, const auto&, int64_t) {};
+  walk(w, begin, end, nothing, nothing);
 }
 
 }  // namespace

@@ -21,13 +21,17 @@ _row_sum = _register.op(
 
 def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """Sums grad (one value per neuron) to the shape and dtype of a parameter that was broadcast to it."""
-    shape = (1,) * (grad.dim() - parameter.dim()) + tuple(parameter.shape)
+    return sum_to_shape(ops, grad, parameter.shape, parameter.dtype)
+
+
+def sum_to_shape(ops, grad: torch.Tensor, of_parameter: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    shape = (1,) * (grad.dim() - len(of_parameter)) + tuple(of_parameter)
     kept = [d for d in range(grad.dim()) if shape[d] != 1]
     reduced = [d for d in range(grad.dim()) if shape[d] == 1]
     if not any(grad.shape[d] != 1 for d in reduced):
-        return grad.reshape(parameter.shape).to(parameter.dtype)
+        return grad.reshape(of_parameter).to(dtype)
     # Largest stride first: a full sum then walks memory as it lies, without a copy.
     reduced.sort(key=lambda d: -grad.stride(d))
     # Both sizes are named: of no neurons, one that is left to be found could be any.
-    rows = grad.permute(kept + reduced).reshape(parameter.numel(), _layout.count([grad.shape[d] for d in reduced])).contiguous()
-    return _row_sum(ops, rows).reshape(parameter.shape).to(parameter.dtype)
+    rows = grad.permute(kept + reduced).reshape(_layout.count(of_parameter), _layout.count([grad.shape[d] for d in reduced])).contiguous()
+    return _row_sum(ops, rows).reshape(of_parameter).to(dtype)

@@ -7,8 +7,9 @@ from typing import Literal, overload
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _general_lif, _neuron
+from spikeops.functional import _checks, _general_lif, _lif_bits, _neuron
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
+from spikeops.functional._lif_bits import Save
 from spikeops.functional._lif_options import (
     RESET_NAMES,
     RESETS,
@@ -32,7 +33,7 @@ def lif(
     reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
     strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
     v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Literal[False] = False,
-    v_init: torch.Tensor | None = None, time_steps: int | None = None,
+    save: Save = "input", v_init: torch.Tensor | None = None, time_steps: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]: ...  # fmt: skip
 @overload
 def lif(
@@ -40,7 +41,7 @@ def lif(
     reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
     strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
     v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Literal[True, "before", "after"],
-    v_init: torch.Tensor | None = None, time_steps: int | None = None,
+    save: Save = "input", v_init: torch.Tensor | None = None, time_steps: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...  # fmt: skip
 @explain_other_words(LIF)
 def lif(
@@ -61,6 +62,7 @@ def lif(
     max_spikes: int | None = 1,
     rounding: Rounding = "down",
     return_trace: Trace = False,
+    save: Save = "input",
     v_init: torch.Tensor | None = None,
     time_steps: int | None = None,
 ) -> tuple[torch.Tensor, ...]:
@@ -75,7 +77,7 @@ def lif(
              = u[t]                                     reset "none"
 
     The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate`` (Neftci, Mostafa & Zenke, 2019),
-    through the reset too unless ``detach_reset``. Only x is kept for the backward pass. Second derivatives (``create_graph=True``,
+    through the reset too unless ``detach_reset``. Only x is kept for the backward pass, or less of it (``save``). Second derivatives (``create_graph=True``,
     `torch.func.grad` twice) are those of the same loop with ``surrogate`` in the place of ``d s / d u`` wherever s stands; they run
     the loop in plain PyTorch, some 1 ms per time step. Forward mode is refused (docs/transforms.md).
 
@@ -111,6 +113,11 @@ def lif(
             ``u[t] / threshold``. The threshold must be above 0.
         rounding: how the number of thresholds is made whole: "down", or to the "nearest" one, half to even, of a single spike too.
         return_trace: return the membrane potentials of all steps as well: "before" the reset (u), or "after" it (v; True is the same).
+        save: what is kept for the backward pass: the "input" x, or "bits" from which the same gradients follow, of a step one for
+            whether the surrogate has its inner value and, with reset "to", one for whether the neuron has fired. A neuron with T steps
+            takes ``T // 8 + 1`` bytes, with reset "to" ``T // 4 + 1``, instead of 4 T in float32. For surrogates of two values
+            (Rectangle, Window, Heaviside, Step, StraightThrough) and numbers, not tensors, as options; with reset "to" for
+            detach_reset only; not with a trace, several spikes, a late reset or v_min.
         v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
             (whatever v_rest is).
         time_steps: T, for a current x (...) that has no time axis and is the same in all time steps, as from a still image. It is
@@ -138,7 +145,7 @@ def lif(
     """
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
-    return run_lif(x, decay, threshold, options, v_init, time_steps, general, return_trace)
+    return run_lif(x, decay, threshold, options, v_init, time_steps, general, return_trace, save)
 
 
 @explain_other_words(NEURON)
@@ -196,12 +203,18 @@ def run_lif(
     time_steps: int | None,
     general: GeneralOptions = _general_lif.NONE,
     return_trace: Trace = False,
+    save: Save = "input",
 ) -> tuple[torch.Tensor, ...]:
     """:func:`lif` with its options as objects."""
     checked = _checked("lif", x, decay, threshold, options, v_init, time_steps, in_general=True)
     step, time_steps, decay, decay_tensor, threshold, options = checked
     general = _general_lif.checked_general_options("lif", options, general)
     trace = _general_lif.trace_name("lif", return_trace)
+    if save != "input":
+        _lif_bits.checked_save("lif", save, decay if decay_tensor is None else decay_tensor, threshold, options, general, trace)
+        # Without gradients nothing is kept, and the reference keeps all.
+        if torch.is_grad_enabled() and not _backend.is_reference():
+            return _lif_bits.run("lif", x, time_steps, decay, threshold, options, v_init)
     tensors = (threshold, options.input_scale, options.reset_amount)
     if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
         not options.surrogate.suits_every_op

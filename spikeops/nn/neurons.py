@@ -10,6 +10,7 @@ from torch import nn
 from spikeops import functional as SF
 from spikeops.functional import _checks
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace, checked_general_options, trace_name
+from spikeops.functional._lif_bits import Save, checked_save
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import CLAMPED, FILTER, NEURON, TSSL, explain_other_words
 from spikeops.functional._other_words import LIF as LIF_WORDS
@@ -26,16 +27,20 @@ class LIFNeurons(nn.Module):
     """What the LIF modules share; subclasses provide ``decay``."""
 
     decay: float | torch.Tensor
+    save: Save = "input"
 
     def __init__(
-        self, threshold: float | torch.Tensor, options: LIFOptions, general: GeneralOptions, return_trace: Trace, return_state: bool
-    ):
+        self, threshold: float | torch.Tensor, options: LIFOptions, general: GeneralOptions, return_trace: Trace, return_state: bool,
+        save: Save = "input",
+    ):  # fmt: skip
         super().__init__()
         name = type(self).__name__
         _checks.flag(name, "return_state", return_state)
-        trace_name(name, return_trace)
+        trace = trace_name(name, return_trace)
         threshold, options = checked_options(name, threshold, options, in_general=True)
         self.general, self.return_trace, self.return_state = checked_general_options(name, options, general), return_trace, return_state
+        checked_save(name, save, None, threshold, options, self.general, trace)
+        self.save = save
         self.tensor_options: tuple[str, ...] = ()
         for option, value in options._asdict().items():
             if isinstance(value, torch.Tensor):
@@ -58,7 +63,7 @@ class LIFNeurons(nn.Module):
         self, x: torch.Tensor, v_init: torch.Tensor | None = None, time_steps: int | None = None
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         spikes, v_last, *trace = run_lif(
-            x, self.decay, self.threshold, self._options(), v_init, time_steps, self.general, self.return_trace
+            x, self.decay, self.threshold, self._options(), v_init, time_steps, self.general, self.return_trace, self.save
         )
         outputs = (spikes, v_last, *trace) if self.return_state else (spikes, *trace)
         return outputs if len(outputs) > 1 else spikes
@@ -82,7 +87,7 @@ class LIF(LIFNeurons):
             ``(spikes, v_last, trace)`` instead of ``(spikes, trace)``.
 
     Attributes:
-        decay, threshold, return_state, return_trace: as given; they can be set. options, general: the other arguments but tensors,
+        decay, threshold, return_state, return_trace, save: as given; they can be set. options, general: the other arguments but tensors,
             together: named tuples.
 
     Shapes:
@@ -101,10 +106,10 @@ class LIF(LIFNeurons):
                  reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
                  strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
                  v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
-                 return_state: bool = False):  # fmt: skip
+                 save: Save = "input", return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
-        super().__init__(threshold, options, general, return_trace, return_state)
+        super().__init__(threshold, options, general, return_trace, return_state, save)
         self.decay = given_decay(type(self).__name__, "decay", decay)
 
     def extra_repr(self) -> str:
@@ -126,11 +131,11 @@ class IF(LIF):
                  reset: Reset = "subtract", reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0,
                  strict: bool = False, detach_reset: bool = False, surrogate: Surrogate = ATan(2.0), reset_timing: ResetTiming = "now",
                  v_min: float | None = None, max_spikes: int | None = 1, rounding: Rounding = "down", return_trace: Trace = False,
-                 return_state: bool = False):  # fmt: skip
+                 save: Save = "input", return_state: bool = False):  # fmt: skip
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
         super().__init__(
-            1.0, threshold, return_state=return_state, return_trace=return_trace, **options._asdict(), **general._asdict()
+            1.0, threshold, return_state=return_state, return_trace=return_trace, save=save, **options._asdict(), **general._asdict()
         )
 
     def extra_repr(self) -> str:
@@ -154,7 +159,7 @@ class ParametricLIF(LIFNeurons):
         >>> spikes = snn.ParametricLIF(0.5, shape=(100,))(torch.rand(8, 32, 100))
     """
 
-    @explain_other_words(LIF_WORDS)
+    @explain_other_words(LIF_WORDS | {"save": "nothing: the gradient of a decay needs the input. LIF and IF have this option"})
     def __init__(self, decay: float = 0.5, threshold: float | torch.Tensor = 1.0, *, shape: tuple[int, ...] = (),
                  decay_input: bool = False, input_scale: float | torch.Tensor = 1.0, reset: Reset = "subtract",
                  reset_amount: float | torch.Tensor | None = None, v_reset: float = 0.0, v_rest: float = 0.0, strict: bool = False,

@@ -14,8 +14,8 @@ __all__ = ["lif", "lif_rate"]
 
 def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
         strict=False, detach_reset=False, surrogate=ATan(2.0), reset_timing="now", v_min=None, max_spikes=1, rounding="down",
-        return_trace=False, v_init=None, time_steps=None):  # fmt: skip
-    """See :func:`spikeops.functional.lif`."""
+        return_trace=False, save="input", v_init=None, time_steps=None):  # fmt: skip
+    """See :func:`spikeops.functional.lif`. What is kept for the backward pass makes no difference to numbers: here it is all of it."""
     state = state_dtype(x.dtype)
     currents = x.to(state) if time_steps is None else x.to(state).expand(time_steps, *x.shape)
     step = currents.shape[1:]

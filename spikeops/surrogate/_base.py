@@ -27,7 +27,7 @@ class Coefficients(NamedTuple):
 
 # The unit of distances, and that of heights, is the threshold, or one over it.
 DISTANCE, HEIGHT = 1, 2
-STEP, MULTI_GAUSSIAN, PERIODIC, WINDOW = 7, 8, 9, 10
+RECTANGLE, STEP, MULTI_GAUSSIAN, PERIODIC, WINDOW = 5, 7, 8, 9, 10
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -102,3 +102,8 @@ class Surrogate:
     def suits_every_op(self) -> bool:
         """Whether kind, scale and peak are all that there is to it."""
         return self.center == 0
+
+    @property
+    def has_two_values(self) -> bool:
+        """Whether it is one number inside of a window or above a level, and another one elsewhere."""
+        return self.all_coefficients.kind in (RECTANGLE, STEP, WINDOW)

@@ -9,7 +9,7 @@ from op_tests.kinds import Module
 from torch import nn
 
 import spikeops.nn as snn
-from spikeops.surrogate import ATan, Sigmoid
+from spikeops import surrogate
 
 # Modules of more than one family, or of none. Modules inside them are listed below, and tensors are in the state dict.
 OTHERS = (
@@ -19,8 +19,11 @@ OTHERS = (
                         similarity_std=False)),
     Module(kind=snn.TimeDistributed, needed=dict(module=nn.Linear(2, 3))),
 )  # fmt: skip
-# Arguments without a default, and another value for each option.
+# Arguments without a default, and another value for each option, in one go as far as they go together.
 CASES = {module.kind: (module.needed, module.options) for module in (*op_cases.MODULES.values(), *OTHERS)}
+SAMPLES = [
+    (module.kind, module.needed, options) for module in (*op_cases.MODULES.values(), *OTHERS) for options in ({}, module.options, *module.samples)
+]
 # Torch shows their options in its own way.
 CONVOLUTIONS = (snn.SpikeConv2d, snn.WSConv2d)
 MODULES = [getattr(snn, name) for name in snn.__all__ if inspect.isclass(getattr(snn, name))]
@@ -35,7 +38,8 @@ def test_every_argument_is_looked_at(kind):
     if kind not in CONVOLUTIONS:
         assert kind in CASES, f"{kind.__name__} has no case: add a Module to MODULES of its file in tests/helpers/op_cases"
         needed, options = CASES[kind]
-        assert set(inspect.signature(kind).parameters) == {*needed, *options}
+        apart = {name for of, _, sample in SAMPLES if of is kind for name in sample}
+        assert set(inspect.signature(kind).parameters) == {*needed, *options, *apart}
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
@@ -45,22 +49,22 @@ def test_defaults_are_left_out(kind):
     assert kind(**needed).extra_repr() == ", ".join(expected)
 
 
-@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
-def test_what_differs_from_its_default_is_shown(kind):
-    needed, options = CASES[kind]
-    order = list(inspect.signature(kind).parameters)
-    arguments = sorted({**needed, **options}.items(), key=lambda item: order.index(item[0]))
+@pytest.mark.parametrize("kind, needed, options", SAMPLES)
+def test_what_differs_from_its_default_is_shown(kind, needed, options):
+    parameters = inspect.signature(kind).parameters
+    order = list(parameters)
+    differing = {name: value for name, value in options.items() if value != parameters[name].default}
+    arguments = sorted({**needed, **differing}.items(), key=lambda item: order.index(item[0]))
     expected = [f"{name}={value!r}" for name, value in arguments if not is_shown_elsewhere(value)]
-    assert kind(**needed, **options).extra_repr() == ", ".join(expected)
+    assert kind(**{**needed, **options}).extra_repr() == ", ".join(expected)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CASES if not any(map(is_shown_elsewhere, CASES[kind][0].values()))],
-                         ids=lambda kind: kind.__name__)  # fmt: skip
-@pytest.mark.parametrize("with_options", [False, True], ids=["defaults", "options"])
-def test_what_is_shown_makes_a_module_like_it(kind, with_options):
-    needed, options = CASES[kind]
-    module = kind(**needed, **(options if with_options else {}))
-    twin = eval(repr(module), {**vars(snn), "Sigmoid": Sigmoid, "ATan": ATan})
+@pytest.mark.parametrize(
+    "kind, needed, options", [sample for sample in SAMPLES if not any(map(is_shown_elsewhere, sample[1].values()))]
+)  # fmt: skip
+def test_what_is_shown_makes_a_module_like_it(kind, needed, options):
+    module = kind(**{**needed, **options})
+    twin = eval(repr(module), {**vars(snn), **{name: getattr(surrogate, name) for name in surrogate.__all__}})
     assert type(twin) is kind and repr(twin) == repr(module)
     assert {name: value.shape for name, value in twin.state_dict().items()} == {
         name: value.shape for name, value in module.state_dict().items()

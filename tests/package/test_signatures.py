@@ -49,6 +49,8 @@ CALLS = {
     spikeops.set_backend: lambda name: spikeops.set_backend(name),
     spikeops.backend: lambda name: spikeops.backend(name).__enter__(),
 }
+# Options with which alone a choice can be made.
+NEEDED = {("save", "bits"): {"surrogate": surrogate.Rectangle(1.0)}}
 TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)  # options of torch's convolution
 
 
@@ -82,7 +84,7 @@ def test_every_choice_is_taken(function, name, values):
     if function in (spikeops.backend, spikeops.set_backend):
         pytest.skip("which backends there are depends on the machine")
     for value in values:
-        CALLS[function](**{name: value})
+        CALLS[function](**{name: value}, **NEEDED.get((name, value), {}))
 
 
 def test_numbers_of_the_choices():

@@ -20,6 +20,16 @@ MUTANTS = (
         "tests/ops/test_lif.py tests/ops/test_lif_options.py",
     ),
     Mutant(
+        "kernels/math/lif_bits.h", "a window without its upper edge",
+        "spikes <= w.high", "spikes < w.high",
+        "tests/ops/test_lif_bits.py",
+    ),
+    Mutant(
+        "kernels/cpu/neurons/lif_bits.h", "a potential that is NaN is forgotten",
+        "v[i] != v[i] ? of_nan : S(0)", "v[i] > v[i] ? of_nan : S(0)",
+        "tests/ops/test_lif_bits.py",
+    ),
+    Mutant(
         "kernels/math/surrogate.h", "the rectangle without its edge",
         "return d <= scale ? peak : outside;", "return d < scale ? peak : outside;",
         "tests/ops/test_surrogates.py",

@@ -30,6 +30,7 @@ class Call:
             neurons have one of, or share.
         keeps: those of the arguments that the forward pass keeps for the backward pass; it keeps nothing else.
         keeps_outputs: indices of outputs that it keeps for it as well.
+        kept_bytes: T -> bytes for each neuron that it keeps in a tensor of its own.
         is_linear: exactly differentiable, any number of times.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
         weights: the arguments that are weights of a layer, whose neurons lie along the last axis of the data. All others that get a
@@ -56,6 +57,7 @@ class Call:
     differentiable: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
     keeps_outputs: tuple[int, ...] = ()
+    kept_bytes: Callable[[int], int] | None = None
     is_linear: bool = False
     spikes: int | None = None
     weights: tuple[str, ...] = ()
@@ -143,7 +145,7 @@ class Module:
     Args:
         kind: the class.
         needed: arguments without a default.
-        options: another value for each of the others.
+        options: another value for each of the others, but for those that exclude some of these: they are in ``samples``.
         function: (x, **arguments) -> what a module made with these arguments returns for x (T, ...), by spikeops.functional; None
             for a module that is more than a function.
         samples: arguments, besides none and all, with which it is compared with its function.

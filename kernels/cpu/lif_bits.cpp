@@ -1,0 +1,97 @@
+// LIF neurons that keep bits for their backward pass.
+#include "neurons/lif_bits.h"
+
+namespace spikeops::cpu::SPIKEOPS_ISA {
+namespace {
+
+// Calls body.operator()<surrogate>().
+template <class Body>
+inline void with_window(int surrogate, Body body) {
+  if (surrogate == int(Surrogate::rectangle)) return body.template operator()<int(Surrogate::rectangle)>();
+  if (surrogate == int(SurrogateOfLif::step)) return body.template operator()<int(SurrogateOfLif::step)>();
+  body.template operator()<int(SurrogateOfLif::window)>();
+}
+
+// Where the bits of a step lie.
+struct Place {
+  Place(Reset reset, int64_t t) : byte(t / lif_steps_per_byte(reset)), bit(int(t % lif_steps_per_byte(reset)) * lif_bits_per_step(reset)) {}
+  int64_t byte;
+  int bit;
+};
+
+template <class Neuron, Reset reset>
+void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
+  using S = typename Neuron::S;
+  const LifNeuron& n = a.neuron;
+  Walk<Neuron> w{{lif_params<S>(n), lif_window<S>(a)}, n.T};
+  if (n.reset == int(Reset::none)) w.params.neuron.reset_amount = S(0);
+  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), n.N};
+  w.initial[0] = static_cast<const S*>(n.v_init);
+  w.last[0] = static_cast<S*>(a.v_last);
+  w.unwanted[1] = true;
+  const auto nothing = [](int64_t, const auto&, int64_t) {};
+  walk(w, begin, end, nothing, [&](int64_t t, const auto& rows, int64_t n0) {
+    const auto pack = [&](int64_t byte, S factor, S of_nan) {
+      uint8_t* const bytes = static_cast<uint8_t*>(a.bits) + byte * n.N + n0;
+      pack_row(rows.to.row[1], factor, rows.from.row[0], of_nan, bytes, rows.n);
+    };
+    const Place next(reset, t + 1);
+    if (next.bit == 0) pack(next.byte - 1, S(1), S(0));
+    if (t + 1 == n.T) pack(next.byte, S(1) / S(1 << (kBitsPerByte - next.bit)), S(1 << next.bit));
+  });
+}
+
+template <class Neuron, Reset reset>
+void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
+  using S = typename Neuron::S;
+  using Data = typename Neuron::Data;
+  const LifNeuron& n = a.neuron;
+  Walk<Neuron> w{lif_bits_back<S>(a), n.T, true};
+  w.input[0] = {static_cast<const Data*>(a.grad_spikes), n.N};
+  w.output[0] = {static_cast<Data*>(a.grad_x), n.N};  // one of the two
+  w.result[0] = static_cast<Data*>(a.grad_x);
+  w.initial[0] = static_cast<const S*>(a.grad_v_last);
+  w.last[0] = static_cast<S*>(a.grad_v_init);
+  w.unwanted[1] = true;
+  const auto nothing = [](int64_t, const auto&, int64_t) {};
+  const auto before = [&](int64_t t, auto& rows, int64_t n0) {
+    const auto unpack = [&](int64_t byte, S of_nan, S factor) {
+      const uint8_t* const bytes = static_cast<const uint8_t*>(a.bits) + byte * n.N + n0;
+      unpack_row(bytes, of_nan, factor, rows.to.row[1], rows.from.row[0], rows.to.row[0], rows.n);
+      rows.from.row[0] = rows.to.row[0];
+    };
+    const Place next(reset, t + 1);
+    if (t + 1 == n.T) unpack(next.byte, S(1 << next.bit), S(1 << (kBitsPerByte - next.bit)));
+    if (next.bit == 0) unpack(next.byte - 1, S(1 << kBitsPerByte), S(1));
+  };
+  walk(w, begin, end, before, nothing);
+}
+
+template <class Data, Reset reset, bool detached>
+void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
+  if (a.neuron.x_stride == 0) return backward<LifFromBits<Data, reset, detached, true>, reset>(a, begin, end);
+  backward<LifFromBits<Data, reset, detached, false>, reset>(a, begin, end);
+}
+
+}  // namespace
+
+void lif_bits_forward(const LifBitsForward& a, int64_t begin, int64_t end) {
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    with_window(a.surrogate, [&]<int surrogate>() {
+      if (a.neuron.reset == int(Reset::to)) return forward<LifBits<decltype(data), Reset::to, surrogate>, Reset::to>(a, begin, end);
+      forward<LifBits<decltype(data), Reset::subtract, surrogate>, Reset::subtract>(a, begin, end);
+    });
+  });
+}
+
+void lif_bits_backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
+  const bool detached = a.neuron.detach_reset || a.neuron.reset == int(Reset::none);
+  with_dtype(a.neuron.dtype, [&](auto data) {
+    if (a.neuron.reset == int(Reset::to)) return backward<decltype(data), Reset::to, true>(a, begin, end);
+    if (detached) return backward<decltype(data), Reset::subtract, true>(a, begin, end);
+    backward<decltype(data), Reset::subtract, false>(a, begin, end);
+  });
+}
+
+}  // namespace spikeops::cpu::SPIKEOPS_ISA
