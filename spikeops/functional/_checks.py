@@ -166,3 +166,15 @@ def per_neuron(op: str, name: str, value, x, step: torch.Size) -> None:
         raise ValueError(
             f"{op}: expected {name} to be broadcastable to one time step of x, shape {tuple(step)}, got shape {tuple(value.shape)}."
         )
+
+
+def _same_shape(a, b):
+    return len(a) == len(b) and all(m == n for m, n in zip(a, b))
+
+
+def shape(op: str, name: str, value: torch.Tensor, shapes, because: str = "") -> None:
+    """One of several shapes."""
+    # Not `in`: torch 2.13 compiles that to False where sizes vary.
+    if not any(_same_shape(value.shape, shape) for shape in shapes):
+        wanted = " or ".join(str(tuple(shape)) for shape in shapes)
+        raise ValueError(f"{op}: expected {name} to have shape {wanted}{because}, got {tuple(value.shape)}.")

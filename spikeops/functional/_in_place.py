@@ -69,17 +69,6 @@ def check_dtype(op, name, value, expected, where):
         raise TypeError(f"{op}: expected {name} to be {wanted} where {where}, got {got}. Call {name}.to(torch.{wanted}) first.")
 
 
-def _same_shape(a, b):
-    return len(a) == len(b) and all(m == n for m, n in zip(a, b))
-
-
-def check_shape(op, name, value, shapes):
-    # Not `in`: torch 2.13 compiles that to False where sizes vary.
-    if not any(_same_shape(value.shape, shape) for shape in shapes):
-        wanted = " or ".join(str(tuple(shape)) for shape in shapes)
-        raise ValueError(f"{op}: expected {name} to have shape {wanted}, got {tuple(value.shape)}.")
-
-
 def check_dense(op, membrane):
     if not (membrane.numel() == 0 or _layout.is_dense(membrane.shape, membrane.stride())):
         raise ValueError(

@@ -201,13 +201,13 @@ def _explain(op, membrane, spikes, rate, drive, current, factor, count, fired, *
         if value is None and name not in ("membrane", "spikes", "rate"):
             continue
         _in_place.check_dtype(op, name, value, dtype, where)
-        _in_place.check_shape(op, name, value, shapes)
+        _checks.shape(op, name, value, shapes)
         if is_written:
             _in_place.check_order(op, name, value, membrane)
         _in_place.check_device_and_gradient(op, name, value, membrane)
     if fired is not None:
         _in_place.check_dtype(op, "fired", fired, torch.int32, where)
-        _in_place.check_shape(op, "fired", fired, [torch.Size((steps,)), *([torch.Size(())] if steps == 1 else [])])
+        _checks.shape(op, "fired", fired, [torch.Size((steps,)), *([torch.Size(())] if steps == 1 else [])])
         _in_place.check_contiguous(op, "fired", fired)
         _in_place.check_device_and_gradient(op, "fired", fired, membrane)
 

@@ -235,7 +235,7 @@ def _explain_gradient(gradient, derivatives, decay, threshold):
     _checks.fit(op, derivatives.dtype, decay=decay, threshold=threshold)
     where = f"derivatives are {str(derivatives.dtype).removeprefix('torch.')}"
     _in_place.check_dtype(op, "gradient", gradient, derivatives.dtype, where)
-    _in_place.check_shape(op, "gradient", gradient, [derivatives.shape[1:]])
+    _checks.shape(op, "gradient", gradient, [derivatives.shape[1:]])
     if gradient.device != derivatives.device:
         raise ValueError(
             f"{op}: expected gradient on the device of derivatives, {derivatives.device}, got {gradient.device}. "
@@ -250,7 +250,7 @@ def _numbers(op, decay, threshold):
 
 def _alike(name, value, dtype, where, shape, membrane):
     _in_place.check_dtype(_STEP, name, value, dtype, where)
-    _in_place.check_shape(_STEP, name, value, [shape])
+    _checks.shape(_STEP, name, value, [shape])
     _in_place.check_device_and_gradient(_STEP, name, value, membrane)
 
 

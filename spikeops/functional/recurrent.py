@@ -180,15 +180,13 @@ def run_recurrent_lif(
 
 def _weights(op: str, x: torch.Tensor, weight, bias) -> None:
     N = x.shape[-1]
-    for name, value, allowed in (("weight", weight, ((N, N), (N,))), ("bias", bias, ((N,),))):
+    for name, value, shapes in (("weight", weight, [(N, N), (N,)]), ("bias", bias, [(N,)])):
         if value is None and name == "bias":
             continue
         _checks.floating(op, name, value)
         if value.device != x.device:
             raise ValueError(f"{op}: expected {name} on the device of x, {x.device}, got {value.device}. Call {name}.to(x.device) first.")
-        if tuple(value.shape) not in allowed:
-            shapes = " or ".join(map(str, allowed))
-            raise ValueError(f"{op}: expected {name} of shape {shapes}, as x has {N} neurons, got {tuple(value.shape)}.")
+        _checks.shape(op, name, value, shapes, because=f", as x has {N} neurons")
 
 
 # The forward op: x, weight, bias, numbers of each neuron and initial states, `numbers`, `modes`. The backward op: gradients of its

@@ -1,4 +1,4 @@
-"""Runs the files of interpreted/ with Triton's interpreter, in two processes of their own."""
+"""Runs the files of interpreted/ with Triton's interpreter, in processes of their own."""
 
 import importlib.metadata
 import os
@@ -12,6 +12,7 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent / "interpreted"
 FILES = sorted(file for file in FOLDER.glob("*.py") if file.name != "conftest.py")
+PROCESSES = 4  # for workers of the tests to share
 
 
 def _version(package):
@@ -23,7 +24,7 @@ def _version(package):
     reason="the interpreter of triton < 3.7 cannot run loops with numpy >= 2.4: install numpy < 2.4 or triton >= 3.7",
 )
 @pytest.mark.long
-@pytest.mark.parametrize("files", [FILES[::2], FILES[1::2]], ids=lambda files: " ".join(file.stem for file in files))
+@pytest.mark.parametrize("files", [FILES[first::PROCESSES] for first in range(PROCESSES)], ids=lambda files: " ".join(file.stem for file in files))
 def test_interpreted(files):
     command = [
         sys.executable, "-I", "-m", "pytest", *map(str, files), "-q", "--maxfail=5", "--tb=short", "-p", "no:cacheprovider",
