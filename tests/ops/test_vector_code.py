@@ -117,12 +117,17 @@ def expected():
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
     for row, state in itertools.product(("gather_row", "product_row", "total_row", "recurrent_row"), ("float", "double")):
         yield f"{row} {'Recurrent ' if row == 'recurrent_row' else ''}{state} "
+    for row, state in itertools.product(("pack_row", "unpack_row"), ("float", "double")):
+        yield f"{row} {state} "
     for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
         yield f"{row} {state} "
     yield from (f"clamped_product_row {data} " for data in DATA)
     for data in DATA:
         yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
         yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)
+        yield from (f"step_row LifBits {data} {reset} {window} " for reset in ("subtract", "to") for window in (5, 7, 10))
+        for way in ("subtract false", "subtract true", "to true"):
+            yield from (f"step_row LifFromBits {data} {way} {summed} " for summed in ("false", "true"))
         yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
         yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
         yield f"step_row Readout {data} "
