@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _general_lif, _neuron
+from spikeops.functional import _checks, _general_lif, _neuron, _provenance
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
 from spikeops.functional._lif_options import (
     RESET_NAMES,
@@ -209,8 +209,8 @@ def run_lif(
         return _general_lif.run("lif", x, step, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
     arguments = _arguments("lif", x, v_init, *checked[1:])
     if _backend.is_reference():
-        return _on_reference(reference.lif, arguments, options)
-    return _lif_forward(_backend.namespace("lif", x.device), *arguments)
+        return _provenance.mark_first(_on_reference(reference.lif, arguments, options))
+    return _provenance.mark_first(_lif_forward(_backend.namespace("lif", x.device), *arguments))
 
 
 def _checked(op, x, decay, threshold, options, v_init, time_steps, in_general=False):

@@ -1,0 +1,148 @@
+"""Spikes that autograd keeps for the backward pass, kept as bits."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import torch
+
+from spikeops.functional import _provenance
+from spikeops.functional._bits import Bits
+from spikeops.functional._provenance import Mark, Version
+from spikeops.functional.pack import DTYPES
+
+
+class _Kept(NamedTuple):
+    """A tensor that is no spike train: itself, or what the hooks around made of it (version None)."""
+
+    value: Any
+    version: int | None
+
+
+class _KeptSpikes(NamedTuple):
+    """A view of spikes: how it lies in the flat memory of the bits, and the tensor's version."""
+
+    bits: Bits
+    shape: torch.Size
+    stride: tuple[int, ...]
+    version: Version
+
+
+class SavedSpikes:
+    """Context manager, to be entered once: hooks that keep spikes as bits, and leave all else to the hooks around.
+
+    Within a block that :mod:`torch.utils.checkpoint` computes again nothing is kept, so that there are no hooks either.
+
+    Args:
+        known: a tensor whose values are 0 or 1, wherever it comes from.
+    """
+
+    def __init__(self, known: torch.Tensor | None = None):
+        self._known = known
+        self._around = torch._C._autograd._top_saved_tensors_default_hooks(False)
+        self._hooks: torch.autograd.graph.saved_tensors_hooks | None = None
+
+    def __enter__(self) -> None:
+        if self._around is None or getattr(self._around[0], "__module__", None) != torch.utils.checkpoint.__name__:
+            self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
+            self._hooks.__enter__()
+
+    def __exit__(self, *args: object) -> None:
+        if self._hooks is not None:
+            self._hooks.__exit__(*args)
+        self._hooks = self._known = None  # the graph goes on holding us
+
+    def _pack(self, tensor: torch.Tensor) -> _Kept | _KeptSpikes:
+        mark = _provenance.mark_of(tensor)
+        if (mark is not None or self._is_known(tensor)) and tensor.dtype in DTYPES and tensor.numel():
+            bits = self._bits_of(tensor, mark)
+            if bits is not None:
+                return _KeptSpikes(bits, tensor.shape, tensor.stride(), Version(tensor))
+        if self._around:
+            return _Kept(self._around[0](tensor), None)
+        # Not the tensor itself, which may hold the graph that is to keep it.
+        is_counted = not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        return _Kept(tensor.detach(), tensor._version if is_counted else None)
+
+    def _unpack(self, kept: _Kept | _KeptSpikes) -> torch.Tensor:
+        if isinstance(kept, _KeptSpikes):
+            check_version(kept, kept.version.at_first, kept.version.now)
+            words = self._around[1](kept.bits.words) if self._around else kept.bits.words
+            return kept.bits.spikes(words).as_strided(kept.shape, kept.stride, 0)
+        if self._around:
+            return self._around[1](kept.value)
+        if kept.version is not None:
+            check_version(kept.value, kept.version, kept.value._version)
+        return kept.value
+
+    def _is_known(self, tensor: torch.Tensor) -> bool:
+        known = self._known
+        return known is not None and _place(tensor) == _place(known) and tensor.untyped_storage() is known.untyped_storage()
+
+    def _bits_of(self, tensor: torch.Tensor, mark: Mark | None) -> Bits | None:
+        """The bits of the memory from the first to the last element, those of before if there are such; None if there are others
+        than spikes in it after all."""
+        length = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+        place = (tensor.storage_offset(), length, self._around and self._around[0])
+        if mark is not None:
+            if mark.packed is None:
+                mark.packed = WeakValueDictionary()
+            if (before := mark.packed.get(place)) is not None:
+                return before
+        flat = tensor.detach().as_strided((length,), (1,))
+        bits = Bits(flat)
+        if mark is not None:
+            # Some ways to write to memory are not counted as versions (`tensor.data`, NumPy). Where it waits for no device, look.
+            if tensor.device.type == "cpu" and not bits.are_all_of(flat):
+                _provenance.unmark(tensor)
+                return None
+            mark.packed[place] = bits
+        if self._around:
+            bits.words = self._around[0](bits.words)
+        return bits
+
+
+def _place(tensor: torch.Tensor) -> tuple:
+    return tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def check_version(kept, before: int, now: int) -> None:
+    """As autograd does where it keeps tensors without hooks."""
+    if before != now:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: a tensor of shape "
+            f"{list(kept.shape)} is at version {now}; expected version {before} instead. Hint: clone it before the operation, or use an "
+            "operation that is not in place."
+        )
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.blocks: list[SavedSpikes] = []
+
+
+_of_thread = _OfThread()
+
+
+class pack_saved_spikes:
+    """Context manager: ``with spikeops.pack_saved_spikes(): loss = criterion(net(x), y)``, and what convolutions, linear layers and
+    all other operations in the block keep of spike trains for the backward pass is kept as bits: 1/32 of the memory of float32 spikes.
+
+    TODO
+    """
+
+    def __enter__(self) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return
+        hooks = SavedSpikes()
+        hooks.__enter__()
+        _provenance.follow(1)
+        _of_thread.blocks.append(hooks)
+
+    def __exit__(self, *_: object) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return
+        _provenance.follow(-1)
+        _of_thread.blocks.pop().__exit__()
