@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
+from torch.compiler import is_compiling
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_ATTRIBUTE = "_spikeops_mark"
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+# Attributes of a storage: (version, type) of spikes that fill it; for those who keep them in another form, what they keep.
+_MARK, _PACKED = "_spikeops_mark", "_spikeops_packed"
 _NODE_KEY = "spikeops: spikes"
 
 _VIEWS = frozenset(
@@ -29,16 +33,6 @@ _VIEWS = frozenset(
 ) - {"ViewBackward1"}  # fmt: skip  (the last one reads the bits as another type)
 _POOLS = frozenset(f"MaxPool{n}DWithIndicesBackward0" for n in (2, 3)) | {f"AdaptiveMaxPool{n}DBackward0" for n in (2, 3)}
 _COPIES = frozenset(("CatBackward0", "CloneBackward0", "StackBackward0", "ToCopyBackward0")) | _POOLS
-
-
-class Mark:
-    """Of memory: its spikes are those of that type, as long as the version is that."""
-
-    __slots__ = ("dtype", "packed", "version")
-
-    def __init__(self, version: int, dtype: torch.dtype):
-        self.version, self.dtype = version, dtype
-        self.packed: Any = None  # for those who keep it as bits
 
 
 class Version:
@@ -70,24 +64,15 @@ def follow(more: int) -> None:
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether it is a tensor with memory of its own, which autograd counts the versions of."""
-    return (
-        type(tensor) in _PLAIN
-        and tensor.layout == torch.strided
-        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        and not tensor.is_inference()
-    )
+    return type(tensor) in _PLAIN and not _is_wrapped(tensor) and not tensor.is_inference() and tensor.layout == torch.strided
 
 
 def mark(spikes: torch.Tensor) -> torch.Tensor:
-    """The same tensor, its values, 0 or 1, known as such from now on."""
-    if not torch.compiler.is_compiling() and is_plain(spikes):
-        storage, version = spikes.untyped_storage(), spikes._version
-        if storage.nbytes() == spikes.numel() * spikes.element_size():
-            before: Mark | None = getattr(storage, _ATTRIBUTE, None)
-            if before is None or before.version != version or before.dtype != spikes.dtype:
-                setattr(storage, _ATTRIBUTE, Mark(version, spikes.dtype))
-            if _of_thread.depth and spikes.grad_fn is not None:
-                spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes))
+    """The same tensor, its values, 0 or 1, known as such from now on. It fills its memory. (Ops call it each time: 1 us.)"""
+    if not is_compiling() and type(spikes) in _PLAIN and not _is_wrapped(spikes) and not spikes.is_inference():
+        setattr(spikes.untyped_storage(), _MARK, (spikes._version, spikes.dtype))
+        if _of_thread.depth and spikes.grad_fn is not None:
+            spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes))
     return spikes
 
 
@@ -98,20 +83,27 @@ def mark_first(outputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
 
 
 def unmark(tensor: torch.Tensor) -> None:
-    storage = tensor.untyped_storage()
-    if hasattr(storage, _ATTRIBUTE):
-        delattr(storage, _ATTRIBUTE)
+    setattr(tensor.untyped_storage(), _MARK, None)
 
 
-def mark_of(tensor: torch.Tensor) -> Mark | None:
-    """The mark of the memory that a tensor is a view of, if all in there are spikes."""
+def is_spikes(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a view of memory that holds nothing but spikes."""
     if not is_plain(tensor) or tensor.is_neg():
-        return None
-    found: Mark | None = getattr(tensor.untyped_storage(), _ATTRIBUTE, None)
-    if found is None and _of_thread.depth and _is_copy(tensor):
-        found = Mark(0, tensor.dtype)
-        setattr(tensor.untyped_storage(), _ATTRIBUTE, found)
-    return found if found is not None and found.version == tensor._version and found.dtype == tensor.dtype else None
+        return False
+    storage, state = tensor.untyped_storage(), (tensor._version, tensor.dtype)
+    if not hasattr(storage, _MARK) and _of_thread.depth and _is_copy(tensor):
+        setattr(storage, _MARK, state)
+    return getattr(storage, _MARK, None) == state
+
+
+def packed_beside(tensor: torch.Tensor) -> WeakValueDictionary[Any, Any]:
+    """Other forms of the memory of spikes, for as long as somebody holds them; of a version that is past there are none."""
+    storage = tensor.untyped_storage()
+    version, packed = getattr(storage, _PACKED, (None, None))
+    if version != tensor._version:
+        packed = WeakValueDictionary()
+        setattr(storage, _PACKED, (tensor._version, packed))
+    return packed
 
 
 def _is_copy(tensor: torch.Tensor) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
 import torch
 
 from spikeops.functional import _provenance
 from spikeops.functional._bits import Bits
-from spikeops.functional._provenance import Mark, Version
+from spikeops.functional._provenance import Version
 from spikeops.functional.pack import DTYPES
 
 
@@ -55,9 +54,11 @@ class SavedSpikes:
         self._hooks = self._known = None  # the graph goes on holding us
 
     def _pack(self, tensor: torch.Tensor) -> _Kept | _KeptSpikes:
-        mark = _provenance.mark_of(tensor)
-        if (mark is not None or self._is_known(tensor)) and tensor.dtype in DTYPES and tensor.numel():
-            bits = self._bits_of(tensor, mark)
+        if tensor.numel() and tensor.dtype in DTYPES:
+            if _provenance.is_spikes(tensor):
+                bits = self._bits_of_marked(tensor)
+            else:
+                bits = self._handed_on(Bits(_memory(tensor))) if self._is_known(tensor) else None
             if bits is not None:
                 return _KeptSpikes(bits, tensor.shape, tensor.stride(), Version(tensor))
         if self._around:
@@ -81,27 +82,30 @@ class SavedSpikes:
         known = self._known
         return known is not None and _place(tensor) == _place(known) and tensor.untyped_storage() is known.untyped_storage()
 
-    def _bits_of(self, tensor: torch.Tensor, mark: Mark | None) -> Bits | None:
-        """The bits of the memory from the first to the last element, those of before if there are such; None if there are others
-        than spikes in it after all."""
-        length = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
-        place = (tensor.storage_offset(), length, self._around and self._around[0])
-        if mark is not None:
-            if mark.packed is None:
-                mark.packed = WeakValueDictionary()
-            if (before := mark.packed.get(place)) is not None:
-                return before
-        flat = tensor.detach().as_strided((length,), (1,))
-        bits = Bits(flat)
-        if mark is not None:
+    def _bits_of_marked(self, tensor: torch.Tensor) -> Bits | None:
+        """Those of before, if there are such; None if there is anything else than spikes in the memory after all."""
+        flat, before = _memory(tensor), _provenance.packed_beside(tensor)
+        place = (flat.storage_offset(), len(flat), self._around and self._around[0])
+        bits = before.get(place)
+        if bits is None:
+            bits = Bits(flat)
             # Some ways to write to memory are not counted as versions (`tensor.data`, NumPy). Where it waits for no device, look.
-            if tensor.device.type == "cpu" and not bits.are_all_of(flat):
+            if flat.device.type == "cpu" and not bits.are_all_of(flat):
                 _provenance.unmark(tensor)
                 return None
-            mark.packed[place] = bits
+            before[place] = self._handed_on(bits)
+        return bits
+
+    def _handed_on(self, bits: Bits) -> Bits:
         if self._around:
             bits.words = self._around[0](bits.words)
         return bits
+
+
+def _memory(tensor: torch.Tensor) -> torch.Tensor:
+    """From its first element to the last, in one dimension."""
+    length = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    return tensor.detach().as_strided((length,), (1,))
 
 
 def _place(tensor: torch.Tensor) -> tuple:

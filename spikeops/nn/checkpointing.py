@@ -58,7 +58,7 @@ def _known(spikes: torch.Tensor, check_values: bool) -> torch.Tensor | None:
     if spikes.dtype not in DTYPES:
         expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
         raise TypeError(f"{_OP}: expected spikes to be one of {expected}, got {str(spikes.dtype).removeprefix('torch.')}.")
-    if _provenance.mark_of(spikes) is not None or not _provenance.is_plain(spikes):
+    if _provenance.is_spikes(spikes) or not _provenance.is_plain(spikes):
         return None
     if spikes.device.type != "cpu" and not check_values:
         raise ValueError(
