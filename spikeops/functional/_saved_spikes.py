@@ -131,10 +131,32 @@ _of_thread = _OfThread()
 
 
 class pack_saved_spikes:
-    """Context manager: ``with spikeops.pack_saved_spikes(): loss = criterion(net(x), y)``, and what convolutions, linear layers and
-    all other operations in the block keep of spike trains for the backward pass is kept as bits: 1/32 of the memory of float32 spikes.
+    """Context manager: ``with spikeops.pack_saved_spikes(): y = net(x)`` keeps the spikes that convolutions, linear layers and all other
+    operations in the block keep for the backward pass as bits: 1/32 of the memory of float32 spikes. Nothing else changes.
 
-    TODO
+    Spikes are told by where they come from; their values are never read on a device. They are
+
+    - the spikes, 0 or 1, of the ops and modules of spikeops: `lif`, `alif`, `cuba_lif`, `recurrent_lif`, `tssl_bp`, `poisson_encode`,
+      `latency_encode`, `unpack_spikes`, and of converted neurons;
+    - all views of them: time folded into the batch, other orders of the axes, parts;
+    - copies of spikes with a gradient, made in the block by one of: a cast, that of `torch.autocast` too, `clone`, `contiguous`,
+      `reshape`, max-pooling, `cat` and `stack` of such spikes alone.
+
+    All else is kept as ever: several spikes in a step (``max_spikes``), rates, potentials, what was computed from spikes (dropout, sums,
+    copies of copies), and spikes that were written to. Writing that autograd does not count (``spikes.data``, NumPy) is noticed on the
+    CPU; on a device it may not be done to spikes before they are used.
+
+    Gradients, of any order, are the same bit for bit. The bits are made once for all that keep the same spikes, and are unpacked where
+    the backward pass needs them, on the backend of the forward pass. Writing to what is kept is an error of the backward pass, as it is
+    without the block. Saved-tensor hooks around the block (`torch.autograd.graph.save_on_cpu`) get the bits and all else; hooks and
+    checkpoints inside it come first. A block is for its thread. Compiled code around the block passes it by, and keeps what it keeps;
+    spikes that come into compiled code inside the block are kept as bits. `torch.func.grad` and the like refuse hooks.
+
+    Example:
+        >>> net = torch.nn.Sequential(snn.LIF(0.9), torch.nn.Linear(100, 10))
+        >>> with spikeops.pack_saved_spikes():
+        ...     y = net(torch.rand(16, 8, 100))
+        >>> y.sum().backward()
     """
 
     def __enter__(self) -> None:
