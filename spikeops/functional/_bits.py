@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from spikeops import _backend, reference
+from spikeops import _backend
 from spikeops.functional import _provenance
 from spikeops.functional.pack import SPIKES_PER_WORD, pack_words, unpack_words
-
 
 # Words that are looked at together.
 _PIECE = 8192

@@ -6,7 +6,7 @@ import functools
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -60,10 +60,8 @@ def _inside(value: Any) -> Iterable[Any]:
 
 def _used_by(function: types.FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
-        try:
+        with suppress(ValueError):  # not filled yet
             yield cell.cell_contents
-        except ValueError:  # not filled yet
-            pass
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     yield vars(function).get("__wrapped__")

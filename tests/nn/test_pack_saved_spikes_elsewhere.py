@@ -183,9 +183,8 @@ def test_checkpoint_of_torch(order, use_reentrant):
 
 
 def test_hooks_that_are_disabled_are_disabled():
-    with torch.autograd.graph.disable_saved_tensors_hooks("not here"):
-        with pytest.raises(RuntimeError, match="not here"):
-            packed(network())(X)
+    with torch.autograd.graph.disable_saved_tensors_hooks("not here"), pytest.raises(RuntimeError, match="not here"):
+        packed(network())(X)
 
 
 def test_transforms():
