@@ -38,16 +38,16 @@ class Bits:
         """The flat tensor again, from its words: (N,), or a little more."""
         return _provenance.mark(self._unpacked(words)).view(-1)
 
-    def are_all_of(self, flat: torch.Tensor) -> bool:
-        """Whether the tensor that they were made of holds nothing but 0 and 1. It waits for the device."""
+    def are_all_of(self, flat: torch.Tensor, words: torch.Tensor) -> bool:
+        """Whether a tensor like the one that they were made of is equal to what they give. It waits for the device."""
         if self._dtype == torch.bool:
-            return True
-        width = self.words.shape[1]
+            return torch.equal(self._unpacked(words).view(-1)[: len(flat)], flat)
+        width = words.shape[1]
         whole = flat.numel() // width
         rows, rest = flat[: whole * width].view(whole, width), flat[whole * width :]
         # Piece by piece, in the cache; `torch.equal` takes three times as long.
         for start in range(0, width, _PIECE):
-            difference = self._unpacked(self.words[:, start : start + _PIECE])
+            difference = self._unpacked(words[:, start : start + _PIECE])
             difference[:whole] -= rows[:, start : start + _PIECE]
             if start < len(rest):
                 piece = rest[start : start + _PIECE]

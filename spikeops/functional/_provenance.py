@@ -18,7 +18,7 @@ import torch
 from torch.compiler import is_compiling
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 # Attributes of a storage: (version, type) of spikes that fill it; for those who keep them in another form, what they keep.
 _MARK, _PACKED = "_spikeops_mark", "_spikeops_packed"
 _NODE_KEY = "spikeops: spikes"
@@ -64,12 +64,12 @@ def follow(more: int) -> None:
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether it is a tensor with memory of its own, which autograd counts the versions of."""
-    return type(tensor) in _PLAIN and not _is_wrapped(tensor) and not tensor.is_inference() and tensor.layout == torch.strided
+    return type(tensor) in _PLAIN and not is_wrapped(tensor) and not tensor.is_inference() and tensor.layout == torch.strided
 
 
 def mark(spikes: torch.Tensor) -> torch.Tensor:
     """The same tensor, its values, 0 or 1, known as such from now on. It fills its memory. (Ops call it each time: 1 us.)"""
-    if not is_compiling() and type(spikes) in _PLAIN and not _is_wrapped(spikes) and not spikes.is_inference():
+    if not is_compiling() and type(spikes) in _PLAIN and not is_wrapped(spikes) and not spikes.is_inference():
         setattr(spikes.untyped_storage(), _MARK, (spikes._version, spikes.dtype))
         if _of_thread.depth and spikes.grad_fn is not None:
             spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes))

@@ -44,7 +44,7 @@ class SavedSpikes:
         self._hooks: torch.autograd.graph.saved_tensors_hooks | None = None
 
     def __enter__(self) -> None:
-        if self._around is None or getattr(self._around[0], "__module__", None) != torch.utils.checkpoint.__name__:
+        if self._around is None or getattr(self._around[0], "__module__", None) != "torch.utils.checkpoint":
             self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
             self._hooks.__enter__()
 
@@ -64,14 +64,12 @@ class SavedSpikes:
         if self._around:
             return _Kept(self._around[0](tensor), None)
         # Not the tensor itself, which may hold the graph that is to keep it.
-        is_counted = not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        return _Kept(tensor.detach(), tensor._version if is_counted else None)
+        return _Kept(tensor.detach(), None if _provenance.is_wrapped(tensor) else tensor._version)
 
     def _unpack(self, kept: _Kept | _KeptSpikes) -> torch.Tensor:
         if isinstance(kept, _KeptSpikes):
             check_version(kept, kept.version.at_first, kept.version.now)
-            words = self._around[1](kept.bits.words) if self._around else kept.bits.words
-            return kept.bits.spikes(words).as_strided(kept.shape, kept.stride, 0)
+            return kept.bits.spikes(self._words_of(kept.bits)).as_strided(kept.shape, kept.stride, 0)
         if self._around:
             return self._around[1](kept.value)
         if kept.version is not None:
@@ -86,15 +84,20 @@ class SavedSpikes:
         """Those of before, if there are such; None if there is anything else than spikes in the memory after all."""
         flat, before = _memory(tensor), _provenance.packed_beside(tensor)
         place = (flat.storage_offset(), len(flat), self._around and self._around[0])
+        # Some ways to write to memory are not counted as versions (`tensor.data`, NumPy). Where it waits for no device, look.
+        can_look = flat.device.type == "cpu"
         bits = before.get(place)
-        if bits is None:
-            bits = Bits(flat)
-            # Some ways to write to memory are not counted as versions (`tensor.data`, NumPy). Where it waits for no device, look.
-            if flat.device.type == "cpu" and not bits.are_all_of(flat):
-                _provenance.unmark(tensor)
-                return None
-            before[place] = self._handed_on(bits)
+        if bits is not None and (not can_look or bits.are_all_of(flat, self._words_of(bits))):
+            return bits
+        bits = Bits(flat)
+        if can_look and not bits.are_all_of(flat, bits.words):
+            _provenance.unmark(tensor)
+            return None
+        before[place] = self._handed_on(bits)
         return bits
+
+    def _words_of(self, bits: Bits) -> torch.Tensor:
+        return self._around[1](bits.words) if self._around else bits.words
 
     def _handed_on(self, bits: Bits) -> Bits:
         if self._around:

@@ -100,6 +100,30 @@ def test_writing_to_what_is_kept_is_an_error_as_ever(write, forward):
         output.sum().backward()
 
 
+def test_spikes_that_change_between_two_that_keep_them():
+    """In a way that autograd does not count."""
+
+    def forward(x, weight, change):
+        spikes = SF.lif(x)[0]
+        first = F.linear(spikes, weight)
+        change(spikes)
+        return (first + F.linear(spikes, weight)).sum()
+
+    def other_spikes(spikes):
+        spikes.data.copy_(1 - spikes.data)
+
+    def no_spikes(spikes):
+        spikes.data.mul_(0.5)
+
+    for change in (other_spikes, no_spikes):
+        weight = torch.rand(12, 12, generator=DRAW).requires_grad_()
+        spikes = SF.lif(X)[0]
+        changed = spikes.clone()
+        change(changed)
+        packed(forward)(X, weight, change).backward()
+        torch.testing.assert_close(weight.grad[0], (spikes + changed).sum((0, 1)))
+
+
 def test_two_backward_passes():
     net = network()
 
