@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _neuron
+from spikeops.functional import _checks, _neuron, _provenance
 from spikeops.functional._lif_options import LIFOptions
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.surrogate._of_numbers import from_coefficients
@@ -93,12 +93,13 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
     if counts and "threshold" not in tensors and threshold <= 0:
         raise ValueError(f"{op}: expected threshold, of which there are several in a potential, to be above 0, got {threshold}.")
     if _backend.is_reference():
-        return reference.lif(
+        outputs = reference.lif(
             x, decay if decay_tensor is None else decay_tensor, given["threshold"], input_scale=given["input_scale"], reset=reset,
             reset_amount=given["reset_amount"], v_reset=v_reset, v_rest=v_rest, strict=strict, detach_reset=detach_reset,
             surrogate=surrogate, reset_timing=reset_timing, v_min=v_min, max_spikes=max_spikes, rounding=rounding,
             return_trace=trace or False, v_init=v_init, time_steps=time_steps or None,
         )  # fmt: skip
+        return _provenance.mark_first(outputs) if max_spikes == 1 else outputs
     if reset != "subtract":
         tensors.pop("reset_amount", None)
     # The lists of GENERAL_LIF_NEURON in csrc/general_lif.cpp.
@@ -110,10 +111,11 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
         ("", "before", "after").index(trace), kind, in_thresholds, time_steps,
     )  # fmt: skip
     call = _traced_lif_forward if trace else _general_lif_forward
-    return call(
+    outputs = call(
         _backend.namespace(op, x.device), x, decay_tensor, tensors.get("threshold"), tensors.get("input_scale"), tensors.get("reset_amount"),
         v_init, listed, modes,
     )  # fmt: skip
+    return _provenance.mark_first(outputs) if max_spikes == 1 else outputs
 
 
 def _definition(x, decay, threshold, input_scale, reset_amount, v_init, numbers, modes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _neuron
+from spikeops.functional import _checks, _neuron, _provenance
 from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import NEURON, explain_other_words
@@ -105,17 +105,17 @@ def run_alif(
         if value is not None:
             _checks.per_neuron("alif", name, value, x, step)
     if _backend.is_reference():
-        return reference.alif(
+        outputs = reference.alif(
             x, decay if decay_tensor is None else decay_tensor, threshold, beta=beta, v_init=v_init, a_init=a_init,
             adaptation_decay=adaptation_decay if adaptation_decay_tensor is None else adaptation_decay_tensor,
             time_steps=time_steps or None, **options._asdict(),
         )  # fmt: skip
+        return _provenance.mark_first(outputs)
     # The lists of ALIF_NEURON in csrc/alif.cpp.
     numbers = (decay, adaptation_decay, threshold, beta, input_scale, subtracted, v_reset, v_rest, *surrogate.coefficients[1:])
     modes = (RESETS[reset], int(strict), int(detach_reset), int(reset_amount is None), surrogate.coefficients[0], time_steps)
-    return _alif_forward(
-        _backend.namespace("alif", x.device), x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes
-    )
+    ops = _backend.namespace("alif", x.device)
+    return _provenance.mark_first(_alif_forward(ops, x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes))
 
 
 def _definition(x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes):

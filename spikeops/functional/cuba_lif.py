@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _neuron
+from spikeops.functional import _checks, _neuron, _provenance
 from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import CUBA, explain_other_words
@@ -164,8 +164,8 @@ def run_cuba_lif(
              surrogate.coefficients[0], time_steps)  # fmt: skip
     arguments = (x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes)
     if _backend.is_reference():
-        return _definition(*arguments, surrogate)
-    return _cuba_lif_forward(_backend.namespace("cuba_lif", x.device), *arguments)
+        return _provenance.mark_first(_definition(*arguments, surrogate))
+    return _provenance.mark_first(_cuba_lif_forward(_backend.namespace("cuba_lif", x.device), *arguments))
 
 
 def _definition(

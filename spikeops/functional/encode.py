@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register, _seed, _vmap
+from spikeops.functional import _checks, _provenance, _register, _seed, _vmap
 from spikeops.functional._other_words import ENCODER, explain_other_words
 from spikeops.functional._vmap import SEQUENCE, STEP
 
@@ -41,9 +41,9 @@ def poisson_encode(p: torch.Tensor, T: int, generator: torch.Generator | None = 
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"poisson_encode: expected generator to be a torch.Generator, got {type(generator).__name__}.")
     if _backend.is_reference():
-        return reference.poisson_encode(p, T, generator)
+        return _provenance.mark(reference.poisson_encode(p, T, generator))
     ops = _backend.namespace("poisson_encode", p.device)
-    return _poisson_encode(ops, p.detach(), T, _seed.draw("poisson_encode", generator, p.device))
+    return _provenance.mark(_poisson_encode(ops, p.detach(), T, _seed.draw("poisson_encode", generator, p.device)))
 
 
 @explain_other_words(ENCODER)
@@ -72,8 +72,8 @@ def latency_encode(p: torch.Tensor, T: int) -> torch.Tensor:
     _checks.floating("latency_encode", "p", p)
     T = _checks.time_count("latency_encode", T)
     if _backend.is_reference():
-        return reference.latency_encode(p, T)
-    return _latency_encode(_backend.namespace("latency_encode", p.device), p.detach(), T)
+        return _provenance.mark(reference.latency_encode(p, T))
+    return _provenance.mark(_latency_encode(_backend.namespace("latency_encode", p.device), p.detach(), T))
 
 
 def _fake(p, T, *_):

@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _general_lif, _lif_bits, _neuron
+from spikeops.functional import _checks, _general_lif, _lif_bits, _neuron, _provenance
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
 from spikeops.functional._lif_bits import Save
 from spikeops.functional._lif_options import (
@@ -214,7 +214,7 @@ def run_lif(
         _lif_bits.checked_save("lif", save, decay if decay_tensor is None else decay_tensor, threshold, options, general, trace)
         # Without gradients nothing is kept, and the reference keeps all.
         if torch.is_grad_enabled() and not _backend.is_reference():
-            return _lif_bits.run("lif", x, time_steps, decay, threshold, options, v_init)
+            return _provenance.mark_first(_lif_bits.run("lif", x, time_steps, decay, threshold, options, v_init))
     tensors = (threshold, options.input_scale, options.reset_amount)
     if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
         not options.surrogate.suits_every_op
@@ -222,8 +222,8 @@ def run_lif(
         return _general_lif.run("lif", x, step, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
     arguments = _arguments("lif", x, v_init, *checked[1:])
     if _backend.is_reference():
-        return _on_reference(reference.lif, arguments, options)
-    return _lif_forward(_backend.namespace("lif", x.device), *arguments)
+        return _provenance.mark_first(_on_reference(reference.lif, arguments, options))
+    return _provenance.mark_first(_lif_forward(_backend.namespace("lif", x.device), *arguments))
 
 
 def _checked(op, x, decay, threshold, options, v_init, time_steps, in_general=False):

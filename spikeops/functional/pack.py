@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional import _checks, _provenance, _register, _vmap
 from spikeops.functional._vmap import SEQUENCE
 
 SPIKES_PER_WORD = 16
 PACKED_DTYPE = torch.uint16  # nobody keeps plain spikes in it, so spike_count can tell packed input by its dtype
 
-_DTYPES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16)
+DTYPES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def pack_spikes(spikes: torch.Tensor) -> torch.Tensor:
@@ -33,9 +33,7 @@ def pack_spikes(spikes: torch.Tensor) -> torch.Tensor:
     _checks.tensor("pack_spikes", "spikes", spikes)
     _checks.time_steps("pack_spikes", "spikes", spikes)
     _check_dtype("pack_spikes", "spikes", spikes.dtype)
-    if _backend.is_reference():
-        return reference.pack_spikes(spikes)
-    return _pack(_backend.namespace("pack_spikes", spikes.device), spikes)
+    return pack_words(None if _backend.is_reference() else _backend.namespace("pack_spikes", spikes.device), spikes)
 
 
 def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -65,14 +63,23 @@ def unpack_spikes(packed: torch.Tensor, T: int, dtype: torch.dtype = torch.float
     words = (T + SPIKES_PER_WORD - 1) // SPIKES_PER_WORD
     if packed.shape[0] != words:
         raise ValueError(f"unpack_spikes: expected {words} words along time for T = {T}, got shape {tuple(packed.shape)}.")
-    if _backend.is_reference():
-        return reference.unpack_spikes(packed, T, dtype)
-    return _unpack(_backend.namespace("unpack_spikes", packed.device), packed, T, dtype)
+    ops = None if _backend.is_reference() else _backend.namespace("unpack_spikes", packed.device)
+    return _provenance.mark(unpack_words(ops, packed, T, dtype))
+
+
+def pack_words(ops, spikes: torch.Tensor) -> torch.Tensor:
+    """:func:`pack_spikes` by a namespace of ops, or, if that is None, by the reference."""
+    return reference.pack_spikes(spikes) if ops is None else _pack(ops, spikes)
+
+
+def unpack_words(ops, packed: torch.Tensor, T: int, dtype: torch.dtype) -> torch.Tensor:
+    """The same for :func:`unpack_spikes`."""
+    return reference.unpack_spikes(packed, T, dtype) if ops is None else _unpack(ops, packed, T, dtype)
 
 
 def _check_dtype(op, name, dtype):
-    if dtype not in _DTYPES:
-        expected = ", ".join(str(d).removeprefix("torch.") for d in _DTYPES)
+    if dtype not in DTYPES:
+        expected = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
         raise TypeError(f"{op}: expected {name} to be one of {expected}, got {dtype}.")
 
 

@@ -8,7 +8,7 @@ import torch
 
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _derivatives, _reduce, _register, _vmap
+from spikeops.functional import _checks, _derivatives, _provenance, _reduce, _register, _vmap
 from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_options
 from spikeops.functional._other_words import RECURRENT, explain_other_words
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
@@ -174,8 +174,8 @@ def run_recurrent_lif(
     arguments = (x, weight, bias, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, adaptation_decay_tensor,
                  *initial, numbers, modes)  # fmt: skip
     if _backend.is_reference():
-        return _definition(*arguments, surrogate=surrogate)
-    return _recurrent_lif_forward(_backend.namespace(op, x.device), *arguments)
+        return _provenance.mark_first(_definition(*arguments, surrogate=surrogate))
+    return _provenance.mark_first(_recurrent_lif_forward(_backend.namespace(op, x.device), *arguments))
 
 
 def _weights(op: str, x: torch.Tensor, weight, bias) -> None:
@@ -243,7 +243,7 @@ def _backward_definition(*args):
 
 def _setup_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:_TENSORS], output[0])
+    ctx.save_for_backward(*inputs[:_TENSORS], _provenance.mark(output[0]))
     ctx.options = inputs[_TENSORS:]
 
 

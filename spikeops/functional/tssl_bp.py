@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 
 from spikeops import _backend, _layout, reference
-from spikeops.functional import _checks, _register, _vmap
+from spikeops.functional import _checks, _provenance, _register, _vmap
 from spikeops.functional._other_words import TSSL, explain_other_words
 from spikeops.functional._vmap import SEQUENCE
 
@@ -69,10 +69,10 @@ def tssl_bp(
     _checks.fit("tssl_bp", x.dtype, threshold=threshold)
     _checks.flag("tssl_bp", "return_spikes", return_spikes)
     if _backend.is_reference():
-        return reference.tssl_bp(x, tau_m, tau_s, threshold, return_spikes)
-    ops = _backend.namespace("tssl_bp", x.device)
-    psc, spikes = _tssl_bp_forward(ops, x, tau_m, tau_s, threshold, return_spikes)
-    return (psc, spikes) if return_spikes else psc
+        psc, spikes = reference.tssl_bp(x, tau_m, tau_s, threshold, True)
+    else:
+        psc, spikes = _tssl_bp_forward(_backend.namespace("tssl_bp", x.device), x, tau_m, tau_s, threshold, return_spikes)
+    return (psc, _provenance.mark(spikes)) if return_spikes else psc
 
 
 def _forward_fake(x, tau_m, tau_s, threshold, return_spikes):

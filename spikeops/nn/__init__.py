@@ -5,6 +5,7 @@ A module shows itself as the call that makes one like it: the arguments without 
 it are listed below, as in all of PyTorch; tensors are left to the state dict."""
 
 from spikeops.nn import current_based, neurons, readout, recurrent
+from spikeops.nn.checkpointing import checkpoint
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.convex import ConvexSNN
@@ -19,7 +20,7 @@ from spikeops.nn.time import TimeDistributed
 
 __all__ = [
     "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "SpikeConv2d", "TimeDistributed",
-    "WSConv2d", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
+    "WSConv2d", "checkpoint", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip
 for _module in (neurons, current_based, readout, recurrent):
     __all__ += _module.__all__

@@ -7,24 +7,11 @@ import pytest
 import torch
 from op_tests.inputs import Inputs
 from op_tests.neurons import currents
+from op_tests.saved import saved_bytes
 
 from spikeops import reference
 
 SHAPE = (2, 3, 8, 9)
-
-
-def saved_bytes(function, arguments):
-    """Bytes of the distinct storages that are saved for the backward pass."""
-    storages = {}
-
-    def note(tensor):
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = function(arguments)
-    assert storages or outputs is not None
-    return sum(storages.values())
 
 
 @pytest.mark.parametrize("call", [call for call in op_cases.CALLS.values() if call.differentiable], ids=str)

@@ -17,7 +17,7 @@ from spikeops.functional._general_lif import RESET_TIMINGS, ROUNDINGS, GeneralOp
 from spikeops.functional._lif_options import RESETS, WEIGHTINGS, LIFOptions, Reset, Weighting
 
 PUBLIC = [getattr(module, name) for module in (SF, snn, surrogate) for name in module.__all__] + [
-    spikeops.backend, spikeops.backends, spikeops.set_backend,
+    spikeops.backend, spikeops.backends, spikeops.pack_saved_spikes, spikeops.set_backend,
 ]  # fmt: skip
 X = torch.rand(3, 4, 8, generator=torch.Generator().manual_seed(1))
 LINEAR = torch.nn.Linear(8, 6, bias=False)
@@ -51,6 +51,7 @@ CALLS = {
 }
 # Options with which alone a choice can be made.
 NEEDED = {("save", "bits"): {"surrogate": surrogate.Rectangle(1.0)}}
+PASSES_ON = (snn.checkpoint,)  # what else it is given, to the block
 TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)  # options of torch's convolution
 
 
@@ -101,7 +102,7 @@ def test_no_public_signature_hides_options(function):
         functions = [f for f in unwrapped.values() if inspect.isfunction(f)]
     for f in functions:
         kinds = {parameter.kind for parameter in inspect.signature(f).parameters.values()}
-        assert inspect.Parameter.VAR_KEYWORD not in kinds, f.__qualname__
+        assert inspect.Parameter.VAR_KEYWORD not in kinds or f in PASSES_ON, f.__qualname__
         names = [*inspect.signature(f).parameters, *(["return"] if inspect.isfunction(f) and f.__name__ != "__init__" else [])]
         untyped = [name for name in names if name not in ("self", "cls", *f.__annotations__)]
         assert not untyped, f"{f.__qualname__} has no types for {untyped}"

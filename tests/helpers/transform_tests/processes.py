@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import spikeops
 import spikeops.functional as SF
 import spikeops.nn as snn
 
@@ -48,6 +49,18 @@ def network() -> nn.Module:
     return nn.Sequential(*layers).double()
 
 
+class Saving(nn.Module):
+    """A network whose spikes are kept as bits, and whose layers after the first spikes are computed again."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with spikeops.pack_saved_spikes():
+            return snn.checkpoint(self.layers[2:], self.layers[:2](x))
+
+
 def batch() -> torch.Tensor:
     return 2 * torch.rand(4, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -68,6 +81,9 @@ def _train(rank: int, folder: str) -> None:
     parallel = DistributedDataParallel(network())
     parallel(x).square().mean().backward()
     gradients["DistributedDataParallel"] = [parameter.grad for parameter in parallel.parameters()]
+    saving = DistributedDataParallel(Saving(network()))
+    saving(x).square().mean().backward()
+    gradients["DistributedDataParallel, checkpoint"] = [parameter.grad for parameter in saving.parameters()]
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
     sharded = network()
     for layer in sharded:
@@ -75,6 +91,12 @@ def _train(rank: int, folder: str) -> None:
     fully_shard(sharded, mesh=mesh)
     sharded(x).square().mean().backward()
     gradients["FSDP"] = [parameter.grad.full_tensor() for parameter in sharded.parameters()]
+    sharded = Saving(network())
+    for layer in sharded.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(sharded, mesh=mesh)
+    sharded(x).square().mean().backward()
+    gradients["FSDP, checkpoint"] = [parameter.grad.full_tensor() for parameter in sharded.parameters()]
     if rank == 0:
         torch.save(gradients, Path(folder) / "gradients.pt")
     dist.barrier()
