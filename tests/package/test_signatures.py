@@ -49,7 +49,7 @@ CALLS = {
     spikeops.set_backend: lambda name: spikeops.set_backend(name),
     spikeops.backend: lambda name: spikeops.backend(name).__enter__(),
 }
-TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)  # options of torch's convolution
+TORCHS_OWN = (snn.SpikeConv2d, snn.SpikeLinear, snn.WSConv2d)  # options of torch's layers
 
 
 def choices(hint):
