@@ -13,9 +13,9 @@ from spikeops.functional._events import VECTOR_BYTES
 
 # A model of the costs, in rough CPU cycles. It decides by the sizes and the share of inputs that are not 0 alone, so that the same
 # data takes the same path, and rounds the same way, on every run.
-_CYCLES_PER_INPUT = 2  # to look whether it fired
+_CYCLES_PER_INPUT = {False: (2, 10), True: (3, 20)}  # of rows, of columns: to look whether it fired, and to note that it did
 _CYCLES_PER_LOAD = 4  # per vector of the dense matrix, to lay its rows side by side
-_CYCLES_PER_LIST = 60  # and group of columns that are summed up at a time: begin, end, store
+_CYCLES_PER_LIST = 40  # and group of columns that are summed up at a time: begin, end, store
 _CYCLES_PER_EVENT = 1.6  # and vector of columns
 # Per number of the silent matrix and vector of columns: between 0.58, with two units for 64 bytes as Xeons have them, and 1.08, with two
 # for 32 as EPYCs up to the fourth generation.
@@ -58,12 +58,20 @@ class Events:
         return torch.ops.spikeops.event_matmul_(out, self.count, self.place, self.value, matrix, bias).item()
 
 
-def pays(rows: int, inner: int, columns: int, density: float, element_size: int, uses: int = 1) -> bool:
-    """Whether a product (rows, inner) times (inner, columns) is likely to beat the dense one if that share of the first is not 0, and what
-    is not is found once for so many products."""
+def pays(
+    rows: int, inner: int, columns: int, density: float, element_size: int, *, of_columns: bool = False, uses: int = 1
+) -> bool:
+    """Whether a product (rows, inner) times (inner, columns) is likely to beat the dense one if that share of the first is not 0.
+
+    Args:
+        element_size: bytes of a number
+        of_columns: the first matrix is the transpose of one whose columns are looked through
+        uses: for how many products what is found there serves
+    """
     vectors = -(-columns * element_size // VECTOR_BYTES)
     groups = -(-vectors // _GROUP)
-    find = _CYCLES_PER_INPUT * rows * inner / uses
+    look, note = _CYCLES_PER_INPUT[of_columns]
+    find = (look + note * density) * rows * inner / uses
     load = _CYCLES_PER_LOAD * inner * vectors
     visit = _CYCLES_PER_LIST * rows * groups
     events = find + load + visit + _CYCLES_PER_EVENT * density * rows * inner * vectors

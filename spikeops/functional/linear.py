@@ -83,12 +83,14 @@ class SilentRows:
     def pays(self, weight: torch.Tensor) -> bool:
         """Whether adding up weights (O, C) is likely to beat the dense product."""
         rows, columns = self._matrix.shape
-        return _event_matmul.pays(rows, columns, len(weight), self.density, weight.element_size(), self._uses)
+        return _event_matmul.pays(rows, columns, len(weight), self.density, weight.element_size(), uses=self._uses)
 
     def gradient_pays(self, weight: torch.Tensor) -> bool:
         """The same for the gradient of the weight."""
         rows, columns = self._matrix.shape
-        return _event_matmul.pays(columns, rows, len(weight), self.density, weight.element_size(), self._uses)
+        return _event_matmul.pays(
+            columns, rows, len(weight), self.density, weight.element_size(), of_columns=True, uses=self._uses
+        )
 
     def times(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """(..., O): :func:`torch.nn.functional.linear` for weight (O, C) and bias (O,)."""

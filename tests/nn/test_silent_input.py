@@ -9,7 +9,7 @@ import torch
 import spikeops.nn as snn
 from spikeops.functional._event_matmul import Events
 
-STEPS, SAMPLES, INPUTS, UNITS, CLASSES = 4, 100, 200, 80, 4
+STEPS, SAMPLES, INPUTS, UNITS, CLASSES = 4, 200, 200, 80, 4
 
 
 class Recorder:
@@ -78,7 +78,7 @@ def test_learns_the_same(found, rule, is_static, update):
     assert torch.equal(step.spikes, expected.spikes) and torch.equal(step.count, expected.count)
     for actual, wanted in zip(*(recorder.gradients for recorder in recorders), strict=True):
         for name, gradient in wanted.items():
-            # Sums of up to 400 numbers in another order.
+            # Sums of up to 800 numbers in another order.
             torch.testing.assert_close(actual[name], gradient, rtol=0, atol=1e-13 * gradient.abs().max().item())
     assert found["rows"] and found["columns"]
 

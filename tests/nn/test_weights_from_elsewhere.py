@@ -286,8 +286,8 @@ def test_blocks_with_a_local_loss(make):
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_layers_of_spikes(make):
     torch.manual_seed(0)
-    convolution, linear = (WEIGHTS[make](layer) for layer in (snn.SpikeConv2d(3, 64, 3, bias=False), snn.SpikeLinear(80, 64, bias=False)))
+    convolution, linear = (WEIGHTS[make](layer) for layer in (snn.SpikeConv2d(3, 64, 3, bias=False), snn.SpikeLinear(200, 150, bias=False)))
     convolution((torch.rand(4, 3, 8, 8) < 0.05).float()).square().sum().backward()
-    linear((torch.rand(100, 80) < 0.05).float()).square().sum().backward()
+    linear((torch.rand(300, 200) < 0.05).float()).square().sum().backward()
     for name, parameter in (*convolution.named_parameters(), *linear.named_parameters()):
         assert parameter.grad is not None and parameter.grad.any(), f"{name} got no gradient"

@@ -137,8 +137,8 @@ def test_nan_in_a_convolution_of_spikes(share, where):
 @pytest.mark.parametrize("share", [0.01, 0.9], ids=["events", "dense"])
 def test_nan_in_a_product_with_spikes(share, where):
     generator = torch.Generator().manual_seed(0)
-    spikes = (torch.rand(100, 80, generator=generator) < share).float()
-    weight, upstream = torch.rand(70, 80, generator=generator), torch.rand(100, 70, generator=generator)
+    spikes = (torch.rand(300, 200, generator=generator) < share).float()
+    weight, upstream = torch.rand(150, 200, generator=generator), torch.rand(300, 150, generator=generator)
     {"spikes": spikes, "weight": weight, "upstream": upstream}[where][1, 2] = NAN
 
     def results(linear):

@@ -146,6 +146,8 @@ def test_pays_only_while_few_fire():
     assert where(1000, 784, 800) == [True, True, True, False]
     assert where(1000, 784, 10) == [False] * 4, "looking for events takes longer than the product"
     assert where(1, 784, 800) == [False] * 4, "laying out the matrix takes longer than the product"
+    assert not _event_matmul.pays(1000, 784, 10, 0.05, 4, uses=2) and _event_matmul.pays(1000, 784, 10, 0.05, 4, uses=10)
+    assert _event_matmul.pays(700, 12800, 128, 0.1, 4) and not _event_matmul.pays(700, 12800, 128, 0.1, 4, of_columns=True)
 
 
 @pytest.mark.parametrize("change, message", [
