@@ -75,7 +75,7 @@ class TrainingStep(ABC):
         shape, self.classes = self.shape(raw["data"]["name"])
         self.method = method(self.config, shape, self.classes, torch.device(device))
         self.method.network.to(dtype)
-        self.images = self.make_images(self.batch, shape).to(device, dtype)
+        self.images = self.make_images(self.batch, shape, raw["data"].get("normalize", True)).to(device, dtype)
         self.labels = torch.randint(self.classes, (self.batch,)).to(device)
 
     @staticmethod
@@ -84,10 +84,10 @@ class TrainingStep(ABC):
         return ((3, 32, 32), 10) if data == "cifar10" else ((1, 28, 28), 10)
 
     @staticmethod
-    def make_images(batch: int, shape: tuple[int, int, int]) -> Tensor:
-        """Noise of MNIST's mean and sparsity."""
+    def make_images(batch: int, shape: tuple[int, int, int], normalized: bool) -> Tensor:
+        """Noise of MNIST's mean and sparsity, shifted and scaled where the preset says so."""
         ink = (torch.rand(batch, *shape) < 0.19) * torch.rand(batch, *shape)
-        return (ink - 0.1307) / 0.3081
+        return (ink - 0.1307) / 0.3081 if normalized else ink
 
     @abstractmethod
     def opponent(self):

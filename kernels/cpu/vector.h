@@ -1,6 +1,8 @@
 // Numbers that stay in registers while a loop adds to them.
 #pragma once
 
+#include <type_traits>
+
 #include "common.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
@@ -13,6 +15,21 @@ struct Vector {
   typedef S Unaligned __attribute__((vector_size(64), aligned(sizeof(S)), may_alias));
   static constexpr int64_t kWidth = 64 / int64_t(sizeof(S));
 };
+
+// Four numbers.
+template <class S>
+struct Quad {
+  typedef S Type __attribute__((vector_size(4 * sizeof(S))));
+  typedef S Unaligned __attribute__((vector_size(4 * sizeof(S)), aligned(sizeof(S)), may_alias));
+};
+
+// The lanes of a (0 to 3) and b (4 to 7) with these numbers.
+#if defined(__clang__)
+#define SPIKEOPS_LANES(S, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SPIKEOPS_LANES(S, a, b, ...) \
+  __builtin_shuffle(a, b, typename Quad<std::conditional_t<sizeof(S) == 8, int64_t, int32_t>>::Type{__VA_ARGS__})
+#endif
 
 }  // namespace
 }  // namespace spikeops::cpu::SPIKEOPS_ISA

@@ -12,6 +12,7 @@ from spikeops.functional.cuba_lif import cuba_lif
 from spikeops.functional.encode import latency_encode, poisson_encode
 from spikeops.functional.feedback import feedback_step_, ternary_step_
 from spikeops.functional.lif import lif, lif_rate
+from spikeops.functional.linear import spike_linear
 from spikeops.functional.local import local_gradient_in_time, local_learning_step_
 from spikeops.functional.pack import pack_spikes, unpack_spikes
 from spikeops.functional.readout import leaky_readout
@@ -22,6 +23,6 @@ from spikeops.functional.tssl_bp import tssl_bp
 __all__ = [
     "alif", "clamped_lif", "convex_snn_trial", "cuba_lif",
     "feedback_step_", "latency_encode", "leaky_readout", "lif", "lif_rate", "local_gradient_in_time",
-    "local_learning_step_", "pack_spikes", "poisson_encode", "recurrent_lif", "spike_conv2d", "spike_count", "synaptic_filter",
-    "ternary_step_", "tssl_bp", "unpack_spikes",
+    "local_learning_step_", "pack_spikes", "poisson_encode", "recurrent_lif", "spike_conv2d", "spike_count", "spike_linear",
+    "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers on mostly silent spikes: the weights of the neurons that fired are added up.
+"""Convolutions, and linear layers of time loops, on mostly silent spikes: the weights of the neurons that fired are added up.
 
 For the CPU: while less than a tenth or a quarter of the neurons fire it beats the dense convolution. GPUs are faster with that.
 :func:`spikeops.functional.spike_conv2d` and the time loops of :class:`spikeops.nn.FeedbackRing` run on it.
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from spikeops import _backend
-
-VECTOR_BYTES = 64
+from spikeops.functional._events import VECTOR_BYTES
 
 # A model of the costs, in rough CPU cycles per output pixel and tap. It decides by the share of neurons that fire alone, so that the
 # same data takes the same path, and rounds the same way, on every run.
@@ -103,11 +101,6 @@ def _padded(channels: int, like: torch.Tensor) -> int:
     """Channels rounded up to whole vectors."""
     vector = VECTOR_BYTES // like.element_size()
     return -(-channels // vector) * vector
-
-
-def is_available(x: torch.Tensor) -> bool:
-    """Whether events may be added up where x is, by the chosen backend."""
-    return x.device.type == "cpu" and not _backend.is_reference()
 
 
 @torch.library.register_fake("spikeops::event_conv_weight")

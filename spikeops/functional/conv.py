@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 
 from spikeops import _backend, reference
 from spikeops._numbers import plain_number
-from spikeops.functional import _checks, _event_conv
+from spikeops.functional import _checks, _events
 from spikeops.functional._event_conv import EventConv2d
-from spikeops.functional._transforms import is_plain_eager
 
 _OP = "spike_conv2d"
-# About so many samples are looked through for the share of neurons that fire.
-_SAMPLED = 16
 
 
 def spike_conv2d(
@@ -65,7 +60,7 @@ def spike_conv2d(
     if _has_kernel(spikes, weight, bias, geometry, groups):
         conv = _packed(weight, bias, geometry)
         if min(conv.output_size(*spikes.shape[2:])) > 0:
-            density = _density(spikes)
+            density = _events.density(spikes)
             if conv.pays(density) or (weight.requires_grad and conv.gradient_pays(density)):
                 return _SpikeConv2d.apply(spikes, weight, bias, conv, density)
     return F.conv2d(spikes, weight, bias, stride, padding, dilation, groups)
@@ -76,7 +71,7 @@ def spike_conv2d_weight(spikes: torch.Tensor, weight: torch.Tensor, grad_out: to
     geometry = tuple(map(_pair, (stride, padding, dilation)))
     if _has_kernel(spikes, weight, None, geometry, groups):
         conv = _packed(weight, None, geometry)
-        if conv.gradient_pays(_density(spikes)) and _is_finite(grad_out):
+        if conv.gradient_pays(_events.density(spikes)) and _events.is_finite(grad_out):
             return conv.weight_gradient(spikes, grad_out, weight)
     return torch.nn.grad.conv2d_weight(spikes, weight.shape, grad_out, stride, padding, dilation, groups)
 
@@ -86,7 +81,7 @@ class _SpikeConv2d(torch.autograd.Function):
     def forward(ctx, spikes, weight, bias, conv, density):
         ctx.save_for_backward(spikes, weight)
         ctx.conv, ctx.density = conv, density
-        if conv.pays(density) and _is_finite(weight):
+        if conv.pays(density) and _events.is_finite(weight):
             return conv(spikes)
         return F.conv2d(spikes, weight, bias, conv.stride, conv.padding, conv.dilation)
 
@@ -95,7 +90,7 @@ class _SpikeConv2d(torch.autograd.Function):
         spikes, weight = ctx.saved_tensors
         conv, (need_spikes, need_weight, need_bias, *_) = ctx.conv, ctx.needs_input_grad
         # What is to be differentiated again goes the dense way, which can be.
-        on_events = need_weight and not torch.is_grad_enabled() and conv.gradient_pays(ctx.density) and _is_finite(grad_out)
+        on_events = need_weight and not torch.is_grad_enabled() and conv.gradient_pays(ctx.density) and _events.is_finite(grad_out)
         dense = need_spikes, need_weight and not on_events, need_bias
         grad_spikes, grad_weight, grad_bias = None, None, None
         if any(dense):
@@ -126,28 +121,13 @@ def _packed(weight, bias, geometry) -> EventConv2d:
 def _has_kernel(spikes, weight, bias, geometry, groups) -> bool:
     """Whether it is a plain convolution of spikes where events may be added up. What is wrong is for `conv2d` to say."""
     return (
-        is_plain_eager(spikes)
-        and _event_conv.is_available(spikes)
-        and not torch.is_autocast_enabled("cpu")
+        _events.have_kernel(spikes, weight, bias)
         and groups == 1
         and None not in geometry
         and min(geometry[0] + geometry[2]) > 0
         and min(geometry[1]) >= 0
-        and spikes.dtype in (torch.float32, torch.float64)
         and spikes.dim() == weight.dim() == 4
         and weight.shape[1] == spikes.shape[1]
         and min(*spikes.shape, *weight.shape) > 0
-        and all(t is None or (t.dtype == spikes.dtype and t.device == spikes.device) for t in (weight, bias))
         and (bias is None or bias.shape == weight.shape[:1])
     )
-
-
-def _is_finite(values: torch.Tensor) -> bool:
-    """False if any number is not (or the sum of all is too large)."""
-    return math.isfinite(values.detach().sum().item())
-
-
-def _density(spikes: torch.Tensor) -> float:
-    """The share of neurons that fire, in some samples."""
-    sample = spikes.detach()[:: max(1, len(spikes) // _SAMPLED)]
-    return sample.ne(0).sum().item() / sample.numel()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from spikeops.nir._modules import Scale
-from spikeops.nn import SpikeConv2d, TimeDistributed
+from spikeops.nn import SpikeConv2d, SpikeLinear, TimeDistributed
 
 Shape = tuple[int, ...]
 
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 def layers_node(nir: Any, module: nn.Module, shape: Shape, leading: int, affine_only: bool) -> tuple[Any, list[str]]:
     """The node of a module whose input has this shape, after so many leading axes of time and batch; and why there is none."""
     kind = type(module)
-    if kind is nn.Linear:
+    if kind in (nn.Linear, SpikeLinear):
         found = [] if len(shape) == 1 else [f"acts on the last axis of inputs of shape {shape}, and NIR's on vectors"]
         weight = _numpy(module.weight)
         if module.bias is None and not affine_only:

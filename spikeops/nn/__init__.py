@@ -11,6 +11,7 @@ from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.convex import ConvexSNN
 from spikeops.nn.current_based import *  # noqa: F403
 from spikeops.nn.feedback import FeedbackRing, WSConv2d, init_unit_norm_, restrict_frobenius_norm, restrict_spectral_norm
+from spikeops.nn.linear import SpikeLinear
 from spikeops.nn.local import LocalBlock, LocalClassifier
 from spikeops.nn.local_loss import LocalLossBlock, similarity_matching_loss, similarity_matrix
 from spikeops.nn.neurons import *  # noqa: F403
@@ -19,8 +20,9 @@ from spikeops.nn.recurrent import *  # noqa: F403
 from spikeops.nn.time import TimeDistributed
 
 __all__ = [
-    "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "SpikeConv2d", "TimeDistributed",
-    "WSConv2d", "checkpoint", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
+    "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "SpikeConv2d", "SpikeLinear",
+    "TimeDistributed", "WSConv2d", "checkpoint", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
+    "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip
 for _module in (neurons, current_based, readout, recurrent):
     __all__ += _module.__all__

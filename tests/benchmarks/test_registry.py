@@ -3,6 +3,7 @@
 import op_cases
 import pytest
 import spike_conv
+import spike_linear
 import torch
 
 import spikeops.functional as SF
@@ -15,7 +16,7 @@ SEQUENCE = 4 * T * N  # bytes of T x N float32 values
 STEP = 4 * N
 
 
-@pytest.mark.parametrize("function", sorted(set(SF.__all__) - {"spike_conv2d"}))  # which has sizes of its own: spike_conv.py
+@pytest.mark.parametrize("function", sorted(set(SF.__all__) - {"spike_conv2d", "spike_linear"}))  # which have sizes of their own
 def test_every_op_is_measured(function):
     measured = {op.function for op in OPS.values()}
     assert function in measured, f"{function} is not measured: add an Op to MEASURED of its file in tests/helpers/op_cases"
@@ -28,6 +29,12 @@ def test_only_ops_are_measured():
 def test_spike_conv_is_measured():
     cells = spike_conv.row("small", 20, 5, 8, 7, 3, 1, 0.1, rounds=2).strip("| ").split(" | ")
     assert cells[:4] == ["small", "20 x 5 x 8 x 8", "7 x 5 x 3 x 3", "10 %"]
+    assert len(cells) == 10 and all(float(cell) >= 0 for cell in cells[4:])
+
+
+def test_spike_linear_is_measured():
+    cells = spike_linear.row("small", 20, 30, 7, 0.1, rounds=2).strip("| ").split(" | ")
+    assert cells[:4] == ["small", "20 x 30", "7 x 30", "10 %"]
     assert len(cells) == 10 and all(float(cell) >= 0 for cell in cells[4:])
 
 

@@ -93,7 +93,7 @@ NETWORKS = {
         lambda: nn.Sequential(
             each_step(nn.Conv2d(2, 4, (3, 3), padding="same", groups=2), nn.AvgPool2d(2, divisor_override=1)), snn.LIF(0.9, 0.4, **TO),
             snn.TimeDistributed(snn.SpikeConv2d(4, 6, 3, stride=2, padding=1, bias=False)), snn.IF(0.5, **TO),
-            each_step(nn.AvgPool2d(2, 1, 1), nn.Flatten()), nn.Linear(54, 10), snn.LIF(0.5, 0.1, **TO),
+            each_step(nn.AvgPool2d(2, 1, 1), nn.Flatten()), snn.SpikeLinear(54, 10), snn.LIF(0.5, 0.1, **TO),
         ), (2, 8, 8),
     ),
     "kernels that are no squares": (lambda: nn.Sequential(each_step(nn.Conv2d(2, 4, (1, 3), dilation=2)), snn.IF(0.3, **TO)), (2, 6, 9)),

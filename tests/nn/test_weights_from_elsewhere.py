@@ -284,9 +284,10 @@ def test_blocks_with_a_local_loss(make):
 
 @pytest.mark.parametrize("make", [make for make in WEIGHTS if make != "orthogonal"])
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
-def test_convolutions_of_spikes(make):
+def test_layers_of_spikes(make):
     torch.manual_seed(0)
-    layer = WEIGHTS[make](snn.SpikeConv2d(3, 64, 3, bias=False))
-    layer((torch.rand(4, 3, 8, 8) < 0.05).float()).square().sum().backward()
-    for name, parameter in layer.named_parameters():
+    convolution, linear = (WEIGHTS[make](layer) for layer in (snn.SpikeConv2d(3, 64, 3, bias=False), snn.SpikeLinear(200, 150, bias=False)))
+    convolution((torch.rand(4, 3, 8, 8) < 0.05).float()).square().sum().backward()
+    linear((torch.rand(300, 200) < 0.05).float()).square().sum().backward()
+    for name, parameter in (*convolution.named_parameters(), *linear.named_parameters()):
         assert parameter.grad is not None and parameter.grad.any(), f"{name} got no gradient"

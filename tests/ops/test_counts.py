@@ -131,3 +131,20 @@ def test_nan_in_a_convolution_of_spikes(share, where):
 
     for actual, expected in zip(results(SF.spike_conv2d), results(torch.nn.functional.conv2d)):
         assert torch.equal(actual.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize("where", ["spikes", "weight", "upstream"])
+@pytest.mark.parametrize("share", [0.01, 0.9], ids=["events", "dense"])
+def test_nan_in_a_product_with_spikes(share, where):
+    generator = torch.Generator().manual_seed(0)
+    spikes = (torch.rand(300, 200, generator=generator) < share).float()
+    weight, upstream = torch.rand(150, 200, generator=generator), torch.rand(300, 150, generator=generator)
+    {"spikes": spikes, "weight": weight, "upstream": upstream}[where][1, 2] = NAN
+
+    def results(linear):
+        given = spikes.clone().requires_grad_(), weight.clone().requires_grad_()
+        out = linear(*given)
+        return out.detach(), *torch.autograd.grad(out, given, upstream)
+
+    for actual, expected in zip(results(SF.spike_linear), results(torch.nn.functional.linear)):
+        assert torch.equal(actual.isnan(), expected.isnan())

@@ -38,7 +38,7 @@ KINDS = {
     "array": np.array, "int64": np.int64, "int32": np.int32, "uint8": np.uint8,
 }  # fmt: skip
 EACH = [pytest.param(call, id=call if isinstance(call, str) else call.__name__) for call in CALLS]
-TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)
+TORCHS_OWN = (snn.SpikeConv2d, snn.SpikeLinear, snn.WSConv2d)
 OF_EACH_NEURON = (SF.lif, snn.LIF, snn.IF, snn.ParametricLIF)  # which take numbers of each neuron
 
 

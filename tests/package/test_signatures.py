@@ -52,7 +52,7 @@ CALLS = {
 # Options with which alone a choice can be made.
 NEEDED = {("save", "bits"): {"surrogate": surrogate.Rectangle(1.0)}}
 PASSES_ON = (snn.checkpoint,)  # what else it is given, to the block
-TORCHS_OWN = (snn.SpikeConv2d, snn.WSConv2d)  # options of torch's convolution
+TORCHS_OWN = (snn.SpikeConv2d, snn.SpikeLinear, snn.WSConv2d)  # options of torch's layers
 
 
 def choices(hint):

@@ -53,7 +53,7 @@ class LocalNetwork(nn.Module):
                 stage = block(_scaled(encoder, config.conv_weight_scale), after)
             else:
                 kind = "linear"
-                encoder = nn.Linear(math.prod(shape), layer.units, bias=False)
+                encoder = snn.SpikeLinear(math.prod(shape), layer.units, bias=False)
                 stage = block(_scaled(encoder, config.linear_weight_scale), after)
             names[kind] += 1
             self.stages[f"{kind}_{names[kind]}"] = stage

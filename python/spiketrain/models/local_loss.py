@@ -143,7 +143,7 @@ def _weights(layer: Layer, below: Shape, config: NetworkConfig, bias: bool) -> n
         module = snn.SpikeConv2d(below[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
         scale = config.conv_weight_scale
     else:
-        module = nn.Linear(math.prod(below), layer.units, bias=bias)
+        module = snn.SpikeLinear(math.prod(below), layer.units, bias=bias)
         scale = config.linear_weight_scale
     with torch.no_grad():
         module.weight.mul_(scale)

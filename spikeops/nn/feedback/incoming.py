@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spikeops.functional import _event_conv
+from spikeops.functional import _events
 from spikeops.functional._event_conv import EventConv2d
 from spikeops.nn.feedback.operators import ChannelsLastRows, Convolution, Linear, Memory, Operator, Reshape, TransposedConvolution
 
@@ -69,7 +69,7 @@ class OnEvents:
     @classmethod
     def of(cls, operator: Operator, spikes: torch.Tensor) -> OnEvents | None:
         """None for operators that do not begin with a convolution or a linear layer, and where there is no such kernel."""
-        if not (operator.stages and _event_conv.is_available(spikes)):
+        if not (operator.stages and _events.is_available(spikes)):
             return None
         first, *rest = operator.stages
         rows = isinstance(first, (ChannelsLastRows, Reshape)) or spikes.dim() == 2

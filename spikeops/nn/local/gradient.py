@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from spikeops.nn._hooks import has_hooks, hooks_of_weights
 from spikeops.nn.conv import SpikeConv2d
+from spikeops.nn.linear import SpikeLinear
 
-_FORWARDS = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in (nn.Linear, nn.Conv2d, SpikeConv2d)}
+_FORWARDS = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in (nn.Linear, nn.Conv2d, SpikeConv2d, SpikeLinear)}
 
 
 def is_plain(layer: nn.Linear | nn.Conv2d) -> bool:

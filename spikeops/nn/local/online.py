@@ -14,8 +14,10 @@ from spikeops import _layout
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
 from spikeops.functional.conv import spike_conv2d_weight
+from spikeops.functional.linear import SilentRows
 from spikeops.nn._hooks import is_observed
 from spikeops.nn.conv import SpikeConv2d
+from spikeops.nn.linear import SpikeLinear
 from spikeops.nn.local.gradient import add_gradients, effective_weight, is_plain
 
 
@@ -49,6 +51,9 @@ class _Learner:
         self.trainable = block.trainable()
         # By hand, or by autograd through the call of an encoder that is not what it seems.
         self.by_hand = is_plain(self.encoder)
+        # A still input is looked through for what is not 0 once, not in every step.
+        looked_through = self.by_hand and is_static and isinstance(self.encoder, SpikeLinear)
+        self.still = SilentRows(self.x, uses=steps if block.update == "step" else 1) if looked_through else None
         self.output = None  # of the encoder, in the present step; of all steps so far for a gradient that goes back in time
 
     def step(self, t: int) -> None:
@@ -76,7 +81,7 @@ class _Learner:
         roots = []
         if self.by_hand:
             if self.encoder.weight.requires_grad:
-                roots.append((self.encoder.weight, _weight_gradient(self.encoder, x, gradient)))
+                roots.append((self.encoder.weight, _weight_gradient(self.encoder, x, gradient, self.still)))
         elif self.output.requires_grad:
             roots.append((self.output, gradient.reshape(self.output.shape)))
         if self.class_derivatives is not None:
@@ -93,7 +98,7 @@ class _Learner:
             return self.output.detach()
         x = self.x if self.is_static else self.x[t]
         if self.by_hand:
-            self.output = self.encoder(x)
+            self.output = self.still.times(self.encoder.weight) if self.still else self.encoder(x)
             return self.output
         samples = len(x)
         if self.forward_in_time and not self.is_static:
@@ -136,8 +141,10 @@ class _Learner:
         return SF.local_gradient_in_time(gradient, derivatives, **self.dynamics) if len(derivatives) else gradient
 
 
-def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient of the weights from that of their outputs, over all samples and time steps."""
+def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor, still: SilentRows | None) -> Tensor:
+    """Gradient of the weights from that of their outputs, over all samples and time steps. ``still``: x, if it is looked through."""
+    if isinstance(encoder, SpikeLinear):
+        return (still or SilentRows(x)).weight_gradient(gradient, encoder.weight)
     if isinstance(encoder, nn.Linear):
         return gradient.flatten(0, -2).t() @ x.flatten(0, -2).to(gradient.dtype)
     x, gradient = x.flatten(0, -4).to(gradient.dtype), gradient.flatten(0, -4)

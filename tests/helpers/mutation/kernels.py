@@ -87,6 +87,11 @@ MUTANTS = (
         "tests/ops/test_lif_rate.py",
     ),
     Mutant(
+        "kernels/cpu/event_matmul.cpp", "every group of columns begins with the bias of the first",
+        "static_cast<const S*>(a_.bias)[first_column_ + j]", "static_cast<const S*>(a_.bias)[j]",
+        "tests/ops/test_event_matmul.py",
+    ),
+    Mutant(
         "kernels/cpu/event_conv.cpp", "the test for silence looks at all but the last of a block",
         "for (int64_t i = 0; i < kBlock; ++i) any |= block[i] != S(0);", "for (int64_t i = 0; i < kBlock - 1; ++i) any |= block[i] != S(0);",
         "tests/ops/test_event_conv.py",

@@ -65,8 +65,13 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/functional/conv.py", "weights that are not finite added up over events",
-        "if conv.pays(density) and _is_finite(weight):", "if conv.pays(density):",
+        "if conv.pays(density) and _events.is_finite(weight):", "if conv.pays(density):",
         "tests/ops/test_spike_conv.py",
+    ),
+    Mutant(
+        "spikeops/functional/linear.py", "the gradient of a weight times 0 where it is not finite",
+        "if self._columns.times(grad_out, gradient.t()):", "if self._columns.times(grad_out, gradient.t()) or True:",
+        "tests/ops/test_spike_linear.py",
     ),
     # --- spikeops.nn
     Mutant(

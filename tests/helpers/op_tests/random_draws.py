@@ -32,7 +32,7 @@ from spikeops._dtypes import state_dtype
 
 def functions() -> list[str]:
     """Every function of which there are draws."""
-    return sorted({call.function for call in op_cases.CALLS.values()} | {"spike_conv2d"})
+    return sorted({call.function for call in op_cases.CALLS.values()} | set(_OF_LAYERS))
 
 
 def draw(function: str, number: int, seed: int) -> str | None:
@@ -40,7 +40,7 @@ def draw(function: str, number: int, seed: int) -> str | None:
     rng = random.Random(f"{seed} {function} {number}")
     told: list[object] = []
     try:
-        (_conv if function == "spike_conv2d" else _case)(function, rng, told)
+        _OF_LAYERS.get(function, _case)(function, rng, told)
     except Exception as error:
         return f"{type(error).__name__}: {error} | {', '.join(map(str, told))}"
     return None
@@ -181,9 +181,30 @@ def _conv(function: str, rng: random.Random, told: list[object]) -> None:
     leaves = [lay_out(x[None], layout)[0], torch.randn(out, channels // groups, *kernel, generator=generator).to(dtype)]
     leaves += [torch.randn(out, generator=generator).to(dtype)] if bias else []
     how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    _compare_with_dense(SF.spike_conv2d, F.conv2d, leaves, generator, **how)
+
+
+def _linear(function: str, rng: random.Random, told: list[object]) -> None:
+    """Matrix products with spikes beside PyTorch's in float64, likewise."""
+    dtype = rng.choice((torch.float32, torch.float64, torch.float16, torch.bfloat16))
+    inputs, outputs = rng.choice((rng.randint(1, 9), rng.randint(10, 300))), rng.choice((rng.randint(1, 9), rng.randint(10, 300)))
+    leading = [rng.randint(1, 5), rng.choice((rng.randint(1, 5), rng.randint(10, 80)))][rng.randint(0, 1) :]
+    density, layout = rng.choice((0.0, 0.01, 0.05, 0.3, 1.0)), rng.choice(("contiguous", "sliced", "offset"))
+    bias, by_column = rng.random() < 0.5, rng.random() < 0.5
+    told += [dtype, f"{leading} x {inputs}, {outputs}", f"{density=} {layout=} {bias=} {by_column=}"]
+    generator = torch.Generator().manual_seed(rng.getrandbits(32))
+    x = lay_out((torch.rand(*leading, inputs, generator=generator) < density).to(dtype), layout)
+    weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
+    leaves = [x, weight.t().contiguous().t() if by_column else weight]
+    leaves += [torch.randn(outputs, generator=generator).to(dtype)] if bias else []
+    _compare_with_dense(SF.spike_linear, F.linear, leaves, generator)
+
+
+def _compare_with_dense(ours, dense, leaves: list[torch.Tensor], generator: torch.Generator, **how) -> None:
+    dtype = leaves[0].dtype
     upstream = None
     results = []
-    for run, change in ((SF.spike_conv2d, lambda t: t), (F.conv2d, torch.Tensor.double), (F.conv2d, lambda t: t.double().abs())):
+    for run, change in ((ours, lambda t: t), (dense, torch.Tensor.double), (dense, lambda t: t.double().abs())):
         given = [change(leaf).detach().requires_grad_() for leaf in leaves]
         y = run(*given, **how)
         upstream = torch.randn(y.shape, generator=generator).to(dtype) if upstream is None else upstream
@@ -192,3 +213,6 @@ def _conv(function: str, rng: random.Random, told: list[object]) -> None:
     rounding = max(ROUNDING[state_dtype(dtype)], 400 * torch.finfo(dtype).eps) if dtype.itemsize > 2 else 8 * torch.finfo(dtype).eps
     for what, actual, expected, scale in zip(("output", "spikes", "weight", "bias"), *results):
         assert_agree(actual, expected.to(dtype), f"{what}", rounding, scale)
+
+
+_OF_LAYERS = {"spike_conv2d": _conv, "spike_linear": _linear}

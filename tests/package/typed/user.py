@@ -33,6 +33,8 @@ assert_type(SF.latency_encode(x[0], 5), Tensor)
 assert_type(SF.clamped_lif(x, x[0, 0]), tuple[Tensor, Tensor])
 conv = snn.SpikeConv2d(5, 8, 3)
 assert_type(SF.spike_conv2d(x[None], conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation), Tensor)
+linear = snn.SpikeLinear(5, 8)
+assert_type(SF.spike_linear(x, linear.weight, linear.bias), Tensor)
 assert_type(ATan(2.0).derivative(x), Tensor)
 assert_type(SF.local_gradient_in_time(x[0], x, 0.9), Tensor)
 
