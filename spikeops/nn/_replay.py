@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -105,12 +105,8 @@ class Replay:
         # Buffers that the first pass wrote to, by their identity: (buffer, its values before).
         self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def contexts(self):
-        """(for the first pass, for the others), as `context_fn` of torch's checkpoint."""
-        return self._first(), _Each(self._again)
-
     @contextmanager
-    def _first(self):
+    def first(self):
         self._state = _State(self._modules)
         copies = [(buffer, buffer._version, buffer.clone()) for buffer in _buffers(self._modules)]
         yield
@@ -121,7 +117,7 @@ class Replay:
         ]  # fmt: skip
 
     @contextmanager
-    def _again(self):
+    def again(self):
         for module, name, parameter, version in self._parameters:
             if module._parameters.get(name) is parameter:
                 check_version(parameter, version, parameter._version)
@@ -150,17 +146,3 @@ def _buffers(modules: list[nn.Module]) -> list[torch.Tensor]:
     """Each once, but for those that are part of a graph, such as the potentials of stateful neurons: they are replaced, not written to."""
     every = {id(b): b for module in modules for b in module._buffers.values() if isinstance(b, torch.Tensor)}
     return [buffer for buffer in every.values() if not buffer.requires_grad and not nn.parameter.is_lazy(buffer)]
-
-
-class _Each:
-    """A context manager that makes a new one each time that it is entered."""
-
-    def __init__(self, make: Callable):
-        self._make, self._open = make, []
-
-    def __enter__(self) -> None:
-        self._open.append(self._make())
-        self._open[-1].__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._open.pop().__exit__(*error)

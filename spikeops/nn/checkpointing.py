@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 from torch.utils.checkpoint import checkpoint as checkpoint_of_torch
 
 from spikeops.functional import _checks, _provenance, _transforms
@@ -64,21 +65,33 @@ def checkpoint(
     _checks.flag(_OP, "check_values", check_values)
     _checks.flag(_OP, "preserve_rng_state", preserve_rng_state)
 
-    def run(*inputs: Any) -> Any:
-        return block(*inputs, **kwargs)
-
-    if torch.compiler.is_compiling():
+    run = _replayed(block, kwargs)
+    if is_compiling():
         return checkpoint_of_torch(run, spikes, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state)
     _transforms.refuse(_OP, "PyTorch's hooks for saved tensors are not. Call the block itself.")
     if not torch.is_grad_enabled():
-        return run(spikes, *args)
-    known = _known(spikes, check_values)
-    fixed = list(block.modules()) if isinstance(block, nn.Module) else []
-    replay = Replay(modules_of(block, args, kwargs), fixed)
-    with SavedSpikes(known):
-        return checkpoint_of_torch(
-            run, spikes, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state, context_fn=replay.contexts
-        )
+        return block(spikes, *args, **kwargs)
+    with SavedSpikes(_known(spikes, check_values)):
+        return checkpoint_of_torch(run, spikes, *args, use_reentrant=False, preserve_rng_state=preserve_rng_state)
+
+
+def _replayed(block: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """The block as a function that knows whether it runs for the first time. In a graph of the compiler it runs once; what the compiler
+    cannot take into one comes here in eager code."""
+    passes: list[Replay] = []
+
+    def run(*inputs: Any) -> Any:
+        if is_compiling():
+            return block(*inputs, **kwargs)
+        if passes:
+            with passes[0].again():
+                return block(*inputs, **kwargs)
+        fixed = list(block.modules()) if isinstance(block, nn.Module) else []
+        passes.append(Replay(modules_of(block, inputs, kwargs), fixed))
+        with passes[0].first():
+            return block(*inputs, **kwargs)
+
+    return run
 
 
 def _known(spikes: torch.Tensor, check_values: bool) -> torch.Tensor | None:
