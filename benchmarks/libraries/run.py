@@ -27,7 +27,6 @@ from measuring.timers import TimeUp, make_timer, within
 
 SECONDS_PER_CALL = {"cuda": 0.06, "cpu": 0.3}  # of measuring, per provider and mode
 ROUNDS = (5, 15)
-IMPORT_LIMIT = 60  # seconds; what is cut off half-way may be missing for others, too
 LAST_CALL = 5  # seconds that an implementation gets to get ready after the end of the time
 FULL, FORWARD = "full", "forward"
 NET_GAIN = 3.0  # on the weights as PyTorch draws them, so that both layers fire
@@ -199,7 +198,7 @@ class Run:
     def _start_compiler(self):
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""
         self._compiler_is_cold = False
-        for module in ("torch._dynamo", "torch._inductor.compile_fx"):  # without a limit: half an import cannot be made good
+        for module in ("torch._dynamo", "torch._inductor.compile_fx"):  # without a limit, too
             importlib.import_module(module)
         with contextlib.suppress(Exception, TimeUp), within(self.compile_limit):
             compile_apart(lambda x: x + 1)(torch.zeros(8, device=self.device))
@@ -207,14 +206,13 @@ class Run:
     def _why_unusable(self, library):
         if library.name not in self._unusable:
             try:
-                with within(IMPORT_LIMIT):
-                    library.load()
+                library.load()  # without a limit: half an import cannot be made good, and others may need what it imports
                 self._unusable[library.name] = ""
                 gc.collect()
                 gc.freeze()  # what has been imported stays, and need not be looked through after every comparison
                 if version := library.version():
                     self._add("versions", library.name, "all", (0, 0, "float32"), VERSION, version, "")
-            except (Exception, TimeUp) as error:
+            except Exception as error:
                 self._unusable[library.name] = _reason(error)
         return self._unusable[library.name]
 
