@@ -334,12 +334,13 @@ class Stateful(nn.Module):
     def __init__(self, where):
         super().__init__()
         self.layer, self.where = nn.Linear(6, 6), where
-        self.v, self.memories = 0.0, {}
+        self.v, self.memories, self.written = 0.0, {}, torch.zeros(())
         self.register_buffer("potential", torch.zeros(()))
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, spikes):
-        before = {"attribute": self.v, "dictionary": self.memories.get("v", 0.0), "buffer": self.potential, "in place": self.count}[self.where]
+        before = {"attribute": self.v, "dictionary": self.memories.get("v", 0.0), "buffer": self.potential, "in place": self.count}
+        before = before.get(self.where, self.written).clone() if self.where.endswith("in place") else before[self.where]
         current = self.layer(spikes) * (1 + before)
         v = current.mean(0).tanh()
         if self.where == "attribute":
@@ -349,11 +350,11 @@ class Stateful(nn.Module):
         elif self.where == "buffer":
             self.potential = v
         else:
-            self.count.add_(1)
+            (self.count if self.where == "in place" else self.written).add_(1)
         return current.exp()
 
 
-@pytest.mark.parametrize("where", ["attribute", "dictionary", "buffer", "in place"])
+@pytest.mark.parametrize("where", ["attribute", "dictionary", "buffer", "in place", "attribute, in place"])
 def test_stateful_neurons(where):
     """The second pass begins with the state of the first, and leaves the state that is there."""
     results = []
@@ -366,7 +367,7 @@ def test_stateful_neurons(where):
         loss.backward()
         after = [module.v, module.memories.get("v"), module.potential, module.count]
         assert all(b is a for b, a in zip(state, after))
-        results.append([loss.detach(), x.grad, module.layer.weight.grad, module.layer.bias.grad, module.count])
+        results.append([loss.detach(), x.grad, module.layer.weight.grad, module.layer.bias.grad, module.count, module.written])
     assert_same(*results)
 
 
