@@ -102,15 +102,16 @@ class Replay:
 
     def __init__(self, modules: list[nn.Module], fixed: list[nn.Module]):
         self._modules, self._fixed = modules, fixed
-        # Buffers that the first pass wrote to, by their identity: (buffer, its values before).
+        # Tensors that the first pass wrote to, by their identity: (tensor, its values before).
         self._before: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @contextmanager
     def first(self):
         self._state = _State(self._modules)
-        copies = [(buffer, buffer._version, buffer.clone()) for buffer in _buffers(self._modules)]
+        every = {id(tensor): tensor for _, _, tensor in _tensors(self._modules)}.values()
+        copies = [(tensor, tensor._version, tensor.clone()) for tensor in every]
         yield
-        self._before = {id(buffer): (buffer, copy) for buffer, version, copy in copies if buffer._version != version}
+        self._before = {id(tensor): (tensor, copy) for tensor, version, copy in copies if tensor._version != version}
         self._parameters = [
             (module, name, parameter, parameter._version)
             for module in self._fixed for name, parameter in module._parameters.items() if parameter is not None
@@ -131,18 +132,21 @@ class Replay:
                 now.put_back()
 
     def _put_copies(self) -> None:
-        """In the place of buffers, which are then written to once more: batch norm does so without counting a version."""
+        """In the place of tensors, which are then written to once more: batch norm does so without counting a version."""
         copies: dict[int, torch.Tensor] = {}
-        for buffer in _buffers(self._modules):
-            _, values = self._before.get(id(buffer), (buffer, buffer))
-            copies[id(buffer)] = values.clone()
-        for module in self._modules:
-            for name, buffer in module._buffers.items():
-                if id(buffer) in copies:
-                    module._buffers[name] = copies[id(buffer)]
+        for holder, key, tensor in list(_tensors(self._modules)):
+            if id(tensor) not in copies:
+                _, values = self._before.get(id(tensor), (tensor, tensor))
+                copies[id(tensor)] = values.clone()
+            holder[key] = copies[id(tensor)]
 
 
-def _buffers(modules: list[nn.Module]) -> list[torch.Tensor]:
-    """Each once, but for those that are part of a graph, such as the potentials of stateful neurons: they are replaced, not written to."""
-    every = {id(b): b for module in modules for b in module._buffers.values() if isinstance(b, torch.Tensor)}
-    return [buffer for buffer in every.values() if not buffer.requires_grad and not nn.parameter.is_lazy(buffer)]
+def _tensors(modules: list[nn.Module]) -> Iterator[tuple[dict, Any, torch.Tensor]]:
+    """(dictionary, key, tensor) of all that are state: buffers, attributes, and what stands in dictionaries that are attributes. Not
+    those that are part of a graph, such as the potentials of stateful neurons: they are replaced, not written to."""
+    for module in modules:
+        own = vars(module)
+        for holder in (own, *(value for name, value in own.items() if isinstance(value, dict) and name not in _OF_TORCH)):
+            for key, value in holder.items():
+                if isinstance(value, torch.Tensor) and not (value.requires_grad or value.is_inference() or nn.parameter.is_lazy(value)):
+                    yield holder, key, value
