@@ -77,9 +77,9 @@ def lif(
              = u[t]                                     reset "none"
 
     The gradient is that of the unrolled loop with ``d s / d u`` replaced by ``surrogate`` (Neftci, Mostafa & Zenke, 2019),
-    through the reset too unless ``detach_reset``. Only x is kept for the backward pass, or less of it (``save``). Second derivatives (``create_graph=True``,
-    `torch.func.grad` twice) are those of the same loop with ``surrogate`` in the place of ``d s / d u`` wherever s stands; they run
-    the loop in plain PyTorch, some 1 ms per time step. Forward mode is refused (docs/transforms.md).
+    through the reset too unless ``detach_reset``. Only x is kept for the backward pass, or less of it (``save``). Second derivatives
+    (``create_graph=True``, `torch.func.grad` twice) are those of the same loop with ``surrogate`` in the place of ``d s / d u`` wherever
+    s stands; they run the loop in plain PyTorch, some 1 ms per time step. Forward mode is refused (docs/transforms.md).
 
     Numbers that are not finite go through these equations like others: an infinite u fires, a NaN does not; after reset "to" v is
     v_reset whatever u was, and no gradient passes from it to u but that through s, which is NaN for an infinite u, as 0 times

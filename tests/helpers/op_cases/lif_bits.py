@@ -71,7 +71,7 @@ def _lif(i, v_init=None):
 
 
 def _constant(i):
-    return {"x": i.one_step(), "v_init": i.v_init("one"), "decay": 0.6, "input_scale": 0.7, "time_steps": i.T}
+    return {"x": i.one_step(), "v_init": i.v_init("one"), "decay": 0.6, "time_steps": i.T}
 
 
 _BETWEEN = (-1.5, 1.5)
