@@ -32,7 +32,7 @@ std::tuple<Tensor, Tensor, Tensor> find_events(const Tensor& x, bool of_columns)
 // Whether the rows or the columns of a matrix are dense in memory, so that it is walked as it is.
 bool has_unit_stride(const Tensor& matrix) { return matrix.stride(0) == 1 || matrix.stride(1) == 1; }
 
-// out (L, O) = bias (O) + lists (L, K) times matrix (K, O) -> whether all of the matrix is finite, 0-d. If not, out is not written.
+// out (L, O) = bias (O) + lists (L, K) times matrix (K, O) -> whether all of the matrix is finite, 0-d. If not, out holds no sums.
 Tensor event_matmul(const Tensor& out, const Tensor& count, const Tensor& place, const Tensor& value, const Tensor& matrix,
                     const OptionalTensor& bias) {
   Backend backend(out);

@@ -52,8 +52,8 @@ class Events:
         rows or the columns of ``out`` are dense in memory; a matrix of either order is walked as it is.
 
         Returns:
-            False where not all of the matrix is finite: 0 times that is NaN, which sums over events do not know. ``out`` is then
-            not set.
+            False where not all of the matrix is finite: 0 times that is NaN, which sums over events do not know. What ``out``
+            holds then is of no use.
         """
         return torch.ops.spikeops.event_matmul_(out, self.count, self.place, self.value, matrix, bias).item()
 
