@@ -83,7 +83,8 @@ class Bench:
 
     def _call(self, provider, mode):
         case = self.case
-        need = case.op.minimum_bytes(mode, self.input.nbytes + self.state_bytes, self.output_bytes + self.state_bytes)
+        moved = self.input.nbytes + self.state_bytes, self.output_bytes + self.state_bytes
+        need = case.op.minimum_bytes(mode, *moved, case.op.keeps(case.T, case.N))
         if provider in CEILINGS:
             run = self._copy(provider, need)
         else:

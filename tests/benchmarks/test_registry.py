@@ -50,7 +50,8 @@ def test_minimum_bytes(name):
     assert need(FORWARD) == forward
     assert OPS[name].has_gradient == (backward is not None)
     if backward:
-        assert (need(FORWARD_GRAD), need(BACKWARD), need(FULL)) == (forward, backward, forward + backward)
+        with_gradient = forward + OPS[name].keeps(T, N)
+        assert (need(FORWARD_GRAD), need(BACKWARD), need(FULL)) == (with_gradient, backward, with_gradient + backward)
 
 
 @pytest.mark.parametrize("name, forward, backward", [

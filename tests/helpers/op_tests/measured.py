@@ -37,7 +37,8 @@ class Op:
         tests: the files under tests/ops that prove it
         moves: (T, N) -> bytes of float32 data that a forward and a backward pass move at least; None for one that there is not
         has_gradient: whether the modes with gradients make sense
-        backward_reads_input: False for linear ops
+        backward_reads_input: False for linear ops, and those that keep something else
+        keeps: (T, N) -> bytes, other than the input, that a forward pass writes for a backward pass
         is_random: whether outputs of the two can only be compared by their mean
         of: the public function, where its name is another
         published: input (N, 1, 1, 1, T) -> output, in the published formulation, where there is one
@@ -54,6 +55,7 @@ class Op:
     moves: Callable[[int, int], tuple[int, int | None]]
     has_gradient: bool = False
     backward_reads_input: bool = True
+    keeps: Callable[[int, int], int] = lambda T, N: 0
     is_random: bool = False
     of: str = ""
     published: Callable[[Tensor], Tensor] | None = None
@@ -87,16 +89,17 @@ class Op:
             return (FULL,)
         return MODES if self.has_gradient else (FORWARD,)
 
-    def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int) -> int:
+    def minimum_bytes(self, mode: str, input_bytes: int, output_bytes: int, kept_bytes: int = 0) -> int:
         """Bytes that `mode` moves at least: every input is read once per pass, every output written once. State is both.
 
         The backward pass reads the output's gradient, reads the input again where the gradient depends on it, and writes the
-        input's gradient. For T x N values in and out: forward 2 T N values, backward 3, both 5. What a neuron has only one of
+        input's gradient; what is kept in its place is written by the one and read by the other. For T x N values in and out: forward 2 T N values, backward 3, both 5. What a neuron has only one of
         (its last membrane potential, say) is not counted, except as state.
         """
         forward = input_bytes + output_bytes
-        backward = output_bytes + input_bytes * (2 if self.backward_reads_input else 1)
-        return {FORWARD: forward, FORWARD_GRAD: forward, BACKWARD: backward, FULL: forward + backward}[mode]
+        backward = output_bytes + input_bytes * (2 if self.backward_reads_input else 1) + kept_bytes
+        with_gradient = forward + kept_bytes
+        return {FORWARD: forward, FORWARD_GRAD: with_gradient, BACKWARD: backward, FULL: with_gradient + backward}[mode]
 
 
 def currents(T, N, dtype, device):
