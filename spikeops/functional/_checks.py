@@ -173,7 +173,7 @@ def _same_shape(a, b):
 
 
 def shape(op: str, name: str, value: torch.Tensor, shapes, because: str = "") -> None:
-    """One of several shapes."""
+    """One of several shapes. (Words in ``because`` that name a size would have torch.compile take it for the only one.)"""
     # Not `in`: torch 2.13 compiles that to False where sizes vary.
     if not any(_same_shape(value.shape, shape) for shape in shapes):
         wanted = " or ".join(str(tuple(shape)) for shape in shapes)

@@ -186,7 +186,7 @@ def _weights(op: str, x: torch.Tensor, weight, bias) -> None:
         _checks.floating(op, name, value)
         if value.device != x.device:
             raise ValueError(f"{op}: expected {name} on the device of x, {x.device}, got {value.device}. Call {name}.to(x.device) first.")
-        _checks.shape(op, name, value, shapes, because=f", as x has {N} neurons")
+        _checks.shape(op, name, value, shapes, because=" for the neurons of x")
 
 
 # The forward op: x, weight, bias, numbers of each neuron and initial states, `numbers`, `modes`. The backward op: gradients of its

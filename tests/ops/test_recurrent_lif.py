@@ -168,9 +168,9 @@ def test_what_is_learned_and_what_it_starts_with():
 
 def test_what_cannot_be_is_named():
     x = torch.rand(3, 2, 4)
-    with pytest.raises(ValueError, match=r"expected weight to have shape \(4, 4\) or \(4,\), as x has 4 neurons, got \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"expected weight to have shape \(4, 4\) or \(4,\) for the neurons of x, got \(4, 5\)"):
         SF.recurrent_lif(x, torch.ones(4, 5))
-    with pytest.raises(ValueError, match=r"expected bias to have shape \(4,\), as x has 4 neurons, got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"expected bias to have shape \(4,\) for the neurons of x, got \(2, 4\)"):
         SF.recurrent_lif(x, torch.ones(4), bias=torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"expected x to have shape \(T, ..., N\), time steps first and neurons last, got \(3,\)"):
         SF.recurrent_lif(torch.rand(3), torch.ones(1))
