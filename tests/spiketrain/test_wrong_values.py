@@ -52,13 +52,23 @@ def wrong_for(name, kind):
     return {**words, "words": "no such thing", "an open list": "[" * 4000, **({} if is_truth else {"truth": True}), "a list of lists": [[1]], "-1e19": -1e19}
 
 
+def refused_quickly(read, *arguments):
+    """What the error says, after no more than two seconds of work: once in three times, since what other tests left behind in the process
+    may come in between."""
+    for last in (False, False, True):
+        started = time.process_time()
+        with pytest.raises(UserError) as caught:
+            read(*arguments)
+        seconds = time.process_time() - started
+        if seconds < 2:
+            break
+        assert not last, f"{seconds:.1f} s"
+    return str(caught.value)
+
+
 def refusal(raw, *options):
-    """The one line of the error, after no more than two seconds of work."""
-    started = time.process_time()
-    with pytest.raises(UserError) as caught:
-        load_config(raw, list(options))
-    assert time.process_time() - started < 2
-    line = str(caught.value)
+    """The one line of the error."""
+    line = refused_quickly(load_config, raw, list(options))
     assert len(line) <= 300 and "\n" not in line and line.isprintable()
     return line
 
@@ -116,10 +126,8 @@ def test_what_is_no_configuration_is_refused(raw):
 ])  # fmt: skip
 def test_files_that_are_no_configuration(tmp_path, text, words):
     (tmp_path / "a.yaml").write_text(text)
-    started = time.process_time()
-    with pytest.raises(UserError, match=re.escape(words)) as caught:
-        read_yaml(tmp_path / "a.yaml")
-    assert time.process_time() - started < 2 and len(str(caught.value)) <= 300
+    line = refused_quickly(read_yaml, tmp_path / "a.yaml")
+    assert words in line and len(line) <= 300
     assert not os.path.exists("harmed")
 
 
