@@ -1,7 +1,6 @@
 """Every section and field of every method's configuration, with values of every wrong kind: one short line, soon, nothing imported."""
 
 import os
-import re
 import sys
 import time
 import typing
