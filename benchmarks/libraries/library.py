@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from libraries.networks import NetSize, Wiring
+from libraries.networks import Blocks, NetSize, Wiring, weights
 
 KINDS = (
     "lif", "cuba_lif", "recurrent_lif", "plif", "if", "multi_spike", "single_spike", "leaky_readout", "alif", "recurrent_cuba_lif",
@@ -121,3 +121,16 @@ class Library:
     def net(self, variant: str, size: NetSize, compile: bool) -> Net:
         """Images (T, batch, channels, side, side), or (T, batch, features) -> (T, batch, classes)."""
         raise NotImplementedError
+
+    def parts(self, size: NetSize, compile: bool, *layers) -> tuple[list[nn.Module], list[Tensor]]:
+        """A network of its own neurons and these building blocks, as `Blocks` takes them, and what learns in it."""
+        neurons = self.neurons()
+        kinds: dict[nn.Module, str] = {}
+
+        def make(kind, wiring):
+            module = neurons[kind].make(wiring, compile)
+            kinds[module] = kind
+            return module
+
+        parts = size.parts(Blocks(make, *layers))
+        return parts, weights(parts, lambda part: neurons[kinds[part]].learned(part) if part in kinds else [])

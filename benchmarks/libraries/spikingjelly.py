@@ -118,18 +118,9 @@ class SpikingJelly(Library):
     def net(self, variant, size, compile):
         from spikingjelly.activation_based import functional, layer
 
-        neurons = self.neurons()
-        kinds: dict[nn.Module, str] = {}
-
-        def make(kind, wiring):
-            node = neurons[kind].make(wiring, compile)
-            kinds[node] = kind
-            return node
-
-        parts = size.parts(Blocks(make, layer.Conv2d, layer.AvgPool2d, layer.Flatten, layer.Linear))
+        parts, learned = self.parts(size, compile, layer.Conv2d, layer.AvgPool2d, layer.Flatten, layer.Linear)
         net = nn.Sequential(*parts)
         functional.set_step_mode(net, "m")
-        learned = weights(parts, lambda part: neurons[kinds[part]].learned(part) if part in kinds else [])
         return Net(_Reset(net, functional.reset_net, compile), learned)
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from libraries.library import Layer, Library, Net, compile_apart
-from libraries.networks import Blocks, weights
 
 
 class Loop(nn.Module):
@@ -54,14 +53,5 @@ class Stepwise(Library):
         return Layer(self.loop([cell], compile).to(device), neuron.learned(cell))
 
     def net(self, variant, size, compile):
-        neurons = self.neurons()
-        kinds: dict[nn.Module, str] = {}
-
-        def make(kind, wiring):
-            cell = neurons[kind].make(wiring, compile)
-            kinds[cell] = kind
-            return cell
-
-        cells = size.parts(Blocks(make))
-        learned = weights(cells, lambda cell: neurons[kinds[cell]].learned(cell) if cell in kinds else [])
+        cells, learned = self.parts(size, compile)
         return Net(self.loop(cells, compile), learned)

@@ -1,10 +1,10 @@
 """Blocks whose layer adds up the weights of the neurons that fired learn what they would with the dense product."""
 
 import copy
-from unittest import mock
 
 import pytest
 import torch
+from op_tests.beside_dense import counted
 
 import spikeops.nn as snn
 from spikeops.functional._event_matmul import Events
@@ -50,19 +50,7 @@ def batch(is_static, density=0.05):
 @pytest.fixture
 def found():
     """How often rows and columns were looked through."""
-    counts = {"rows": 0, "columns": 0}
-
-    def counted(name, find):
-        def looked_through(x):
-            counts[name] += 1
-            return find(x)
-
-        return looked_through
-
-    with (
-        mock.patch.object(Events, "of_rows", counted("rows", Events.of_rows)),
-        mock.patch.object(Events, "of_columns", counted("columns", Events.of_columns)),
-    ):
+    with counted(Events, rows="of_rows", columns="of_columns") as counts:
         yield counts
 
 

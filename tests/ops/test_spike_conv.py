@@ -1,19 +1,16 @@
 """spike_conv2d and SpikeConv2d against PyTorch's conv2d."""
 
 import pickle
-from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
+from op_tests.beside_dense import TOLERANCE, assert_close, counted, evaluate
 
 import spikeops
 import spikeops.functional as SF
 from spikeops import nn as snn
 from spikeops.functional._event_conv import EventConv2d
-
-# Sums of up to 40 samples of 9 x 9 pixels in another order.
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-14}
 
 
 def spikes(samples=40, channels=12, side=9, density=0.05, dtype=torch.float32, layout=torch.channels_last):
@@ -27,38 +24,10 @@ def weights(channels=12, out_channels=33, kernel=3, groups=1, dtype=torch.float3
     return torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype), torch.randn(out_channels, generator=draw).to(dtype)
 
 
-def evaluate(function, x, weight, bias, *geometry):
-    """Output and the gradients of all inputs."""
-    leaves = [t.detach().requires_grad_() for t in (x, weight, bias)]
-    out = function(*leaves, *geometry)
-    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(x.dtype)
-    return out.detach(), *torch.autograd.grad(out, leaves, upstream)
-
-
-def assert_close(actual, expected):
-    for name, a, e in zip(("output", "spikes", "weight", "bias"), actual, expected):
-        assert a.shape == e.shape and a.dtype == e.dtype, name
-        error = ((a - e).abs().max() / e.abs().max()).item()
-        assert error <= TOLERANCE[e.dtype], f"{name}: off by {error:.1e}"
-
-
 @pytest.fixture
 def calls():
     """How often events were added up: forward and for the gradient of the weights."""
-    counts = {"forward": 0, "gradient": 0}
-    forward, gradient = EventConv2d.__call__, EventConv2d.weight_gradient
-
-    def count(name, function):
-        def counted(*args):
-            counts[name] += 1
-            return function(*args)
-
-        return counted
-
-    with (
-        mock.patch.object(EventConv2d, "__call__", count("forward", forward)),
-        mock.patch.object(EventConv2d, "weight_gradient", count("gradient", gradient)),
-    ):
+    with counted(EventConv2d, forward="__call__", gradient="weight_gradient") as counts:
         yield counts
 
 

@@ -1,20 +1,17 @@
 """spike_linear and SpikeLinear against PyTorch's linear."""
 
 import pickle
-from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
+from op_tests.beside_dense import TOLERANCE, assert_close, counted, evaluate
 
 import spikeops
 import spikeops.functional as SF
 from spikeops import nn as snn
 from spikeops.functional._event_matmul import Events
 from spikeops.functional.linear import SilentRows
-
-# Sums of up to 400 numbers in another order.
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-14}
 
 
 def spikes(samples=400, inputs=300, density=0.05, dtype=torch.float32):
@@ -27,37 +24,10 @@ def weights(inputs=300, outputs=130, dtype=torch.float32):
     return weight, torch.randn(outputs, generator=draw, dtype=torch.float64).to(dtype)
 
 
-def evaluate(function, x, weight, bias):
-    """Output and the gradients of all inputs."""
-    leaves = [t.detach().requires_grad_() for t in (x, weight, bias)]
-    out = function(*leaves)
-    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(x.dtype)
-    return out.detach(), *torch.autograd.grad(out, leaves, upstream)
-
-
-def assert_close(actual, expected):
-    for name, a, e in zip(("output", "spikes", "weight", "bias"), actual, expected):
-        assert a.shape == e.shape and a.dtype == e.dtype, name
-        error = ((a - e).abs().max() / e.abs().max()).item()
-        assert error <= TOLERANCE[e.dtype], f"{name}: off by {error:.1e}"
-
-
 @pytest.fixture
 def calls():
     """How often events were added up: those of rows, forward, and of columns, for the gradient of the weights."""
-    counts = {"forward": 0, "gradient": 0}
-
-    def counted(name, found):
-        def find(x):
-            counts[name] += 1
-            return found(x)
-
-        return find
-
-    with (
-        mock.patch.object(Events, "of_rows", counted("forward", Events.of_rows)),
-        mock.patch.object(Events, "of_columns", counted("gradient", Events.of_columns)),
-    ):
+    with counted(Events, forward="of_rows", gradient="of_columns") as counts:
         yield counts
 
 
