@@ -1,5 +1,5 @@
 // LIF bindings, for every device.
-#include "../kernels/math/lif.h"
+#include "lif_neuron.h"
 #include "ops.h"
 
 // The many options of LIF neurons travel as two lists, since PyTorch's Python side of an op costs time for every argument:
@@ -21,19 +21,7 @@ struct LifCall {
     STD_TORCH_CHECK(numbers.size() == 8, op, ": expected 8 numbers (csrc/lif.cpp)");
     if (decay_tensor) decay_per_neuron = x.like_step(*decay_tensor, state);
     if (v_init) initial = x.like_step(*v_init, state);
-    neuron.dtype = dtype_of(op, input);
-    neuron.T = x.T;
-    neuron.N = x.N;
-    neuron.x_stride = is_constant ? 0 : x.N;
-    neuron.decay = numbers[0];
-    neuron.threshold = numbers[1];
-    neuron.input_scale = numbers[2];
-    neuron.reset_amount = numbers[3];
-    neuron.v_reset = numbers[4];
-    neuron.v_rest = numbers[5];
-    neuron.reset = int(modes[0]);
-    neuron.strict = modes[1] != 0;
-    neuron.detach_reset = modes[2] != 0;
+    neuron = lif_neuron(dtype_of(op, input), x.T, x.N, is_constant, numbers, modes);
     neuron.x = read(x.tensor);
     neuron.decay_per_neuron = read(decay_per_neuron);
     neuron.v_init = read(initial);

@@ -1,5 +1,6 @@
 // Bindings of LIF neurons that keep bits for their backward pass, for every device.
 #include "../kernels/math/lif_bits.h"
+#include "lif_neuron.h"
 #include "ops.h"
 
 // As LIF_NEURON (lif.cpp):
@@ -16,23 +17,8 @@ using Modes = std::vector<int64_t>;
 // Numbers of a call, and the layout of its tensors.
 struct LifBitsCall {
   LifBitsCall(Sequence like, int64_t T, ScalarType dtype, const Tensor& data, const Numbers& n, const Modes& modes)
-      : like(std::move(like)), dtype(dtype), state(state_type(data)), surrogate(int(modes[3])), in_thresholds(int(modes[4])) {
-    const bool is_constant = modes[5] > 0;
-    neuron.dtype = dtype_of("lif", data);
-    neuron.T = T;
-    neuron.N = this->like.N;
-    neuron.x_stride = is_constant ? 0 : neuron.N;
-    neuron.decay = n[0];
-    neuron.threshold = n[1];
-    neuron.input_scale = n[2];
-    neuron.reset_amount = n[3];
-    neuron.v_reset = n[4];
-    neuron.v_rest = n[5];
-    neuron.reset = int(modes[0]);
-    neuron.strict = modes[1] != 0;
-    neuron.detach_reset = modes[2] != 0;
-    neuron.x = neuron.decay_per_neuron = neuron.v_init = nullptr;
-  }
+      : like(std::move(like)), dtype(dtype), state(state_type(data)), surrogate(int(modes[3])), in_thresholds(int(modes[4])),
+        neuron(lif_neuron(dtype_of("lif", data), T, this->like.N, modes[5] > 0, n, modes)) {}
 
   // What the kernels were not compiled for would be worked out as something else.
   static void check(const Numbers& numbers, const Modes& modes) {
