@@ -36,8 +36,7 @@ void steps(const FeedbackNeuron& a, const typename Neuron::Params& params, int64
   for (int k = 0; k < 3; ++k) w.initial[k] = w.last[k] = static_cast<S*>(state[k]);
   w.unwanted[2] = !a.count;
   w.output[0] = {static_cast<Data*>(a.spikes), a.N};
-  const auto nothing = [](int64_t, const auto&, int64_t) {};
-  walk(w, begin, end, nothing, [&](int64_t t, const auto& rows, int64_t) {
+  walk(w, begin, end, kNothingToDo, [&](int64_t t, const auto& rows, int64_t) {
     // Threads may set the same flag, to the same value.
     if (a.fired && !__atomic_load_n(a.fired + t, __ATOMIC_RELAXED) && any_spike(rows.kept.row[0], rows.n))
       __atomic_store_n(a.fired + t, 1, __ATOMIC_RELAXED);

@@ -30,8 +30,7 @@ void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
   w.initial[0] = static_cast<const S*>(n.v_init);
   w.last[0] = static_cast<S*>(a.v_last);
   w.unwanted[1] = true;
-  const auto nothing = [](int64_t, const auto&, int64_t) {};
-  walk(w, begin, end, nothing, [&](int64_t t, const auto& rows, int64_t n0) {
+  walk(w, begin, end, kNothingToDo, [&](int64_t t, const auto& rows, int64_t n0) {
     const auto pack = [&](int64_t byte, S factor, S of_nan) {
       uint8_t* const bytes = static_cast<uint8_t*>(a.bits) + byte * n.N + n0;
       pack_row(rows.to.row[1], factor, rows.from.row[0], of_nan, bytes, rows.n);
@@ -54,7 +53,6 @@ void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
   w.initial[0] = static_cast<const S*>(a.grad_v_last);
   w.last[0] = static_cast<S*>(a.grad_v_init);
   w.unwanted[1] = true;
-  const auto nothing = [](int64_t, const auto&, int64_t) {};
   const auto before = [&](int64_t t, auto& rows, int64_t n0) {
     const auto unpack = [&](int64_t byte, S of_nan, S factor) {
       const uint8_t* const bytes = static_cast<const uint8_t*>(a.bits) + byte * n.N + n0;
@@ -65,7 +63,7 @@ void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
     if (t + 1 == n.T) unpack(next.byte, S(1 << next.bit), S(1 << (kBitsPerByte - next.bit)));
     if (next.bit == 0) unpack(next.byte - 1, S(1 << kBitsPerByte), S(1));
   };
-  walk(w, begin, end, before, nothing);
+  walk(w, begin, end, before, kNothingToDo);
 }
 
 template <class Data, Reset reset, bool detached>

@@ -73,6 +73,9 @@ inline void rows_at(const Series<Data>* series, int64_t t, int64_t n0, Rows<Data
 }
 
 // Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
+// What is called before or after a step where there is nothing to do.
+constexpr auto kNothingToDo = [](int64_t, const auto&, int64_t) {};
+
 // before(t, rows, n0) and after(t, rows, n0) are called for each step of a tile of neurons from n0 on.
 template <class Neuron, class Before, class After>
 void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, After after) {
@@ -117,8 +120,7 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, Afte
 
 template <class Neuron>
 void walk(const Walk<Neuron>& w, int64_t begin, int64_t end) {
-  const auto nothing = [](int64_t, const auto&, int64_t) {};
-  walk(w, begin, end, nothing, nothing);
+  walk(w, begin, end, kNothingToDo, kNothingToDo);
 }
 
 }  // namespace
