@@ -194,8 +194,8 @@ MUTANTS = (
     ),
     # --- csrc
     Mutant(
-        "csrc/lif.cpp", "what a spike takes away and where it resets to exchanged",
-        "    neuron.reset_amount = numbers[3];\n    neuron.v_reset = numbers[4];", "    neuron.reset_amount = numbers[4];\n    neuron.v_reset = numbers[3];",
+        "csrc/lif_neuron.h", "what a spike takes away and where it resets to exchanged",
+        "  neuron.reset_amount = numbers[3];\n  neuron.v_reset = numbers[4];", "  neuron.reset_amount = numbers[4];\n  neuron.v_reset = numbers[3];",
         "tests/ops/test_lif_options.py",
     ),
     Mutant(
