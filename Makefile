@@ -68,10 +68,12 @@ $(VENV)/.peers: $(VENV)/.spikeops
 	$(pip) install --quiet --no-deps -r $@.txt
 	@touch $@
 
-# The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only.
+# The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only; beside them those on the CPU kernels,
+# for the instruction set that this machine runs.
+widest = import spikeops; print(spikeops.backends()["cpu"].get("isa", "native"))
 build/testing/.built: $(VENV)/.spikeops
-	for variant in testing testing-sanitized; do \
-	  $(VENV)/bin/cmake -S . -B build/$$variant -G Ninja -DSPIKEOPS_BUILD_TESTING=ON \
+	isa=$$($(VENV)/bin/python -I -c '$(widest)') && for variant in testing testing-sanitized; do \
+	  $(VENV)/bin/cmake -S . -B build/$$variant -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DSPIKEOPS_ISAS=$$isa \
 	    -DSPIKEOPS_TESTING_SANITIZE=$$(test $$variant = testing && echo OFF || echo ON) \
 	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
 	  $(VENV)/bin/cmake --build build/$$variant || exit 1; done
@@ -82,7 +84,7 @@ build/testing/.built: $(VENV)/.spikeops
 build/testing-clang/.built: $(VENV)/.spikeops
 	mkdir -p build/testing-clang
 	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
-	  $(VENV)/bin/cmake -S . -B build/testing-clang -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DCMAKE_CXX_COMPILER=clang++ \
+	  $(VENV)/bin/cmake -S . -B build/testing-clang -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=v3;v4" \
 	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
 	  $(VENV)/bin/cmake --build build/testing-clang --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
 	@touch $@

@@ -5,12 +5,15 @@ set(_cpu_dir ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu)
 file(GLOB SPIKEOPS_CPU_SOURCES CONFIGURE_DEPENDS ${_cpu_dir}/*.cpp)
 list(REMOVE_ITEM SPIKEOPS_CPU_SOURCES ${_cpu_dir}/select.cpp)  # for any CPU
 
-# Sanitizers look at the source, which is the same for all instruction sets.
-option(SPIKEOPS_ONE_ISA "compile the CPU kernels once, for any CPU of the architecture: slow kernels, quickly built" OFF)
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64" AND NOT SPIKEOPS_ONE_ISA AND NOT SPIKEOPS_TESTING_SANITIZE)
-  set(SPIKEOPS_ISAS v2 v3 v4)
-  set(SPIKEOPS_X86 ON)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(_isas v2 v3 v4)
 else()
+  set(_isas native)
+endif()
+set(SPIKEOPS_ISAS "${_isas}" CACHE STRING "instruction sets to compile the CPU kernels for, narrowest first: some of v2;v3;v4 on x86-64 \
+(the library then needs a CPU that has the first one); native: once, for any CPU of the architecture, slow kernels, quickly built")
+# Sanitizers look at the source, which is the same for all instruction sets.
+if(SPIKEOPS_TESTING_SANITIZE)
   set(SPIKEOPS_ISAS native)
 endif()
 
@@ -23,8 +26,9 @@ function(spikeops_cpu_kernels target)
     # Clang compares the rows of a loop with each other before it works on whole vectors, and by itself 128 pairs at most.
     target_compile_options(${objects} PRIVATE ${SPIKEOPS_KERNEL_FLAGS} -Wall -Wextra
       "$<$<CXX_COMPILER_ID:Clang,AppleClang>:SHELL:-mllvm -pragma-vectorize-memory-check-threshold=1024>")
-    if(SPIKEOPS_X86)
+    if(NOT isa STREQUAL "native")
       target_compile_options(${objects} PRIVATE -march=x86-64-${isa})
+      target_compile_definitions(${target} PRIVATE SPIKEOPS_HAS_${isa})
       if(isa STREQUAL "v4")
         target_compile_options(${objects} PRIVATE -mprefer-vector-width=512)
       endif()
@@ -32,8 +36,9 @@ function(spikeops_cpu_kernels target)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
   endforeach()
   target_sources(${target} PRIVATE ${_cpu_dir}/select.cpp)
-  if(SPIKEOPS_X86)
-    target_compile_definitions(${target} PRIVATE SPIKEOPS_X86)
+  list(GET SPIKEOPS_ISAS 0 narrowest)
+  if(NOT narrowest STREQUAL "native")
+    target_compile_definitions(${target} PRIVATE SPIKEOPS_NARROWEST=kernels_${narrowest})
     target_compile_options(${target} PRIVATE -march=x86-64-v2)
   endif()
 endfunction()

@@ -1,5 +1,5 @@
-"""The CPU kernels work on whole vectors, whatever the options: read from the object code of `spikeops_testing`, and of what clang makes
-of the kernels (build/testing-clang), where there is one.
+"""The CPU kernels work on whole vectors, whatever the options: read from the object code of the wheel (build/temp.*/native), and of what
+clang makes of the kernels (build/testing-clang), where there is one.
 
 Compilers give up on a loop without a word, and the numbers stay right. In the code of each instruction set, every function that
 runs through a row of neurons must have a loop of full-width arithmetic, without arithmetic on single numbers in it.
@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-TESTING_DIR = Path(os.environ.get("SPIKEOPS_TESTING_DIR", BUILD / "testing"))
 CLANG_DIR = BUILD / "testing-clang"
 
 RESETS = ("subtract", "to", "none")  # in the order of kernels/math
@@ -86,9 +85,10 @@ def rows(built: str) -> dict[str, dict[str, list[str]]]:
         if not files:
             pytest.skip(f"no kernels in {CLANG_DIR}: 'make test' builds them where clang++ is on the PATH")
     else:
-        files = [*TESTING_DIR.glob("spikeops_testing*.so")]
+        latest = max(BUILD.glob("temp.*/native"), key=os.path.getmtime, default=BUILD)
+        files = [*latest.glob("CMakeFiles/spikeops_cpu_kernels_*/**/*.o")]
         if not files:
-            pytest.skip(f"spikeops_testing is not built in {TESTING_DIR} (SPIKEOPS_BUILD_TESTING=ON, SPIKEOPS_TESTING_DIR)")
+            pytest.skip(f"no objects of a wheel in {BUILD}: 'make wheel' leaves them there")
     command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--disassembler-options=intel", *map(str, files)]
     listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = {isa: {} for isa in REGISTERS}
@@ -136,7 +136,7 @@ def expected():
         yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))
 
 
-@pytest.mark.parametrize("built, isa", [*(("spikeops_testing", isa) for isa in REGISTERS), ("clang", "v3"), ("clang", "v4")])
+@pytest.mark.parametrize("built, isa", [*(("the wheel", isa) for isa in REGISTERS), ("clang", "v3"), ("clang", "v4")])
 def test_rows_of_neurons_are_worked_on_as_whole_vectors(built, isa):
     code = rows(built)[isa]
     missing = [name for name in expected() if not any(name in f"{found} " for found in code)]

@@ -79,7 +79,7 @@ class Workspace:
         include = Path(importlib.util.find_spec("torch").origin).parent / "include"
         options = {
             "SPIKEOPS_TORCH_INCLUDE": include, "SPIKEOPS_TORCH_VERSION": "mutants", "SPIKEOPS_CUDA": "off",
-            "SPIKEOPS_BUILD_TESTING": "ON", "SPIKEOPS_ONE_ISA": "ON", "Python_EXECUTABLE": sys.executable,
+            "SPIKEOPS_BUILD_TESTING": "ON", "SPIKEOPS_ISAS": "native", "Python_EXECUTABLE": sys.executable,
         }  # fmt: skip
         self._command(
             ["cmake", "-S", self.folder, "-B", self.build_folder, "-G", "Ninja", *(f"-D{k}={v}" for k, v in options.items())]
