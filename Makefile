@@ -37,7 +37,7 @@ mutants: $(VENV)/.spikeops
 	$(VENV)/bin/python tests/mutants/run.py $(MUTANTS)
 
 docs: $(VENV)/.docs
-	$(VENV)/bin/python -P -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	$(VENV)/bin/python -I -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
 	@echo build/docs/index.html
 
 gpu:
