@@ -3,6 +3,7 @@
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
 # make drill  random calls of all ops, damaged files, killed runs, full disks, sanitizers over the CPU library: see tests/drills
 # make mutants  wrong changes to a copy of the sources, one at a time: whether the tests notice, see tests/mutants
+# make docs   build/docs/index.html, from docs/ and the docstrings; a warning is an error
 # make wheel  dist/spikeops-*.whl, for every Python >= 3.10 and torch >= 2.10
 PYTHON ?= python3
 TORCH ?= torch torchvision
@@ -14,7 +15,7 @@ pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
   $(shell find csrc kernels spikeops python -type f -not -path '*/__pycache__/*' -not -path 'spikeops/lib/*' -not -path '*.egg-info/*')
 
-.PHONY: demo test lint bench gpu drill mutants wheel clean
+.PHONY: demo test lint bench gpu drill mutants docs wheel clean
 
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
@@ -34,6 +35,10 @@ drill: $(VENV)/.spikeops
 
 mutants: $(VENV)/.spikeops
 	$(VENV)/bin/python tests/mutants/run.py $(MUTANTS)
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/python -I -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
 
 gpu:
 	$(PYTHON) benchmarks/gpu.py
@@ -66,6 +71,10 @@ peers = import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requi
 $(VENV)/.peers: $(VENV)/.spikeops
 	$(VENV)/bin/python -c '$(peers)' > $@.txt
 	$(pip) install --quiet --no-deps -r $@.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.spikeops
+	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[docs]"
 	@touch $@
 
 # The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only; beside them those on the CPU kernels,

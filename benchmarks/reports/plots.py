@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -90,7 +91,8 @@ def _chart(figures, panel, title, axis_label, name, path, is_log):
                     color="#333333",
                 )
         axis.set_title(op)
-        labels = [str(size).replace(" ", "\n") if len(groups) > 5 else str(size) for size in groups]
+        # Side by side they have room for a size, not for its type beside it.
+        labels = [str(size).replace(" ", "\n") if len(groups) > 5 else re.sub(r" (?=[a-z]+\d+$)", "\n", str(size)) for size in groups]
         axis.set_xticks(range(len(groups)), labels, fontsize=7.5)
         axis.axhline(1, color="#555555", linewidth=0.8, linestyle="--")
         axis.grid(axis="y", color="#e6e6e6", linewidth=0.7)
