@@ -18,6 +18,7 @@ KINDS = (
 )  # fmt: skip
 RECURRENT = ("recurrent_lif", "recurrent_cuba_lif", "recurrent_alif")
 READOUT = "leaky_readout"
+CHANNELS_LAST = ", channels last"  # ends the names of those who are told to keep images so, which none of them does by itself
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import spikeops
 from libraries import agreement
 from libraries.agreement import Different
 from libraries.catalogue import LIBRARIES
-from libraries.library import READOUT, RECURRENT, Library, compile_apart
+from libraries.library import CHANNELS_LAST, READOUT, RECURRENT, Library, compile_apart
 from libraries.networks import NetSize, Wiring, on_grid
 from libraries.ours import CONVERTED, OURS, Converted, Spikeops
 from measuring.results import LEFT_OUT, UNLIKE, VERSION, Table, first_line
@@ -43,9 +43,10 @@ class DeviceLost(Exception):
 class Contestant:
     """One implementation in one comparison: what to call, and what its row is called."""
 
-    def __init__(self, library: Library, variant: str, compile: bool):
-        self.library, self.variant, self.compile = library, variant, compile
-        self.provider = variant + ("+compile" if compile else "")
+    def __init__(self, library: Library, variant: str, compile: bool, channels_last: bool = False):
+        self.library, self.variant, self.compile, self.channels_last = library, variant, compile, channels_last
+        by_its_option = channels_last and variant not in OURS
+        self.provider = variant + (CHANNELS_LAST if by_its_option else "") + ("+compile" if compile else "")
         self.run = {}  # by mode
 
     def call(self, mode: str):
@@ -126,6 +127,8 @@ class Run:
         contestants = self._contestants(name, size.kind_of_neurons, op, where, compile, converts=not compile)
         if not contestants:
             return
+        if size.kind == "conv" and self.device == "cpu":
+            contestants = self._in_channels_last(contestants)
         ours = contestants[0].library
         draw = torch.Generator(self.device).manual_seed(2)
         x = size.draw(draw, self.device)
@@ -151,6 +154,8 @@ class Run:
 
         def build(contestant):
             net = contestant.library.net(contestant.variant, size, contestant.compile).to(self.device)
+            if contestant.channels_last:
+                net = net.to(memory_format=torch.channels_last)
             with torch.no_grad():
                 for weight, of_source in zip(net.learned, source.learned, strict=True):
                     weight.copy_(of_source)
@@ -194,6 +199,19 @@ class Run:
             if contestant.variant in self.without:
                 self.leave_out(op, contestant.provider, where, "it has made the device fail")
         return [contestant for contestant in contestants if contestant.variant not in self.without]
+
+    def _in_channels_last(self, contestants):
+        """Ours with the channels last, as our documentation advises; theirs, eager, both ways. The compiler chooses for itself."""
+        ours, theirs = [], []
+        for contestant in contestants:
+            library, variant = contestant.library, contestant.variant
+            if variant in OURS:
+                ours.append(Contestant(library, variant, False, channels_last=True))
+            else:
+                theirs.append(contestant)
+                if not contestant.compile and variant != CONVERTED:
+                    theirs.append(Contestant(library, variant, False, channels_last=True))
+        return ours + theirs
 
     def _start_compiler(self):
         """Pays what torch.compile costs once per process, lest the first one be charged with it."""

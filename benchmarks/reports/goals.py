@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libraries.library import KINDS
+from libraries.library import CHANNELS_LAST, KINDS
 from libraries.ours import CONVERTED, OURS
 from reports.figures import Size
 
@@ -23,6 +23,6 @@ def goal(op: str, provider: str, size: Size, mode: str, device: str) -> float | 
     is_compiled = provider.endswith("+compile")
     if mode == FULL and kind in KINDS and (size.T, size.N) == LAYER and size.dtype == "float32":
         return COMPILED_LAYER_GOAL if is_compiled else LAYER_GOALS[0].get(library, LAYER_GOALS[1])
-    if mode == FULL and kind == "conv-net" and size.T in NET_STEPS and not is_compiled:
+    if mode == FULL and kind == "conv-net" and size.T in NET_STEPS and not is_compiled and CHANNELS_LAST not in provider:
         return NET_GOALS[0].get(library, NET_GOALS[1])
     return AHEAD

@@ -1,4 +1,4 @@
-"""The one table of `peers.py` for README: a line for each neuron and network of each library, eager and compiled side by side."""
+"""The one table of `peers.py` for README: a line for each neuron and network, a column for each library."""
 
 from __future__ import annotations
 
@@ -7,41 +7,90 @@ from pathlib import Path
 
 from libraries.ours import CONVERTED, OURS
 from measuring.markdown import table
-from measuring.results import LEFT_OUT, UNLIKE, VERSION, Row, load
+from measuring.results import VERSION, Row, load
 from reports.figures import Figures, Size
 from reports.goals import goal
 
 FULL, FORWARD = "full", "forward"
 COMPILED = "+compile"
 BEGIN, END = r"<!-- peers: (.+) -->", "<!-- end of peers -->"
-_COLUMNS = (
-    "", "of", "T x N", "spikeops, ms", "theirs, x", "+ compile, x", "kept, MB", "peak, MB", "first call, s: ours", "theirs", "+ compile"
-)  # fmt: skip
+_NAMES = {"spikingjelly": "SpikingJelly", "snntorch": "snnTorch", "norse": "Norse", "sinabs": "sinabs"}
 _LEGEND = """\
-**ms**: spikeops, forward and backward, in brackets forward alone. **x**: their time over ours, likewise, as their users run it and under
-`torch.compile`; in bold what falls short of its goal, which stands beside it. **kept**, **peak**: memory between the two passes, and at
-most in both, ours / theirs. **first call**: with compilation. A line is there only if both compute the same: outputs and gradients, or
-loss and gradients, are compared first."""
+**ms**: spikeops, forward and backward; each library has neurons of its own by default, which ours are measured with. Then the time of the
+library over ours, as its users run it / under `torch.compile`; of several ways that it has, the fastest. In bold what falls short of
+[its goal](benchmarks/README.md#other-libraries). Both compute the same: outputs and gradients, or loss and gradients, are compared first."""
 
 
 def summary(rows: list[Row]) -> str:
-    """The table, what it holds in words, and what is not in it."""
+    """The table, and what it holds in words."""
     if not any(row.metric == "time" for row in rows):
         return "Nothing was measured.\n"
     figures, first = Figures(rows), rows[0]
-    versions = ", ".join(f"{row.provider} {row.value}" for row in rows if row.metric == VERSION)
+    versions = ", ".join(f"{_NAMES.get(row.provider, row.provider)} {row.value}" for row in rows if row.metric == VERSION)
     run = f"{first.device}, {first.threads} threads, torch {first.torch}, commit {first.commit}, {first.date[:10]}"
     about = ", ".join(filter(None, [run, versions])) + "."
-    lines, missed, asked = [], 0, 0
-    for op, size, provider in _opponents(figures):
-        line = _Line(figures, op, size, provider, first.device)
-        lines.append(line.cells())
-        missed, asked = missed + line.missed, asked + line.asked
-    parts = [about, table(_COLUMNS, lines), _LEGEND]
-    if asked:
-        parts.append(f"Goals reached: {asked - missed} of {asked} (`benchmarks/README.md` has them).")
-    parts += filter(None, [_notes(figures)])
+    table_of_ratios = _Ratios(figures, first.device)
+    lines = [table_of_ratios.line(kind, size) for kind, size in table_of_ratios.lines()]
+    parts = [about, table(("", "T x N", "ms", *(_NAMES.get(name, name) for name in table_of_ratios.libraries)), lines), _LEGEND]
+    if table_of_ratios.asked:
+        parts.append(f"Goals reached: {table_of_ratios.reached} of {table_of_ratios.asked}, the forward pass alone counted too.")
     return "\n\n".join(parts) + "\n"
+
+
+class _Ratios:
+    """Times of others over ours. Counts goals, of the forward pass alone as well."""
+
+    def __init__(self, figures: Figures, device: str):
+        self._figures, self._device = figures, device
+        self.asked = self.reached = 0
+        timed = [row for row in figures.rows if row.metric == "time" and row.provider not in (*OURS, CONVERTED)]
+        self._timed = dict.fromkeys((row.op, row.provider, Size(row.T, row.N, row.dtype)) for row in timed)
+        found = dict.fromkeys(op.split(":")[1] for op, _, _ in self._timed)
+        self.libraries = [*(name for name in _NAMES if name in found), *(name for name in found if name not in _NAMES)]
+
+    def lines(self) -> list[tuple[str, Size]]:
+        """(kind, size), in the order of measurement, each kind's together."""
+        lines = list(dict.fromkeys((op.split(":")[0], size) for op, _, size in self._timed))
+        kinds = list(dict.fromkeys(kind for kind, _ in lines))
+        return sorted(lines, key=lambda line: kinds.index(line[0]))
+
+    def line(self, kind: str, size: Size) -> list[str]:
+        cells = [self._cell(kind, library, size) for library in self.libraries]
+        return [f"`{kind}`", str(size), self._ours(kind, size), *cells]
+
+    def _ours(self, kind, size):
+        """From the quickest to the slowest of our own beside them."""
+        times = []
+        for op in dict.fromkeys(op for op, _, measured in self._timed if op.split(":")[0] == kind and measured == size):
+            times.append(self._figures.milliseconds(op, OURS[0], FULL, size))
+        values = sorted(time.value for time in times if time is not None)
+        return "" if not values else " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1])))
+
+    def _cell(self, kind, library, size):
+        op = f"{kind}:{library}"
+        eager, compiled = self._ratio(op, size, False), self._ratio(f"{op}:compiled", size, True)
+        return f"{eager or '-'} / {compiled}" if compiled else eager
+
+    def _ratio(self, op, size, is_compiled):
+        """The smallest of those of a library, marked where one of them misses its goal."""
+        ratios, is_missed = [], False
+        for timed_op, provider, timed_size in self._timed:
+            if (timed_op, timed_size) != (op, size) or provider.endswith(COMPILED) != is_compiled:
+                continue
+            for mode in (FULL, FORWARD):
+                ratio = self._figures.speedup(op, OURS[0], mode, size, provider)
+                wanted = goal(op, provider, size, mode, self._device)
+                if ratio is not None and wanted is not None:
+                    self.asked += 1
+                    self.reached += ratio.value >= wanted
+                    is_missed |= mode == FULL and ratio.value < wanted
+                if ratio is not None and mode == FULL:
+                    ratios.append(ratio)
+        if not ratios:
+            return ""
+        smallest = min(ratios, key=lambda ratio: ratio.value)
+        text = ("~" if smallest.is_noisy else "") + f"{smallest.value:.1f}"
+        return f"**{text}**" if is_missed else text
 
 
 def update_readme(readme: Path, results: Path) -> None:
@@ -56,80 +105,3 @@ def update_readme(readme: Path, results: Path) -> None:
     if count != 1:
         raise ValueError(f"{readme}: expected one block from {BEGIN} to {END}, found {count}.")
     readme.write_text(text, encoding="utf-8")
-
-
-def _opponents(figures):
-    """(op, size, provider) of each line: whoever was timed, eager or compiled, in the order of measurement."""
-    found = {}
-    for row in figures.rows:
-        if row.metric == "time" and row.provider not in OURS:
-            op, provider = row.op.removesuffix(":compiled"), row.provider.removesuffix(COMPILED)
-            found[op, Size(row.T, row.N, row.dtype), provider] = None
-    return found
-
-
-class _Line:
-    def __init__(self, figures, op, size, provider, device):
-        self._figures, self._op, self._size, self._provider, self._device = figures, op, size, provider, device
-        self.missed = self.asked = 0
-
-    def cells(self):
-        kind, library = self._op.split(":")[:2]
-        name = self._provider if self._provider.startswith(library) else f"{library}, {self._provider}"
-        compiled_op, compiled = f"{self._op}:compiled", self._provider + COMPILED
-        base = self._op if self._figures.has(self._op, OURS[0], FULL, self._size) else compiled_op
-        return [
-            f"`{kind}`", name, self._size, self._pair(lambda mode: self._milliseconds(base, mode)),
-            self._ratios(self._op, self._provider), self._ratios(compiled_op, compiled),
-            self._memory("kept_bytes", base), self._memory("peak_bytes", base),
-            self._first_call(base, OURS[0]), self._first_call(self._op, self._provider), self._first_call(compiled_op, compiled),
-        ]  # fmt: skip
-
-    def _pair(self, value):
-        full, forward = value(FULL), value(FORWARD)
-        return f"{full} ({forward})" if full and forward else full or ""
-
-    def _milliseconds(self, op, mode):
-        time = self._figures.milliseconds(op, OURS[0], mode, self._size)
-        return "" if time is None else ("~" if time.is_noisy else "") + f"{time.value:.3g}"
-
-    def _ratios(self, op, provider):
-        return self._pair(lambda mode: self._ratio(op, provider, mode))
-
-    def _ratio(self, op, provider, mode):
-        ratio = self._figures.speedup(op, OURS[0], mode, self._size, provider)
-        if ratio is None:
-            return ""
-        wanted = goal(op, provider, self._size, mode, self._device)
-        text = ("~" if ratio.is_noisy else "") + f"{ratio.value:.2f}"
-        if wanted is None:
-            return text
-        self.asked += 1
-        if ratio.value >= wanted:
-            return text
-        self.missed += 1
-        return f"**{text}, goal {wanted:g}**"
-
-    def _memory(self, metric, op):
-        provider = self._provider if op == self._op else self._provider + COMPILED
-        values = [self._figures.value(metric, op, who, FULL, self._size) for who in (OURS[0], provider)]
-        return "" if None in values else " / ".join(f"{value / 1e6:.3g}" for value in values)
-
-    def _first_call(self, op, provider):
-        seconds = self._figures.value("first_call_seconds", op, provider, FULL, self._size)
-        return "" if seconds is None else f"{seconds:.2g}"
-
-
-def _notes(figures):
-    def name(row):
-        return f"{row.op.removesuffix(':compiled')} by {row.provider}" + (f", {row.T} x {row.N}" if row.T else "")
-
-    unlike = figures.list_of_reasons(UNLIKE, name)
-    left_out = figures.list_of_reasons(LEFT_OUT, name)
-    is_converted = any(row.provider == CONVERTED for row in figures.rows)
-    parts = {
-        f"`{CONVERTED}`: the library's own network after that call; what is above 1 is what writing it anew would gain.": is_converted,
-        f"Spikes are the same, the gradient is not:\n\n{unlike}": unlike,
-        f"Not in the table:\n\n{left_out}": left_out,
-    }
-    return "\n\n".join(part for part, is_there in parts.items() if is_there)
