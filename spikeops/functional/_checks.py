@@ -26,6 +26,8 @@ def tensor(op: str, name: str, value) -> None:
 
 
 def floating(op: str, name: str, value) -> None:
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.dtype in FLOATING:
+        return
     tensor(op, name, value)
     if value.dtype not in FLOATING:
         dtype = str(value.dtype).removeprefix("torch.")
@@ -36,6 +38,8 @@ def floating(op: str, name: str, value) -> None:
 
 def sequence(op: str, name: str, value) -> None:
     """A floating tensor (T, ...) with T >= 1."""
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.dtype in FLOATING and value.dim() and value.shape[0]:
+        return
     floating(op, name, value)
     time_steps(op, name, value)
 
