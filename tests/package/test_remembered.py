@@ -1,6 +1,7 @@
 """Options that are looked at once and found again: never for others that only equal them, or that change."""
 
 import gc
+import math
 import weakref
 
 import numpy as np
@@ -98,24 +99,31 @@ def test_a_surrogate_of_somebody_else_may_change(x):
     assert torch.equal(gradient(), 2 * first)
 
 
-def test_no_more_is_kept_than_so_much(x):
+def test_no_more_is_kept_than_so_much():
     asked = []
     function = remembered(lambda number: asked.append(number) or number)
     for number in range(3 * _remembered._MOST):
         function(number / 7)
-    (kept,) = (cell.cell_contents for cell in function.__closure__ if isinstance(cell.cell_contents, dict))
-    assert len(asked) == 3 * _remembered._MOST and len(kept) <= _remembered._MOST
+    kept = [cell.cell_contents for cell in function.__closure__ if isinstance(cell.cell_contents, dict)]
+    assert len(asked) == 3 * _remembered._MOST and kept and all(0 < len(each) <= _remembered._MOST for each in kept)
 
 
-def test_it_is_asked_once_for_the_same_objects():
+def test_it_is_asked_once_for_the_same_options():
     asked = []
     function = remembered(lambda *options: asked.append(options) or options)
-    half, bump = 0.5, surrogate.Sigmoid(3.0)
-    for _ in range(3):
-        assert function(torch.float32, half, None, "to", True, bump) == (torch.float32, half, None, "to", True, bump)
-    assert len(asked) == 1
-    function(torch.float32, half, None, "to", True, surrogate.Sigmoid(3.0))
+    for tau in (3.0, 3.0, 4.0, 3.0):  # a decay that is worked out anew each time, and a surrogate that is made anew
+        options = (torch.float32, math.exp(-1 / tau), None, "to", True, surrogate.Sigmoid(tau))
+        assert function(*options) == options
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("zeros", [(0.0, -0.0), (-0.0, 0.0)])
+@pytest.mark.parametrize("wrap", [lambda zero: zero, lambda zero: surrogate.Sigmoid(1.0, center=zero)], ids=["number", "surrogate"])
+def test_zeros_are_told_by_their_sign(zeros, wrap):
+    function = remembered(lambda *options: [str(getattr(option, "center", option)) for option in options])
+    for first in zeros:
+        for second in zeros:
+            assert function(wrap(first), wrap(second)) == [str(first), str(second)]
 
 
 def test_tensors_are_not_kept(x):
