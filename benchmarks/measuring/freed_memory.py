@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import spikeops
 
+RETURNED = " (freed memory returned)"
+
 _returned = False
 
 
@@ -25,8 +27,4 @@ def settle(choice: str) -> str:
 
 def note() -> str:
     """What tables add to the name of the CPU."""
-    return " (freed memory returned)" if _returned else ""
-
-
-def in_file_names() -> str:
-    return "-freed-memory-returned" if _returned else ""
+    return RETURNED if _returned else ""

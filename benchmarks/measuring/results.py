@@ -81,7 +81,8 @@ class Table:
     @property
     def path(self) -> Path:
         """Where the table belongs: benchmarks/results/<device>-<day>.csv."""
-        device = self.context["device"].split(" (")[0] + freed_memory.in_file_names()
+        device = self.context["device"]
+        device = device.split(" (")[0] + (" freed memory returned" if device.endswith(freed_memory.RETURNED) else "")
         device = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
         return FOLDER / f"{device}-{self.context['date'][:10]}.csv"
 

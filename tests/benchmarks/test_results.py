@@ -112,4 +112,5 @@ def test_a_table_says_how_memory_was_got(monkeypatch):
     monkeypatch.setattr(freed_memory, "_returned", True)
     returned = Table("cpu")
     assert returned.context["device"] == kept.context["device"] + " (freed memory returned)"
-    assert returned.path.name == kept.path.name.replace(kept.path.name[-15:], "-freed-memory-returned" + kept.path.name[-15:])
+    day = f"-{kept.context['date'][:10]}.csv"
+    assert returned.path.name == kept.path.name.removesuffix(day) + "-freed-memory-returned" + day
