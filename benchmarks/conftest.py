@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spiketrain.memory import keep_freed_memory
-
+from measuring import freed_memory
 from measuring.results import LEFT_OUT, Table
 from ops.gate import Gate
 from reports import report
@@ -22,6 +21,7 @@ _session = pytest.StashKey()
 def pytest_addoption(parser):
     group = parser.getgroup("spikeops benchmarks")
     group.addoption("--out", type=Path, help="folder for table, report and plots (default: benchmarks/results)")
+    freed_memory.add_option(group.addoption)
     group.addoption("--ops", help="measure only these, by name, separated by commas")
     group.addoption(
         "--trial",
@@ -84,7 +84,7 @@ class Session:
 
 
 def pytest_configure(config):
-    keep_freed_memory()  # as spiketrain does: the operating system's page faults would hide what the ops cost
+    freed_memory.settle(config.option.freed_memory)  # first of all: the table says which
     # A compilation that finds its result of another day would not show what it costs.
     config.stash["compile_cache"] = cache = tempfile.TemporaryDirectory()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache.name

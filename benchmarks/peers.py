@@ -24,13 +24,13 @@ from pathlib import Path
 import torch
 
 import spikeops
-from spiketrain.memory import keep_freed_memory
 
 from libraries.catalogue import LIBRARIES
 from libraries.library import KINDS
 from libraries.library import RECURRENT as RECURRENT_KINDS
 from libraries.networks import NetSize
 from libraries.run import DeviceLost, Run
+from measuring import freed_memory
 from measuring.results import FOLDER, Table, load
 from reports import peer_report, peer_summary
 
@@ -115,6 +115,7 @@ def _parse(arguments):
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile of the others")
     parser.add_argument("--without", default="", help="leave out these implementations, such as spikingjelly-cupy,sinabs-exodus")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    freed_memory.add_option(parser.add_argument)
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for the table and the report")
     parser.add_argument("--readme", action="store_true", help="put the table into README")
     return parser.parse_args(arguments)
@@ -131,7 +132,7 @@ def main(arguments=None) -> int:
         return 2
     warnings.simplefilter("ignore")  # about what the libraries call, which is theirs to mend
     if options.device == "cpu":
-        keep_freed_memory()  # for all alike, as in the other benchmarks
+        freed_memory.settle(options.freed_memory)  # for all alike, as in the other benchmarks
     if options.threads:
         torch.set_num_threads(options.threads)
     libraries, kinds = options.libraries.split(","), options.kinds.split(",")

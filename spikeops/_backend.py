@@ -106,14 +106,24 @@ def _current_blocks() -> tuple[Backend, ...]:
 
 def chosen() -> Backend:
     """The name of the implementation that :func:`set_backend` or :class:`backend` chose."""
-    if torch.compiler.is_dynamo_compiling() and _traced:
+    if _traced and torch.compiler.is_dynamo_compiling():
         return _traced[-1]
-    blocks = _current_blocks()
+    blocks = _blocks.get() if _DYNAMO_READS_CONTEXTS else _current_blocks()
     return blocks[-1] if blocks else _default
 
 
 def is_reference() -> bool:
     return chosen() == "reference"
+
+
+def serving(op: str, x: torch.Tensor):
+    """The ``torch.ops`` namespace that serves a tensor, None for the reference, or an error that says how to get one."""
+    choice = chosen()
+    if choice == "reference":
+        return None
+    if x.is_cpu and choice != "triton":  # what every small step asks
+        return torch.ops.spikeops
+    return namespace(op, x.device)
 
 
 def namespace(op: str, device: torch.device):

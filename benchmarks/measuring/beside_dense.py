@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 import spikeops
-from spiketrain.memory import keep_freed_memory
 
+from measuring import freed_memory
 from measuring.results import commit, device_name
 
 
@@ -28,12 +28,13 @@ def run(doc: str, op: str, columns: str, rows: Callable[[int], Iterable[str]]) -
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7)
+    freed_memory.add_option(parser.add_argument)
     parser.add_argument("--out", type=Path, help="file for the table (Markdown)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()
+    memory = freed_memory.settle(options.freed_memory)
     lines = [
-        f"# `{op}` on {device_name('cpu')}, {options.threads} threads",
+        f"# `{op}` on {device_name('cpu')}{memory}, {options.threads} threads",
         "",
         f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}. Milliseconds; x: the dense layer's time over ours.",
         "",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from measuring import freed_memory
+
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 LEFT_OUT = "left_out"  # the metric whose value is a reason
 ALTHOUGH_RED = "although_red"  # likewise: why it should not have been measured
@@ -55,7 +57,7 @@ class Table:
 
     def __init__(self, device: str):
         self.context = {
-            "device": device_name(device),
+            "device": device_name(device) + (freed_memory.note() if device == "cpu" else ""),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "commit": commit(),
@@ -79,7 +81,8 @@ class Table:
     @property
     def path(self) -> Path:
         """Where the table belongs: benchmarks/results/<device>-<day>.csv."""
-        device = self.context["device"].split(" (")[0]
+        device = self.context["device"]
+        device = device.split(" (")[0] + (" freed memory returned" if device.endswith(freed_memory.RETURNED) else "")
         device = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
         return FOLDER / f"{device}-{self.context['date'][:10]}.csv"
 

@@ -23,7 +23,7 @@ takes minutes. **published**: the O(T^2) formulation of TSSL-BP with the time ax
 per pass, each output written once, so for T x N values in and out 2 T N values forward, 3 backward, 5 both (4 where the
 backward pass does not need the input). **Of copy** is the share that the op reaches of the bandwidth of a plain copy of that
 many bytes into a tensor that exists; **of clone** is the same for a copy into fresh memory, which is what an op that returns
-a new tensor does. As in `spiketrain`, glibc keeps freed memory for all providers. A figure with ~ is noisy: its slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as its
+a new tensor does. As in `spiketrain`, glibc keeps freed memory for all providers, unless the title says that it is returned. A figure with ~ is noisy: its slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as its
 quick ones (20 %). **Page faults** per call, on the CPU: pages of fresh memory that the operating system had to supply for
 the results. They can cost more than the op itself. On a GPU, **ms** is the device's time alone, its caches flushed, and **host us**
 is how long a call keeps the host: for small tensors, or without a CUDA graph, that is what one waits for.

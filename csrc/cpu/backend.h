@@ -1,10 +1,8 @@
 // Runs the CPU kernels on torch's own threads.
 #pragma once
 
-#include <atomic>
-
 #include "../../kernels/cpu/kernels.h"
-#include "../common.h"
+#include "threads.h"
 
 namespace spikeops {
 namespace {
@@ -21,8 +19,7 @@ class Backend {
     const cpu::Kernel<Args> kernel = cpu::kernel_for(args);
     const Shares shares = shares_for(args);
     const int64_t together = std::max<int64_t>(shares.together, 1), groups = (shares.items + together - 1) / together;
-    const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (together * std::max<int64_t>(shares.elements, 1)));
-    in_parallel(groups, grain, [&](int64_t begin, int64_t end) {
+    in_parallel(groups, together * std::max<int64_t>(shares.elements, 1), [&](int64_t begin, int64_t end) {
       kernel(args, begin * together, std::min(shares.items, end * together));
     });
   }
@@ -30,9 +27,9 @@ class Backend {
  private:
   // On torch's threads, from which no exception may come: OpenMP would end the process, torch would hide what it says.
   template <class Body>
-  static void in_parallel(int64_t groups, int64_t grain, const Body& body) {
+  static void in_parallel(int64_t groups, int64_t elements, const Body& body) {
     std::atomic<int64_t> lacking{0};
-    torch::stable::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
+    share(groups, elements, [&](int64_t begin, int64_t end) {
       try {
         body(begin, end);
       } catch (const cpu::NoMemory& error) {

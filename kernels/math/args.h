@@ -22,13 +22,10 @@ enum class SpikeFormat : int { f32, f64, f16, bf16, byte, int32, int64 };
 // that of T steps of N neurons.
 struct Shares { int64_t items, together, elements; };
 
-// Less than this does not pay for another thread.
-constexpr int64_t kElementsPerThread = 16384;
-
 // Groups of neurons keep threads from sharing cache lines.
 SPIKEOPS_HD Shares shares_of_neurons(int64_t T, int64_t N) { return {N, 256, T}; }
 
-// Each item is worth a thread.
-SPIKEOPS_HD Shares shares_of_large_items(int64_t items) { return {items, 1, kElementsPerThread}; }
+// Each item is worth a thread: as much as so many elements, or more.
+SPIKEOPS_HD Shares shares_of_large_items(int64_t items) { return {items, 1, int64_t(1) << 18}; }
 
 }  // namespace spikeops

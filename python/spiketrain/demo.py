@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import spikeops
 from spiketrain import presets
-from spiketrain.memory import keep_freed_memory
 from spiketrain.methods import load_config
 from spiketrain.reports.tables import aligned
 from spiketrain.training.bench import step_times
@@ -31,7 +31,7 @@ PRESETS = (
 
 def main() -> int:
     """Train each preset into a fresh runs/demo/<preset>-<n>, then print a table of the results."""
-    keep_freed_memory()
+    spikeops.keep_freed_memory()
     rows, pictures = [], []
     for preset in PRESETS:
         config = load_config(presets.load(preset), ["--trainer.out", str(_fresh(Path("runs/demo"), preset))])

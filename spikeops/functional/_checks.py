@@ -26,6 +26,8 @@ def tensor(op: str, name: str, value) -> None:
 
 
 def floating(op: str, name: str, value) -> None:
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.dtype in FLOATING:
+        return
     tensor(op, name, value)
     if value.dtype not in FLOATING:
         dtype = str(value.dtype).removeprefix("torch.")
@@ -36,6 +38,8 @@ def floating(op: str, name: str, value) -> None:
 
 def sequence(op: str, name: str, value) -> None:
     """A floating tensor (T, ...) with T >= 1."""
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.dtype in FLOATING and value.dim() and value.shape[0]:
+        return
     floating(op, name, value)
     time_steps(op, name, value)
 
@@ -79,9 +83,9 @@ def outside(op: str, name: str, value: Any) -> str:
 
 def decay_tensor(op: str, name: str, value: torch.Tensor) -> None:
     """The same for the values of a tensor, where looking at them waits for no device. Those that are not finite go their way."""
-    if value.device.type != "cpu" or value.numel() == 0:
+    if not value.is_cpu or value.numel() == 0:
         return
-    low, high = (bound.item() for bound in value.detach().aminmax())
+    low, high = (value.item(),) * 2 if value.numel() == 1 else (bound.item() for bound in value.detach().aminmax())
     if -math.inf < low < 0 or 1 < high < math.inf:
         values = f"{low:.6g}" if low == high else f"values from {low:.6g} to {high:.6g}"
         raise ValueError(outside(op, name, values))

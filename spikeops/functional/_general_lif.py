@@ -8,10 +8,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from spikeops import _backend, reference
+from spikeops import reference
 from spikeops.functional import _checks, _neuron, _provenance
-from spikeops.functional._lif_options import LIFOptions
+from spikeops.functional._lif_options import LIFOptions, step_of
 from spikeops.functional._neuron import LAST_STATE, SPIKES
+from spikeops.functional._remembered import remembered
 from spikeops.surrogate._of_numbers import from_coefficients
 
 ResetTiming = Literal["now", "late", "late_with_input", "guarded"]
@@ -75,8 +76,8 @@ def checked_general_options(op: str, options: LIFOptions, general: GeneralOption
     return GeneralOptions(reset_timing, v_min, max_spikes, rounding)
 
 
-def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOptions, general: GeneralOptions, trace: str, v_init):
-    """Arguments as `_arguments` in lif.py has checked them; threshold, input_scale and reset_amount may still be tensors."""
+def run(op, ops, x, time_steps, decay, decay_tensor, threshold, options: LIFOptions, general: GeneralOptions, trace: str, v_init):
+    """Arguments as lif.py has checked them; threshold, input_scale and reset_amount may still be tensors."""
     _, reset, _, v_reset, v_rest, strict, detach_reset, surrogate = options
     reset_timing, v_min, max_spikes, rounding = general
     given = {"threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
@@ -85,14 +86,12 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
     for name, value in tensors.items():
         if name != "reset_amount" or value is not threshold:
-            _checks.per_neuron(op, name, value, x, step)
-    numbers = {name: 0.0 if name in tensors else value for name, value in given.items()}
-    bound = 0.0 if v_min is None else v_min + 0.0  # no negative zero
-    _checks.fit(op, x.dtype, **numbers, v_reset=v_reset, v_rest=v_rest, v_min=bound)
-    counts = max_spikes != 1 or rounding == "nearest"
-    if counts and "threshold" not in tensors and threshold <= 0:
-        raise ValueError(f"{op}: expected threshold, of which there are several in a potential, to be above 0, got {threshold}.")
-    if _backend.is_reference():
+            _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
+    listed, modes = _lists(
+        x.dtype, decay, *(0.0 if name in tensors else value for name, value in given.items()), "threshold" in tensors, reset, v_reset,
+        v_rest, strict, detach_reset, surrogate, *general, trace, time_steps,
+    )  # fmt: skip
+    if ops is None:
         outputs = reference.lif(
             x, decay if decay_tensor is None else decay_tensor, given["threshold"], input_scale=given["input_scale"], reset=reset,
             reset_amount=given["reset_amount"], v_reset=v_reset, v_rest=v_rest, strict=strict, detach_reset=detach_reset,
@@ -102,20 +101,34 @@ def run(op, x, step, time_steps, decay, decay_tensor, threshold, options: LIFOpt
         return _provenance.mark_first(outputs) if max_spikes == 1 else outputs
     if reset != "subtract":
         tensors.pop("reset_amount", None)
-    # The lists of GENERAL_LIF_NEURON in csrc/general_lif.cpp.
-    kind, *of_surrogate, in_thresholds = surrogate.all_coefficients
-    most = 0 if max_spikes is None else max_spikes
-    listed = (decay, *numbers.values(), v_reset, v_rest, bound, float(most), *of_surrogate)
-    modes = (
-        _SCHEMES[reset, reset_timing], int(strict), int(detach_reset), (1 + ROUNDINGS.index(rounding)) * counts, int(v_min is not None),
-        ("", "before", "after").index(trace), kind, in_thresholds, time_steps,
-    )  # fmt: skip
     call = _traced_lif_forward if trace else _general_lif_forward
     outputs = call(
-        _backend.namespace(op, x.device), x, decay_tensor, tensors.get("threshold"), tensors.get("input_scale"), tensors.get("reset_amount"),
+        ops, x, decay_tensor, tensors.get("threshold"), tensors.get("input_scale"), tensors.get("reset_amount"),
         v_init, listed, modes,
     )  # fmt: skip
     return _provenance.mark_first(outputs) if max_spikes == 1 else outputs
+
+
+@remembered
+def _lists(
+    data, decay, threshold, input_scale, reset_amount, has_threshold_tensor, reset, v_reset, v_rest, strict, detach_reset, surrogate,
+    reset_timing, v_min, max_spikes, rounding, trace, time_steps,
+):  # fmt: skip
+    """The numbers and modes of GENERAL_LIF_NEURON in csrc/general_lif.cpp; 0 stands where there is a tensor."""
+    bound = 0.0 if v_min is None else v_min + 0.0  # no negative zero
+    _checks.fit(
+        "lif", data, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest, v_min=bound
+    )
+    counts = max_spikes != 1 or rounding == "nearest"
+    if counts and not has_threshold_tensor and threshold <= 0:
+        raise ValueError(f"lif: expected threshold, of which there are several in a potential, to be above 0, got {threshold}.")
+    kind, *of_surrogate, in_thresholds = surrogate.all_coefficients
+    most = 0 if max_spikes is None else max_spikes
+    numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, bound, float(most), *of_surrogate)
+    return numbers, (
+        _SCHEMES[reset, reset_timing], int(strict), int(detach_reset), (1 + ROUNDINGS.index(rounding)) * counts, int(v_min is not None),
+        ("", "before", "after").index(trace), kind, in_thresholds, time_steps,
+    )  # fmt: skip
 
 
 def _definition(x, decay, threshold, input_scale, reset_amount, v_init, numbers, modes):

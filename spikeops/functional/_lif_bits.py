@@ -10,11 +10,12 @@ from typing import Literal
 
 import torch
 
-from spikeops import _backend, _layout, reference
+from spikeops import _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _reduce, _register, _vmap
 from spikeops.functional._general_lif import NONE, GeneralOptions
 from spikeops.functional._lif_options import RESETS, LIFOptions
+from spikeops.functional._remembered import remembered
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 
 Save = Literal["input", "bits"]
@@ -22,7 +23,7 @@ SAVES = ("input", "bits")
 
 
 def checked_save(
-    op: str, save: Save, decay, threshold, options: LIFOptions, general: GeneralOptions, trace: str | bool
+    op: str, save: Save, has_decay_tensor: bool, threshold, options: LIFOptions, general: GeneralOptions, trace: str | bool
 ) -> None:  # fmt: skip
     """Options that were looked at already.
 
@@ -37,9 +38,10 @@ def checked_save(
             f'{op}: save="bits" is for a surrogate of two values, Rectangle, Window, Heaviside, Step or StraightThrough, got '
             f"{options.surrogate!r}. Use one of these, {otherwise}"
         )
-    given = {"decay": decay, "threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
-    for name, value in given.items():
-        if isinstance(value, torch.Tensor):
+    given = {"threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
+    is_tensor = {"decay": has_decay_tensor} | {name: isinstance(value, torch.Tensor) for name, value in given.items()}
+    for name, found in is_tensor.items():
+        if found:
             raise ValueError(f"{keeps} for the gradient of a tensor {name}. Give {name} as a number, {otherwise}")
     if options.reset == "to" and not options.detach_reset:
         raise ValueError(f'{keeps} for the gradient of a reset to a value. Use detach_reset=True, another reset, {otherwise}')
@@ -50,19 +52,26 @@ def checked_save(
             raise ValueError(f"{keeps} for {name}={value!r}. Use {name}={getattr(NONE, name)!r}, {otherwise}")
 
 
-def run(op, x, time_steps, decay, threshold, options: LIFOptions, v_init):
-    """Arguments as `_checked` in lif.py has checked them."""
-    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
+def run(op, ops, x, time_steps, decay, threshold, options: LIFOptions, v_init):
+    """Arguments as lif.py has checked them."""
+    numbers, modes = _lists(op, x.dtype, decay, threshold, *options, time_steps)
+    spikes, v_last, _ = _lif_bits_forward(ops, x, v_init, numbers, modes)
+    return spikes, v_last
+
+
+@remembered
+def _lists(
+    op, data, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, time_steps
+):  # fmt: skip
+    """The numbers and modes of LIF_BITS_OPTIONS in csrc/lif_bits.cpp."""
     reset_amount = threshold if reset_amount is None else reset_amount
     kind, scale, peak, center, a, b, _, in_thresholds = surrogate.all_coefficients
     _checks.fit(
-        op, x.dtype, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
+        op, data, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
     )  # fmt: skip
-    _checks.fit(op, x.dtype, **{"the center of the surrogate": center})
+    _checks.fit(op, data, **{"the center of the surrogate": center})
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak, center, a, b)
-    modes = (RESETS[reset], int(strict), int(detach_reset), kind, in_thresholds, time_steps)
-    spikes, v_last, _ = _lif_bits_forward(_backend.namespace(op, x.device), x, v_init, numbers, modes)
-    return spikes, v_last
+    return numbers, (RESETS[reset], int(strict), int(detach_reset), kind, in_thresholds, time_steps)
 
 
 def _bytes(reset, T):

@@ -65,20 +65,32 @@ def checked_options(
     return threshold, LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
 
 
-def checked_input(op: str, x: torch.Tensor, time_steps: int | None) -> tuple[torch.Size, int]:
-    """The shape of one time step of x, and how many there are of an x without a time axis, else 0."""
+def checked_input(op: str, x: torch.Tensor, time_steps: int | None) -> int:
+    """How many time steps there are of an x without a time axis, else 0."""
     if time_steps is None:
         _checks.sequence(op, "x", x)
-        return x.shape[1:], 0
+        return 0
     _checks.floating(op, "x", x)
-    return x.shape, _checks.time_count(op, time_steps, "time_steps")
+    return _checks.time_count(op, time_steps, "time_steps")
 
 
-def checked_decay(op: str, name: str, value, x: torch.Tensor, step: torch.Size) -> tuple[float, torch.Tensor | None]:
-    """(the number, None), or (0, the tensor)."""
+def step_of(x: torch.Tensor, time_steps: int) -> torch.Size:
+    """The shape of one time step of such an x."""
+    return x.shape if time_steps else x.shape[1:]
+
+
+def checked_states(op: str, x: torch.Tensor, time_steps: int, **states: torch.Tensor | None) -> None:
+    """Initial states, each a tensor that broadcasts to one time step, or None."""
+    for name, value in states.items():
+        if value is not None:
+            _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
+
+
+def checked_decay(op: str, name: str, value, x: torch.Tensor, time_steps: int) -> tuple[float, torch.Tensor | None]:
+    """(the number, None), or (0, the tensor). Numbers are looked at where they are remembered, by `_checks.decay`."""
     if not isinstance(value, torch.Tensor):
-        return _checks.decay(op, name, value), None
-    _checks.per_neuron(op, name, value, x, step)
+        return value, None
+    _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
     if value.numel() == 1 and _transforms.is_plain_eager(value):
         _checks.decay_tensor(op, name, value)
     return 0.0, value

@@ -45,6 +45,7 @@ def register(
         function: the public one, where its name is another than the ops'.
     """
     tensors, arguments = 1 + parameters, 3 + parameters + others
+    no_gradients = (None,) * arguments
 
     def split(args):
         """(gradients, x, parameters, all options, needs) of the backward op."""
@@ -69,14 +70,18 @@ def register(
         ctx.options = inputs[tensors:]
 
     def backward(ops, ctx, *grads):
-        no_gradients = (None,) * arguments
-        if all(grad is None for grad in grads):
+        for grad in grads:
+            if grad is not None:
+                break
+        else:
             return no_gradients
-        x, *given = ctx.saved_tensors
+        inputs = ctx.saved_tensors
         needs = ctx.needs_input_grad[1:tensors]
-        grad_x, *per_neuron = backward_call(ops, *grads, x, *given, *ctx.options, *needs)
+        grad_x, *per_neuron = backward_call(ops, *grads, *inputs, *ctx.options, *needs)
+        if True not in needs:
+            return grad_x, *no_gradients[1:]
         summed = (
-            _reduce.sum_to(ops, grad, parameter) if need else None for grad, parameter, need in zip(per_neuron, given, needs)
+            _reduce.sum_to(ops, grad, parameter) if need else None for grad, parameter, need in zip(per_neuron, inputs[1:], needs)
         )
         return grad_x, *summed, *no_gradients[tensors:]
 

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
@@ -69,7 +69,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
 
 def mark(spikes: torch.Tensor) -> torch.Tensor:
     """The same tensor, its values, 0 or 1, known as such from now on. It fills its memory. (Ops call it each time: 1 us.)"""
-    if not is_compiling() and type(spikes) in _PLAIN and not is_wrapped(spikes) and not spikes.is_inference():
+    if not is_dynamo_compiling() and type(spikes) in _PLAIN and not is_wrapped(spikes) and not spikes.is_inference():
         setattr(spikes.untyped_storage(), _MARK, (spikes._version, spikes.dtype))
         if _of_thread.depth and spikes.grad_fn is not None:
             spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes))

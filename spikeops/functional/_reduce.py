@@ -25,6 +25,8 @@ def sum_to(ops, grad: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 
 
 def sum_to_shape(ops, grad: torch.Tensor, of_parameter: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    if _layout.count(of_parameter) == 1 and grad.is_contiguous():  # one for all neurons: a sum of memory as it lies
+        return _row_sum(ops, grad.reshape(1, _layout.count(grad.shape))).reshape(of_parameter).to(dtype)
     shape = (1,) * (grad.dim() - len(of_parameter)) + tuple(of_parameter)
     kept = [d for d in range(grad.dim()) if shape[d] != 1]
     reduced = [d for d in range(grad.dim()) if shape[d] == 1]

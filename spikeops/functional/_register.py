@@ -48,17 +48,15 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
     if definition is not None and backward is None:
         backward, setup_context = _derivatives.of_definition(definition)
 
-    kernels, fast, transformable = {}, {}, {}
+    fast, transformable = {}, {}
 
     def call(ops, *args):
         try:
             # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
-            if fast:
-                if _transforms.is_plain_eager(args[1] if args[0] is None else args[0]):
-                    if torch.is_grad_enabled():
-                        return fast[ops.name].apply(*args)
-                    with torch._C._AutoDispatchBelowAutograd():
-                        return kernels[ops.name](*args)
+            if fast and not torch.compiler.is_dynamo_compiling():
+                wants_gradient = _transforms.wants_gradient(args)
+                if wants_gradient is not None:
+                    return fast[ops.name](wants_gradient, args)
                 if not torch.compiler.is_compiling() and _transforms.are_active() and not _transforms.functionalizes():
                     return transformable[ops.name].apply(*args)
             return getattr(ops, name)(*args)
@@ -79,8 +77,8 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
                 except RuntimeError as error:
                     raise _memory.as_torch_names_it(error) from None
 
-            kernel = kernels[namespace] = getattr(ops, name).default
-            fast[namespace] = _derivatives.fast_function(kernel, formula, setup_context)
+            kernel = getattr(ops, name).default
+            fast[namespace] = _derivatives.fast(kernel, formula, setup_context)
             transformable[namespace] = _derivatives.transformable_function(
                 kernel, formula, setup_context, _forward_mode(function or name, call, ops, definition, is_linear), rule
             )  # fmt: skip

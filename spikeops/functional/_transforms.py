@@ -7,19 +7,33 @@ from torch.autograd import forward_ad
 
 _FUNCTIONALIZE = torch._C._functorch.TransformType.Functionalize
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+_NO_TENSORS = (type(None), tuple, list, bool, int, float)
+is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+_dispatch_modes, _transforms_active = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
+_tracing_state = torch._C._get_tracing_state
 
 
 def is_plain_eager(x) -> bool:
     """Whether nobody looks on: neither a compiler or tracer, nor a dispatch mode, nor a transform of `torch.func`, nor forward-mode
     differentiation, nor a tensor that is not what it seems."""
-    return (
-        type(x) in _PLAIN
-        and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
-        and torch._C._get_tracing_state() is None
-    )
+    return not torch.compiler.is_compiling() and type(x) in _PLAIN and wants_gradient((x,)) is not None
+
+
+def wants_gradient(args) -> bool | None:
+    """None unless all tensors among arguments are plain and eager; else whether autograd would follow one of them. Ops ask it each
+    time, but for code that Dynamo traces."""
+    if _dispatch_modes() or _transforms_active() or forward_ad._current_level >= 0 or _tracing_state() is not None:
+        return None
+    wanted = False
+    for arg in args:
+        kind = type(arg)
+        if kind in _PLAIN:
+            if is_wrapped(arg):
+                return None
+            wanted = wanted or arg.requires_grad
+        elif kind not in _NO_TENSORS and isinstance(arg, torch.Tensor):
+            return None
+    return wanted and torch.is_grad_enabled()
 
 
 def are_active() -> bool:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _neuron, _provenance
-from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
+from spikeops.functional._lif_options import (
+    RESET_NAMES,
+    RESETS,
+    LIFOptions,
+    Reset,
+    checked_decay,
+    checked_input,
+    checked_options,
+    checked_states,
+)
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import NEURON, explain_other_words
+from spikeops.functional._remembered import remembered
 from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -76,7 +88,7 @@ def alif(
         >>> spikes.T, a
         (tensor([[1., 0., 1., 0., 1., 0.]]), tensor([0.6562]))
     """
-    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     return run_alif(x, decay, threshold, adaptation_decay, beta, options, v_init, a_init, time_steps)
 
 
@@ -86,47 +98,52 @@ def run_alif(
     threshold: float,
     adaptation_decay: float | torch.Tensor,
     beta: float,
-    options: LIFOptions,
+    options: tuple[Any, ...],
     v_init: torch.Tensor | None,
     a_init: torch.Tensor | None,
     time_steps: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """:func:`alif` with its options as one object."""
-    step, time_steps = checked_input("alif", x, time_steps)
-    decay, decay_tensor = checked_decay("alif", "decay", decay, x, step)
-    adaptation_decay, adaptation_decay_tensor = checked_decay("alif", "adaptation_decay", adaptation_decay, x, step)
+    """:func:`alif` with its options as a tuple, that of LIFOptions."""
+    time_steps = checked_input("alif", x, time_steps)
+    decay, decay_tensor = checked_decay("alif", "decay", decay, x, time_steps)
+    adaptation_decay, adaptation_decay_tensor = checked_decay("alif", "adaptation_decay", adaptation_decay, x, time_steps)
+    numbers, modes = _lists(x.dtype, decay, threshold, adaptation_decay, beta, *options, time_steps)
+    checked_states("alif", x, time_steps, v_init=v_init, a_init=a_init)
+    arguments = x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes
+    ops = _backend.serving("alif", x)
+    if ops is None:
+        return _provenance.mark_first(_definition(*arguments, surrogate=options[-1]))
+    return _provenance.mark_first(_alif_forward(ops, *arguments))
+
+
+@remembered
+def _lists(
+    data, decay, threshold, adaptation_decay, beta, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate,
+    time_steps,
+):  # fmt: skip
+    """The numbers and modes of ALIF_NEURON in csrc/alif.cpp."""
+    decay = _checks.decay("alif", "decay", decay)
+    adaptation_decay = _checks.decay("alif", "adaptation_decay", adaptation_decay)
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     threshold, options = checked_options("alif", threshold, options)
     beta = _checks.number("alif", "beta", beta)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     subtracted = threshold if reset_amount is None else reset_amount
-    _checks.fit("alif", x.dtype, threshold=threshold, beta=beta, input_scale=input_scale, reset_amount=subtracted, v_reset=v_reset,
+    _checks.fit("alif", data, threshold=threshold, beta=beta, input_scale=input_scale, reset_amount=subtracted, v_reset=v_reset,
                 v_rest=v_rest)  # fmt: skip
-    for name, value in (("v_init", v_init), ("a_init", a_init)):
-        if value is not None:
-            _checks.per_neuron("alif", name, value, x, step)
-    if _backend.is_reference():
-        outputs = reference.alif(
-            x, decay if decay_tensor is None else decay_tensor, threshold, beta=beta, v_init=v_init, a_init=a_init,
-            adaptation_decay=adaptation_decay if adaptation_decay_tensor is None else adaptation_decay_tensor,
-            time_steps=time_steps or None, **options._asdict(),
-        )  # fmt: skip
-        return _provenance.mark_first(outputs)
-    # The lists of ALIF_NEURON in csrc/alif.cpp.
     numbers = (decay, adaptation_decay, threshold, beta, input_scale, subtracted, v_reset, v_rest, *surrogate.coefficients[1:])
-    modes = (RESETS[reset], int(strict), int(detach_reset), int(reset_amount is None), surrogate.coefficients[0], time_steps)
-    ops = _backend.namespace("alif", x.device)
-    return _provenance.mark_first(_alif_forward(ops, x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes))
+    return numbers, (RESETS[reset], int(strict), int(detach_reset), int(reset_amount is None), surrogate.coefficients[0], time_steps)
 
 
-def _definition(x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes):
+def _definition(x, decay_tensor, adaptation_decay_tensor, v_init, a_init, numbers, modes, surrogate=None):
     decay, adaptation_decay, threshold, beta, input_scale, reset_amount, v_reset, v_rest, scale, peak = numbers
     reset, strict, detach_reset, subtracts_threshold, kind, time_steps = modes
     return reference.alif(
         x, decay if decay_tensor is None else decay_tensor, threshold, beta=beta,
         adaptation_decay=adaptation_decay if adaptation_decay_tensor is None else adaptation_decay_tensor, input_scale=input_scale,
         reset=RESET_NAMES[reset], reset_amount=None if subtracts_threshold else reset_amount, v_reset=v_reset, v_rest=v_rest,
-        strict=bool(strict), detach_reset=bool(detach_reset), surrogate=from_coefficients(kind, scale, peak), v_init=v_init, a_init=a_init,
-        time_steps=time_steps or None,
+        strict=bool(strict), detach_reset=bool(detach_reset), surrogate=surrogate or from_coefficients(kind, scale, peak), v_init=v_init,
+        a_init=a_init, time_steps=time_steps or None,
     )  # fmt: skip
 
 

@@ -8,9 +8,20 @@ import torch
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _neuron, _provenance
-from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_input, checked_options
+from spikeops.functional._lif_options import (
+    RESET_NAMES,
+    RESETS,
+    LIFOptions,
+    Reset,
+    checked_decay,
+    checked_input,
+    checked_options,
+    checked_states,
+    step_of,
+)
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import CUBA, explain_other_words
+from spikeops.functional._remembered import remembered
 from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -107,19 +118,15 @@ def cuba_lif(
         >>> spikes.T, i
         (tensor([[1., 0., 0., 0.]]), tensor([0.1250]))
     """
-    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    return run_cuba_lif(
-        x, decay, threshold, current_decay, CubaOptions(order, current_scale, reset_timing), options, v_init, i_init, time_steps
-    )
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    return run_cuba_lif(x, decay, threshold, current_decay, (order, current_scale, reset_timing), options, v_init, i_init, time_steps)
 
 
-def number_or_tensor(op: str, name: str, value: Any, x: torch.Tensor, step: torch.Size) -> tuple[float, torch.Tensor | None]:
-    """(the number, None), or (0, the tensor)."""
+def number_or_tensor(op: str, name: str, value: Any, x: torch.Tensor, time_steps: int) -> tuple[float, torch.Tensor | None]:
+    """(the number, None), or (0, the tensor). Numbers are looked at where they are remembered."""
     if not isinstance(value, torch.Tensor):
-        value = _checks.number(op, name, value)
-        _checks.fit(op, x.dtype, **{name: value})
         return value, None
-    _checks.per_neuron(op, name, value, x, step)
+    _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
     return 0.0, value
 
 
@@ -138,34 +145,46 @@ def run_cuba_lif(
     decay: float | torch.Tensor,
     threshold: float | torch.Tensor,
     current_decay: float | torch.Tensor,
-    cuba: CubaOptions,
-    options: LIFOptions,
+    cuba: tuple[Any, ...],
+    options: tuple[Any, ...],
     v_init: torch.Tensor | None,
     i_init: torch.Tensor | None,
     time_steps: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """:func:`cuba_lif` with its options as objects."""
-    step, time_steps = checked_input("cuba_lif", x, time_steps)
-    decay, decay_tensor = checked_decay("cuba_lif", "decay", decay, x, step)
-    current_decay, current_decay_tensor = checked_decay("cuba_lif", "current_decay", current_decay, x, step)
-    cuba = checked_cuba("cuba_lif", cuba)
-    current_scale, current_scale_tensor = number_or_tensor("cuba_lif", "current_scale", cuba.current_scale, x, step)
-    threshold, threshold_tensor = number_or_tensor("cuba_lif", "threshold", threshold, x, step)
-    _, options = checked_options("cuba_lif", threshold, options)
+    """:func:`cuba_lif` with its options as tuples, those of CubaOptions and LIFOptions."""
+    time_steps = checked_input("cuba_lif", x, time_steps)
+    decay, decay_tensor = checked_decay("cuba_lif", "decay", decay, x, time_steps)
+    current_decay, current_decay_tensor = checked_decay("cuba_lif", "current_decay", current_decay, x, time_steps)
+    order, current_scale, reset_timing = cuba
+    current_scale, current_scale_tensor = number_or_tensor("cuba_lif", "current_scale", current_scale, x, time_steps)
+    threshold, threshold_tensor = number_or_tensor("cuba_lif", "threshold", threshold, x, time_steps)
+    numbers, modes = _lists(x.dtype, decay, threshold, current_decay, order, current_scale, reset_timing, *options, time_steps)
+    checked_states("cuba_lif", x, time_steps, v_init=v_init, i_init=i_init)
+    arguments = (x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes)
+    ops = _backend.serving("cuba_lif", x)
+    if ops is None:
+        return _provenance.mark_first(_definition(*arguments, options[-1]))
+    return _provenance.mark_first(_cuba_lif_forward(ops, *arguments))
+
+
+@remembered
+def _lists(
+    data, decay, threshold, current_decay, order, current_scale, reset_timing, input_scale, reset, reset_amount, v_reset, v_rest, strict,
+    detach_reset, surrogate, time_steps,
+):  # fmt: skip
+    """The numbers and modes of CUBA_LIF_NEURON in csrc/cuba_lif.cpp."""
+    decay, current_decay = _checks.decay("cuba_lif", "decay", decay), _checks.decay("cuba_lif", "current_decay", current_decay)
+    order, current_scale, reset_timing = checked_cuba("cuba_lif", CubaOptions(order, current_scale, reset_timing))
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    threshold, options = checked_options("cuba_lif", threshold, options)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     subtracted = threshold if reset_amount is None else reset_amount
-    _checks.fit("cuba_lif", x.dtype, input_scale=input_scale, reset_amount=subtracted, v_reset=v_reset, v_rest=v_rest)
-    for name, value in (("v_init", v_init), ("i_init", i_init)):
-        if value is not None:
-            _checks.per_neuron("cuba_lif", name, value, x, step)
-    # The arguments of CUBA_LIF_NEURON in csrc/cuba_lif.cpp.
+    _checks.fit("cuba_lif", data, current_scale=current_scale, threshold=threshold, input_scale=input_scale, reset_amount=subtracted,
+                v_reset=v_reset, v_rest=v_rest)  # fmt: skip
     numbers = (decay, current_decay, current_scale, threshold, input_scale, subtracted, v_reset, v_rest, *surrogate.coefficients[1:])
-    modes = (ORDERS[cuba.order], RESETS[reset], TIMINGS[cuba.reset_timing], int(strict), int(detach_reset), int(reset_amount is None),
+    modes = (ORDERS[order], RESETS[reset], TIMINGS[reset_timing], int(strict), int(detach_reset), int(reset_amount is None),
              surrogate.coefficients[0], time_steps)  # fmt: skip
-    arguments = (x, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, v_init, i_init, numbers, modes)
-    if _backend.is_reference():
-        return _provenance.mark_first(_definition(*arguments, surrogate))
-    return _provenance.mark_first(_cuba_lif_forward(_backend.namespace("cuba_lif", x.device), *arguments))
+    return numbers, modes
 
 
 def _definition(

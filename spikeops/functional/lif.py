@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 
@@ -20,9 +20,11 @@ from spikeops.functional._lif_options import (
     checked_decay,
     checked_input,
     checked_options,
+    checked_states,
 )
 from spikeops.functional._neuron import LAST_STATE, RATE, SPIKES
 from spikeops.functional._other_words import LIF, NEURON, explain_other_words
+from spikeops.functional._remembered import remembered
 from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -143,8 +145,8 @@ def lif(
         >>> spikes.T, u.T
         (tensor([[2., 2., 2.]]), tensor([[1.2000, 1.3000, 1.3500]]))
     """
-    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    general = GeneralOptions(reset_timing, v_min, max_spikes, rounding)
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    general = (reset_timing, v_min, max_spikes, rounding)
     return run_lif(x, decay, threshold, options, v_init, time_steps, general, return_trace, save)
 
 
@@ -185,66 +187,100 @@ def lif_rate(
         >>> SF.lif_rate(torch.tensor([[0.6], [0.6], [0.6]]), 0.5)
         tensor([0.3333])
     """
-    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    arguments = _arguments("lif_rate", x, v_init, *_checked("lif_rate", x, decay, threshold, options, v_init, time_steps)[1:])
+    time_steps = checked_input("lif_rate", x, time_steps)
+    decay, decay_tensor = checked_decay("lif_rate", "decay", decay, x, time_steps)
+    plan = _rate_plan(
+        x.dtype, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, time_steps
+    )
+    checked_states("lif_rate", x, time_steps, v_init=v_init)
     _checks.choice("lif_rate", "weighting", weighting, WEIGHTINGS)
-    _checks.countable("lif_rate", arguments[-1][-1] or x.shape[0], x.dtype)
-    if _backend.is_reference():
-        return _on_reference(reference.lif_rate, arguments, options, weighting=weighting)
-    return _lif_rate_forward(_backend.namespace("lif_rate", x.device), *arguments, WEIGHTINGS[weighting])
+    _checks.countable("lif_rate", time_steps or x.shape[0], x.dtype)
+    arguments = x, decay_tensor, v_init, plan.numbers, plan.modes
+    ops = _backend.serving("lif_rate", x)
+    if ops is None:
+        return _on_reference(reference.lif_rate, arguments, plan.options, weighting=weighting)
+    return _lif_rate_forward(ops, *arguments, WEIGHTINGS[weighting])
 
 
 def run_lif(
     x: torch.Tensor,
     decay: float | torch.Tensor,
     threshold: float | torch.Tensor,
-    options: LIFOptions,
+    options: tuple[Any, ...],
     v_init: torch.Tensor | None,
     time_steps: int | None,
-    general: GeneralOptions = _general_lif.NONE,
+    general: tuple[Any, ...] = _general_lif.NONE,
     return_trace: Trace = False,
     save: Save = "input",
 ) -> tuple[torch.Tensor, ...]:
-    """:func:`lif` with its options as objects."""
-    checked = _checked("lif", x, decay, threshold, options, v_init, time_steps, in_general=True)
-    step, time_steps, decay, decay_tensor, threshold, options = checked
-    general = _general_lif.checked_general_options("lif", options, general)
-    trace = _general_lif.trace_name("lif", return_trace)
+    """:func:`lif` with its options as tuples, those of LIFOptions and GeneralOptions."""
+    time_steps = checked_input("lif", x, time_steps)
+    decay, decay_tensor = checked_decay("lif", "decay", decay, x, time_steps)
+    plan = _plan(x.dtype, decay, threshold, *options, time_steps, *general, return_trace, save, decay_tensor is not None)
+    threshold, options, general, trace, decay, numbers, modes = plan
+    if v_init is not None:
+        checked_states("lif", x, time_steps, v_init=v_init)
+    ops = _backend.serving("lif", x)
+    # Without gradients nothing is kept, and the reference keeps all.
+    if save != "input" and ops is not None and torch.is_grad_enabled():
+        return _provenance.mark_first(_lif_bits.run("lif", ops, x, time_steps, decay, threshold, options, v_init))
+    if numbers is None:
+        return _general_lif.run("lif", ops, x, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
+    arguments = x, decay_tensor, v_init, numbers, modes
+    return _provenance.mark_first(_on_reference(reference.lif, arguments, options) if ops is None else _lif_forward(ops, *arguments))
+
+
+class _Plan(NamedTuple):
+    """The options of a call, looked at, and the lists of LIF_NEURON in csrc/lif.cpp, or None where they do not say it all."""
+
+    threshold: float | torch.Tensor
+    options: LIFOptions
+    general: GeneralOptions
+    trace: str
+    decay: float
+    numbers: tuple[float, ...] | None
+    modes: tuple[int, ...] | None
+
+
+@remembered
+def _plan(
+    data, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, time_steps,
+    reset_timing, v_min, max_spikes, rounding, return_trace, save, has_decay_tensor,
+) -> _Plan:  # fmt: skip
+    op, decay = "lif", _checks.decay("lif", "decay", decay)
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    threshold, options = checked_options(op, threshold, options, in_general=True)
+    general = _general_lif.checked_general_options(op, options, GeneralOptions(reset_timing, v_min, max_spikes, rounding))
+    trace = _general_lif.trace_name(op, return_trace)
     if save != "input":
-        _lif_bits.checked_save("lif", save, decay if decay_tensor is None else decay_tensor, threshold, options, general, trace)
-        # Without gradients nothing is kept, and the reference keeps all.
-        if torch.is_grad_enabled() and not _backend.is_reference():
-            return _provenance.mark_first(_lif_bits.run("lif", x, time_steps, decay, threshold, options, v_init))
+        _lif_bits.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
     tensors = (threshold, options.input_scale, options.reset_amount)
     if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
         not options.surrogate.suits_every_op
     ):  # fmt: skip
-        return _general_lif.run("lif", x, step, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
-    arguments = _arguments("lif", x, v_init, *checked[1:])
-    if _backend.is_reference():
-        return _provenance.mark_first(_on_reference(reference.lif, arguments, options))
-    return _provenance.mark_first(_lif_forward(_backend.namespace("lif", x.device), *arguments))
+        return _Plan(threshold, options, general, trace, decay, None, None)
+    return _Plan(threshold, options, general, trace, decay, *_lists(op, data, decay, threshold, options, time_steps))
 
 
-def _checked(op, x, decay, threshold, options, v_init, time_steps, in_general=False):
-    """(shape of a time step, time steps of an x without a time axis, decay, its tensor, threshold, options), looked at."""
-    step, time_steps = checked_input(op, x, time_steps)
-    decay, decay_tensor = checked_decay(op, "decay", decay, x, step)
-    threshold, options = checked_options(op, threshold, options, in_general=in_general)
-    if v_init is not None:
-        _checks.per_neuron(op, "v_init", v_init, x, step)
-    return step, time_steps, decay, decay_tensor, threshold, options
+@remembered
+def _rate_plan(
+    data, decay, threshold, input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate, time_steps
+) -> _Plan:  # fmt: skip
+    decay = _checks.decay("lif_rate", "decay", decay)
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    threshold, options = checked_options("lif_rate", threshold, options)
+    return _Plan(threshold, options, _general_lif.NONE, "", decay, *_lists("lif_rate", data, decay, threshold, options, time_steps))
 
 
-def _arguments(op, x, v_init, time_steps, decay, decay_tensor, threshold, options):
-    """Puts checked arguments into the form of the schemas (LIF_NEURON in csrc/lif.cpp)."""
+def _lists(op, data, decay, threshold, options, time_steps):
+    """The numbers and modes of LIF_NEURON in csrc/lif.cpp."""
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     if reset_amount is None:
         reset_amount = threshold
-    _checks.fit(op, x.dtype, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest)
+    _checks.fit(op, data, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest)
     kind, scale, peak = surrogate.coefficients
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, scale, peak)
-    return x, decay_tensor, v_init, numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps)
+    return numbers, (RESETS[reset], int(strict), int(detach_reset), kind, time_steps)
 
 
 def _on_reference(function, arguments, options: LIFOptions, **others):

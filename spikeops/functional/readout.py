@@ -6,9 +6,10 @@ import torch
 
 from spikeops import _backend, reference
 from spikeops.functional import _checks, _neuron
-from spikeops.functional._lif_options import checked_decay, checked_input
+from spikeops.functional._lif_options import checked_decay, checked_input, checked_states
 from spikeops.functional._neuron import LAST_STATE, SPIKES
 from spikeops.functional._other_words import READOUT, explain_other_words
+from spikeops.functional._remembered import remembered
 
 
 @explain_other_words(READOUT)
@@ -48,18 +49,22 @@ def leaky_readout(
         >>> trace.T, v
         (tensor([[1.0000, 0.5000, 1.2500]]), tensor([1.2500]))
     """
-    step, time_steps = checked_input("leaky_readout", x, time_steps)
-    decay, decay_tensor = checked_decay("leaky_readout", "decay", decay, x, step)
+    time_steps = checked_input("leaky_readout", x, time_steps)
+    decay, decay_tensor = checked_decay("leaky_readout", "decay", decay, x, time_steps)
+    checked_states("leaky_readout", x, time_steps, v_init=v_init)
+    arguments = (x, decay_tensor, v_init, *_lists(x.dtype, decay, input_scale, v_rest, time_steps))
+    ops = _backend.serving("leaky_readout", x)
+    return _definition(*arguments) if ops is None else _leaky_readout_forward(ops, *arguments)
+
+
+@remembered
+def _lists(data, decay, input_scale, v_rest, time_steps):
+    """The numbers and modes of READOUT_NEURON in csrc/readout.cpp."""
+    decay = _checks.decay("leaky_readout", "decay", decay)
     input_scale = _checks.number("leaky_readout", "input_scale", input_scale)
     v_rest = _checks.number("leaky_readout", "v_rest", v_rest)
-    _checks.fit("leaky_readout", x.dtype, input_scale=input_scale, v_rest=v_rest)
-    if v_init is not None:
-        _checks.per_neuron("leaky_readout", "v_init", v_init, x, step)
-    # The arguments of READOUT_NEURON in csrc/readout.cpp.
-    arguments = (x, decay_tensor, v_init, (decay, input_scale, v_rest), (time_steps,))
-    if _backend.is_reference():
-        return _definition(*arguments)
-    return _leaky_readout_forward(_backend.namespace("leaky_readout", x.device), *arguments)
+    _checks.fit("leaky_readout", data, input_scale=input_scale, v_rest=v_rest)
+    return (decay, input_scale, v_rest), (time_steps,)
 
 
 def _definition(x, decay_tensor, v_init, numbers, modes):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from spikeops import _backend, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _derivatives, _provenance, _reduce, _register, _vmap
-from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_options
+from spikeops.functional._lif_options import RESET_NAMES, RESETS, LIFOptions, Reset, checked_decay, checked_options, checked_states
 from spikeops.functional._other_words import RECURRENT, explain_other_words
+from spikeops.functional._remembered import remembered
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 from spikeops.functional.cuba_lif import (
     ORDER_NAMES,
@@ -126,9 +127,9 @@ def recurrent_lif(
                 [0., 1.],
                 [1., 0.]])
     """
-    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    options = (input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
     return run_recurrent_lif(
-        x, weight, bias, decay, threshold, current_decay, CubaOptions(order, current_scale, reset_timing),
+        x, weight, bias, decay, threshold, current_decay, (order, current_scale, reset_timing),
         Adaptation(adaptation_decay, beta), options, RecurrentState(v_init, i_init, a_init, s_init),
     )  # fmt: skip
 
@@ -140,42 +141,56 @@ def run_recurrent_lif(
     decay: float | torch.Tensor,
     threshold: float | torch.Tensor,
     current_decay: float | torch.Tensor,
-    cuba: CubaOptions,
+    cuba: tuple[Any, ...],
     adaptation: Adaptation,
-    options: LIFOptions,
+    options: tuple[Any, ...],
     initial: RecurrentState,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """:func:`recurrent_lif` with its options as objects."""
+    """:func:`recurrent_lif` with its options as tuples and named tuples."""
     op = "recurrent_lif"
     _checks.sequence(op, "x", x)
     if x.dim() < 2:
         raise ValueError(f"{op}: expected x to have shape (T, ..., N), time steps first and neurons last, got {tuple(x.shape)}.")
-    step = x.shape[1:]
     _weights(op, x, weight, bias)
-    decay, decay_tensor = checked_decay(op, "decay", decay, x, step)
-    current_decay, current_decay_tensor = checked_decay(op, "current_decay", current_decay, x, step)
-    adaptation_decay, adaptation_decay_tensor = checked_decay(op, "adaptation_decay", adaptation.decay, x, step)
-    cuba = checked_cuba(op, cuba)
-    current_scale, current_scale_tensor = number_or_tensor(op, "current_scale", cuba.current_scale, x, step)
-    threshold, threshold_tensor = number_or_tensor(op, "threshold", threshold, x, step)
-    beta = _checks.number(op, "beta", adaptation.beta)
-    _, options = checked_options(op, threshold, options)
-    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
-    subtracted = threshold if reset_amount is None else reset_amount
-    _checks.fit(op, x.dtype, beta=beta, input_scale=input_scale, reset_amount=subtracted, v_reset=v_reset, v_rest=v_rest)
-    for name, value in initial._asdict().items():
-        if value is not None:
-            _checks.per_neuron(op, f"{name}_init", value, x, step)
-    # The arguments of RECURRENT_NEURON in csrc/recurrent.cpp.
-    numbers = (decay, current_decay, current_scale, threshold, adaptation_decay, beta, input_scale, subtracted, v_reset, v_rest,
-               *surrogate.coefficients[1:])  # fmt: skip
-    modes = (ORDERS[cuba.order], RESETS[reset], TIMINGS[cuba.reset_timing], int(strict), int(detach_reset), int(reset_amount is None),
-             surrogate.coefficients[0])  # fmt: skip
+    decay, decay_tensor = checked_decay(op, "decay", decay, x, 0)
+    current_decay, current_decay_tensor = checked_decay(op, "current_decay", current_decay, x, 0)
+    adaptation_decay, adaptation_decay_tensor = checked_decay(op, "adaptation_decay", adaptation.decay, x, 0)
+    order, current_scale, reset_timing = cuba
+    current_scale, current_scale_tensor = number_or_tensor(op, "current_scale", current_scale, x, 0)
+    threshold, threshold_tensor = number_or_tensor(op, "threshold", threshold, x, 0)
+    numbers, modes = _lists(
+        x.dtype, decay, threshold, current_decay, order, current_scale, reset_timing, adaptation_decay, adaptation.beta, *options
+    )
+    checked_states(op, x, 0, **{f"{name}_init": value for name, value in initial._asdict().items()})
     arguments = (x, weight, bias, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, adaptation_decay_tensor,
                  *initial, numbers, modes)  # fmt: skip
-    if _backend.is_reference():
-        return _provenance.mark_first(_definition(*arguments, surrogate=surrogate))
-    return _provenance.mark_first(_recurrent_lif_forward(_backend.namespace(op, x.device), *arguments))
+    ops = _backend.serving(op, x)
+    if ops is None:
+        return _provenance.mark_first(_definition(*arguments, surrogate=options[-1]))
+    return _provenance.mark_first(_recurrent_lif_forward(ops, *arguments))
+
+
+@remembered
+def _lists(
+    data, decay, threshold, current_decay, order, current_scale, reset_timing, adaptation_decay, beta, input_scale, reset, reset_amount,
+    v_reset, v_rest, strict, detach_reset, surrogate,
+):  # fmt: skip
+    """The numbers and modes of RECURRENT_NEURON in csrc/recurrent.cpp."""
+    op = "recurrent_lif"
+    decay, current_decay = _checks.decay(op, "decay", decay), _checks.decay(op, "current_decay", current_decay)
+    adaptation_decay, beta = _checks.decay(op, "adaptation_decay", adaptation_decay), _checks.number(op, "beta", beta)
+    order, current_scale, reset_timing = checked_cuba(op, CubaOptions(order, current_scale, reset_timing))
+    options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
+    threshold, options = checked_options(op, threshold, options)
+    input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
+    subtracted = threshold if reset_amount is None else reset_amount
+    _checks.fit(op, data, current_scale=current_scale, threshold=threshold, beta=beta, input_scale=input_scale, reset_amount=subtracted,
+                v_reset=v_reset, v_rest=v_rest)  # fmt: skip
+    numbers = (decay, current_decay, current_scale, threshold, adaptation_decay, beta, input_scale, subtracted, v_reset, v_rest,
+               *surrogate.coefficients[1:])  # fmt: skip
+    modes = (ORDERS[order], RESETS[reset], TIMINGS[reset_timing], int(strict), int(detach_reset), int(reset_amount is None),
+             surrogate.coefficients[0])  # fmt: skip
+    return numbers, modes
 
 
 def _weights(op: str, x: torch.Tensor, weight, bias) -> None:

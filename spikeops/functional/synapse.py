@@ -33,9 +33,8 @@ def synaptic_filter(spikes: torch.Tensor, tau_s: float) -> torch.Tensor:
     """
     _checks.sequence("synaptic_filter", "spikes", spikes)
     tau_s = _checks.positive("synaptic_filter", "tau_s", tau_s)
-    if _backend.is_reference():
-        return reference.synaptic_filter(spikes, tau_s)
-    return _synaptic_filter_forward(_backend.namespace("synaptic_filter", spikes.device), spikes, tau_s)
+    ops = _backend.serving("synaptic_filter", spikes)
+    return reference.synaptic_filter(spikes, tau_s) if ops is None else _synaptic_filter_forward(ops, spikes, tau_s)
 
 
 def _fake(x, tau_s):

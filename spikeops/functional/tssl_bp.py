@@ -9,6 +9,7 @@ import torch
 from spikeops import _backend, _layout, reference
 from spikeops.functional import _checks, _provenance, _register, _vmap
 from spikeops.functional._other_words import TSSL, explain_other_words
+from spikeops.functional._remembered import remembered
 from spikeops.functional._vmap import SEQUENCE
 
 
@@ -64,15 +65,19 @@ def tssl_bp(
         tensor([[0.0000, 0.3333, 0.2222]])
     """
     _checks.sequence("tssl_bp", "x", x)
+    options = _options(x.dtype, tau_m, tau_s, threshold, return_spikes)
+    ops = _backend.serving("tssl_bp", x)
+    psc, spikes = reference.tssl_bp(x, *options[:3], True) if ops is None else _tssl_bp_forward(ops, x, *options)
+    return (psc, _provenance.mark(spikes)) if return_spikes else psc
+
+
+@remembered
+def _options(data, tau_m, tau_s, threshold, return_spikes):
     tau_m, tau_s = _checks.positive("tssl_bp", "tau_m", tau_m), _checks.positive("tssl_bp", "tau_s", tau_s)
     threshold = _checks.number("tssl_bp", "threshold", threshold)
-    _checks.fit("tssl_bp", x.dtype, threshold=threshold)
+    _checks.fit("tssl_bp", data, threshold=threshold)
     _checks.flag("tssl_bp", "return_spikes", return_spikes)
-    if _backend.is_reference():
-        psc, spikes = reference.tssl_bp(x, tau_m, tau_s, threshold, True)
-    else:
-        psc, spikes = _tssl_bp_forward(_backend.namespace("tssl_bp", x.device), x, tau_m, tau_s, threshold, return_spikes)
-    return (psc, _provenance.mark(spikes)) if return_spikes else psc
+    return tau_m, tau_s, threshold, return_spikes
 
 
 def _forward_fake(x, tau_m, tau_s, threshold, return_spikes):

@@ -39,7 +39,7 @@ class LIFNeurons(nn.Module):
         trace = trace_name(name, return_trace)
         threshold, options = checked_options(name, threshold, options, in_general=True)
         self.general, self.return_trace, self.return_state = checked_general_options(name, options, general), return_trace, return_state
-        checked_save(name, save, None, threshold, options, self.general, trace)
+        checked_save(name, save, False, threshold, options, self.general, trace)
         self.save = save
         self.tensor_options: tuple[str, ...] = ()
         for option, value in options._asdict().items():

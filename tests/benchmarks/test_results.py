@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from measuring import results
+from measuring import freed_memory, results
 from measuring.results import LEFT_OUT, Row, Table, load, quantile
 from ops.registry import MODES, OPS, Case, cases
 from ops.schedule import rounds_for, turns
@@ -105,3 +105,12 @@ def test_plots(table, tmp_path):
 def test_rows_are_keyed_by_what_is_compared():
     row = Row("lif", "eager", MODES[0], 1, 2, "float32", "time", 1.0, "ms", "cpu", 1, "2.10", "abc", "now")
     assert row.key == ("lif", "eager", "forward", 1, 2, "float32")
+
+
+def test_a_table_says_how_memory_was_got(monkeypatch):
+    kept = Table("cpu")
+    monkeypatch.setattr(freed_memory, "_returned", True)
+    returned = Table("cpu")
+    assert returned.context["device"] == kept.context["device"] + " (freed memory returned)"
+    day = f"-{kept.context['date'][:10]}.csv"
+    assert returned.path.name == kept.path.name.removesuffix(day) + "-freed-memory-returned" + day

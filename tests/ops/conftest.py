@@ -1,10 +1,13 @@
 """Fixtures of the op tests."""
 
+import ctypes
+
 import pytest
 import torch
 from hypothesis import settings
 
 import spikeops
+from spikeops import _library
 
 # The same examples in every run; no deadline, since machines are shared.
 settings.register_profile("spikeops", derandomize=True, deadline=None)
@@ -44,6 +47,17 @@ def native(backend):
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
     return request.param
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads for the test, among which all work is shared that can be, whether or not it pays."""
+    share_all_work = ctypes.CDLL(str(_library._path("spikeops_cpu"))).spikeops_cpu_share_all_work
+    before = torch.get_num_threads()
+    share_all_work(1)
+    yield torch.set_num_threads
+    share_all_work(0)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -97,16 +97,12 @@ def test_gradients_that_nobody_asks_for():
     assert threshold.grad is not None
 
 
-def test_any_number_of_threads_gives_the_same_gradient(draw):
+def test_any_number_of_threads_gives_the_same_gradient(draw, threads):
     x, threshold = case(draw, (64, 37, 9, 9), torch.float32)
-    upstream, threads = torch.randn(x.shape, generator=draw), torch.get_num_threads()
-    found = []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            found.append(both(x, threshold, upstream)[0])
-    finally:
-        torch.set_num_threads(threads)
+    upstream, found = torch.randn(x.shape, generator=draw), []
+    for count in (1, 2):
+        threads(count)
+        found.append(both(x, threshold, upstream)[0])
     assert all(torch.equal(a, b) for a, b in zip(*found))
 
 

@@ -107,15 +107,11 @@ def test_contiguous_and_empty_input():
         assert_close(*both(x, 7, GEOMETRY[1], False))
 
 
-def test_same_for_any_number_of_threads():
-    x = spikes(16, 20, 8, 8, 0.1, torch.float32)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            results.append((both(x, 40, GEOMETRY[1], False)[0], both_gradients(x, 40, GEOMETRY[1])[0]))
-    finally:
-        torch.set_num_threads(before)
+def test_same_for_any_number_of_threads(threads):
+    x, results = spikes(16, 20, 8, 8, 0.1, torch.float32), []
+    for count in (1, 2):
+        threads(count)
+        results.append((both(x, 40, GEOMETRY[1], False)[0], both_gradients(x, 40, GEOMETRY[1])[0]))
     assert all(torch.equal(one, two) for one, two in zip(*results))
 
 

@@ -122,21 +122,17 @@ def test_numbers_of_any_size():
         torch.testing.assert_close(out, x @ matrix, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
-def test_same_for_any_number_of_threads():
+def test_same_for_any_number_of_threads(threads):
     """Sums begin with the bias and go through the list: the same numbers, however columns and lists are shared out."""
     x, matrix, bias = silent(700, 50, 0.2), dense(50, 90), dense(1, 90)[0]
     one_by_one = bias.expand(700, 90).clone()
     for k in range(50):
         one_by_one += x[:, k, None] * matrix[k]
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            for events in (Events.of_rows(x), Events.of_columns(x.t().contiguous())):
-                out = torch.empty(700, 90)
-                assert events.times(matrix, out, bias) and torch.equal(out, one_by_one)
-    finally:
-        torch.set_num_threads(before)
+    for count in (1, 2, 3):
+        threads(count)
+        for events in (Events.of_rows(x), Events.of_columns(x.t().contiguous())):
+            out = torch.empty(700, 90)
+            assert events.times(matrix, out, bias) and torch.equal(out, one_by_one)
 
 
 def test_pays_only_while_few_fire():

@@ -116,7 +116,7 @@ def test_pieces_give_the_same_spikes_and_gradients_as_the_whole(device, draw, dt
         torch.testing.assert_close(of_pieces, of_whole, rtol=0, atol=1e-11)
 
 
-def test_bits_do_not_depend_on_threads_or_on_the_layers_beside(draw):
+def test_bits_do_not_depend_on_threads_or_on_the_layers_beside(draw, threads):
     N = 40
     x, weight = currents(draw, 10, (70, N), torch.float32), torch.randn(N, N, generator=draw) / 4
     gradient = torch.randn(x.shape, generator=draw)
@@ -126,13 +126,10 @@ def test_bits_do_not_depend_on_threads_or_on_the_layers_beside(draw):
         outputs = SF.recurrent_lif(x, weight, 0.9, beta=0.1)
         return *(o.detach() for o in outputs), torch.autograd.grad(outputs[0], x, gradient)[0]
 
-    threads = torch.get_num_threads()
+    threads(1)
     together = run(x, gradient)
-    try:
-        torch.set_num_threads(2)
-        assert all(map(torch.equal, run(x, gradient), together))
-    finally:
-        torch.set_num_threads(threads)
+    threads(2)
+    assert all(map(torch.equal, run(x, gradient), together))
     alone = run(x[:, 3:4], gradient[:, 3:4])
     for one, all_ in zip(alone, together):
         assert torch.equal(one, all_[:, 3:4] if all_.dim() == 3 else all_[3:4])

@@ -27,14 +27,6 @@ def here():
     return fingerprints()
 
 
-@pytest.fixture
-def threads():
-    """Sets the number of threads for the test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def differing(actual, expected):
     return sorted(name for name in expected if actual[name] != expected[name])
 

@@ -124,15 +124,12 @@ def test_spikes_that_were_changed_before_the_backward_pass():
         out.sum().backward()
 
 
-def test_same_for_any_number_of_threads():
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            out, _, gradient, _ = evaluate(SF.spike_linear, spikes(), *weights())
-            results.append((out, gradient))
-    finally:
-        torch.set_num_threads(before)
+def test_same_for_any_number_of_threads(threads):
+    results = []
+    for count in (1, 2):
+        threads(count)
+        out, _, gradient, _ = evaluate(SF.spike_linear, spikes(), *weights())
+        results.append((out, gradient))
     assert all(torch.equal(one, two) for one, two in zip(*results))
 
 

@@ -26,7 +26,7 @@ SYSTEM = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1", "libpthre
           "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgomp.so.1"}  # fmt: skip
 # Read through ctypes by spikeops/_library.py.
 EXPORTED = {
-    "libspikeops_cpu.so": {"spikeops_cpu_build_info"},
+    "libspikeops_cpu.so": {"spikeops_cpu_build_info", "spikeops_cpu_share_all_work"},
     "libspikeops_cuda.so": {"spikeops_cuda_build_info", "spikeops_cuda_versions"},
 }
 TORCH = {"libspikeops_cpu.so": {"libtorch_cpu.so"}, "libspikeops_cuda.so": {"libtorch_cpu.so", "libtorch_cuda.so"}}

@@ -146,3 +146,25 @@ def test_compiled_autograd():
         gradients.append([parameter.grad.clone() for parameter in network.parameters()])
     for compiled, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(compiled, plain)
+
+
+@pytest.mark.parametrize("decay", [False, True])
+def test_tensors_that_outlive_their_transform(decay):
+    """They wrap a tensor still, of a level that is over: plain calls take what is inside."""
+    outlived, x, decays = [], torch.rand(4, 5), torch.rand(5)
+
+    def function(tensor):
+        outlived.append(tensor * 1.0)
+        return tensor.sum()
+
+    grad(function)(decays if decay else x)
+    (wrapped,) = outlived
+    assert torch._C._functorch.is_functorch_wrapped_tensor(wrapped)
+    for context in (nullcontext(), torch.no_grad()):
+        with context:
+            given = x.clone().requires_grad_()
+            actual, expected = (SF.lif(given, wrapped), SF.lif(given, decays)) if decay else (SF.lif(wrapped), SF.lif(x))
+            assert torch.equal(actual[0], expected[0]) and actual[0].requires_grad == expected[0].requires_grad
+            if actual[0].requires_grad:
+                found = [torch.autograd.grad(spikes.sum(), given)[0] for spikes, _ in (actual, expected)]
+                assert torch.equal(*found)

@@ -54,6 +54,7 @@ def train(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.training.trainer import Trainer
     from spiketrain.training.weights import load_weights
 
+    begin_to_compute(arguments)
     trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
     if config.init:
         others = load_weights(trainer.method, config.init)
@@ -79,6 +80,7 @@ def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
+    begin_to_compute(arguments)
     run = RunDirectory.open(_folder(arguments))
     try:
         if distributed.starts_as_main():
@@ -95,6 +97,14 @@ def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
         return _fit(trainer, run)
     finally:
         run.release()
+
+
+def begin_to_compute(arguments: argparse.Namespace) -> None:
+    """What a program may set for its process, once PyTorch is there."""
+    if arguments.is_own_process:
+        import spikeops
+
+        spikeops.keep_freed_memory()
 
 
 def _fit(trainer, run) -> int:
@@ -174,6 +184,7 @@ def _load_best(arguments: argparse.Namespace, fields: list[str]):
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
+    begin_to_compute(arguments)
     run = RunDirectory.open(_folder(arguments))
     content = run.load_best()
     config, changes = config_to_look(content, fields)
@@ -193,6 +204,7 @@ def bench(arguments: argparse.Namespace, fields: list[str]) -> int:
     config = load_config(raw, fields)
     from spiketrain.training.bench import step_times
 
+    begin_to_compute(arguments)
     times = step_times(config)
     print(
         f"{config.preset}: one training step, batch {config.trainer.batch_size}, median of alternating runs on {config.trainer.device}"

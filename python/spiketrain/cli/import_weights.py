@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from spiketrain.cli.commands import begin_to_compute
 from spiketrain.cli.raw_config import add_arguments, raw_config
 from spiketrain.config import merge
 
@@ -31,6 +32,7 @@ def import_weights(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.training.trainer import Trainer
     from spiketrain.training.weights import load_weights
 
+    begin_to_compute(arguments)
     trainer = Trainer(config)
     others = load_weights(trainer.method, config.init)
     run = RunDirectory.create(config)

@@ -9,7 +9,6 @@ import warnings
 
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.errors import UserError, printable
-from spiketrain.memory import keep_freed_memory
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
@@ -18,20 +17,18 @@ EXIT_USER_ERROR = 2
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for an error the user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
     if argv is not None:
-        return _run(argv)
-    # This process is ours.
-    keep_freed_memory()
+        return _run(argv, is_own_process=False)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # a file name that is no text, a terminal that knows no such letter
     try:
         with stopping_at_once():
-            return _run(sys.argv[1:])
+            return _run(sys.argv[1:], is_own_process=True)
     except Stopped as stopped:  # on the way out
         return stopped.status
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], is_own_process: bool) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
@@ -39,6 +36,7 @@ def _run(argv: list[str]) -> int:
             arguments, rest = make_parser().parse_known_args(own)
             if rest:
                 raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
+            arguments.is_own_process = is_own_process
             return arguments.run(arguments, fields)
     except UserError as error:
         return _fail(str(error))

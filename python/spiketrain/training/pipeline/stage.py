@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+import spikeops
 from spiketrain import methods
 from spiketrain.config import Config
-from spiketrain.memory import keep_freed_memory
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
 from spiketrain.training.pipeline.channel import Batch, Sender, StageLost, receive, receive_object, send_object
@@ -99,7 +99,7 @@ def main(report_to: int) -> None:
     # Ctrl-C, and a terminal that hangs up, reach all processes of the terminal; the first stage deals with them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    keep_freed_memory()
+    spikeops.keep_freed_memory()
     torch.set_num_threads(plan.threads)
     try:
         device = device_of(plan)

@@ -1,0 +1,69 @@
+"""What follows from the options of a call alone: worked out once, and found again for the same options.
+
+A training step calls an op with the same options each time, and looking at a dozen of them costs as much as a small kernel. Mostly they
+are the very same objects, which is seen at once. Numbers that are worked out anew for each call are told by their types and values, for
+True equals 1, which is no flag, and 0.0 equals -0.0, which is another potential."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from spikeops.surrogate import Surrogate
+
+Result = TypeVar("Result")
+
+_FIXED = (int, bool, str, type(None), torch.dtype)
+_SURROGATES = Surrogate.__module__.rpartition(".")[0]
+_UNKNOWN = object()
+_MOST = 512  # that are kept of a function
+
+
+def remembered(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The same function of positional arguments, which is asked once for the same ones, if they cannot change: numbers, flags, strings,
+    dtypes and surrogates. Others, tensors among them, it is asked for each time, as it is in code that Dynamo traces. An error is not
+    remembered."""
+    by_identity: dict[tuple[int, ...], tuple[Result, tuple]] = {}  # with the objects, so that no others get their ids
+    by_value: dict[tuple, Result] = {}
+
+    @functools.wraps(function)
+    def call(*args):
+        if torch.compiler.is_dynamo_compiling():
+            return function(*args)
+        key = tuple(map(id, args))
+        try:
+            return by_identity[key][0]
+        except KeyError:
+            pass
+        if not all(map(_is_told_apart, args)):
+            return function(*args)
+        value = args, tuple(map(type, args))
+        result = by_value.get(value, _UNKNOWN)
+        if result is _UNKNOWN:
+            result = function(*args)
+            _keep(by_value, value, result)
+        _keep(by_identity, key, (result, args))
+        return result
+
+    return call
+
+
+def _keep(kept, key, value) -> None:
+    if len(kept) >= _MOST:
+        kept.clear()
+    kept[key] = value
+
+
+def _is_told_apart(value) -> bool:
+    """Whether it cannot change, and equals nothing of its type that is another number."""
+    kind = type(value)
+    if kind is float:
+        return value != 0 or math.copysign(1, value) > 0
+    if kind in _FIXED:
+        return True
+    # Surrogates are frozen, which what others derive from them need not be.
+    return isinstance(value, Surrogate) and kind.__module__.startswith(_SURROGATES) and all(map(_is_told_apart, vars(value).values()))
