@@ -94,7 +94,8 @@ class Block(nn.Module):
 
 
 def _run(unit: nn.Module, spikes: tuple[Tensor, ...], recomputed: bool) -> Tensor:
-    return snn.checkpoint(unit, *spikes) if recomputed else unit(*spikes)
+    # Units draw no random numbers, whose state would be kept for each of them.
+    return snn.checkpoint(unit, *spikes, preserve_rng_state=False) if recomputed else unit(*spikes)
 
 
 class _Head(nn.Module):
