@@ -211,6 +211,8 @@ def _neurons(options: Options, shape: Shape, factor: float = 1.0) -> nn.Module:
 
 
 def _recurrent_neurons(options: Options, layer: Recurrent) -> nn.Module:
+    if options.neurons_keep == "bits":
+        raise UserError("field method.neurons_keep: expected input with recurrent layers, whose gradients need their potentials, got bits")
     adaptive = {} if options.adaptation_decay is None else dict(beta=options.beta, adaptation_decay=options.adaptation_decay)
     return snn.RecurrentLIF(
         layer.units, all_to_all=layer.all_to_all, current_decay=options.current_decay, learn_decays=options.learn_decays,
