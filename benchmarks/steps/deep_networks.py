@@ -84,10 +84,14 @@ class Step:
     Args:
         net: what learns
         forward: from images to outputs (T, N, classes)
+        forget: what has to be done after a step for the network to hold nothing of it
     """
 
-    def __init__(self, net: nn.Module, forward: Callable[[Tensor], Tensor], size: Size, device: str, dtype: torch.dtype):
-        self.net, self._forward = net, forward
+    def __init__(
+        self, net: nn.Module, forward: Callable[[Tensor], Tensor], size: Size, device: str, dtype: torch.dtype,
+        forget: Callable[[], object] = lambda: None,
+    ):  # fmt: skip
+        self.net, self._forward, self.forget = net, forward, forget
         draw = torch.Generator().manual_seed(2)
         self.images = torch.randn(size.batch, 3, size.side, size.side, generator=draw, dtype=torch.float64).to(device, dtype)
         self.labels = torch.randint(CLASSES, (size.batch,), generator=draw).to(device)
@@ -101,6 +105,7 @@ class Step:
     def run(self) -> Tensor:
         loss = self.forward()
         loss.backward()
+        self.forget()
         return loss.detach()
 
     def loss_and_gradients(self) -> list[Tensor]:
@@ -202,13 +207,16 @@ def _spikingjelly(size: Size, device: str, dtype: torch.dtype, level: int) -> St
         net.to(memory_format=torch.channels_last)
 
     def forward(images):
-        functional.reset_net(net)
         return net(images.expand(size.time_steps, *images.shape))
+
+    def forget():
+        functional.reset_net(net)
 
     if level:
         images = torch.randn(size.batch, 3, size.side, size.side, device=device, dtype=dtype)
         memopt.optimize_memory(net, sew_resnet.BasicBlock, lambda _: forward(images), level=level)
+        forget()
         for module in net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_running_stats()
-    return Step(net, forward, size, device, dtype)
+    return Step(net, forward, size, device, dtype, forget)
