@@ -31,8 +31,8 @@ from steps.deep_networks import PLAIN, WAYS, Different, Size
 GROWING_WAYS = (PLAIN, "packed, bits", "all")
 
 
-def measure(names: list[str], size: Size, device: str, rounds: int, compared: bool = True) -> list[report.Measured]:
-    """Each way that computes what the plain one does; what the others do is printed."""
+def measure(names: list[str], size: Size, device: str, rounds: int, compared: bool = True, clock=time.perf_counter) -> list[report.Measured]:
+    """Each way that computes what the plain one does; what the others do is printed. `clock`: seconds, on a CPU."""
     timer, made, found = timers.make_timer(device), {}, {}
     for name in names:
         try:
@@ -49,16 +49,14 @@ def measure(names: list[str], size: Size, device: str, rounds: int, compared: bo
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
         for name, step in made.items():
-            seconds[name].append(_clock(step.run, device))
+            seconds[name].append(timers.wall_clock(step.run) if device == "cuda" else _seconds(step.run, clock))
     return [report.Measured(name, size.time_steps, *found[name][:2], statistics.median(seconds[name]), found[name][2]) for name in made]
 
 
-def _clock(run, device: str) -> float:
-    if device == "cuda":
-        return timers.wall_clock(run)
-    started = time.perf_counter()
+def _seconds(run, clock) -> float:
+    started = clock()
     run()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _parse(arguments):
@@ -75,6 +73,7 @@ def _parse(arguments):
     parser.add_argument("--growth-times", type=int, nargs="*", default=[4, 8, 16, 32, 64, 128], help="T of the small network")
     parser.add_argument("--growth-width", type=int, help="channels of its first stage (CPU: 8, CUDA: 64); one block in each stage")
     parser.add_argument("--growth-batch", type=int, help="its samples (CPU: 1, CUDA: 16)")
+    parser.add_argument("--busy", action="store_true", help="for a busy CPU: the time of a step is what its threads were given of the CPU")
     parser.add_argument("--note", default="", help="a sentence for the head of the report, such as what else the machine did")
     parser.add_argument("--out", type=Path, help="file for the tables (Markdown); the picture lies beside it")
     return parser.parse_args(arguments)
@@ -95,12 +94,15 @@ def main(arguments=None) -> int:
     size = Size(0, options.batch or (2 if on_cpu else 64), options.width, options.depth, options.side)
     small = Size(0, options.growth_batch or (1 if on_cpu else 16), options.growth_width or (8 if on_cpu else 64), 1, options.side)
 
-    rows = [row for T in options.times for row in measure(names, replace(size, time_steps=T), options.device, options.rounds)]
+    clock = time.process_time if options.busy else time.perf_counter
+    rows = [
+        row for T in options.times for row in measure(names, replace(size, time_steps=T), options.device, options.rounds, clock=clock)
+    ]
     growing_names = [name for name in GROWING_WAYS if name in names]
     growing = [
         row
         for T in options.growth_times
-        for row in measure(growing_names, replace(small, time_steps=T), options.device, options.rounds, compared=False)
+        for row in measure(growing_names, replace(small, time_steps=T), options.device, options.rounds, compared=False, clock=clock)
     ]
     text = _text(options, size, small, rows, growing)
     print(text)
@@ -121,7 +123,7 @@ def _text(options, size: Size, small: Size, rows, growing) -> str:
         f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}. {options.note}".rstrip(),
         "",
         f"{shape(size)}; medians of {options.rounds} rounds. Kept: between the forward and the backward pass; peak: at any time of both. "
-        "Memory of weights and their gradients is not counted.",
+        f"Memory of weights and their gradients is not counted. Time is {'that of the CPU, on a busy machine' if options.busy else 'by the clock'}.",
         "",
     ]
     if rows:
