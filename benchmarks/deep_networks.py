@@ -122,17 +122,17 @@ def _text(options, size: Size, small: Size, rows, growing) -> str:
         "",
         f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}. {options.note}".rstrip(),
         "",
-        f"{shape(size)}; medians of {options.rounds} rounds. Kept: between the forward and the backward pass; peak: at any time of both. "
+        f"Medians of {options.rounds} rounds. Kept: between the forward and the backward pass; peak: at any time of both. "
         f"Memory of weights and their gradients is not counted. Time is {'that of the CPU, on a busy machine' if options.busy else 'by the clock'}.",
         "",
     ]
     if rows:
-        lines += [report.ways(rows, PLAIN), "", "Goals:", "", *report.goals(rows, PLAIN, WAYS), ""]
+        lines += [f"{shape(size)}:", "", report.ways(rows, PLAIN), "", "Goals:", "", *report.goals(rows, PLAIN, WAYS), ""]
     if len({row.time_steps for row in growing}) > 1:
         times = f"T {growing[0].time_steps} to {growing[-1].time_steps}"
         lines += [
-            f"## Growth with T: exponents over {times} (goal: at most {report.LARGEST_EXPONENT})", "",
-            f"{shape(small)}.", "", report.growth(growing), "",
+            f"## Growth with T: exponents over {times} (goal: at most {report.LARGEST_EXPONENT}), then over the last two", "",
+            f"{shape(small)}:", "", report.growth(growing), "",
         ]  # fmt: skip
     return "\n".join(lines)
 

@@ -78,13 +78,16 @@ def exponent(times: Iterable[float], values: Iterable[float]) -> float:
 
 
 def growth(rows: list[Measured]) -> str:
-    """A table of exponents with a row for each way."""
+    """A table of exponents with a row for each way: of all T, and of the last two, where what does not grow counts least."""
+
+    def cell(times, values):
+        overall, last = exponent(times, values), exponent(times[-2:], values[-2:])
+        return f"{overall:.2f}{' (goal missed)' if overall > LARGEST_EXPONENT else ''}, {last:.2f}"
 
     def cells(way):
         mine = [row for row in rows if row.way == way]
         times = [row.time_steps for row in mine]
-        found = [exponent(times, values) for values in ([r.kept for r in mine], [r.peak for r in mine], [r.seconds for r in mine])]
-        return way, *(f"{value:.2f}{' (goal missed)' if value > LARGEST_EXPONENT else ''}" for value in found)
+        return way, *(cell(times, values) for values in ([r.kept for r in mine], [r.peak for r in mine], [r.seconds for r in mine]))
 
     return table(("way", "kept", "peak", "time"), map(cells, dict.fromkeys(row.way for row in rows)))
 
@@ -102,7 +105,8 @@ def picture(rows: list[Measured], growing: list[Measured], plain: str, path: Pat
     left.set(
         xlabel="bytes kept for the backward pass, of plain", ylabel="time of a step, of plain", ylim=(0, None), title=f"T = {last}; dotted: goals"
     )
-    left.legend(fontsize=7)
+    if base is not None:
+        left.legend(fontsize=7)
     for axes, what, label in ((middle, lambda row: row.kept / MEBIBYTE, "kept MiB"), (right, lambda row: 1e3 * row.seconds, "ms")):
         for way in dict.fromkeys(row.way for row in growing):
             mine = [row for row in growing if row.way == way]

@@ -78,4 +78,4 @@ def test_exponents_and_goals():
     assert first.endswith("1.1 x its time: good") and second.endswith("1.4 x its time: good")
     assert report.goals(rows, PLAIN, ("slow",))[1].endswith("missed")
     table = report.growth([report.Measured("square", T, T**2, T, 1.0) for T in times])
-    assert "| square | 2.00 (goal missed) | 1.00 | 0.00 |" in table
+    assert "| square | 2.00 (goal missed), 2.00 | 1.00, 1.00 | 0.00, 0.00 |" in table
