@@ -1,4 +1,4 @@
-"""A stretch of memory that holds spikes, as one bit for each."""
+"""A stretch of memory that holds spikes, or sums of few of them, as one bit for each, or a few."""
 
 from __future__ import annotations
 
@@ -59,3 +59,42 @@ class Bits:
 
     def _unpacked(self, words: torch.Tensor) -> torch.Tensor:
         return unpack_words(self._ops, words, self._rows, self._dtype)
+
+
+class Counts:
+    """Of a flat tensor of whole numbers, sums of spikes: as many bits for each as the largest takes. What :class:`Bits` is for spikes.
+
+    Args:
+        flat: (N,), N >= 1, contiguous, floating. Of values other than 0, 1, ..., most nothing is promised.
+        most: at most 255.
+
+    Attributes:
+        words: uint16; they may be exchanged for what holds them.
+    """
+
+    __slots__ = ("__weakref__", "_bits", "_dtype", "_length", "_planes")
+
+    def __init__(self, flat: torch.Tensor, most: int):
+        whole = flat.to(torch.uint8)
+        self._dtype, self._length, self._planes = flat.dtype, len(flat), most.bit_length()
+        self._bits = Bits(torch.cat([(whole >> place) & 1 for place in range(self._planes)]))
+
+    @property
+    def words(self) -> torch.Tensor:
+        return self._bits.words
+
+    @words.setter
+    def words(self, words: torch.Tensor) -> None:
+        self._bits.words = words
+
+    def spikes(self, words: torch.Tensor) -> torch.Tensor:
+        """The flat tensor again, from its words: (N,)."""
+        planes = self._bits.spikes(words)[: self._planes * self._length].view(self._planes, self._length)
+        counts = planes[-1].clone()
+        for plane in reversed(planes[:-1]):
+            counts.mul_(2).add_(plane)
+        return counts.to(self._dtype)
+
+    def are_all_of(self, flat: torch.Tensor, words: torch.Tensor) -> bool:
+        """Whether a tensor like the one that they were made of is equal to what they give. It waits for the device."""
+        return torch.equal(self.spikes(words), flat)

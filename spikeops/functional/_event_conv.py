@@ -6,6 +6,7 @@ For the CPU: while less than a tenth or a quarter of the neurons fire it beats t
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,8 @@ _CYCLES_DENSE = 0.58  # per input and vector of output channels
 _MARGIN = 0.85  # what is uncertain of all this
 _L1_BYTES = 48 << 10
 _GROUP = 4  # vectors of output channels that are summed up at a time, at most
-_PARTS = 16  # of the samples, for the gradient of the weights: the same for any number of threads
+# Parts of the samples, for the gradient of the weights, each with one of its own: the same for any number of threads.
+_PARTS, _FEWEST_PARTS, _BYTES_OF_PARTS = 16, 4, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class EventConv2d:
         order = (2, 3, 0, 1) if transposed else (2, 3, 1, 0)
         padded = F.pad(weight.permute(order), (0, _padded(out_channels, weight) - out_channels))
         return cls(padded.contiguous(), bias, out_channels, stride, padding, output_padding, dilation, transposed)
+
+    def without_weights(self) -> EventConv2d:
+        """What the gradients need to know of it: to be kept until the backward pass."""
+        return dataclasses.replace(self, weight=self.weight.to("meta"), bias=None)
 
     def output_size(self, height: int, width: int) -> list[int]:
         sizes = zip((height, width), self.weight.shape[:2], self.stride, self.padding, self.output_padding, self.dilation)
@@ -93,7 +99,8 @@ class EventConv2d:
         optimizers rely on. Not for transposed convolutions."""
         geometry = self.weight.shape[:2], self.stride, self.padding, self.dilation
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        parts = torch.ops.spikeops.event_conv_weight(x, grad_out, *geometry, _PARTS)
+        room = max(_FEWEST_PARTS, _BYTES_OF_PARTS // (self.weight.numel() * self.weight.element_size()))
+        parts = torch.ops.spikeops.event_conv_weight(x, grad_out, *geometry, min(_PARTS, len(x), room))
         return torch.empty_like(weight).copy_(parts.sum(0)[..., : self.out_channels].permute(3, 2, 0, 1))
 
 

@@ -1,11 +1,12 @@
-"""Which tensors hold spikes, 0 or 1 and nothing else: told by where they came from, never by their values.
+"""Which tensors hold spikes, 0 or 1 and nothing else, or sums of few of them: told by where they came from, never by their values.
 
 What makes spikes marks the memory that they are in, together with the version that autograd counts for it. All views of that memory
 show the mark, it goes when the memory goes, and whatever writes to it in place makes it void.
 
 Spikes that have been copied (to the type of autocast, to another order, by max-pooling, next to others) are in memory without a mark.
 While somebody wants to know (:func:`follow`), the nodes of autograd that made spikes are marked too, and a copy is told by the one
-node between it and them. One and no more: what happened to the tensors between two copies would be seen by nobody.
+node between it and them. One and no more: what happened to the tensors between two copies would be seen by nobody, but where somebody asked
+about the one between, whose node is then marked as well. Sums, as residual connections make them, are told in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch.compiler import is_dynamo_compiling
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-# Attributes of a storage: (version, type) of spikes that fill it; for those who keep them in another form, what they keep.
+# Attributes of a storage: (version, type, largest value) of the spikes, or sums of such, that fill it; for those who keep them in another
+# form, what they keep.
 _MARK, _PACKED = "_spikeops_mark", "_spikeops_packed"
 _NODE_KEY = "spikeops: spikes"
 
@@ -33,6 +35,8 @@ _VIEWS = frozenset(
 ) - {"ViewBackward1"}  # fmt: skip  (the last one reads the bits as another type)
 _POOLS = frozenset(f"MaxPool{n}DWithIndicesBackward0" for n in (2, 3)) | {f"AdaptiveMaxPool{n}DBackward0" for n in (2, 3)}
 _COPIES = frozenset(("CatBackward0", "CloneBackward0", "StackBackward0", "ToCopyBackward0")) | _POOLS
+_SUM = "AddBackward0"
+MOST = 255  # in a sum: exact in bfloat16 too, and a byte
 
 
 class Version:
@@ -70,9 +74,9 @@ def is_plain(tensor: torch.Tensor) -> bool:
 def mark(spikes: torch.Tensor) -> torch.Tensor:
     """The same tensor, its values, 0 or 1, known as such from now on. It fills its memory. (Ops call it each time: 1 us.)"""
     if not is_dynamo_compiling() and type(spikes) in _PLAIN and not is_wrapped(spikes) and not spikes.is_inference():
-        setattr(spikes.untyped_storage(), _MARK, (spikes._version, spikes.dtype))
+        setattr(spikes.untyped_storage(), _MARK, (spikes._version, spikes.dtype, 1))
         if _of_thread.depth and spikes.grad_fn is not None:
-            spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes))
+            spikes.grad_fn.metadata[_NODE_KEY] = (spikes.output_nr, Version(spikes), 1)
     return spikes
 
 
@@ -88,12 +92,19 @@ def unmark(tensor: torch.Tensor) -> None:
 
 def is_spikes(tensor: torch.Tensor) -> bool:
     """Whether a tensor is a view of memory that holds nothing but spikes."""
+    return largest(tensor) == 1
+
+
+def largest(tensor: torch.Tensor) -> int:
+    """The largest value that there may be in a view of memory with nothing but spikes (1), or sums of them: whole numbers from 0 to it. 0
+    for any other tensor."""
     if not is_plain(tensor) or tensor.is_neg():
-        return False
-    storage, state = tensor.untyped_storage(), (tensor._version, tensor.dtype)
-    if not hasattr(storage, _MARK) and _of_thread.depth and _is_copy(tensor):
-        setattr(storage, _MARK, state)
-    return getattr(storage, _MARK, None) == state
+        return 0
+    storage = tensor.untyped_storage()
+    if not hasattr(storage, _MARK) and _of_thread.depth and (most := _largest_by_graph(tensor)):
+        setattr(storage, _MARK, (tensor._version, tensor.dtype, most))
+    version, dtype, most = getattr(storage, _MARK, None) or (None, None, 0)
+    return most if (version, dtype) == (tensor._version, tensor.dtype) else 0
 
 
 def packed_beside(tensor: torch.Tensor) -> WeakValueDictionary[Any, Any]:
@@ -106,14 +117,21 @@ def packed_beside(tensor: torch.Tensor) -> WeakValueDictionary[Any, Any]:
     return packed
 
 
-def _is_copy(tensor: torch.Tensor) -> bool:
-    """Whether it is a view of what one node copied from spikes, and neither was written to since it was made."""
+def _largest_by_graph(tensor: torch.Tensor) -> int:
+    """`largest` of a view of what one node copied or added up, where nothing was written to since it was made; 0 of others."""
     if tensor.grad_fn is None or tensor._version != 0 or not tensor.is_floating_point():
-        return False
-    node, _ = _behind_views(tensor.grad_fn, tensor.output_nr)
-    if node is None or node.name() not in _COPIES or (node.name() in _POOLS and _may_see_padding_alone(node)):
-        return False
-    return all(_made_spikes(*_behind_views(*edge)) for edge in node.next_functions)
+        return 0
+    node, output = _behind_views(tensor.grad_fn, tensor.output_nr)
+    kind = None if node is None else node.name()
+    is_sum = kind == _SUM and node._saved_alpha == 1
+    if not is_sum and (kind not in _COPIES or (kind in _POOLS and _may_see_padding_alone(node))):
+        return 0
+    parts = [_largest_made(*_behind_views(*edge)) for edge in node.next_functions]
+    most = sum(parts) if is_sum else max(parts)
+    if 0 in parts or most > MOST:
+        return 0
+    node.metadata[_NODE_KEY] = (output, Version(tensor), most)
+    return most
 
 
 def _behind_views(node, output: int):
@@ -122,9 +140,9 @@ def _behind_views(node, output: int):
     return node, output
 
 
-def _made_spikes(node, output: int) -> bool:
+def _largest_made(node, output: int) -> int:
     made = None if node is None else node.metadata.get(_NODE_KEY)
-    return made is not None and made[0] == output and made[1].now == made[1].at_first
+    return made[2] if made is not None and made[0] == output and made[1].now == made[1].at_first else 0
 
 
 def _may_see_padding_alone(pool) -> bool:

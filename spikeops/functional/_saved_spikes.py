@@ -1,4 +1,4 @@
-"""Spikes that autograd keeps for the backward pass, kept as bits."""
+"""Spikes, and sums of them, that autograd keeps for the backward pass, kept as bits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from spikeops.functional import _provenance
-from spikeops.functional._bits import Bits
+from spikeops.functional._bits import Bits, Counts
 from spikeops.functional._provenance import Version
 from spikeops.functional.pack import DTYPES
 
@@ -21,9 +21,9 @@ class _Kept(NamedTuple):
 
 
 class _KeptSpikes(NamedTuple):
-    """A view of spikes: how it lies in the flat memory of the bits, and the tensor's version."""
+    """A view of spikes, or of sums: how it lies in the flat memory of the bits, and the tensor's version."""
 
-    bits: Bits
+    bits: Bits | Counts
     shape: torch.Size
     stride: tuple[int, ...]
     version: Version
@@ -55,8 +55,8 @@ class SavedSpikes:
 
     def _pack(self, tensor: torch.Tensor) -> _Kept | _KeptSpikes:
         if tensor.numel() and tensor.dtype in DTYPES:
-            if _provenance.is_spikes(tensor):
-                bits = self._bits_of_marked(tensor)
+            if most := _provenance.largest(tensor):
+                bits = self._bits_of_marked(tensor, most)
             else:
                 bits = self._handed_on(Bits(_memory(tensor))) if self._is_known(tensor) else None
             if bits is not None:
@@ -80,8 +80,8 @@ class SavedSpikes:
         known = self._known
         return known is not None and _place(tensor) == _place(known) and tensor.untyped_storage() is known.untyped_storage()
 
-    def _bits_of_marked(self, tensor: torch.Tensor) -> Bits | None:
-        """Those of before, if there are such; None if there is anything else than spikes in the memory after all."""
+    def _bits_of_marked(self, tensor: torch.Tensor, most: int) -> Bits | Counts | None:
+        """Those of before, if there are such; None if there is anything else in the memory after all."""
         flat, before = _memory(tensor), _provenance.packed_beside(tensor)
         place = (flat.storage_offset(), len(flat), self._around and self._around[0])
         # Some ways to write to memory are not counted as versions (`tensor.data`, NumPy). Where it waits for no device, look.
@@ -89,17 +89,17 @@ class SavedSpikes:
         bits = before.get(place)
         if bits is not None and (not can_look or bits.are_all_of(flat, self._words_of(bits))):
             return bits
-        bits = Bits(flat)
+        bits = Bits(flat) if most == 1 else Counts(flat, most)
         if can_look and not bits.are_all_of(flat, bits.words):
             _provenance.unmark(tensor)
             return None
         before[place] = self._handed_on(bits)
         return bits
 
-    def _words_of(self, bits: Bits) -> torch.Tensor:
+    def _words_of(self, bits: Bits | Counts) -> torch.Tensor:
         return self._around[1](bits.words) if self._around else bits.words
 
-    def _handed_on(self, bits: Bits) -> Bits:
+    def _handed_on(self, bits: Bits | Counts) -> Bits | Counts:
         if self._around:
             bits.words = self._around[0](bits.words)
         return bits
@@ -143,10 +143,13 @@ class pack_saved_spikes:
       `latency_encode`, `unpack_spikes`, and of converted neurons;
     - all views of them: time folded into the batch, other orders of the axes, parts;
     - copies of spikes with a gradient, made in the block by one of: a cast, that of `torch.autocast` too, `clone`, `contiguous`,
-      `reshape`, max-pooling, `cat` and `stack` of such spikes alone.
+      `reshape`, max-pooling, `cat` and `stack` of such spikes alone;
+    - sums of such spikes with a gradient, by `+` in the block, as of residual connections: as many bits for each number as the largest sum
+      takes, up to 255 spikes;
+    - copies and sums of copies and sums that something in the block has kept before.
 
-    All else is kept as ever: several spikes in a step (``max_spikes``), rates, potentials, what was computed from spikes (dropout, sums,
-    copies of copies), and spikes that were written to. Writing that autograd does not count (``spikes.data``, NumPy) is noticed on the
+    All else is kept as ever: several spikes in a step (``max_spikes``), rates, potentials, what was computed from spikes (dropout,
+    products, copies of copies), and spikes that were written to. Writing that autograd does not count (``spikes.data``, NumPy) is noticed on the
     CPU; on a device it may not be done to spikes before they are used.
 
     Gradients, of any order, are the same bit for bit. The bits are made once for all that keep the same spikes, and are unpacked where

@@ -80,7 +80,7 @@ class _SpikeConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spikes, weight, bias, conv, density):
         ctx.save_for_backward(spikes, weight)
-        ctx.conv, ctx.density = conv, density
+        ctx.conv, ctx.density = conv.without_weights(), density
         if conv.pays(density) and _events.is_finite(weight):
             return conv(spikes)
         return F.conv2d(spikes, weight, bias, conv.stride, conv.padding, conv.dilation)

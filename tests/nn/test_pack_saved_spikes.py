@@ -43,8 +43,8 @@ class Keep(torch.autograd.Function):
         return grad * ctx.seen
 
 
-def is_kept_as_bits(function):
-    """Whether `Keep` keeps what the function returns as bits; kept in any way, it comes back as it was."""
+def is_kept_as_bits(function, bits=1):
+    """Whether `Keep` keeps what the function returns as so many bits for each number; kept in any way, it comes back as it was."""
     with spikeops.pack_saved_spikes():
         value = function()
         x = value if value.requires_grad else value.detach().requires_grad_()
@@ -57,7 +57,7 @@ def is_kept_as_bits(function):
         assert tensor.dtype == value.dtype
         return False
     spikes = value.untyped_storage().nbytes() // value.element_size()
-    assert tensor.nbytes <= 2 * (-(-spikes // 16))
+    assert tensor.nbytes <= 2 * (-(-bits * spikes // 16))
     return True
 
 
@@ -132,7 +132,7 @@ COPIES = {
     "pooled": lambda s: F.max_pool2d(s.flatten(0, 1), 2), "pooled in one dimension": lambda s: F.max_pool1d(s.flatten(1, 2).flatten(2), 3, 2),
     "pooled in three": lambda s: F.max_pool3d(s, 2), "pooled with padding": lambda s: F.max_pool2d(s.flatten(0, 1), 3, 2, 1, ceil_mode=True),
     "pooled to a size": lambda s: F.adaptive_max_pool2d(s.flatten(0, 1), 2), "joined": lambda s: torch.cat([s, s[:2]]),
-    "stacked": lambda s: torch.stack(s.unbind(0)), "a view of a copy": lambda s: s.to(torch.float16).flatten(0, 1)[3:],
+    "a copy of a kept copy": lambda s: kept(s.clone()).double(), "stacked": lambda s: torch.stack(s.unbind(0)), "a view of a copy": lambda s: s.to(torch.float16).flatten(0, 1)[3:],
 }  # fmt: skip
 
 
@@ -141,6 +141,49 @@ def test_copies(copy):
     """With a gradient, and made in the block: told by the graph."""
     x = MAPS.clone().requires_grad_()
     assert is_kept_as_bits(lambda: COPIES[copy](SF.lif(x, 0.9)[0]))
+
+
+def kept(x):
+    """The same tensor, which something keeps."""
+    Keep.apply(x)
+    return x
+
+
+def many(s, count):
+    """The sum of so many times the same spikes, each sum kept."""
+    total = s
+    for _ in range(count - 1):
+        total = kept(total + s)
+    return total
+
+
+SUMS = {
+    "two": (2, lambda s: s + s), "of a view": (2, lambda s: s + s.flatten(0, 1).unflatten(0, s.shape[:2])),
+    "of other types": (2, lambda s: s + kept(s.double())), "of a step for all": (2, lambda s: s + s[0]),
+    "of pooled ones": (2, lambda s: kept(F.max_pool2d(s.flatten(0, 1), 2)) + s[:, :, :, :3, :3].flatten(0, 1)),
+    "a view of a sum": (2, lambda s: (s + s).flatten(0, 1)), "a sum of a kept sum": (2, lambda s: kept(s + s) + s),
+    "of two kept sums": (3, lambda s: kept(s + s) + kept(s + s)), "of a view of a kept sum": (2, lambda s: kept(s + s).transpose(0, 1) + s[:1, :1]),
+    "a copy of a kept sum": (2, lambda s: kept(s + s).double()), "pooled": (2, lambda s: F.max_pool2d(kept(s + s).flatten(0, 1), 2)),
+    "joined with spikes": (2, lambda s: torch.cat([kept(s + s), s])), "15 of them": (4, lambda s: many(s, 15)),
+    "255 of them": (8, lambda s: many(s, 255)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums(name):
+    """As residual connections make them: whole numbers, which are not taken for spikes."""
+    bits, add = SUMS[name]
+    x = MAPS.clone().requires_grad_()
+    with spikeops.pack_saved_spikes():
+        assert add(SF.lif(x, 0.9)[0]).max() > 1, "a poor test: no two spikes are added"
+    assert is_kept_as_bits(lambda: add(SF.lif(x, 0.9)[0]), bits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("numel", [1, 2, 15, 16, 17, 31, 33, 255, 8192 * 16 + 5])
+def test_sizes_of_sums(numel, dtype):
+    x = 2 * torch.rand(1, numel, generator=torch.Generator().manual_seed(numel)).to(dtype)
+    assert is_kept_as_bits(lambda: many(SF.lif(x.clone().requires_grad_(), 0.9)[0], 5), 3)
 
 
 def without_gradient(change):
@@ -157,6 +200,11 @@ def with_numpy(s):
     return s
 
 
+def with_half(s, value=0.5):
+    s.data[0] = value
+    return s
+
+
 def written_into(s):
     out = s.detach()
     torch.mul(out, 2, out=out)
@@ -164,9 +212,10 @@ def written_into(s):
 
 
 OTHERS = {
-    "arithmetic": lambda s: 0.5 * s, "dropout": lambda s: F.dropout(s, 0.5), "a sum": lambda s: s + s, "a mean": lambda s: s.mean(0),
+    "arithmetic": lambda s: 0.5 * s, "dropout": lambda s: F.dropout(s, 0.5), "a mean": lambda s: s.mean(0),
     "average pooling": lambda s: F.avg_pool2d(s.flatten(0, 1), 2), "padding": lambda s: F.pad(s, (1, 1), value=0.5),
-    "joined with others": lambda s: torch.cat([s, 0.3 * s]), "a copy of a copy": lambda s: s.clone().double(),
+    "joined with others": lambda s: torch.cat([s, 0.3 * s]), "a copy of a copy": lambda s: s.clone().double(), "a sum of a copy": lambda s: s + s.clone(),
+    "a copy of a kept copy, in place": lambda s: without_gradient(lambda copy: copy.mul_(2))(kept(s.clone())).double(),
     "in place": lambda s: s.mul_(2), "in place in a view": lambda s: (s[0].mul_(2), s)[1],
     "in place without gradient": without_gradient(lambda s: s.mul_(2)), "a step in place": without_gradient(lambda s: s[1].add_(0.5)),
     "set": without_gradient(lambda s: s.__setitem__(0, 0.25)), "in place by a detached view": written_into,
@@ -174,6 +223,12 @@ OTHERS = {
     "copied and in place": lambda s: without_gradient(lambda s: s.mul_(2))(s.double()),
     "copied, in place, pooled": lambda s: F.max_pool2d(without_gradient(lambda s: s.mul_(2))(s.double()).flatten(0, 1), 2),
     "data": lambda s: (s.data.mul_(2), s)[1], "data of a view": lambda s: (s.data[1].fill_(0.5), s)[1], "numpy": with_numpy,
+    "a sum that nobody kept in a sum": lambda s: (s + s) + s, "a sum in place": lambda s: s.add_(s.detach()),
+    "a scaled sum": lambda s: torch.add(s, s, alpha=2), "a sum with another": lambda s: s + 0.5 * s, "a sum with a number": lambda s: s + 1,
+    "a sum with no gradient": lambda s: s + s.detach(), "a difference": lambda s: s - s, "a sum, in place": lambda s: without_gradient(lambda sums: sums.mul_(2))(s + s),
+    "a sum, data": lambda s: with_half(s + s), "a sum, data with more": lambda s: with_half(s + s, 7.0), "a sum, data below 0": lambda s: with_half(s + s, -1.0),
+    "a sum of what was written to": lambda s: without_gradient(lambda sums: sums.mul_(2))(kept(s + s)) + s,
+    "256 of them": lambda s: many(s, 256),
     "data, copied": lambda s: (s.data.mul_(2), s)[1].double(), "negated": lambda s: torch._neg_view(s),
     "the bits as another type": lambda s: s.half().detach().view(torch.bfloat16), "far taps at the border": lambda s: F.max_pool2d(s.flatten(0, 1), 2, 1, 1, 4),
 }  # fmt: skip

@@ -1,11 +1,13 @@
 """spike_conv2d and SpikeConv2d against PyTorch's conv2d."""
 
+import gc
 import pickle
 
 import pytest
 import torch
 import torch.nn.functional as F
 from op_tests.beside_dense import TOLERANCE, assert_close, counted, evaluate
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import spikeops
 import spikeops.functional as SF
@@ -93,6 +95,43 @@ def test_gradient_in_the_memory_order_of_the_weight(calls, layout):
     weight = weight.contiguous(memory_format=layout)
     _, _, gradient, _ = evaluate(SF.spike_conv2d, x, weight, bias)
     assert gradient.stride() == weight.stride() and calls["gradient"] == 1
+
+
+def test_no_copy_of_the_weights_waits_for_the_backward_pass(calls):
+    x, (weight, _) = spikes(), weights(out_channels=64)
+
+    def as_large_as_the_weights():
+        gc.collect()
+        tensors = [value for value in gc.get_objects() if type(value) is torch.Tensor]
+        return sum(value.device.type == "cpu" and value.numel() == weight.numel() for value in tensors)
+
+    before = as_large_as_the_weights()
+    out = SF.spike_conv2d(x, weight.requires_grad_())
+    assert as_large_as_the_weights() == before and calls["forward"] == 1
+    out.sum().backward()
+    assert calls["gradient"] == 1
+
+
+@pytest.mark.parametrize("samples", [1, 3, 15, 40])
+def test_memory_for_the_gradient_of_the_weights(samples):
+    """Parts of the samples have one each: no more than there are samples, and of large weights few."""
+    asked = []
+
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), kwargs=None):
+            if function is torch.ops.spikeops.event_conv_weight.default:
+                asked.append(arguments[-1])
+            return function(*arguments, **(kwargs or {}))
+
+    for channels, most in ((12, 16), (512, 7)):
+        x = spikes(samples, channels, side=3, density=0.01)
+        grad_out, weight = torch.randn(samples, 512, 3, 3), torch.randn(512, channels, 3, 3)
+        conv = EventConv2d.pack(weight, padding=(1, 1))
+        with Asked():
+            gradient = conv.weight_gradient(x, grad_out, weight)
+        assert asked.pop() == min(samples, most)
+        expected = torch.nn.grad.conv2d_weight(x, weight.shape, grad_out, padding=1)
+        assert (gradient - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_only_the_gradients_that_are_needed(calls):

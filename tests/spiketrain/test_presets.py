@@ -1,6 +1,7 @@
 """The presets: every field against one table of the published experiments; which may show a figure; networks and steps of all."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -94,6 +95,8 @@ WEIGHTS = {
     "fashion-cnn": 3_273_504,
     "cifar10-cnn": 21_156_384,
     "cifar10-cnn-large": 44_999_040,
+    "cifar10-sewresnet18": 11_173_962,
+    "cifar10-spikformer": 9_324_730,
 }
 
 
@@ -101,9 +104,10 @@ WEIGHTS = {
 def test_network_can_be_built(name):
     config = load_config(presets.load(name))
     method = methods.get(config.method.name)
+    outputs = OUTPUTS.get(config.data.name, 10)
     with torch.device("meta"):  # shapes without memory: the largest network has 46 million weights
-        network = method.build(method, config, INPUT_SHAPES[config.data.name])
-    assert network.outputs == OUTPUTS.get(config.data.name, 10)
+        network = method.build(SimpleNamespace(classes=outputs), config, INPUT_SHAPES[config.data.name])
+    assert network.outputs == outputs
     weights = sum(parameter.numel() for parameter in network.parameters())
     assert weights == WEIGHTS.get(name.partition("-")[2], weights)
 

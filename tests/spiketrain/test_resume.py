@@ -39,6 +39,11 @@ RECURRENT = {
     "method": {"learn_decays": True, "current_decay": 0.5, "readout_decay": 0.9, "readout_current_decay": 0.5, "loss": "max"},
     "optimizer": {"name": "adamw", "lr": 0.01},
 }
+# And one of residual blocks, which are computed again in the backward pass.
+MODEL = {
+    "network": {"layers": "10", "padding": 0, "dropout": 0.0, "model": "sew_resnet18", "width": 4, "depth": 1},
+    "method": {"surrogate": "Rectangle", "surrogate_parameter": 1, "detach_reset": True, "memory": "checkpoint", "neurons_keep": "bits"},
+}
 
 
 def small(tiny, name, **changes):
@@ -84,7 +89,7 @@ def go_on(config, run, after=None):
     return checkpoint.load(run.last)
 
 
-@pytest.mark.parametrize("name, changes", [*((name, {}) for name in methods.names()), ("bptt", RECURRENT)])
+@pytest.mark.parametrize("name, changes", [*((name, {}) for name in methods.names()), ("bptt", RECURRENT), ("bptt", MODEL)])
 def test_stopped_within_each_epoch_and_between_them(tiny, tmp_path, name, changes):
     """Four steps an epoch and one batch of testing: stopped after 2 steps, in the next one after 3, at the end of it, and so on."""
     config = small(tiny, name, **changes, trainer={"checkpoint_minutes": 1e6, "out": str(tmp_path / "straight")})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from spiketrain.config.bounds import Bounds, FileName, Folder
 
@@ -71,7 +71,7 @@ class DataConfig:
 
 @dataclass
 class NetworkConfig:
-    """The network, in the notation of the papers.
+    """The network, in the notation of the papers or by the name of a model.
 
     Args:
         layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; 15C5s: stride 2;
@@ -86,6 +86,12 @@ class NetworkConfig:
         dropout_kind: what is dropped at once: units, or rows of a map over their whole width (units after fully connected layers),
             as in the published code of TSSL-BP; for tssl_bp and bptt
         time_steps: number of simulated time steps T
+        model: a network of its own in the place of layers, for bptt: sew_resnet18 (residual) or spikformer (transformer), with as many
+            outputs as the data set has classes
+        width: of a model: channels of the first stage of sew_resnet18 (default 64), of each place of spikformer (384)
+        depth: of a model: blocks in each of the four stages of sew_resnet18 (default 2), encoder blocks of spikformer (4)
+        heads: of the self attention of spikformer; default 12
+        stem: first layer of sew_resnet18: cifar, a 3x3 convolution (the default), or imagenet, a 7x7 one of stride 2 and max-pooling
     """
 
     layers: str = "10"
@@ -97,6 +103,13 @@ class NetworkConfig:
     dropout: Share | list[Share] = 0.0
     dropout_kind: Literal["units", "rows"] = "units"
     time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
+    model: str | None = None
+    width: Annotated[int, Bounds(above=0, at_most=65_536)] | None = None
+    depth: Annotated[int, Bounds(above=0, at_most=1000)] | None = None
+    heads: Annotated[int, Bounds(above=0, at_most=65_536)] | None = None
+    stem: Literal["cifar", "imagenet"] | None = None
+
+    of_models: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "stem")
 
 
 @dataclass

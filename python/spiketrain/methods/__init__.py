@@ -11,6 +11,7 @@ import pkgutil
 
 from spiketrain.config import Config, find_name, method_name
 from spiketrain.config.parser import parse
+from spiketrain.errors import UserError, shown
 from spiketrain.methods.base.method import Method
 
 
@@ -32,12 +33,26 @@ def load_config(raw: dict, overrides: list[str] = ()) -> Config:
     """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
 
     Raises:
-        UserError: no or an unknown method, an unknown field, a value of the wrong type or out of range.
+        UserError: no or an unknown method, an unknown field, a value of the wrong type or out of range, a model for a method that trains none.
     """
     options = options_class(raw, overrides)
     config = parse(raw, overrides, options)
     config.method.name = options.name
+    _check_model(config)
     return config
+
+
+def _check_model(config: Config) -> None:
+    network = config.network
+    if network.model is None:
+        for name in network.of_models:
+            if (value := getattr(network, name)) is not None:
+                raise UserError(f"field network.{name}: an option of networks that network.model names, got {shown(value)} without one")
+    elif not get(config.method.name).trains_models:
+        raise UserError(
+            f"field network.model: the networks of {config.method.name} are given by network.layers, models are for bptt; got "
+            f"{shown(network.model)}"
+        )
 
 
 def options_class(raw: dict, overrides: list[str] = ()) -> type:

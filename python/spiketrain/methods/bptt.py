@@ -3,27 +3,33 @@
 The same networks as for TSSL-BP, with leaky integrate-and-fire neurons that exchange spikes and average pooling, and networks with
 recurrent layers (``128R``). Neurons may be current-based and adapt; recurrent ones that adapt are those of LSNNs (Bellec et al. 2018).
 The last layer does not spike: the logits of a cross-entropy loss are its input current, or what leaky membranes integrate of it, averaged
-over time or taken together otherwise.
+over time or taken together otherwise. Deep networks with batch norm are taken from `models.build` by name.
+
+What the backward pass needs of all time steps may be kept as bits, or computed again (docs/memory.md): the gradients stay the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+import spikeops
 from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain.config import Config
-from spiketrain.config.fields import NotNegative, Positive, UpToOne
-from spiketrain.errors import UserError
+from spiketrain.config.fields import Count, NotNegative, Positive, UpToOne
+from spiketrain.errors import UserError, shown
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import OverTime, cross_entropy, scores_over_time
+from spiketrain.models.build import build_network
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import Shape, SpikingNetwork
 from spiketrain.models.notation import Recurrent
+from spiketrain.models.residual import ResidualNetwork
 
 
 @dataclass
@@ -48,6 +54,10 @@ class Options:
             outputs are the input currents of the last layer themselves
         readout_current_decay: of a synapse before these membranes; 0: no synapse
         loss: cross-entropy of the outputs' mean over time, their max over time, those of the last step, or the sum over time of their softmax
+        memory: what is kept for the backward pass, with the same gradients: plain, all of it; packed, spikes as bits; checkpoint, that and
+            of the blocks of a network.model nothing but spikes, from which they are computed again, for about a third more time
+        recomputed_blocks: how many blocks memory checkpoint computes again, from the first on, whose maps are the largest; null for all
+        neurons_keep: of themselves for the backward pass, with the same gradients: their input current, or bits, with surrogate Rectangle
     """
 
     name: str = "bptt"
@@ -65,14 +75,30 @@ class Options:
     readout_decay: UpToOne | None = None
     readout_current_decay: UpToOne = 0.0
     loss: OverTime = "mean"
+    memory: Literal["plain", "packed", "checkpoint"] = "plain"
+    recomputed_blocks: Count | None = None
+    neurons_keep: Literal["input", "bits"] = "input"
 
 
 class BPTT(GradientMethod):
     Options = Options
+    changeable = ("memory", "recomputed_blocks", "neurons_keep")
+    trains_models = True
 
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         options: Options = config.method
         _check(options)
+        readout = None if options.readout_decay is None else lambda outputs: _readout(options, outputs)
+        if config.network.model is not None:
+            network = build_network(
+                config.network, input_shape, self.classes, lambda shape, factor: _neurons(options, shape, factor), readout
+            )
+            _set_recomputed_blocks(network, options)
+            return network
+        if options.memory == "checkpoint":
+            raise UserError(
+                "field method.memory: expected plain or packed with network.layers, got checkpoint, which is for the blocks of a network.model"
+            )
         return SpikingNetwork(
             config.network,
             input_shape,
@@ -83,8 +109,12 @@ class BPTT(GradientMethod):
             static_gain=None,
             conv=snn.SpikeConv2d,
             recurrent=lambda layer: _recurrent_neurons(options, layer),
-            readout=None if options.readout_decay is None else lambda outputs: _readout(options, outputs),
+            readout=readout,
         )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with contextlib.nullcontext() if self.config.method.memory == "plain" else spikeops.pack_saved_spikes():
+            return super().forward(inputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
         return scores_over_time(outputs, self.config.method.loss)
@@ -123,21 +153,48 @@ def _check(options: Options) -> None:
             decay = getattr(options, name)
             if is_used and not 0 < decay < 1:
                 raise UserError(f"field method.{name}: expected a number between 0 and 1 to learn from, got {decay:g}")
+    if options.recomputed_blocks is not None and options.memory != "checkpoint":
+        raise UserError(
+            f"field method.recomputed_blocks: expected null with method.memory {options.memory}, which computes nothing again, got "
+            f"{options.recomputed_blocks}"
+        )
+    if options.neurons_keep == "bits":
+        _check_bits(options)
 
 
-def _of_all(options: Options) -> dict[str, Any]:
-    """Arguments that all kinds of neurons take."""
+def _check_bits(options: Options) -> None:
+    """Refuse what bits do not suffice for, by its field."""
+    for name, suits, expected in (
+        ("surrogate", options.surrogate == "Rectangle", "Rectangle, which has two values"),
+        ("detach_reset", options.detach_reset or options.reset != "to", "true with method.reset to"),
+        ("learn_decays", not options.learn_decays, "false"),
+        ("current_decay", options.current_decay == 0, "0"),
+        ("beta", options.beta == 0, "0"),
+    ):
+        if not suits:
+            raise UserError(f"field method.{name}: expected {expected}, for method.neurons_keep bits, got {shown(getattr(options, name))}")
+
+
+def _set_recomputed_blocks(network: ResidualNetwork, options: Options) -> None:
+    blocks = len(network.blocks)
+    if options.recomputed_blocks is not None and options.recomputed_blocks > blocks:
+        raise UserError(f"field method.recomputed_blocks: expected at most the {blocks} blocks that there are, got {options.recomputed_blocks}")
+    network.recomputed_blocks = (options.recomputed_blocks or blocks) if options.memory == "checkpoint" else 0
+
+
+def _of_all(options: Options, factor: float = 1.0) -> dict[str, Any]:
+    """Arguments that all kinds of neurons take, with the threshold times a factor."""
     bump = getattr(surrogate, options.surrogate)(options.surrogate_parameter)
     scale = 1 - options.decay if options.normalize_input else 1.0
     return dict(
-        decay=options.decay, threshold=options.threshold, reset=options.reset, detach_reset=options.detach_reset, surrogate=bump,
+        decay=options.decay, threshold=factor * options.threshold, reset=options.reset, detach_reset=options.detach_reset, surrogate=bump,
         input_scale=scale,
     )  # fmt: skip
 
 
-def _neurons(options: Options, shape: Shape) -> nn.Module:
-    """Neurons that do not hear each other, for a sample of this shape: (C, H, W) or (units,)."""
-    arguments = _of_all(options)
+def _neurons(options: Options, shape: Shape, factor: float = 1.0) -> nn.Module:
+    """Neurons that do not hear each other, for a sample of this shape: (C, H, W) or (units,). `factor`: on the threshold."""
+    arguments = _of_all(options, factor)
     learned = dict(shape=(shape[0], *[1] * (len(shape) - 1))) if options.learn_decays else {}
     if options.beta > 0 and options.current_decay > 0:
         raise UserError(
@@ -150,10 +207,12 @@ def _neurons(options: Options, shape: Shape) -> nn.Module:
         )
     if options.current_decay > 0:
         return snn.CubaLIF(**arguments, current_decay=options.current_decay, learn_decays=options.learn_decays, **learned)
-    return snn.ParametricLIF(**arguments, **learned) if options.learn_decays else snn.LIF(**arguments)
+    return snn.ParametricLIF(**arguments, **learned) if options.learn_decays else snn.LIF(**arguments, save=options.neurons_keep)
 
 
 def _recurrent_neurons(options: Options, layer: Recurrent) -> nn.Module:
+    if options.neurons_keep == "bits":
+        raise UserError("field method.neurons_keep: expected input with recurrent layers, whose gradients need their potentials, got bits")
     adaptive = {} if options.adaptation_decay is None else dict(beta=options.beta, adaptation_decay=options.adaptation_decay)
     return snn.RecurrentLIF(
         layer.units, all_to_all=layer.all_to_all, current_decay=options.current_decay, learn_decays=options.learn_decays,

@@ -28,6 +28,7 @@ HOUSE = fields(
     network=dict(
         **dict(layers="10", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, recurrent_weight_scale=1),
         **dict(dropout=0, dropout_kind="units", time_steps=5),
+        **dict(model=None, width=None, depth=None, heads=None, stem=None),
     ),
     optimizer=dict(
         **dict(name="adamw", lr=5e-4, weight_decay=0.01, momentum=0.9, betas=[0.9, 0.999], eps=1e-8, clip_norm=0, weight_clamp=0),
@@ -51,6 +52,7 @@ METHODS = {
         **dict(decay=0.5, threshold=1, reset="subtract", detach_reset=False, surrogate="ATan", surrogate_parameter=2),
         **dict(current_decay=0, beta=0, adaptation_decay=None, learn_decays=False, normalize_input=False),
         **dict(readout_decay=None, readout_current_decay=0, loss="mean"),
+        **dict(memory="plain", recomputed_blocks=None, neurons_keep="input"),
     ),
     "ide": dict(leak=1, threshold=2, norm_range=1, solver="broyden", solver_steps=30, on_solver_failure="warn"),
     "spide": dict(

@@ -45,7 +45,7 @@ class GradientMethod(Method):
     @abc.abstractmethod
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. Its attribute `outputs`
-        says for how many classes."""
+        says for how many classes; `self.classes` is how many there have to be."""
 
     @abc.abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:

@@ -53,6 +53,8 @@ class Method(abc.ABC):
     Options: ClassVar[type]
     # Options that say how weights are learned, not what they mean: a run may go on with others.
     changeable: ClassVar[tuple[str, ...]] = ()
+    # Whether it trains the networks that `network.model` names.
+    trains_models: ClassVar[bool] = False
     network: nn.Module
 
     @abc.abstractmethod
