@@ -18,9 +18,10 @@ from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain.config import Config
 from spiketrain.config.fields import NotNegative, Positive, UpToOne
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import OverTime, cross_entropy, scores_over_time
+from spiketrain.models.build import build_network
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import Shape, SpikingNetwork
 from spiketrain.models.notation import Recurrent
@@ -67,12 +68,26 @@ class Options:
     loss: OverTime = "mean"
 
 
+# Options of the readout, which networks by a name have of their own; options of neurons, which they may make themselves.
+_OF_READOUT = ("readout_decay", "readout_current_decay")
+_OF_NEURONS = (
+    "decay", "threshold", "reset", "detach_reset", "surrogate", "surrogate_parameter", "current_decay", "beta", "adaptation_decay",
+    "learn_decays", "normalize_input",
+)  # fmt: skip
+
+
 class BPTT(GradientMethod):
     Options = Options
+    network_fields = ("model", "bias")
 
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         options: Options = config.method
         _check(options)
+        if model := config.network.model:
+            for name in _OF_READOUT:
+                if value := getattr(options, name):
+                    raise UserError(f"method.{name}: has no effect on network.model {shortened(model, 80)}, whose outputs are its own, got {value:g}")
+            return build_network(config, input_shape, self.classes, lambda shape: _neurons(options, shape), _OF_NEURONS, self.device)
         return SpikingNetwork(
             config.network,
             input_shape,
@@ -94,7 +109,12 @@ class BPTT(GradientMethod):
 
     @torch.inference_mode()
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
-        return self.record_neurons(inputs, lambda neuron, current, spikes: spikes)
+        trains = self.record_neurons(inputs, lambda neuron, current, spikes: spikes[0] if isinstance(spikes, tuple) else spikes)
+        samples = inputs.shape[-len(self.input_shape) - 1]
+        for name, spikes in trains.items():
+            if spikes.dim() < 3 or spikes.shape[1] != samples:
+                raise UserError(f"neurons {shortened(name, 60)}: expected spikes (T, N, ...) of {samples} samples, got {tuple(spikes.shape)}")
+        return trains
 
 
 def _check(options: Options) -> None:
