@@ -59,7 +59,8 @@ def allowed_modules() -> tuple[str, ...]:
 
 def named_modules(options: Iterable[tuple[str, str]]) -> list[str]:
     """The modules that options ``(name of a field, text)`` of a command line name."""
-    return [text.partition(":")[0] for name, text in options if name in GROUPS and is_reference(text)]
+    modules = [text.partition(":")[0] for name, text in options if name in GROUPS and is_reference(text)]
+    return [module for module in modules if _is_dotted(module)]
 
 
 def import_module(module: str) -> Any:
@@ -127,7 +128,7 @@ def load(field: str, name: str) -> Any:
 
 def _load_installed(field: str, name: str) -> Any:
     group, kind = GROUPS[field]
-    points = [point for point in entry_points(group) if point.name == name]
+    points = sorted((point for point in entry_points(group) if point.name == name), key=lambda point: point.value)
     if len({point.value for point in points}) > 1:
         packages = " and ".join(sorted(point.dist.name if point.dist else "?" for point in points))
         raise UserError(f"{field}: the packages {packages} both have a {kind} {name}; write {points[0].value} or {points[1].value}")

@@ -49,7 +49,7 @@ def make_parser() -> Parser:
         if takes_fields:
             added.add_argument("--plugin", metavar="MODULE", action="append", default=[], help=_PLUGIN)
         if name in WITH_PRESETS:
-            added.add_argument("--presets", metavar="DIR", help="folder of YAML files that are presets, too")
+            added.add_argument("--presets", metavar="DIR", dest="presets_folder", help="folder of YAML files that are presets, too")
         return added
 
     added = command(

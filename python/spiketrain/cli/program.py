@@ -66,7 +66,7 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
     """Run it where the code that its command line names, and no other, may be imported."""
     given = getattr(arguments, "plugin", [])
     named = plugins.named_modules(split_options(fields))
-    with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets", None)):
+    with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):
         for module in given:
             plugins.import_module(module)
         return arguments.run(arguments, fields)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from spiketrain import data, distributed
 from spiketrain.config import Config
+from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.method import StepResult
@@ -31,6 +32,12 @@ class FeedbackMethod(GradientMethod):
 
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         return F.cross_entropy(outputs, labels, reduction="sum") / batch_size
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dim() == 5 and self.network.ring.input == "constant":
+            raise UserError(f"{self.config.method.name}: the data set {shortened(self.config.data.name, 100)} holds events; of those that lie outside "
+                            "spiketrain it takes images only")  # fmt: skip
+        return super().forward(inputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
         return outputs
