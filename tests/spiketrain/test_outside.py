@@ -167,7 +167,7 @@ WRONG = {
     "no data set": (lambda *_: (1, 2), "expected a spiketrain.data.Dataset, got [1, 2]"),
     "raises": (lambda *_: {}["x"], "KeyError: 'x' (test_outside.py, line"),
     "other arguments": (lambda root: dataset(), "TypeError"),
-    "a missing file": (lambda name, root, config: open(root / "none"), "cannot read data set own_data:load"),
+    "a missing file": (lambda name, root, config: (root / "none").read_bytes(), "cannot read data set own_data:load"),
     "no split": (lambda *_: dataset(train=[1]), "train: expected a subclass of spiketrain.data.base.Split"),
     "no samples": (lambda *_: dataset(test=floats(0)), "holds no test samples"),
     "labels of floats": (lambda *_: dataset(floats(label_dtype=torch.float32)), "expected labels of int64 (samples,), got float32 (8,)"),

@@ -1,7 +1,7 @@
 """From raw fields and command line options to a checked `Config`.
 
 The dataclasses of `fields`, and the options class of the method, are the schema: names, types, bounds, defaults and, in their
-docstrings, what each field means. A value is read by its field's type alone. Nothing that a file names is imported, which is
+docstrings, what each field means. A value is read by its field's type alone. Nothing that a file names is imported here, which is
 why this is no parser that also builds objects of classes.
 """
 
