@@ -154,6 +154,8 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
         measured = measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
     print(f"{trainer.config.preset}, epoch {content['epoch']}, mean over {len(trainer.dataset.test)} test samples")
     print(*table(measured), sep="\n")
+    if not measured.is_counted:
+        print("synaptic operations: not counted, since this network's synapses are not known layer by layer")
     try:
         plots.save_rates(measured, trainer.config, run.path / "rates.png")
     except OSError as error:

@@ -44,7 +44,7 @@ def table(activity: Activity) -> list[str]:
     rows = [_row(activity, layer, has_backward) for layer in activity.layers]
     rows.append(_averages(activity, has_backward) + [""] * (len(header) - 3 - has_backward))
     if not activity.is_counted:
-        return [*aligned([header, *rows], numbers=True), "", "synaptic operations: not counted, for this network's synapses are not known layer by layer"]
+        return aligned([header, *rows], numbers=True)
 
     macs = activity.input_synapses + activity.readout_synapses + sum(layer.synapses for layer in activity.layers)
     forward = sum(map(activity.forward_operations, activity.layers))
