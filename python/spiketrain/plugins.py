@@ -91,13 +91,14 @@ def installed(field: str) -> list[str]:
 
 
 def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
-    """The entry points of a group in the packages that are on the path."""
-    return _entry_points(group, tuple(sys.path))
+    """The entry points of a group in the packages that are on the path. What lies in the working folder was not installed."""
+    return _entry_points(group, tuple(sys.path), Path(_folder()).resolve())
 
 
 @functools.lru_cache(maxsize=32)  # it reads a file of each package
-def _entry_points(group: str, path: tuple[str, ...]) -> list[importlib.metadata.EntryPoint]:
-    return list(importlib.metadata.entry_points(group=group))
+def _entry_points(group: str, path: tuple[str, ...], working: Path) -> list[importlib.metadata.EntryPoint]:
+    points = importlib.metadata.entry_points(group=group)
+    return [point for point in points if point.dist is None or Path(str(point.dist.locate_file(""))).resolve() != working]
 
 
 def load(field: str, name: str) -> Any:
@@ -114,8 +115,8 @@ def load(field: str, name: str) -> Any:
         raise UserError(f"{field}: expected package.module:name for code of one's own, got {shortened(name, 60)}")
     if module not in _allowed.get():
         raise UserError(
-            f"{field}: {shortened(name, 100)} is code that a file names, not this command line, and is not imported. If you trust it, "
-            f"add --plugin {shortened(module, 100)}"
+            f"{field}: {shortened(name, 80)} is code that a file names, not this command line, and is not imported. If you trust it, "
+            f"add --plugin {shortened(module, 80)}"
         )
     found = import_module(module)
     for part in path.split("."):

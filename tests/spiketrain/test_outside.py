@@ -108,6 +108,33 @@ def test_options_that_no_configuration_can_set_are_named(own_code, fields):
     assert FIELDS[fields] in str(refused.value) and len(str(refused.value)) <= 300
 
 
+def test_options_may_look_at_one_another(own_code, assert_error):
+    check = "    def __post_init__(self):\n        if self.share > 0.5 and self.kind == 'blue':\n            raise ValueError('share: expected at most 0.5 of blue')\n"
+    own_code.write("mine", OWN.replace("    steps: Count | list[Count] = 3\n", f"    steps: Count | list[Count] = 3\n{check}"))
+    named = ("train", "bptt-digits", "--method.name", "mine:Mine", "--method.kind", "blue")
+    assert_error("section method: share: expected at most 0.5 of blue", *named, "--method.share", "0.75")
+    own_code.forget()
+    own_code.write("mine", OWN.replace("@dataclass", "@dataclass(frozen=True)").replace("(bptt.Options)", ""))
+    assert_error("Options is frozen", *named)
+
+
+def test_outputs_of_a_network_that_does_not_say_them_are_counted(own_code):
+    text = OWN + """
+    def build(self, config, input_shape):
+        from torch import nn
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Unflatten(1, (1, 9)))
+
+    def logits(self, outputs):
+        return outputs[:, 0]
+"""
+    with allowed(["mine"]):
+        cls = own_method(own_code, text)
+        config = load_config({"method": {"name": "mine:Mine"}})
+    assert cls(config, (1, 8, 8), 9, torch.device("cpu")).network.training is False
+    with pytest.raises(UserError, match="has 9 outputs, the data set has 10 classes"):
+        cls(config, (1, 8, 8), 10, torch.device("cpu"))
+
+
 def test_a_method_that_fails_when_it_is_built_is_named(own_code, cli):
     own_code.write("mine", OWN + "    def build(self, config, input_shape):\n        return config.no_such_section\n")
     status, _, errors = cli("train", "bptt-digits", "--method.name", "mine:Mine")
@@ -176,7 +203,8 @@ WRONG = {
     "another shape": (lambda *_: dataset(floats(shape=(1, 4, 5))), "got float32 (2, 1, 4, 5)"),
     "batch before time": (lambda *_: dataset(floats(8, (3, 1, 4, 4))), "or with time (3, 2, 1, 4, 4) (network.time_steps 3), got float32 (2, 3, 1, 4, 4)"),
     "other time steps": (lambda *_: dataset(floats(8, (5, 1, 4, 4), cls=Events)), "got float32 (5, 2, 1, 4, 4)"),
-    "a list as shape": (lambda *_: dataset(shape=[1, 4, 4]), "expected as input_shape a tuple such as (1, 28, 28)"),
+    "a list as shape": (lambda *_: dataset(shape=[1, 4, 4]), "expected as input_shape a tuple (C, H, W), such as (1, 28, 28)"),
+    "one axis for classes": (lambda *_: dataset(floats(shape=(16,)), floats(shape=(16,)), shape=(16,)), "or (1, 1, 40) for 40 features, got [16]"),
     "no classes": (lambda *_: dataset(classes=0), "expected 1 or more as classes, got 0"),
     "names missing": (lambda *_: dataset(class_names=("a",)), "expected 2 class_names, one for each class, got 1"),
     "no function": (3, "expected a function of (name, root, config), got 3"),

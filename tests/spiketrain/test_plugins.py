@@ -247,6 +247,16 @@ def test_installed_packages_are_found_by_name(own_code, cli, tmp_path):
     assert load_config({"method": {"name": "bptt"}}).method.name == "bptt" and "taken" not in sys.modules
 
 
+def test_what_lies_in_the_working_folder_is_not_installed(own_code, assert_error, monkeypatch):
+    """Where Python looks for modules there, somebody else's folder could bring entry points along."""
+    site = own_code.install("folder-pack", methods={"of-the-folder": "marked:Marked"}, presets={"x": "marked"})
+    own_code.write("marked", METHOD, marks=True)
+    own_code.folder.joinpath("marked.py").rename(site / "marked.py")
+    monkeypatch.chdir(site)
+    assert_error("unknown method 'of-the-folder'", "train", "bptt-digits", "--method.name", "of-the-folder")
+    assert not own_code.mark("marked").exists()
+
+
 def test_faults_of_installed_packages_are_one_line(own_code, assert_error, cli):
     own_code.install("first-pack", methods={"twice": "first:M", "broken": "broken_own:M", "gone": "gone_own:M"}, presets={"x": "gone_own.presets"})
     own_code.install("second-pack", methods={"twice": "second:M"})

@@ -87,8 +87,19 @@ def parse(raw: dict, overrides: list[str], options: type | None) -> Config:
     built: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     for section in sections:
         cls = options if section == "method" else _fields(Config)[section][0]
-        built[section] = cls(**{name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{section}.")})
+        built[section] = _made(cls, section, {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{section}.")})
     return Config(**built)
+
+
+def _made(cls: type, section: str, values: dict[str, Any]) -> Any:
+    """A section, which may look at its fields together when it is made."""
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise UserError(shortened(f"section {section}: {' '.join(said.split())}")) from error
 
 
 def _read(name: str, value: Any, known: dict[str, Field]) -> Any:

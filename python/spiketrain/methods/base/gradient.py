@@ -38,18 +38,27 @@ class GradientMethod(Method):
         self.classes = classes
         self.device = device
         self.network = self.build(config, input_shape).to(device)
-        if self.network.outputs < classes:
+        outputs = self._count_outputs()
+        if outputs < classes:
             model = config.network.model
             name = f"network.model: {shortened(model, 80)}" if model else f"network.layers: {config.network.layers}"
-            raise UserError(f"{name} has {self.network.outputs} outputs, the data set has {classes} classes")
+            raise UserError(f"{name} has {outputs} outputs, the data set has {classes} classes")
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
 
+    def _count_outputs(self) -> int:
+        """How many the network has: as its attribute `outputs` says, else counted on two samples of zeros."""
+        if isinstance(count := getattr(self.network, "outputs", None), int):
+            return count
+        self.network.eval()
+        with torch.no_grad():
+            return self.logits(self.forward(torch.zeros(2, *self.input_shape, device=self.device))).shape[1]
+
     @abc.abstractmethod
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
-        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. Its attribute `outputs`
-        says for how many classes."""
+        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. It may have an attribute
+        `outputs` that says for how many classes."""
 
     @abc.abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:

@@ -26,6 +26,8 @@ def checked(found: Any, name: str) -> type[Method]:
     options = getattr(found, "Options", None)
     if not (inspect.isclass(options) and dataclasses.is_dataclass(options)):
         raise UserError(f"{where}: {found.__name__}.Options is {shown(options)}, expected the dataclass of its options")
+    if options.__dataclass_params__.frozen:
+        raise UserError(f"{where}: {options.__name__} is frozen, but its name is set when it was found; make it a plain @dataclass")
     names = [field.name for field in dataclasses.fields(options)]
     if "name" not in names:
         raise UserError(f"{where}: {options.__name__} has no field 'name'; give it the line name: str = \"...\"")
