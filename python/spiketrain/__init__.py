@@ -9,5 +9,6 @@ Command line: ``spiketrain --help``. The rooms, from the top down; each knows on
 - `models` builds a network from its notation; `data` loads a data set into memory;
 - `config` turns presets, files and options into one typed `Config`; `presets` holds the experiments.
 
-What lies beside the rooms is small and knows none of them: `errors`, `files`, `memory`, `distributed`. `demo` uses them all.
+What lies beside the rooms is small and knows none of them: `errors`, `plugins` (code from outside), `files`, `memory`, `distributed`. `demo`
+uses them all.
 """

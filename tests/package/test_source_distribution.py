@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = ("CMakeLists.txt", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py")
-FOLDERS = ("csrc", "kernels", "python", "spikeops")
+FOLDERS = ("csrc", "docs", "kernels", "python", "spikeops")
 NOT_SOURCES = ("__pycache__", "lib", "*.egg-info")
 
 

@@ -93,6 +93,16 @@ def cli(capsys):
 
 
 @pytest.fixture
+def own_code(tmp_path):
+    """Modules of one's own in the working folder; see `OwnCode`."""
+    from own_code import OwnCode
+
+    code = OwnCode(tmp_path)
+    yield code
+    code.forget()
+
+
+@pytest.fixture
 def assert_error(cli):
     """``assert_error(words, "train", ...)``: the command fails with one line on stderr that holds all the words."""
 

@@ -11,8 +11,11 @@ from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
 WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
-OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
+OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")  # all others are fields of the configuration
 OWN_OPTIONS_OF = {"import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS}  # of one command, elsewhere fields
+
+WITH_PRESETS = ("list", "train", "bench", "import", "reproduce")
+_PLUGIN = "module of one's own code that a file or a run may name: methods, networks, data sets; may be given several times"
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,6 +46,10 @@ def make_parser() -> Parser:
         fields = " [--SECTION.FIELD VALUE ...]" if takes_fields else ""
         added = subparsers.add_parser(name, help=text, description=text + fields, allow_abbrev=False, add_help=not takes_fields)
         added.set_defaults(run=run)
+        if takes_fields:
+            added.add_argument("--plugin", metavar="MODULE", action="append", default=[], help=_PLUGIN)
+        if name in WITH_PRESETS:
+            added.add_argument("--presets", metavar="DIR", dest="presets_folder", help="folder of YAML files that are presets, too")
         return added
 
     added = command(

@@ -11,29 +11,40 @@ import sys
 
 from spiketrain import presets
 from spiketrain.cli.raw_config import raw_config
-from spiketrain.config import find_name
+from spiketrain.config import find_name, method_name
+from spiketrain.config.parser import parse
 from spiketrain.errors import UserError, shortened
 from spiketrain.reports.tables import aligned
 from spiketrain.training.interrupt import Stopped, StopRequests
 
 
 def list_presets(arguments: argparse.Namespace, _: list[str]) -> int:
-    raws = {name: presets.load(name) for name in presets.names()}
-    wanted = {}
-    for section, kind, given in (("method", "method", arguments.method), ("data", "data set", arguments.dataset)):
-        if given is not None:
-            wanted[section] = find_name(kind, given, {raw[section]["name"] for raw in raws.values()})
+    listed = {}
+    for name, raw in presets.load_all().items():
+        try:
+            if isinstance(raw, UserError):
+                raise raw
+            # Its method stays a name: what belongs to its section is not known here.
+            listed[name] = method_name(raw), parse({key: value for key, value in raw.items() if key != "method"}, [], None)
+        except UserError as error:
+            _note(shortened(f"preset {name}: {error}"))
+    wanted = []
+    for kind, given, known in (
+        ("method", arguments.method, {method for method, _ in listed.values()}),
+        ("data set", arguments.dataset, {config.data.name for _, config in listed.values()}),
+    ):
+        wanted.append(None if given is None else find_name(kind, given, known))
     rows, notes = [], []
-    for name, raw in raws.items():
-        if any(raw[section]["name"] != value for section, value in wanted.items()):
+    for name, (method, config) in listed.items():
+        if any(value not in (None, has) for value, has in zip(wanted, (method, config.data.name))):
             continue
-        published = raw.get("published", {})
-        spread = f" +- {published['std']:.2f}" if "std" in published else ""
-        figures = [f"{published[key]:.2f}{spread * (key == 'mean')} {key}" for key in ("mean", "best") if key in published]
-        departs = raw.get("departs", [])
-        about = raw.get("about", "") + ("; departs from the published experiment" if departs and not arguments.verbose else "")
-        rows.append((name, raw["method"]["name"], raw["data"]["name"], " / ".join(figures) or "-", about))
-        notes.append([f"    departs: {departure}" for departure in departs] if arguments.verbose else [])
+        published = config.published
+        spread = "" if published.std is None else f" +- {published.std:.2f}"
+        figures = [(key, getattr(published, key)) for key in ("mean", "best") if getattr(published, key) is not None]
+        shown = " / ".join(f"{figure:.2f}{spread * (key == 'mean')} {key}" for key, figure in figures)
+        about = config.about + ("; departs from the published experiment" if config.departs and not arguments.verbose else "")
+        rows.append((name, method, config.data.name, shown or "-", about))
+        notes.append([f"    departs: {departure}" for departure in config.departs] if arguments.verbose else [])
     if not rows:
         raise UserError("no preset matches; 'spiketrain list' shows all")
     header = ("preset", "method", "data", "published test accuracy, %", "network")
@@ -153,6 +164,8 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
         measured = measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
     print(f"{trainer.config.preset}, epoch {content['epoch']}, mean over {len(trainer.dataset.test)} test samples")
     print(*table(measured), sep="\n")
+    if not measured.is_counted:
+        print("synaptic operations: not counted, since this network's synapses are not known layer by layer")
     try:
         plots.save_rates(measured, trainer.config, run.path / "rates.png")
     except OSError as error:
@@ -224,7 +237,7 @@ def _help(arguments: argparse.Namespace, fields: list[str]) -> int:
     print("Every field of the configuration can be set, in a YAML file (--config FILE) or here.")
     print(fields_help(methods.options_class(raw, fields) if has_method else None))
     if not has_method:
-        print(f"\nmethod:\n  --method.name\n        one of {', '.join(methods.names())}")
+        print(f"\nmethod:\n  --method.name\n        one of {', '.join(methods.known_names())}, or package.module:Class (docs/extend/method.md)")
         print("        What else this section has, shows 'spiketrain train PRESET --help'.")
     return 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 import warnings
 
+from spiketrain import plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
+from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, printable
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
@@ -37,7 +40,7 @@ def _run(argv: list[str], is_own_process: bool) -> int:
             if rest:
                 raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
             arguments.is_own_process = is_own_process
-            return arguments.run(arguments, fields)
+            return _run_command(arguments, fields)
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -55,6 +58,16 @@ def _run(argv: list[str], is_own_process: bool) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_USER_ERROR
+
+
+def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
+    """Run it where the code that its command line names, and no other, may be imported."""
+    given = getattr(arguments, "plugin", [])
+    named = plugins.named_modules(split_options(fields))
+    with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):
+        for module in given:
+            plugins.import_module(module)
+        return arguments.run(arguments, fields)
 
 
 def _fail(message: str) -> int:

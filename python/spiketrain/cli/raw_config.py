@@ -8,6 +8,7 @@ import sys
 
 from spiketrain import presets
 from spiketrain.config import merge, read_yaml
+from spiketrain.config.raw import without_other_network
 from spiketrain.errors import UserError, printable
 from spiketrain.presets import tssl_bp_files
 
@@ -31,7 +32,8 @@ def raw_config(arguments: argparse.Namespace) -> dict:
         return raw
     given = read_yaml(arguments.config)
     if not tssl_bp_files.is_one(given):
-        return merge(raw, given)
+        network = given.get("network")
+        return merge(without_other_network(raw, network if isinstance(network, dict) else ()), given)
     try:
         given = tssl_bp_files.translate(given)
     except UserError as error:

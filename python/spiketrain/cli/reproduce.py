@@ -54,7 +54,9 @@ def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
     requests = []
     for name in names:
         raw = raw_config(argparse.Namespace(preset=name, config=arguments.config))
-        source = [*([name] if name else []), *(["--config", arguments.config] if arguments.config else [])]
+        source = [name] if name else []
+        for option, given in (("--config", arguments.config), ("--presets", arguments.presets_folder)):
+            source += [] if given is None else [option, given]
         requests.append(Request(raw, source, fields, *_seeds(arguments.seeds)))
     out, copy_to = _folder("--out", arguments.out), arguments.copy_to and _folder("--copy-to", arguments.copy_to)
     if arguments.table_only:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from spiketrain import plugins
 from spiketrain.config import Config
 from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, printable, shortened
@@ -173,6 +174,7 @@ def _job(places: Places, request: Request, preset: str, seed: int, config: Confi
     else:
         words = ["resume", str(run)]
     given["trainer.progress"] = "off"
+    words += [f"--plugin={module}" for module in plugins.allowed_modules()]
     return Job(f"{preset} seed {seed}", (*words, *(f"--{name}={text}" for name, text in given.items())), places.log(preset, seed))
 
 

@@ -26,7 +26,7 @@ class DataConfig:
 
     Args:
         name: data set: digits, mnist, fashion_mnist, cifar10, cifar100, svhn, imagefolder, nmnist, cifar10_dvs, shd, ssc, dvs-gesture,
-            ncaltech101, events, surfaces or paraboloid
+            ncaltech101, events, surfaces, paraboloid, that of an installed package, or package.module:function (docs/extend/data.md)
         root: folder that holds the data; default $SPIKEOPS_DATA, else ~/.cache/spikeops
         download: fetch a missing data set into the root (where its makers offer a download)
         augment: random crop out of a zero border, and random horizontal flip of training images (of frames of cifar10_dvs the crop alone)
@@ -75,19 +75,24 @@ class NetworkConfig:
 
     Args:
         layers: for example 15C5-P2-40C5-P2-300-10: 15 channels of 5x5 convolution, pooling over 2x2, ..., 10 outputs; 15C5s: stride 2;
-            128R, for bptt: 128 recurrent neurons, each with weights to each, 128R1: each with a weight to itself
+            128R, for bptt: 128 recurrent neurons, each with weights to each, 128R1: each with a weight to itself; also for bptt: AP2, MP2:
+            average, maximum pooling; 64C3-BN: batch norm before the neurons; (64C3-BN-64C3-BN)+: residual block, its spikes added to
+            what it got, (64C3-BN-64C3-BN+): added before its last neurons fire
         feedback: from the last layer of neurons back to the first, for ide and spide: 64C5, 96C3u (upsampling by 2) or 400; empty: none
         padding: zero padding of the convolutions, one number for all or a list with one for each, that of the feedback last
         conv_weight_scale: factor on the initial convolution weights
         linear_weight_scale: factor on the initial weights of fully connected layers
         recurrent_weight_scale: factor on the initial weights within recurrent layers
+        bias: whether convolutions and fully connected layers have one, but for those before a batch norm; for bptt (others have what their
+            papers have)
         dropout: probability with which a unit is dropped (at all time steps alike) after each hidden layer; for ide and spide also
             a list, for what leads to each layer of neurons in their order, then the feedback
         dropout_kind: what is dropped at once: units, or rows of a map over their whole width (units after fully connected layers),
             as in the published code of TSSL-BP; for tssl_bp and bptt
         time_steps: number of simulated time steps T
-        model: a network of its own in the place of layers, for bptt: sew_resnet18 (residual) or spikformer (transformer), with as many
-            outputs as the data set has classes
+        model: for bptt, a network by its name in the place of layers: sew_resnet18 (residual) or spikformer (transformer), with as many
+            outputs as the data set has classes, an installed one, or package.module:function, which returns an nn.Module
+            (docs/extend/network.md)
         width: of a model: channels of the first stage of sew_resnet18 (default 64), of each place of spikformer (384)
         depth: of a model: blocks in each of the four stages of sew_resnet18 (default 2), encoder blocks of spikformer (4)
         heads: of the self attention of spikformer; default 12
@@ -100,10 +105,11 @@ class NetworkConfig:
     conv_weight_scale: Positive = 1.0
     linear_weight_scale: Positive = 1.0
     recurrent_weight_scale: NotNegative = 1.0
+    bias: bool = False
     dropout: Share | list[Share] = 0.0
     dropout_kind: Literal["units", "rows"] = "units"
     time_steps: Annotated[int, Bounds(above=0, at_most=100_000)] = 5
-    model: str | None = None
+    model: str = ""
     width: Annotated[int, Bounds(above=0, at_most=65_536)] | None = None
     depth: Annotated[int, Bounds(above=0, at_most=1000)] | None = None
     heads: Annotated[int, Bounds(above=0, at_most=65_536)] | None = None

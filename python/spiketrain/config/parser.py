@@ -1,7 +1,7 @@
 """From raw fields and command line options to a checked `Config`.
 
 The dataclasses of `fields`, and the options class of the method, are the schema: names, types, bounds, defaults and, in their
-docstrings, what each field means. A value is read by its field's type alone. Nothing that a file names is imported, which is
+docstrings, what each field means. A value is read by its field's type alone. Nothing that a file names is imported here, which is
 why this is no parser that also builds objects of classes.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from spiketrain.config.fields import Config
 from spiketrain.config.raw import split_options
-from spiketrain.config.values import WrongValue, convert
+from spiketrain.config.values import WrongValue, convert, describe
 from spiketrain.errors import UserError, shortened, shown, unknown_name
 
 # Fields of older run directories: their names then and now.
@@ -47,11 +47,32 @@ def schema(options: type | None) -> dict[str, Field]:
     return found
 
 
-def parse(raw: dict, overrides: list[str], options: type) -> Config:
+def unreadable_fields(cls: type) -> str:
+    """What keeps a configuration from setting a field of a dataclass that somebody else has written; "" if nothing does."""
+    try:
+        fields = _fields(cls)
+    except Exception as error:  # of annotations that are text
+        return f"__annotations__: {type(error).__name__}: {shortened(error, 100)}"
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            return f"{field.name}: expected a field that is given when it is made, not init=False"
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            return f"{field.name}: expected a default"
+        try:
+            describe(fields[field.name][0])
+        except (KeyError, TypeError, IndexError):
+            return (
+                f"{field.name}: expected int, float, bool, str, Literal of text, a list or tuple of one of these, or None beside it, got "
+                f"{shortened(fields[field.name][0], 60)}"
+            )
+    return ""
+
+
+def parse(raw: dict, overrides: list[str], options: type | None) -> Config:
     """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
 
     Args:
-        options: the class of the section `method`
+        options: the class of the section `method`; None for a configuration without it
 
     Raises:
         UserError: an unknown field, a value of the wrong type or out of range. One line of at most 300 characters.
@@ -66,8 +87,19 @@ def parse(raw: dict, overrides: list[str], options: type) -> Config:
     built: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
     for section in sections:
         cls = options if section == "method" else _fields(Config)[section][0]
-        built[section] = cls(**{name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{section}.")})
+        built[section] = _made(cls, section, {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{section}.")})
     return Config(**built)
+
+
+def _made(cls: type, section: str, values: dict[str, Any]) -> Any:
+    """A section, which may look at its fields together when it is made."""
+    try:
+        return cls(**values)
+    except UserError:
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise UserError(shortened(f"section {section}: {' '.join(said.split())}")) from error
 
 
 def _read(name: str, value: Any, known: dict[str, Field]) -> Any:

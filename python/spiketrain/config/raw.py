@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,23 @@ def merge(base: dict, update: dict) -> dict:
     for key, value in update.items():
         merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
     return merged
+
+
+# What a network is spelled out by, which a network by its name takes the place of.
+NOTATION = (
+    "layers", "feedback", "padding", "conv_weight_scale", "linear_weight_scale", "recurrent_weight_scale", "bias", "dropout", "dropout_kind",
+)  # fmt: skip
+
+
+def without_other_network(raw: dict[str, Any], given: Iterable[str]) -> dict[str, Any]:
+    """`raw` without its network, where these fields of the section `network` put another in its place: one by its name (`model`) for one that is
+    spelled out (`layers`), or the other way round."""
+    section = raw.get("network") if isinstance(raw, dict) else None
+    given = set(given)
+    replaced = NOTATION if "model" in given else ("model",) if "layers" in given else ()
+    if not isinstance(section, dict) or not replaced:
+        return raw
+    return {**raw, "network": {name: value for name, value in section.items() if name not in replaced}}
 
 
 def split_options(words: list[str]) -> list[tuple[str, str]]:

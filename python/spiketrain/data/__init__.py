@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
+from spiketrain import plugins
 from spiketrain.config import Config, DataConfig
+from spiketrain.data import outside
 from spiketrain.data.base import Dataset, ImageSplit, Split
 from spiketrain.data.checks import check_pictures, check_same_sizes, checked_labels
 from spiketrain.data.class_names import CLASS_NAMES
@@ -41,16 +44,13 @@ def load(config: Config) -> Dataset:
     """The data set that `config.data` names, cut down to `trainer.limit_train` and `trainer.limit_test` samples.
 
     Raises:
-        UserError: unknown data set, or its files are missing or damaged.
+        UserError: unknown data set, one from outside that is not to be imported or is none, or its files are missing or damaged.
     """
     name = config.data.name
-    if name not in READERS:
-        raise unknown_name("data set", name, READERS)
-    _check_options(config.data)
-    reader = importlib.import_module(f"spiketrain.data.{READERS[name]}")
     root = data_root(config.data.root)
+    _check_options(config.data)
     try:
-        dataset = reader.load(name, root, config)
+        dataset = _read(name, root, config)
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
     except MemoryError:
@@ -62,6 +62,14 @@ def load(config: Config) -> Dataset:
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset
+
+
+def _read(name: str, root: Path, config: Config) -> Dataset:
+    if name in READERS:
+        return importlib.import_module(f"spiketrain.data.{READERS[name]}").load(name, root, config)
+    if not plugins.is_reference(name) and name not in (installed := plugins.installed("data.name")):
+        raise unknown_name("data set", name, [*READERS, *installed])
+    return outside.read(plugins.load("data.name", name), name, root, config)
 
 
 def _check_options(data: DataConfig) -> None:

@@ -2,6 +2,7 @@
 
 To add one, write ``methods/<name>.py`` with a subclass of `spiketrain.methods.base.method.Method` and ``METHOD = <the class>``; its
 options class has the field ``name: str = "<name>"``. Nothing else needs to know of it. What several methods share lies in `base`.
+Methods of other packages are found by their entry point, or as ``package.module:Class``: docs/extend/method.md.
 """
 
 from __future__ import annotations
@@ -9,14 +10,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from spiketrain.config import Config, find_name, method_name
+from spiketrain import plugins
+from spiketrain.config import Config, NetworkConfig, find_name, method_name
 from spiketrain.config.parser import parse
-from spiketrain.errors import UserError, shown
+from spiketrain.config.raw import split_options, without_other_network
+from spiketrain.errors import UserError, shortened, shown
+from spiketrain.methods.base import outside
 from spiketrain.methods.base.method import Method
+from spiketrain.models.outside import check_name
+
+_FIELD = "method.name"
+_NOT_FOR_ALL = {
+    "model": "trains networks that network.layers spells out; those by a name are for bptt",
+    "bias": "has the biases that its paper has; to switch them on is for bptt",
+}
 
 
 def names() -> list[str]:
-    """Names of all methods, sorted."""
+    """Names of all methods of this package, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
@@ -24,35 +35,52 @@ def get(name: str) -> type[Method]:
     """The class of the method `name`, which may also be written as presets begin: ``tsslbp`` for ``tssl_bp``.
 
     Raises:
-        UserError: there is no such method; the message names the nearest.
+        UserError: there is no such method; the message names the nearest. Or one from outside that is not to be imported, or is none.
     """
-    return importlib.import_module(f"{__name__}.{find_name('method', name, names())}").METHOD
+    return _find(name)[1]
+
+
+def _find(name: str) -> tuple[str, type[Method]]:
+    """(the name as run directories keep it, its class)"""
+    if plugins.is_reference(name):
+        return name, outside.checked(plugins.load(_FIELD, name), name)
+    found = find_name("method", name, known_names())
+    if found in names():
+        return found, importlib.import_module(f"{__name__}.{found}").METHOD
+    return found, outside.checked(plugins.load(_FIELD, found), found)
+
+
+def known_names() -> list[str]:
+    """Names of all methods: of this package, then of installed ones."""
+    own = names()
+    return [*own, *(name for name in plugins.installed(_FIELD) if name not in own)]
 
 
 def load_config(raw: dict, overrides: list[str] = ()) -> Config:
     """A checked `Config` from nested dictionaries and command line options such as ``["--trainer.epochs", "3"]``.
 
     Raises:
-        UserError: no or an unknown method, an unknown field, a value of the wrong type or out of range, a model for a method that trains none.
+        UserError: no or an unknown method, an unknown field, a value of the wrong type or out of range, a kind of network that the method
+            does not train.
     """
-    options = options_class(raw, overrides)
-    config = parse(raw, overrides, options)
-    config.method.name = options.name
-    _check_model(config)
+    name, method = _find(method_name(raw, overrides))
+    given = [field.removeprefix("network.") for field, text in split_options(list(overrides)) if field.startswith("network.") and text]
+    config = parse(without_other_network(raw, given), overrides, method.Options)
+    config.method.name = name
+    for field, why in _NOT_FOR_ALL.items():
+        if (value := getattr(config.network, field)) and field not in method.network_fields:
+            raise UserError(f"network.{field}: {shortened(name, 60)} {why}, got {shown(value)}")
+    _check_model(config.network)
     return config
 
 
-def _check_model(config: Config) -> None:
-    network = config.network
-    if network.model is None:
+def _check_model(network: NetworkConfig) -> None:
+    if network.model:
+        check_name(network.model)
+    else:
         for name in network.of_models:
             if (value := getattr(network, name)) is not None:
                 raise UserError(f"field network.{name}: an option of networks that network.model names, got {shown(value)} without one")
-    elif not get(config.method.name).trains_models:
-        raise UserError(
-            f"field network.model: the networks of {config.method.name} are given by network.layers, models are for bptt; got "
-            f"{shown(network.model)}"
-        )
 
 
 def options_class(raw: dict, overrides: list[str] = ()) -> type:

@@ -22,13 +22,14 @@ from spikeops import nn as snn
 from spikeops import surrogate
 from spiketrain.config import Config
 from spiketrain.config.fields import Count, NotNegative, Positive, UpToOne
-from spiketrain.errors import UserError, shown
+from spiketrain.errors import UserError, shortened, shown
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.losses import OverTime, cross_entropy, scores_over_time
-from spiketrain.models.build import build_network
+from spiketrain.models.build import MODELS, build_network
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import Shape, SpikingNetwork
 from spiketrain.models.notation import Recurrent
+from spiketrain.models.outside import build_outside
 from spiketrain.models.residual import ResidualNetwork
 
 
@@ -80,16 +81,25 @@ class Options:
     neurons_keep: Literal["input", "bits"] = "input"
 
 
+# Options of the readout, which networks by a name have of their own; options of neurons, which they may make themselves.
+_OF_READOUT = ("readout_decay", "readout_current_decay")
+_OF_NEURONS = (
+    "decay", "threshold", "reset", "detach_reset", "surrogate", "surrogate_parameter", "current_decay", "beta", "adaptation_decay",
+    "learn_decays", "normalize_input", "neurons_keep",
+)  # fmt: skip
+
+
 class BPTT(GradientMethod):
     Options = Options
     changeable = ("memory", "recomputed_blocks", "neurons_keep")
-    trains_models = True
+    network_fields = ("model", "bias")
 
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
         options: Options = config.method
         _check(options)
         readout = None if options.readout_decay is None else lambda outputs: _readout(options, outputs)
-        if config.network.model is not None:
+        model = config.network.model
+        if model in MODELS:
             network = build_network(
                 config.network, input_shape, self.classes, lambda shape, factor: _neurons(options, shape, factor), readout
             )
@@ -97,8 +107,13 @@ class BPTT(GradientMethod):
             return network
         if options.memory == "checkpoint":
             raise UserError(
-                "field method.memory: expected plain or packed with network.layers, got checkpoint, which is for the blocks of a network.model"
+                f"field method.memory: expected plain or packed, got checkpoint, which is for the blocks of network.model {' and '.join(MODELS)}"
             )
+        if model:
+            for name in _OF_READOUT:
+                if value := getattr(options, name):
+                    raise UserError(f"method.{name}: has no effect on network.model {shortened(model, 80)}, whose outputs are its own, got {value:g}")
+            return build_outside(config, input_shape, self.classes, lambda shape: _neurons(options, shape), _OF_NEURONS, self.device)
         return SpikingNetwork(
             config.network,
             input_shape,
@@ -124,7 +139,12 @@ class BPTT(GradientMethod):
 
     @torch.inference_mode()
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
-        return self.record_neurons(inputs, lambda neuron, current, spikes: spikes)
+        trains = self.record_neurons(inputs, lambda neuron, current, spikes: spikes[0] if isinstance(spikes, tuple) else spikes)
+        samples = inputs.shape[-len(self.input_shape) - 1]
+        for name, spikes in trains.items():
+            if spikes.dim() < 3 or spikes.shape[1] != samples:
+                raise UserError(f"neurons {shortened(name, 60)}: expected spikes (T, N, ...) of {samples} samples, got {tuple(spikes.shape)}")
+        return trains
 
 
 def _check(options: Options) -> None:

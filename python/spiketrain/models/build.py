@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from spiketrain.config import NetworkConfig
-from spiketrain.errors import UserError, shown, unknown_name
+from spiketrain.errors import UserError, shown
 from spiketrain.models.residual import MakeNeurons, ResidualNetwork, Shape
 from spiketrain.models.sew_resnet import sew_resnet18
 from spiketrain.models.spikformer import spikformer
@@ -21,7 +21,7 @@ MODELS: dict[str, Callable[..., ResidualNetwork]] = {"sew_resnet18": sew_resnet1
 def build_network(
     config: NetworkConfig, input_shape: Shape, outputs: int, neurons: MakeNeurons, readout: Callable[[int], nn.Module] | None = None
 ) -> ResidualNetwork:
-    """The network that `config.model` names.
+    """The network of MODELS that `config.model` names.
 
     Args:
         config: model, time_steps, and options of the model; fields without effect on it are left at their defaults
@@ -31,11 +31,9 @@ def build_network(
         readout: makes what follows the outputs (T, N, outputs), from their number; None for nothing
 
     Raises:
-        UserError: no such model, or a field that has no effect on it.
+        UserError: a field that has no effect on it.
     """
-    builder = MODELS.get(config.model)
-    if builder is None:
-        raise unknown_name("network.model", config.model, MODELS)
+    builder = MODELS[config.model]
     options = {name for name, parameter in inspect.signature(builder).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     given = {}
     for field in dataclasses.fields(config):

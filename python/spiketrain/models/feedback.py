@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
+from spiketrain.models.layers import batch_norm_of
 from spiketrain.models.network import Shape, output_shape
 from spiketrain.models.notation import Conv, FeedbackLayer, Layer, Linear, Pool, UpConv, parse_ring
 from spiketrain.models.synapses import count_synapses
@@ -60,7 +61,7 @@ class FeedbackNetwork(nn.Module):
             part = _part(layer, shape, conv, bias=True)
             initialise(part)
             shape = output_shape(layer, shape, config.layers)
-            parts.append(nn.Sequential(part, _batch_norm(shape)) if batch_norm and not isinstance(layer, Pool) else part)
+            parts.append(nn.Sequential(part, batch_norm_of(shape)) if batch_norm and not isinstance(layer, Pool) else part)
             kind = type(layer).__name__.lower()
             counter[kind] += 1
             self.names.append(f"{kind}_{counter[kind]}")
@@ -102,10 +103,6 @@ def _part(layer: Layer | FeedbackLayer, input_shape: Shape, conv: type[nn.Conv2d
         return nn.ConvTranspose2d(input_shape[0], layer.channels, layer.kernel, 2, layer.padding, output_padding=1, bias=bias)
     assert isinstance(layer, Conv)
     return conv(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
-
-
-def _batch_norm(shape: Shape) -> nn.Module:
-    return nn.BatchNorm2d(shape[0]) if len(shape) > 1 else nn.BatchNorm1d(shape[0])
 
 
 def _weighted(part: nn.Module) -> nn.Module:

@@ -17,6 +17,11 @@ class FullyConnected(nn.Linear):
         return super().forward(x.flatten(1))
 
 
+def batch_norm_of(shape: tuple[int, ...]) -> nn.Module:
+    """Batch norm of the channels or units of samples of this shape: (C, H, W) or (units,)."""
+    return nn.BatchNorm2d(shape[0]) if len(shape) > 1 else nn.BatchNorm1d(shape[0])
+
+
 class SumPool2d(nn.Module):
     """Sum over windows of size x size that do not overlap, times `gain`. (N, C, H, W) to (N, C, H // size, W // size)."""
 

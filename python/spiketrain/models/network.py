@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -13,19 +14,23 @@ from spikeops import nn as snn
 from spikeops.nn.time import at_all_steps
 from spiketrain.config import NetworkConfig
 from spiketrain.errors import UserError
-from spiketrain.models.layers import FullyConnected, TimeSharedDropout
-from spiketrain.models.notation import Conv, Layer, Linear, Pool, Recurrent, parse
+from spiketrain.models import notation
+from spiketrain.models.layers import FullyConnected, TimeSharedDropout, batch_norm_of
+from spiketrain.models.notation import Conv, Layer, Linear, Pool, Recurrent, Residual, parse
+from spiketrain.models.residual_block import ResidualBlock
 from spiketrain.models.synapses import count_synapses, shape_after
 
+POOLS = {"average": nn.AvgPool2d, "maximum": nn.MaxPool2d}
 Shape = tuple[int, ...]  # (C, H, W), or (units,) after a fully connected layer
 
 
 class SpikingNetwork(nn.Module):
-    """Bias-free convolutions and fully connected layers, each followed by spiking neurons.
+    """Convolutions and fully connected layers, each followed by spiking neurons, perhaps after a batch norm, and residual blocks of them.
 
     Input: images (N, C, H, W), shown at all time steps, or events (T, N, C, H, W). Output: (T, N, classes).
-    No layer loops over time: neurons take all time steps at once, the other layers fold time into the batch. For images,
-    all that comes before the first neurons is linear, so it is computed once and then scaled by `static_gain` per step.
+    No layer loops over time: neurons take all time steps at once, the other layers fold time into the batch, over which batch norms average
+    as well. For images, all that comes before the first neurons is computed once and then, where it is linear, scaled by `static_gain` per
+    step.
 
     Args:
         config: layers, padding, weight scales, dropout and the number of time steps
@@ -36,11 +41,12 @@ class SpikingNetwork(nn.Module):
         input_filter: acts on events (T, N, C, H, W) before the first layer
         static_gain: (T,), the answer of `input_filter` to a constant input of 1; None where that is 1 at all steps
         conv: class of the convolutions
-        recurrent: makes the neurons of a recurrent layer, with their weights for each other; None where there may be no such layers
+        recurrent: makes the neurons of a recurrent layer, with their weights for each other; None where there may be no such layers, nor
+            anything else that only some networks have
         readout: makes what follows a last layer that does not spike, which maps (T, N, outputs) to the same shape, from the number
             of outputs; None for nothing
 
-    The layers are in `stages`, in the order of the forward pass, named conv_1, neuron_1, pool_1, ..., readout_1. `outputs`: their number.
+    The layers are in `stages`, in the order of the forward pass, named conv_1, norm_1, neuron_1, pool_1, block_1, ..., readout_1. `outputs`: their number.
     """
 
     def __init__(
@@ -69,18 +75,22 @@ class SpikingNetwork(nn.Module):
 
         def add(kind: str, stage: nn.Module) -> None:
             names[kind] += 1
-            knows_time = kind in ("neuron", "dropout", "readout")
+            knows_time = kind in ("neuron", "block", "dropout", "readout")
             self.stages[f"{kind}_{names[kind]}"] = stage if knows_time else snn.TimeDistributed(stage)
 
-        layers = parse(config.layers, config.padding, may_recur=recurrent is not None)
+        layers = parse(config.layers, config.padding, allows=notation.ALL if recurrent is not None else frozenset())
         self.outputs = layers[-1].units
         shape = tuple(input_shape)
         for layer, following in zip(layers, [*layers[1:], None]):
             below, shape = shape, output_shape(layer, shape, config.layers)
             if isinstance(layer, Pool):
-                add("pool", pool(layer.size))
+                add("pool", pool(layer.size) if layer.kind == "own" else POOLS[layer.kind](layer.size))
+            elif isinstance(layer, Residual):
+                add("block", _block(layer, below, config, conv, lambda shape: neuron(names["block"], shape)))
             else:
                 add("conv" if isinstance(layer, Conv) else "linear", _weights(layer, below, config, conv))
+                if layer.batch_norm:
+                    add("norm", batch_norm_of(shape))
                 if isinstance(layer, Recurrent):
                     add("neuron", _scaled(recurrent(layer), config.recurrent_weight_scale))
                 elif following is not None or neurons_at_output:
@@ -111,12 +121,21 @@ class SpikingNetwork(nn.Module):
 
     def neurons(self) -> dict[str, nn.Module]:
         """The layers of neurons in the order of the forward pass, by the name of the weights before them."""
-        names = list(self.stages)
-        return {names[i - 1]: self.stages[name] for i, name in enumerate(names) if name.startswith("neuron")}
+        found, weights = {}, ""
+        for name, stage in self.stages.items():
+            if name.startswith(("conv", "linear")):
+                weights = name
+            elif name.startswith("neuron"):
+                found[weights] = stage
+            elif isinstance(stage, ResidualBlock):
+                found |= {f"{name}.{inner}": neurons for inner, neurons in stage.neurons().items()}
+        return found
 
-    def synapses(self, input_shape: Shape) -> list[int]:
+    def synapses(self, input_shape: Shape) -> list[int] | None:
         """How many lead from the input to the first layer of neurons, and from each layer on; 0 from a last layer that spikes. Those
-        within a recurrent layer are among the ones that lead from it."""
+        within a recurrent layer are among the ones that lead from it. None for a network with residual blocks, past which spikes go."""
+        if any(isinstance(stage, ResidualBlock) for stage in self.stages.values()):
+            return None
         counts, chain, shape, within = [], [], input_shape, 0
         for name, stage in self.stages.items():
             if name.startswith("neuron"):
@@ -129,15 +148,50 @@ class SpikingNetwork(nn.Module):
 
 
 def _weights(layer: Conv | Linear | Recurrent, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d]) -> nn.Module:
-    """A layer without bias: PyTorch's initial weights for convolutions, He's for fully connected layers, both scaled."""
+    """PyTorch's initial weights for convolutions, He's for fully connected layers, both scaled. What a batch norm follows has no bias, which
+    could not change anything."""
+    bias = config.bias and not layer.batch_norm
     if isinstance(layer, Conv):
-        module = conv(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=False)
+        module = conv(input_shape[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=bias)
         scale = config.conv_weight_scale
     else:
-        module = FullyConnected(math.prod(input_shape), layer.units, bias=False)
+        module = FullyConnected(math.prod(input_shape), layer.units, bias=bias)
         nn.init.kaiming_normal_(module.weight)
         scale = config.linear_weight_scale
     return _scaled(module, scale)
+
+
+def _block(
+    block: Residual, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d], neuron: Callable[[Shape], nn.Module]
+) -> ResidualBlock:
+    """The block with all its neurons. Where its result has another shape than its input, a convolution of 1x1, or units, fit the input to it,
+    with batch norm if the last layer has one."""
+    shapes = [input_shape]
+    for layer in block.layers:
+        shapes.append(output_shape(layer, shapes[-1], config.layers))
+    last, shape = block.layers[-1], shapes[-1]
+    shortcut = None
+    if shape != input_shape:
+        stride = math.prod(layer.stride for layer in block.layers) if isinstance(last, Conv) else 1
+        fitting = dataclasses.replace(last, kernel=1, stride=stride, padding=0) if isinstance(last, Conv) else last
+        if (reached := output_shape(fitting, input_shape, config.layers)) != shape:
+            raise UserError(
+                f"network.layers: a residual block of {config.layers} makes {_sides(shape)} of {_sides(input_shape)}, and its shortcut "
+                f"{_sides(reached)}: choose network.padding so that its convolutions keep the sides, such as 1 for 3x3"
+            )
+        shortcut = [_weights(fitting, input_shape, config, conv), *([batch_norm_of(shape)] if last.batch_norm else [])]
+    return ResidualBlock(
+        [
+            ("conv" if isinstance(layer, Conv) else "linear", _weights(layer, below, config, conv), batch_norm_of(above) if layer.batch_norm else None,
+             neuron(above))
+            for layer, below, above in zip(block.layers, shapes, shapes[1:])
+        ],
+        shortcut, neuron(shape) if shortcut and block.adds == "spikes" else None, block.adds,
+    )  # fmt: skip
+
+
+def _sides(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _scaled(module: nn.Module, scale: float) -> nn.Module:
@@ -146,12 +200,16 @@ def _scaled(module: nn.Module, scale: float) -> nn.Module:
     return module
 
 
-def output_shape(layer: Layer, shape: Shape, notation: str) -> Shape:
-    """What `layer` of the network `notation` makes of a sample of `shape`.
+def output_shape(layer: Layer, shape: Shape, layers: str) -> Shape:
+    """What `layer` of the network `layers` makes of a sample of `shape`.
 
     Raises:
         UserError: nothing is left of it.
     """
+    if isinstance(layer, Residual):
+        for inner in layer.layers:
+            shape = output_shape(inner, shape, layers)
+        return shape
     if isinstance(layer, (Linear, Recurrent)):
         return (layer.units,)
     if isinstance(layer, Conv):
@@ -160,5 +218,5 @@ def output_shape(layer: Layer, shape: Shape, notation: str) -> Shape:
     else:
         shape = (shape[0], *(side // layer.size for side in shape[1:]))
     if min(shape) < 1:
-        raise UserError(f"network.layers: {notation} shrinks its input to nothing; use fewer or smaller layers, or more padding")
+        raise UserError(f"network.layers: {layers} shrinks its input to nothing; use fewer or smaller layers, or more padding")
     return shape

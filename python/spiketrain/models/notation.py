@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from spiketrain.errors import UserError
 
@@ -16,6 +19,7 @@ class Conv:
     kernel: int
     padding: int = 0
     stride: int = 1
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class UpConv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pooling over windows of size x size, which do not overlap."""
+    """Pooling over windows of size x size, which do not overlap: that of the method, or the average or the maximum of a window."""
 
     size: int
+    kind: Literal["own", "average", "maximum"] = "own"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Linear:
     """A fully connected layer of `units`."""
 
     units: int
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,65 @@ class Recurrent:
 
     units: int
     all_to_all: bool = True
+    batch_norm: bool = False
 
 
-Layer = Conv | Pool | Linear | Recurrent
+@dataclass(frozen=True)
+class Residual:
+    """Layers whose result is added to what they got: the spikes of the last one, or its current before its neurons fire."""
+
+    layers: tuple[Conv | Linear, ...]
+    adds: Literal["spikes", "currents"]
+
+
+Layer = Conv | Pool | Linear | Recurrent | Residual
 FeedbackLayer = Conv | UpConv | Linear
 
 
-def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True, may_recur: bool = False) -> list[Layer]:
-    """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected; where it
-    `may_recur`, ``128R`` fully connected with weights from each of its neurons to each, ``128R1`` from each to itself.
+@dataclass(frozen=True)
+class _Part:
+    """What a part of the notation may be.
+
+    Attributes:
+        pattern: what it looks like
+        make: the layer, from the match, the paddings that are left, and what parses the inside of parentheses
+        example: what errors say of it
+        name: of what only some networks have; "" for what all have
+    """
+
+    pattern: str
+    make: Callable[[re.Match, list[int], Callable[[str], list[Layer]]], Layer]
+    example: str
+    name: str = ""
+
+
+_COUNT = r"([1-9]\d*)"
+_POOLS = {"P": "own", "AP": "average", "MP": "maximum"}
+_BATCH_NORM, _RECURRENT, _POOLING, _RESIDUAL = "batch norm", "a recurrent layer", "pooling of its own kind", "a residual block"
+ALL = frozenset((_BATCH_NORM, _RECURRENT, _POOLING, _RESIDUAL))  # what some networks have beside the rest
+_PARTS = (
+    _Part(
+        rf"{_COUNT}C{_COUNT}(s?)", lambda m, paddings, _: Conv(int(m[1]), int(m[2]), paddings.pop(0), 2 if m[3] else 1),
+        "15C5 (convolution; 15C5s: stride 2)",
+    ),
+    _Part(rf"(P){_COUNT}", lambda m, *_: Pool(int(m[2])), "P2 (pooling)"),
+    _Part(_COUNT, lambda m, *_: Linear(int(m[1])), "300 (units)"),
+    _Part(
+        rf"{_COUNT}R(1?)", lambda m, *_: Recurrent(int(m[1]), all_to_all=not m[2]), "128R (recurrent units; 128R1: each with itself)", _RECURRENT,
+    ),
+    _Part(rf"([AM]P){_COUNT}", lambda m, *_: Pool(int(m[2]), _POOLS[m[1]]), "AP2, MP2 (average, maximum pooling)", _POOLING),
+    _Part(r"\(([^()]*?)(\+\)|\)\+)", lambda m, _, inside: _residual(inside(m[1]), m), "(64C3-BN-64C3-BN)+ (residual block)", _RESIDUAL),
+)  # fmt: skip
+
+
+def parse(
+    layers: str, padding: int | list[int] = 0, has_outputs: bool = True, allows: frozenset[str] = frozenset()
+) -> list[Layer]:
+    """The layers of a network: ``15C5`` is a convolution (``15C5s`` with stride 2), ``P2`` pooling, ``300`` fully connected.
+
+    Networks that `allows` all have: ``128R`` fully connected with weights from each of its neurons to each, ``128R1`` from each to itself;
+    ``AP2`` and ``MP2`` average and maximum pooling; ``BN`` after weights, batch norm before their neurons; ``(64C3-64C3)+`` a residual block
+    that adds its spikes to what it got, ``(64C3-64C3+)`` one that adds before its last neurons fire.
 
     `padding` is one number for all convolutions or a list with one for each. A network that `has_outputs` ends with their number;
     one that has not may end with any layer but pooling.
@@ -64,11 +120,11 @@ def parse(layers: str, padding: int | list[int] = 0, has_outputs: bool = True, m
         UserError: a part that is none of these, a padding list of the wrong length, or an order that cannot be.
 
     >>> parse("4C3-P2-10", padding=1)
-    [Conv(channels=4, kernel=3, padding=1, stride=1), Pool(size=2), Linear(units=10)]
-    >>> parse("128R-20", may_recur=True)
-    [Recurrent(units=128, all_to_all=True), Linear(units=20)]
+    [Conv(channels=4, kernel=3, padding=1, stride=1, batch_norm=False), Pool(size=2, kind='own'), Linear(units=10, batch_norm=False)]
+    >>> parse("(8C1-BN)+", has_outputs=False, allows=ALL)
+    [Residual(layers=(Conv(channels=8, kernel=1, padding=0, stride=1, batch_norm=True),), adds='spikes')]
     """
-    return _parse_layers(layers, _paddings(layers, padding), has_outputs, may_recur)
+    return _parse_layers(layers, _paddings(layers, padding), has_outputs, allows)
 
 
 def parse_ring(layers: str, feedback: str, padding: int | list[int] = 0) -> tuple[list[Layer], FeedbackLayer | None]:
@@ -111,29 +167,53 @@ def _paddings(layers: str, padding: int | list[int]) -> list[int]:
     return paddings
 
 
-def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True, may_recur: bool = False) -> list[Layer]:
-    parsed: list[Layer] = []
-    for part in layers.split("-"):
-        if match := re.fullmatch(r"([1-9]\d*)C([1-9]\d*)(s?)", part):
-            parsed.append(Conv(int(match[1]), int(match[2]), paddings.pop(0), stride=2 if match[3] else 1))
-        elif match := re.fullmatch(r"P([1-9]\d*)", part):
-            parsed.append(Pool(int(match[1])))
-        elif match := re.fullmatch(r"[1-9]\d*", part):
-            parsed.append(Linear(int(part)))
-        elif match := re.fullmatch(r"([1-9]\d*)R(1?)", part):
-            if not may_recur:
-                raise UserError(f"network.layers: '{part}' in {layers} is a recurrent layer, which only networks of bptt have")
-            parsed.append(Recurrent(int(match[1]), all_to_all=not match[2]))
-        else:
-            recurrent = ", 128R (recurrent units; 128R1: each with itself)" if may_recur else ""
-            raise UserError(
-                f"network.layers: cannot read '{part}' in {layers}. Expected parts such as 15C5 (convolution; 15C5s: stride 2), P2 (pooling), "
-                f"300 (units){recurrent}"
-            )
-        if len(parsed) > 1 and isinstance(parsed[-2], (Linear, Recurrent)) and not isinstance(parsed[-1], (Linear, Recurrent)):
-            raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
+def _parse_layers(layers: str, paddings: list[int], has_outputs: bool = True, allows: frozenset[str] = frozenset()) -> list[Layer]:
+    parsed = _sequence(layers, layers, paddings, allows)
     if has_outputs and not isinstance(parsed[-1], Linear):
         raise UserError(f"network.layers: {layers} must end with the number of outputs")
     if isinstance(parsed[-1], Pool):
         raise UserError(f"network.layers: {layers} must not end with pooling")
     return parsed
+
+
+def _sequence(text: str, layers: str, paddings: list[int], allows: frozenset[str]) -> list[Layer]:
+    """The layers of `text`, all of the notation `layers` or the inside of parentheses in it."""
+    parsed: list[Layer] = []
+    for part in re.split(r"-(?![^()]*\))", text):
+        if part == "BN":
+            _check_allowed(part, _BATCH_NORM, layers, allows)
+            if not parsed or not isinstance(parsed[-1], (Conv, Linear, Recurrent)) or parsed[-1].batch_norm:
+                raise UserError(f"network.layers: 'BN' in {layers} must follow the weights that it normalises, such as 64C3-BN or 300-BN")
+            parsed[-1] = dataclasses.replace(parsed[-1], batch_norm=True)
+            continue
+        layer = _layer(part, layers, paddings, allows)
+        if parsed and _is_flat(parsed[-1]) and not _is_flat(layer):
+            raise UserError(f"network.layers: '{part}' cannot follow a fully connected layer in {layers}")
+        parsed.append(layer)
+    return parsed
+
+
+def _layer(part: str, layers: str, paddings: list[int], allows: frozenset[str]) -> Layer:
+    for kind in _PARTS:
+        if match := re.fullmatch(kind.pattern, part):
+            _check_allowed(part, kind.name, layers, allows)
+            return kind.make(match, paddings, lambda inside: _sequence(inside, layers, paddings, allows))
+    examples = ", ".join(kind.example for kind in _PARTS if not kind.name or kind.name in allows)
+    batch_norm = ", 64C3-BN (batch norm)" if _BATCH_NORM in allows else ""
+    raise UserError(f"network.layers: cannot read '{part}' in {layers}. Expected parts such as {examples}{batch_norm}")
+
+
+def _check_allowed(part: str, name: str, layers: str, allows: frozenset[str]) -> None:
+    if name and name not in allows:
+        raise UserError(f"network.layers: '{part}' in {layers} is {name}, which only networks of bptt have")
+
+
+def _residual(layers: list[Layer], match: re.Match) -> Residual:
+    if not (all(isinstance(layer, Conv) for layer in layers) or all(isinstance(layer, Linear) for layer in layers)):
+        raise UserError(f"network.layers: expected convolutions alone, or units alone, with BN, in the residual block {match[0]}")
+    return Residual(tuple(layers), "currents" if match[2] == "+)" else "spikes")
+
+
+def _is_flat(layer: Layer) -> bool:
+    """Whether its units have no places: a fully connected layer, or a block of them."""
+    return isinstance(layer.layers[0] if isinstance(layer, Residual) else layer, (Linear, Recurrent))

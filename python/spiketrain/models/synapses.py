@@ -60,6 +60,8 @@ def _through(module: nn.Module, ways: Tensor, channels: int) -> tuple[Tensor, in
         return F.conv2d(ways, kernel, None, module.stride, module.padding, module.dilation), module.out_channels
     if isinstance(module, nn.Linear):
         return ways.sum().view(1, 1, 1, 1) * channels, module.out_features
+    if isinstance(module, nn.MaxPool2d):  # every unit of a window may be the one that counts
+        return F.avg_pool2d(ways, module.kernel_size, module.stride, module.padding, divisor_override=1), channels
     if isinstance(module, nn.AvgPool2d):
         return F.avg_pool2d(ways, module.kernel_size, module.stride, module.padding, divisor_override=1), channels
     if isinstance(module, SumPool2d):

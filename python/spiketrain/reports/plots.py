@@ -156,6 +156,7 @@ def _draw_input(axes, inputs: Tensor, label: int) -> None:
     # Events are shown as their mean over time and polarity.
     image = inputs[0] if inputs.dim() == 4 else inputs.mean(0)[0].mean(0, keepdim=True)
     image = image.float().cpu()
+    image = image if len(image) in (1, 3) else image.mean(0, keepdim=True)  # more or fewer channels than there are colours
     image = (image - image.min()) / (image.max() - image.min()).clamp_min(1e-6)
     axes.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray_r" if len(image) == 1 else None, interpolation="nearest")
     axes.set_xticks([])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiketrain import data, distributed, methods
+from spiketrain import data, distributed, methods, plugins
 from spiketrain.config import Config
 from spiketrain.data.base import Batches, Dataset
 from spiketrain.data.tasks import CLASSIFICATION
@@ -350,13 +350,18 @@ def build_method(config: Config, dataset: Dataset, device: torch.device) -> Meth
     Raises:
         UserError: the options cannot be met, for example a network with fewer outputs than classes.
     """
+    cls = methods.get(config.method.name)
     try:
-        method = methods.get(config.method.name)(config, dataset.input_shape, dataset.classes, device)
+        method = cls(config, dataset.input_shape, dataset.classes, device)
         method.scores(first_batch(dataset, 1)[0])
     except (ValueError, TypeError, IndexError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
         raise UserError(f"cannot build the network: {shortened(str(error) or type(error).__name__, 250)}") from None
     except UserError as error:
         raise UserError(shortened(error)) from None
+    except Exception as error:
+        if cls.__module__.startswith("spiketrain."):
+            raise
+        raise UserError(f"method {shortened(config.method.name, 80)}: {plugins.described(error)}") from error
     return method
 
 

@@ -176,12 +176,14 @@ MUTANTS = (
     if options.weight_clamp:
         with torch.no_grad():
             for weight in optimizer.param_groups[0]["params"]:
-                weight.clamp_(-options.weight_clamp, options.weight_clamp)
+                if weight.requires_grad:
+                    weight.clamp_(-options.weight_clamp, options.weight_clamp)
 """,
         """    if options.weight_clamp:
         with torch.no_grad():
             for weight in optimizer.param_groups[0]["params"]:
-                weight.clamp_(-options.weight_clamp, options.weight_clamp)
+                if weight.requires_grad:
+                    weight.clamp_(-options.weight_clamp, options.weight_clamp)
     optimizer.step()
 """,
         _STEPS,
@@ -202,14 +204,14 @@ MUTANTS = (
         "tests/spiketrain/test_golden_tssl_bp_training.py -k losses",
     ),
     Mutant(
-        "python/spiketrain/methods/base/feedback.py", "an empty share of a batch takes no step",
-        """            self.update_weights()
-            return StepResult(torch.zeros((), device=self.device)""",
-        """            return StepResult(torch.zeros((), device=self.device)""",
+        "python/spiketrain/methods/base/gradient.py", "an empty share of a batch takes no step",
+        """        self.update_weights()
+        return StepResult(torch.zeros((), device=self.device)""",
+        """        return StepResult(torch.zeros((), device=self.device)""",
         _PROCESSES,
     ),
     Mutant(
-        "python/spiketrain/methods/base/feedback.py", "statistics of batch-norms added up, not averaged",
+        "python/spiketrain/methods/base/gradient.py", "statistics of batch-norms added up, not averaged",
         "                tensor /= distributed.world_size()\n", "                tensor /= 1\n",
         _PROCESSES,
     ),

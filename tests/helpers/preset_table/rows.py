@@ -26,9 +26,9 @@ HOUSE = fields(
         **dict(sensor=None, duration_ms=None, cut="time", crop=None, downsample=1, merge_polarities=False, counts=True),
     ),
     network=dict(
-        **dict(layers="10", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, recurrent_weight_scale=1),
-        **dict(dropout=0, dropout_kind="units", time_steps=5),
-        **dict(model=None, width=None, depth=None, heads=None, stem=None),
+        **dict(layers="10", model="", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, recurrent_weight_scale=1),
+        **dict(bias=False, dropout=0, dropout_kind="units", time_steps=5),
+        **dict(width=None, depth=None, heads=None, stem=None),
     ),
     optimizer=dict(
         **dict(name="adamw", lr=5e-4, weight_decay=0.01, momentum=0.9, betas=[0.9, 0.999], eps=1e-8, clip_norm=0, weight_clamp=0),

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from spiketrain import data, distributed
 from spiketrain.config import Config
+from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.method import StepResult
 from spiketrain.methods.base.published import PublishedWeights
 from spiketrain.methods.base.published_rings import ring_weights
 from spiketrain.models.feedback import FeedbackNetwork
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 class FeedbackMethod(GradientMethod):
@@ -34,6 +33,12 @@ class FeedbackMethod(GradientMethod):
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         return F.cross_entropy(outputs, labels, reduction="sum") / batch_size
 
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.dim() == 5 and self.network.ring.input == "constant":
+            raise UserError(f"{self.config.method.name}: the data set {shortened(self.config.data.name, 100)} holds events; of those that lie outside "
+                            "spiketrain it takes images only")  # fmt: skip
+        return super().forward(inputs)
+
     def logits(self, outputs: Tensor) -> Tensor:
         return outputs
 
@@ -43,13 +48,9 @@ class FeedbackMethod(GradientMethod):
         return self.forward(inputs)
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
-        if len(labels) == 0:  # other processes have the rest of a short last batch
-            self.optimizer.zero_grad(set_to_none=False)
-            for parameter in self.network.parameters():
-                parameter.grad = torch.zeros_like(parameter)
-            self.update_weights()
-            return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
         result = super().training_step(inputs, labels, batch_size)
+        if len(labels) == 0:
+            return result
         for name, value in self.step_measures().items():
             self.measured[name] = self.measured.get(name, 0) + value * len(labels)
         self.measured["samples"] = self.measured.get("samples", 0) + torch.tensor(float(len(labels)), device=self.device)
@@ -77,22 +78,13 @@ class FeedbackMethod(GradientMethod):
     def finish_epoch(self) -> dict[str, float]:
         """Mean over the training samples of the firing rates and whatever else a step measures."""
         distributed.add_up(self.measured.values())
-        self._average_batch_norms()
+        super().finish_epoch()
         measured = {name: value.item() for name, value in self.measured.items()}
         samples = measured.pop("samples")
         return {name: value / samples for name, value in measured.items()}
 
     def published_weights(self) -> PublishedWeights:
         return ring_weights(self.network, is_turned=self.config.data.name == "nmnist")
-
-    def _average_batch_norms(self) -> None:
-        """Each process has seen its own part of the batches: test, and save, with the mean of their statistics."""
-        norms = [module for module in self.network.modules() if isinstance(module, BATCH_NORMS)]
-        statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
-        if distributed.world_size() > 1 and statistics:
-            distributed.add_up(statistics)
-            for tensor in statistics:
-                tensor /= distributed.world_size()
 
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.network.names, self.network.ring.spike_trains(inputs)))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import abc
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spiketrain import distributed
 from spiketrain.config import Config
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method, StepResult
 from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
 from spiketrain.models.network import SpikingNetwork
+
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
 class GradientMethod(Method):
@@ -34,18 +38,27 @@ class GradientMethod(Method):
         self.classes = classes
         self.device = device
         self.network = self.build(config, input_shape).to(device)
-        if self.network.outputs < classes:
-            raise UserError(
-                f"network.layers: {config.network.layers} has {self.network.outputs} outputs, the data set has {classes} classes"
-            )
+        outputs = self._count_outputs()
+        if outputs < classes:
+            model = config.network.model
+            name = f"network.model: {shortened(model, 80)}" if model else f"network.layers: {config.network.layers}"
+            raise UserError(f"{name} has {outputs} outputs, the data set has {classes} classes")
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
 
+    def _count_outputs(self) -> int:
+        """How many the network has: as its attribute `outputs` says, else counted on two samples of zeros."""
+        if isinstance(count := getattr(self.network, "outputs", None), int):
+            return count
+        self.network.eval()
+        with torch.no_grad():
+            return self.logits(self.forward(torch.zeros(2, *self.input_shape, device=self.device))).shape[1]
+
     @abc.abstractmethod
     def build(self, config: Config, input_shape: tuple[int, int, int]) -> nn.Module:
-        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. Its attribute `outputs`
-        says for how many classes; `self.classes` is how many there have to be."""
+        """The network, which maps a batch of inputs to outputs: (T, N, classes) if `logits` is not overridden. It may have an attribute
+        `outputs` that says for how many classes; `self.classes` is how many there have to be."""
 
     @abc.abstractmethod
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
@@ -64,7 +77,17 @@ class GradientMethod(Method):
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         self.network.train()
-        outputs = self.forward(inputs)
+        if len(labels) == 0:  # other processes have the rest of a short last batch
+            return self._step_of_others()
+        try:
+            outputs = self.forward(inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"training step {self.steps + 1}: a batch norm got one value of each channel, from a batch of one sample. Choose another "
+                f"trainer.batch_size than {self.config.trainer.batch_size}, which leaves one for the end of an epoch. The checkpoints are intact"
+            ) from None
         loss = self.loss(outputs, labels, batch_size)
         self.optimizer.zero_grad()
         (loss * self.loss_scale).backward()
@@ -73,11 +96,30 @@ class GradientMethod(Method):
             correct = (self.logits(outputs).argmax(1) == labels).sum()
         return StepResult(loss.detach(), correct)
 
+    def _step_of_others(self) -> StepResult:
+        """Take part in a training step in which this process has no sample."""
+        for parameter in self.network.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+        self.update_weights()
+        return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
+
+    def finish_epoch(self) -> dict[str, float]:
+        """Each process has seen its own part of the batches: test, and save, with the mean of the statistics of their batch norms."""
+        norms = [module for module in self.network.modules() if isinstance(module, BATCH_NORMS) and module.running_mean is not None]
+        statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
+        if distributed.world_size() > 1 and statistics:
+            distributed.add_up(statistics)
+            for tensor in statistics:
+                tensor /= distributed.world_size()
+        return {}
+
     def update_weights(self) -> None:
         """Clip the gradient, step the optimiser, keep the weights in bounds."""
         self.steps += 1
         rate = self.rate * warm_up(self.config.optimizer, self.steps) / self.loss_scale
-        update_weights(self.optimizer, list(self.network.parameters()), rate, self.config.optimizer)
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        update_weights(self.optimizer, learned, rate, self.config.optimizer)
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
@@ -86,19 +128,26 @@ class GradientMethod(Method):
 
     def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
         activity = super().activity(inputs, labels)
-        if isinstance(self.network, SpikingNetwork):
-            first, *others = self.network.synapses(tuple(inputs.shape[-3:]))
+        counts = self.network.synapses(tuple(inputs.shape[-3:])) if isinstance(self.network, SpikingNetwork) else None
+        if counts is not None:
+            first, *others = counts
             activity.input_synapses = first
             for layer, count in zip(activity.layers, others):
                 layer.synapses = count
         return activity
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
-        """``what(module, input, output)`` of each layer of neurons in one forward pass without learning, by name."""
-        recorded = {}
+        """``what(module, input, output)`` of each layer of neurons in one forward pass without learning, by name. What is called several times
+        is there for each call."""
+        recorded: dict[str, Tensor] = {}
+        calls: Counter[str] = Counter()
 
         def hook(name: str):
-            return lambda module, arguments, output: recorded.__setitem__(name, what(module, arguments[0], output))
+            def record(module: nn.Module, arguments: tuple, output: Tensor) -> None:
+                calls[name] += 1
+                recorded[name if calls[name] == 1 else f"{name}, call {calls[name]}"] = what(module, arguments[0], output)
+
+            return record
 
         hooks = [stage.register_forward_hook(hook(name)) for name, stage in self.network.neurons().items()]
         try:

@@ -53,8 +53,8 @@ class Method(abc.ABC):
     Options: ClassVar[type]
     # Options that say how weights are learned, not what they mean: a run may go on with others.
     changeable: ClassVar[tuple[str, ...]] = ()
-    # Whether it trains the networks that `network.model` names.
-    trains_models: ClassVar[bool] = False
+    # Fields of the section `network` that not all methods have an answer to: "model", "bias".
+    network_fields: ClassVar[tuple[str, ...]] = ()
     network: nn.Module
 
     @abc.abstractmethod

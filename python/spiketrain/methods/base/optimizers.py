@@ -58,6 +58,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, options: OptimizerConfig) -> None:
     """One step of an optimiser with gradients that are added up over the processes and clipped, and weights kept in bounds."""
+    _complete_gradients(parameters)
     distributed.add_up(p.grad for p in parameters)
     if options.clip_norm:
         nn.utils.clip_grad_norm_(parameters, options.clip_norm)
@@ -67,4 +68,13 @@ def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramet
     if options.weight_clamp:
         with torch.no_grad():
             for weight in optimizer.param_groups[0]["params"]:
-                weight.clamp_(-options.weight_clamp, options.weight_clamp)
+                if weight.requires_grad:
+                    weight.clamp_(-options.weight_clamp, options.weight_clamp)
+
+
+def _complete_gradients(parameters: list[nn.Parameter]) -> None:
+    """Let all processes send the same sums: a parameter that had no part in this one's loss may have one in another's."""
+    if distributed.world_size() > 1:
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)

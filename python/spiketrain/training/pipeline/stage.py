@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 import spikeops
-from spiketrain import methods
+from spiketrain import methods, plugins
 from spiketrain.config import Config
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
@@ -81,20 +81,25 @@ def start(plan: Plan) -> tuple[subprocess.Popen, Connection]:
     """Start the process of a stage. Through the connection come the word ready, and the reason if the stage fails."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     content = {**plan._asdict(), "config": plan.config.to_dict()}
+    order = {"plan": content, "plugins": plugins.allowed_modules()}
     # With the same search path as here, and without a folder spiketrain that may lie where the run was started.
     code = "import sys; sys.path[:] = sys.argv[2:]; from spiketrain.training.pipeline.stage import main; main(int(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(sender.fileno()), *sys.path]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[sender.fileno()])
     sender.close()
     with process.stdin:
-        process.stdin.write(json.dumps(content).encode())
+        process.stdin.write(json.dumps(order).encode())
     return process, receiver
 
 
 def main(report_to: int) -> None:
     """The process of every stage but the first. The plan comes by standard input, reports go to a file descriptor."""
-    content = json.load(sys.stdin)
-    plan = Plan(**{**content, "config": methods.load_config(content["config"])})
+    order = json.load(sys.stdin)
+    with plugins.allowed(order["plugins"]):
+        _run(Plan(**{**order["plan"], "config": methods.load_config(order["plan"]["config"])}), report_to)
+
+
+def _run(plan: Plan, report_to: int) -> None:
     report = Connection(report_to, readable=False)
     # Ctrl-C, and a terminal that hangs up, reach all processes of the terminal; the first stage deals with them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
