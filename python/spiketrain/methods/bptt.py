@@ -86,7 +86,8 @@ class BPTT(GradientMethod):
         if model := config.network.model:
             for name in _OF_READOUT:
                 if value := getattr(options, name):
-                    raise UserError(f"method.{name}: has no effect on network.model {shortened(model, 80)}, whose outputs are its own, got {value:g}")
+                    named = f"network.model {shortened(model, 80)}"
+                    raise UserError(f"method.{name}: has no effect on {named}, whose outputs are its own, got {value:g}")
             return build_network(config, input_shape, self.classes, lambda shape: _neurons(options, shape), _OF_NEURONS, self.device)
         return SpikingNetwork(
             config.network,
