@@ -284,3 +284,17 @@ def test_a_last_batch_of_one_sample_is_named(method_of):
 class MeanOverTime(nn.Module):
     def forward(self, x):
         return x.mean(0)
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("network: {model: 'own:network'}", ("own:network", "10", 0)), ("network: {model: ''}", ("", "16C3-P2-64-10", 1)),
+    ("network: {layers: 12-10, padding: 0}", ("", "12-10", 0)), ("seed: 2", ("", "16C3-P2-64-10", 1)),
+])  # fmt: skip
+def test_a_file_puts_its_network_in_the_place_of_a_presets(tmp_path, text, expected):
+    import argparse
+
+    from spiketrain.cli.raw_config import raw_config
+
+    (tmp_path / "a.yaml").write_text(text)
+    network = load_config(raw_config(argparse.Namespace(preset="bptt-digits", config=str(tmp_path / "a.yaml")))).network
+    assert (network.model, network.layers, network.padding) == expected

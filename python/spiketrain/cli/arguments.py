@@ -11,7 +11,8 @@ from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
 WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
-OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")  # all others are fields of the configuration
+# All others are fields of the configuration.
+OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
 OWN_OPTIONS_OF = {"import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS}  # of one command, elsewhere fields
 
 WITH_PRESETS = ("list", "train", "bench", "import", "reproduce")

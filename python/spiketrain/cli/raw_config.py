@@ -33,7 +33,8 @@ def raw_config(arguments: argparse.Namespace) -> dict:
     given = read_yaml(arguments.config)
     if not tssl_bp_files.is_one(given):
         network = given.get("network")
-        return merge(without_other_network(raw, network if isinstance(network, dict) else ()), given)
+        said = [name for name, value in network.items() if value] if isinstance(network, dict) else []
+        return merge(without_other_network(raw, said), given)
     try:
         given = tssl_bp_files.translate(given)
     except UserError as error:

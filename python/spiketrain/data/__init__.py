@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 from spiketrain import plugins
@@ -47,10 +49,11 @@ def load(config: Config) -> Dataset:
         UserError: unknown data set, one from outside that is not to be imported or is none, or its files are missing or damaged.
     """
     name = config.data.name
-    root = data_root(config.data.root)
+    load_from = _reader(name)
     _check_options(config.data)
+    root = data_root(config.data.root)
     try:
-        dataset = _read(name, root, config)
+        dataset = load_from(name, root, config)
     except OSError as error:
         raise UserError(f"cannot read data set {name} in {root}: {error}") from None
     except MemoryError:
@@ -64,12 +67,12 @@ def load(config: Config) -> Dataset:
     return dataset
 
 
-def _read(name: str, root: Path, config: Config) -> Dataset:
+def _reader(name: str) -> Callable[[str, Path, Config], Dataset]:
     if name in READERS:
-        return importlib.import_module(f"spiketrain.data.{READERS[name]}").load(name, root, config)
+        return importlib.import_module(f"spiketrain.data.{READERS[name]}").load
     if not plugins.is_reference(name) and name not in (installed := plugins.installed("data.name")):
         raise unknown_name("data set", name, [*READERS, *installed])
-    return outside.read(plugins.load("data.name", name), name, root, config)
+    return functools.partial(outside.read, plugins.load("data.name", name))
 
 
 def _check_options(data: DataConfig) -> None:

@@ -40,7 +40,9 @@ def _check(dataset: Dataset, where: str, time_steps: int) -> None:
     shape, classes = dataset.input_shape, dataset.classes
     is_shape = isinstance(shape, tuple) and shape and all(type(side) is int and side > 0 for side in shape)
     if not is_shape or (dataset.task is CLASSIFICATION and len(shape) != 3):
-        raise UserError(f"{where}: expected as input_shape a tuple (C, H, W), such as (1, 28, 28), or (1, 1, 40) for 40 features, got {shown(shape)}")
+        raise UserError(
+            f"{where}: expected as input_shape a tuple (C, H, W), such as (1, 28, 28), or (1, 1, 40) for 40 features, got {shown(shape)}"
+        )
     if type(classes) is not int or classes < 1:
         raise UserError(f"{where}: expected 1 or more as classes, got {shown(classes)}")
     if not isinstance(dataset.task, Task):

@@ -112,7 +112,8 @@ class BPTT(GradientMethod):
         if model:
             for name in _OF_READOUT:
                 if value := getattr(options, name):
-                    raise UserError(f"method.{name}: has no effect on network.model {shortened(model, 80)}, whose outputs are its own, got {value:g}")
+                    named = f"network.model {shortened(model, 80)}"
+                    raise UserError(f"method.{name}: has no effect on {named}, whose outputs are its own, got {value:g}")
             return build_outside(config, input_shape, self.classes, lambda shape: _neurons(options, shape), _OF_NEURONS, self.device)
         return SpikingNetwork(
             config.network,

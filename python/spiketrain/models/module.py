@@ -76,7 +76,8 @@ class ModuleNetwork(nn.Module):
                 raise UserError(f"{self.where}: no gradient gets from its outputs to its parameters")
             if not torch.allclose(first, again, rtol=1e-3, atol=1e-4 * _size(first), equal_nan=True):
                 raise UserError(
-                    f"{self.where}: returns something else for the same batch a second time. Its neurons keep their state: let forward begin anew"
+                    f"{self.where}: returns something else for the same batch a second time. Its neurons keep their state: let forward "
+                    "begin anew"
                 )
         except (UserError, MemoryError, torch.OutOfMemoryError):
             raise

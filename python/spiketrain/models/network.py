@@ -46,7 +46,8 @@ class SpikingNetwork(nn.Module):
         readout: makes what follows a last layer that does not spike, which maps (T, N, outputs) to the same shape, from the number
             of outputs; None for nothing
 
-    The layers are in `stages`, in the order of the forward pass, named conv_1, norm_1, neuron_1, pool_1, block_1, ..., readout_1. `outputs`: their number.
+    The layers are in `stages`, in the order of the forward pass, named conv_1, norm_1, neuron_1, pool_1, block_1, ..., readout_1.
+    `outputs`: the number of outputs.
     """
 
     def __init__(
@@ -180,14 +181,11 @@ def _block(
                 f"{_sides(reached)}: choose network.padding so that its convolutions keep the sides, such as 1 for 3x3"
             )
         shortcut = [_weights(fitting, input_shape, config, conv), *([batch_norm_of(shape)] if last.batch_norm else [])]
-    return ResidualBlock(
-        [
-            ("conv" if isinstance(layer, Conv) else "linear", _weights(layer, below, config, conv), batch_norm_of(above) if layer.batch_norm else None,
-             neuron(above))
-            for layer, below, above in zip(block.layers, shapes, shapes[1:])
-        ],
-        shortcut, neuron(shape) if shortcut and block.adds == "spikes" else None, block.adds,
-    )  # fmt: skip
+    layers = []
+    for layer, below, above in zip(block.layers, shapes, shapes[1:]):
+        kind, weights = "conv" if isinstance(layer, Conv) else "linear", _weights(layer, below, config, conv)
+        layers.append((kind, weights, batch_norm_of(above) if layer.batch_norm else None, neuron(above)))
+    return ResidualBlock(layers, shortcut, neuron(shape) if shortcut and block.adds == "spikes" else None, block.adds)
 
 
 def _sides(shape: Shape) -> str:

@@ -35,8 +35,10 @@ class FeedbackMethod(GradientMethod):
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.dim() == 5 and self.network.ring.input == "constant":
-            raise UserError(f"{self.config.method.name}: the data set {shortened(self.config.data.name, 100)} holds events; of those that lie outside "
-                            "spiketrain it takes images only")  # fmt: skip
+            raise UserError(
+                f"{self.config.method.name}: the data set {shortened(self.config.data.name, 100)} holds events; of data sets from outside "
+                "spiketrain it takes images only"
+            )
         return super().forward(inputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
