@@ -13,6 +13,7 @@ from spiketrain.config import Config, find_name, method_name
 from spiketrain.config.parser import parse
 from spiketrain.errors import UserError, shown
 from spiketrain.methods.base.method import Method
+from spiketrain.models.build import find_builder
 
 
 def names() -> list[str]:
@@ -53,6 +54,8 @@ def _check_model(config: Config) -> None:
             f"field network.model: the networks of {config.method.name} are given by network.layers, models are for bptt; got "
             f"{shown(network.model)}"
         )
+    else:
+        find_builder(network.model)
 
 
 def options_class(raw: dict, overrides: list[str] = ()) -> type:

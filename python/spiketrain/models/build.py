@@ -18,6 +18,17 @@ from spiketrain.models.spikformer import spikformer
 MODELS: dict[str, Callable[..., ResidualNetwork]] = {"sew_resnet18": sew_resnet18, "spikformer": spikformer}
 
 
+def find_builder(model: str) -> Callable[..., ResidualNetwork]:
+    """What builds the network of this name.
+
+    Raises:
+        UserError: there is no such model; the message names the nearest.
+    """
+    if model not in MODELS:
+        raise unknown_name("network.model", model, MODELS)
+    return MODELS[model]
+
+
 def build_network(
     config: NetworkConfig, input_shape: Shape, outputs: int, neurons: MakeNeurons, readout: Callable[[int], nn.Module] | None = None
 ) -> ResidualNetwork:
@@ -33,9 +44,7 @@ def build_network(
     Raises:
         UserError: no such model, or a field that has no effect on it.
     """
-    builder = MODELS.get(config.model)
-    if builder is None:
-        raise unknown_name("network.model", config.model, MODELS)
+    builder = find_builder(config.model)
     options = {name for name, parameter in inspect.signature(builder).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     given = {}
     for field in dataclasses.fields(config):
