@@ -298,7 +298,7 @@ def test_a_block_starts_from_each_of_the_spike_trains():
 # --- what is refused --------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "no such model": ({"model": "sew_resnet81"}, {}, "unknown network.model 'sew_resnet81'. Did you mean 'sew_resnet18'?"),
+    "no such model": ({"model": "sew_resnet81"}, {}, "unknown network 'sew_resnet81'. Did you mean 'sew_resnet18'?"),
     "layers": ({"layers": "20-10"}, {}, "field network.layers: expected it to be left out"),
     "padding": ({"padding": 1}, {}, "field network.padding"),
     "dropout": ({"dropout": 0.5}, {}, "field network.dropout"),
@@ -343,7 +343,7 @@ def test_layers_refuse_what_is_for_models():
 
 @pytest.mark.parametrize("name", [name for name in methods.names() if name != "bptt"])
 def test_other_methods_train_no_models(name):
-    with pytest.raises(UserError, match=f"field network.model: the networks of {name} are given by network.layers"):
+    with pytest.raises(UserError, match=f"network.model: {name} trains networks that network.layers spells out"):
         methods.load_config({"network": {"model": "sew_resnet18"}, "method": {"name": name}})
 
 

@@ -107,7 +107,8 @@ class BPTT(GradientMethod):
             return network
         if options.memory == "checkpoint":
             raise UserError(
-                f"field method.memory: expected plain or packed, got checkpoint, which is for the blocks of network.model {' and '.join(MODELS)}"
+                f"field method.memory: expected plain or packed with {'networks from outside' if model else 'network.layers'}, got checkpoint, "
+                f"which is for the blocks of network.model {' and '.join(MODELS)}"
             )
         if model:
             for name in _OF_READOUT:
