@@ -105,7 +105,7 @@ WRONG = {
     "integers": (changed(forward=lambda self, x: Net.forward(self, x).argmax(2, keepdim=True).expand(-1, -1, 10)), "floating type, got int64"),
     "float64": (lambda *_: Net().double(), "RuntimeError"),
     "state": (lambda *_: Keeps(), "returns something else for the same batch a second time"),
-    "fewer outputs": (lambda *_: Net(outputs=9), "network.model: own has 9 outputs, the data set has 10 classes"),
+    "fewer outputs": (lambda *_: Net(outputs=9), "network.model: own:network has 9 outputs, the data set has 10 classes"),
 }
 
 
