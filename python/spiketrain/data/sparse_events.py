@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class EventSplit(Split):
         time_steps: of a sample
         shape: (C, H, W) of a time step
         counts: events at each of the places (places,); None where one or more make a 1
+        cut: how recordings were made into this, as `preprocessing` tells it
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class EventSplit(Split):
         time_steps: int,
         shape: tuple[int, int, int],
         counts: Tensor | None = None,
+        cut: dict[str, Any] | None = None,
     ) -> None:
         self.spikes = spikes
         self.start = start
@@ -65,6 +68,10 @@ class EventSplit(Split):
         self.time_steps = time_steps
         self.shape = shape
         self.counts = counts
+        self.cut = cut
+
+    def preprocessing(self) -> dict[str, Any] | None:
+        return self.cut
 
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         first, last = self.start[index], self.start[index + 1]
@@ -132,6 +139,20 @@ class Binning:
                 f"field network.time_steps: events of {channels} x {height} x {width} pixels can be cut into at most {most} time steps, "
                 f"got {self.time_steps}. Raise data.downsample"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers; `from_dict` is the way back."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Binning:
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError, ValueError: it is no such dictionary.
+        """
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return cls(**given)
 
     def of_sensor(self, width: int, height: int) -> Binning:
         """The same for a sensor that is known now."""

@@ -20,7 +20,7 @@ from spiketrain.config import Config
 from spiketrain.config.fields import NotNegative, Positive, UpToOne
 from spiketrain.errors import UserError
 from spiketrain.methods.base.gradient import GradientMethod
-from spiketrain.methods.base.losses import OverTime, cross_entropy, scores_over_time
+from spiketrain.methods.base.losses import OVER_TIME, OverTime, cross_entropy, scores_over_time
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import Shape, SpikingNetwork
 from spiketrain.models.notation import Recurrent
@@ -88,6 +88,9 @@ class BPTT(GradientMethod):
 
     def logits(self, outputs: Tensor) -> Tensor:
         return scores_over_time(outputs, self.config.method.loss)
+
+    def logits_source(self) -> str:
+        return OVER_TIME[self.config.method.loss]
 
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         return cross_entropy(self.logits(outputs), labels, batch_size)

@@ -1,0 +1,73 @@
+"""Networks as `torch.export` can follow them: the same function, without what depends on the spikes on its way."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeops import nn as snn
+from spiketrain.deployment.model import Model
+from spiketrain.errors import UserError, shortened
+
+
+class RingSteps(nn.Module):
+    """The simulation of a `spikeops.nn.FeedbackRing` in evaluation, step by step: the last layer's rate (N, ...). No gradients.
+
+    The ring itself adds up only the weights of neurons that fired, so that sums may be rounded otherwise.
+    """
+
+    def __init__(self, ring: snn.FeedbackRing) -> None:
+        super().__init__()
+        self.layers, self.feedback, self.input_layer = ring.layers, ring.feedback, ring.input_layer
+        self.time_steps, self.leak, self.takes_spikes = ring.time_steps, ring.leak, ring.input == "spikes"
+        self.threshold, self.reset_amount = ring.threshold, ring.reset_amount
+
+    def forward(self, x: Tensor) -> Tensor:
+        current = self.input_layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.takes_spikes else self.input_layer(x)
+        states: list[Tensor | float] = [0.0] * (1 + len(self.layers))
+        last, rate = None, 0.0
+        for t in range(self.time_steps):
+            drive = current[t] if self.takes_spikes else current
+            spikes, states[0] = self._step(states[0] if last is None or self.feedback is None else states[0] + self.feedback(last), drive)
+            for i, layer in enumerate(self.layers, 1):
+                spikes, states[i] = self._step(states[i], layer(spikes))
+            last, rate = spikes, self.leak * rate + spikes
+        return rate / sum(self.leak**t for t in range(self.time_steps))
+
+    def _step(self, state: Tensor | float, drive: Tensor) -> tuple[Tensor, Tensor]:
+        potential = state + drive
+        spikes = (potential >= self.threshold).to(potential.dtype)
+        return spikes, self.leak * (potential - self.reset_amount * spikes)
+
+
+def traceable(model: Model) -> Model:
+    """A copy of a model, its feedback rings as plain steps."""
+    copied = copy.deepcopy(model)
+    for parent in list(copied.network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, snn.FeedbackRing):
+                setattr(parent, name, RingSteps(child))
+    return copied.eval()
+
+
+def exported_program(model: Model, kind: str, others: str) -> Any:
+    """The `torch.export.ExportedProgram` of a model, for batches of any size.
+
+    Args:
+        kind: what it is for, in an error
+        others: which formats can express what this one cannot
+
+    Raises:
+        UserError: the network cannot be followed.
+    """
+    example = model.examples(2).to(model.device)
+    shapes: dict[int, Any] = {model.batch_axis: torch.export.Dim("batch")}
+    with torch.no_grad():
+        try:
+            return torch.export.export(traceable(model), (example,), dynamic_shapes=(shapes,), strict=False)
+        except Exception as error:  # whatever a network may raise on torch.export's stand-ins for tensors
+            reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
+            raise UserError(f"{kind} cannot express the network: torch.export says {reason}. Export it as {others}") from None
