@@ -30,6 +30,7 @@ FLOORS = [
     ["spiketrain.methods"],
     ["spiketrain.reports"],
     ["spiketrain.training"],
+    ["spiketrain.deployment"],
     ["spiketrain.cli"],
     ["spiketrain"],
 ]

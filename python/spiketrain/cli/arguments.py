@@ -6,13 +6,17 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, import_weights, reproduce
+from spiketrain.cli import cache, commands, export, import_weights, predict, reproduce
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
-WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
+# Commands that take fields of the configuration.
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export")
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset")  # all others are fields of the configuration
-OWN_OPTIONS_OF = {"import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS}  # of one command, elsewhere fields
+# Of one command, elsewhere fields.
+OWN_OPTIONS_OF = {
+    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
+}  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,6 +81,8 @@ def make_parser() -> Parser:
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
 
+    predict.register(command)
+    export.register(command)
     import_weights.register(command)
     reproduce.register(command)
     cache.register(command)
