@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from spikeops import nn as snn
 from spiketrain.deployment.model import Model
 from spiketrain.errors import UserError, shortened
+from spiketrain.models.layers import SumPool2d
 
 
 class RingSteps(nn.Module):
@@ -43,31 +46,44 @@ class RingSteps(nn.Module):
         return spikes, self.leak * (potential - self.reset_amount * spikes)
 
 
-def traceable(model: Model) -> Model:
-    """A copy of a model, its feedback rings as plain steps."""
+class ScaledMean(nn.Module):
+    """A `SumPool2d` as a mean over its windows, times their size: torch.onnx writes every average pooling as a mean."""
+
+    def __init__(self, pool: SumPool2d) -> None:
+        super().__init__()
+        self.size, self.factor = pool.size, pool.gain * pool.size**2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.size) * self.factor
+
+
+def traceable(model: Model, replaced: dict[type[nn.Module], Callable[[Any], nn.Module]]) -> Model:
+    """A copy of a model, with modules of some types replaced by what these functions make of them."""
     copied = copy.deepcopy(model)
     for parent in list(copied.network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, snn.FeedbackRing):
-                setattr(parent, name, RingSteps(child))
+            if type(child) in replaced:
+                setattr(parent, name, replaced[type(child)](child))
     return copied.eval()
 
 
-def exported_program(model: Model, kind: str, others: str) -> Any:
+def exported_program(model: Model, kind: str, others: str, sums_as_means: bool = False) -> Any:
     """The `torch.export.ExportedProgram` of a model, for batches of any size.
 
     Args:
         kind: what it is for, in an error
         others: which formats can express what this one cannot
+        sums_as_means: whether pooling that sums is written as one that averages
 
     Raises:
         UserError: the network cannot be followed.
     """
     example = model.examples(2).to(model.device)
+    replaced = {snn.FeedbackRing: RingSteps, **({SumPool2d: ScaledMean} if sums_as_means else {})}
     shapes: dict[int, Any] = {model.batch_axis: torch.export.Dim("batch")}
     with torch.no_grad():
         try:
-            return torch.export.export(traceable(model), (example,), dynamic_shapes=(shapes,), strict=False)
+            return torch.export.export(traceable(model, replaced), (example,), dynamic_shapes=(shapes,), strict=False)
         except Exception as error:  # whatever a network may raise on torch.export's stand-ins for tensors
             reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
             raise UserError(f"{kind} cannot express the network: torch.export says {reason}. Export it as {others}") from None

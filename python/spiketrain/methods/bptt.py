@@ -35,6 +35,7 @@ class Options:
         decay: factor by which the membrane potential decays in one time step
         threshold: firing threshold
         reset: what a spike does to the membrane potential: subtract the threshold, or set it to zero
+        strict: neurons fire only above the threshold, not at it
         detach_reset: no gradient through the reset
         surrogate: shape of the surrogate derivative
         surrogate_parameter: its one parameter (alpha, slope, width or sigma, see spikeops.surrogate)
@@ -54,6 +55,7 @@ class Options:
     decay: UpToOne = 0.5
     threshold: Positive = 1.0
     reset: Literal["subtract", "to"] = "subtract"
+    strict: bool = False
     detach_reset: bool = False
     surrogate: Literal["ATan", "Sigmoid", "Exponential", "FastSigmoid", "Triangle", "Rectangle", "Gaussian"] = "ATan"
     surrogate_parameter: Positive = 2.0
@@ -133,8 +135,8 @@ def _of_all(options: Options) -> dict[str, Any]:
     bump = getattr(surrogate, options.surrogate)(options.surrogate_parameter)
     scale = 1 - options.decay if options.normalize_input else 1.0
     return dict(
-        decay=options.decay, threshold=options.threshold, reset=options.reset, detach_reset=options.detach_reset, surrogate=bump,
-        input_scale=scale,
+        decay=options.decay, threshold=options.threshold, reset=options.reset, strict=options.strict, detach_reset=options.detach_reset,
+        surrogate=bump, input_scale=scale,
     )  # fmt: skip
 
 

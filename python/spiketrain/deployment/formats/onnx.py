@@ -38,7 +38,7 @@ def files(out: Path) -> list[Path]:
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     with spikeops.backend("reference"):
-        program = exported_program(model, "onnx", OTHERS)
+        program = exported_program(model, "onnx", OTHERS, sums_as_means=True)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
