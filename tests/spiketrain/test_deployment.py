@@ -147,6 +147,8 @@ WRONG = {
     "two scales": {"preprocessing": {"kind": "pictures", "white": 16, "scale": [1.0, 2.0], "shift": [0.0]}},
     "white": {"preprocessing": {"kind": "pictures", "white": 0, "scale": [1.0], "shift": [0.0]}},
     "events": {"preprocessing": {"kind": "events", "counts": True, "binning": {"time_steps": 3, "downsample": 0, "sensor": [8, 8]}}},
+    "no sensor": {"preprocessing": {"kind": "events", "counts": True, "binning": {"time_steps": 3, "sensor": None}}},
+    "a number too many": {"preprocessing": {"kind": "events", "counts": True, "binning": {"time_steps": 3, "sensor": [8, 8], "x": 3}}},
     "sensor": {"preprocessing": {"kind": "events", "counts": True, "binning": {"time_steps": 3, "sensor": "ab"}}},
     "frames": {"preprocessing": {"kind": "frames", "side": 8, "time_steps": 2**30}},
 }  # fmt: skip

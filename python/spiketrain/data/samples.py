@@ -70,6 +70,8 @@ def read(description: dict[str, Any], paths: Iterable[Path | str], resize: bool 
         return reader(files, description, resize)
     except OSError as error:
         raise UserError(shortened(f"cannot read a file: {error}")) from None
+    except UserError as error:
+        raise UserError(shortened(error)) from None
 
 
 def found(paths: Iterable[Path | str], suffixes: frozenset[str], name: str) -> list[Path]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spiketrain.data.base import Split
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shown
 
 LARGEST_PLACE = 2**31  # places are kept as int32
 
@@ -151,7 +151,18 @@ class Binning:
         Raises:
             TypeError, ValueError: it is no such dictionary.
         """
+        plain = cls(1, None)
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        for name, value in given.items():
+            default, is_pair = getattr(plain, name, None), isinstance(value, tuple) and len(value) == 2
+            if name in ("sensor", "crop"):
+                good = (value is None and name == "crop") or (is_pair and all(type(side) is int and side > 0 for side in value))
+            elif name == "duration_us":
+                good = value is None or (type(value) in (int, float) and 0 < value < float("inf"))
+            else:
+                good = type(value) is type(default) and (type(value) is bool or value > 0)
+            if not good:
+                raise ValueError(f"{name} of its time steps is {shown(value)}")
         return cls(**given)
 
     def of_sensor(self, width: int, height: int) -> Binning:
