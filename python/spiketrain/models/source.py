@@ -96,8 +96,10 @@ class Writer:
             neuron = repr("relu") if module.kind == "relu" else self.call(module.neuron)
             return f"snn.LocalLossBlock({self.call(module.encoder)}, {module.extra_repr()}, neuron={neuron})"
         if kind is snn.FeedbackRing:
-            parts = self.list_of(module.layers), "None" if module.feedback is None else self.call(module.feedback), self.call(module.input_layer)
-            return f"snn.FeedbackRing({', '.join((*parts, module.extra_repr()))})"
+            parts = [f"layers={self.list_of(module.layers)}", f"input_layer={self.call(module.input_layer)}"]
+            if module.feedback is not None:  # which the others show themselves
+                parts.append(f"feedback={self.call(module.feedback)}")
+            return f"snn.FeedbackRing({', '.join([*parts, module.extra_repr()])})"
         if kind in (Block, Readout):
             self.helpers += [LocalLayer, kind]
             pools = self.list_of(module.pools)
