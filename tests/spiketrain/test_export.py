@@ -89,7 +89,7 @@ def test_state_dict_and_its_module_compute_what_eval_does(runs, kind, tmp_path):
     assert (module.CLASS_NAMES, module.INPUT_SHAPE, module.WHITE) == (tuple(map(str, range(10))), (1, 8, 8), 16)
 
 
-@pytest.mark.parametrize("kind", ["bptt", "bptt, recurrent", "tssl_bp", "ide with feedback", "spide", "ell", "clamped", "local, lif", "convex"])
+@pytest.mark.parametrize("kind", ["bptt", "bptt, recurrent", "tssl_bp", "ide with feedback", "ell", "clamped", "convex"])
 def test_programs_compute_what_eval_does(runs, kind, tmp_path):
     trainer, _, scores = trained_runs.evaluated(runs(kind))
     export(spiketrain.load(runs(kind)), "pt2", tmp_path / "model.pt2")
@@ -103,7 +103,7 @@ def test_programs_compute_what_eval_does(runs, kind, tmp_path):
 
 
 # The converter takes seconds for each: one for every kind of op.
-@pytest.mark.parametrize("kind", ["bptt", "tssl_bp", "ide with feedback", "ell", "clamped"])
+@pytest.mark.parametrize("kind", ["bptt", "tssl_bp", "ide with feedback", "clamped"])
 def test_onnx_computes_what_eval_does(runs, kind, tmp_path):
     for package in onnx.PACKAGES:
         pytest.importorskip(package)
@@ -113,7 +113,7 @@ def test_onnx_computes_what_eval_does(runs, kind, tmp_path):
     export(spiketrain.load(runs(kind)), "onnx", tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["spiketrain.input"] == "(N, 1, 8, 8) of uint8, 0 to 16"
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # the weights are in it
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["model.onnx"]  # the weights are in it
     for count in (1, 40):
         found = session.run(["scores"], {"inputs": trainer.dataset.test.images[:count].numpy()})[0]
         agreement.check(agreement.compare(scores[:count], torch.from_numpy(found)), is_exact=False)
@@ -125,7 +125,7 @@ def test_nir_computes_what_eval_does(tmp_path, options, dialect):
     pytest.importorskip("nirtorch")
     import spikeops.nir
 
-    raw = {**BPTT, "network": {"layers": "4C3-P2-9-10", "padding": 1, "time_steps": 4, "dropout": 0.1}, "method": {"name": "bptt", **options}}
+    raw = {**BPTT, "network": {"layers": "4C3-P2-9-10", "padding": 1, "time_steps": 4, "dropout": 0.1, "conv_weight_scale": 3.0, "linear_weight_scale": 2.0}, "method": {"name": "bptt", **options}}
     folder = trained_runs.train(raw, tmp_path / "run")
     _, inputs, scores = trained_runs.evaluated(folder)
     done = export(spiketrain.load(folder), "nir", tmp_path / "model.nir", dialect=dialect)
@@ -139,7 +139,8 @@ def test_nir_computes_what_eval_does(tmp_path, options, dialect):
 def test_networks_on_events_are_exported(tmp_path):
     event_writers.write_own(tmp_path / "data")
     raw = {"data": {"name": "events", "root": str(tmp_path / "data"), "downsample": 4}, "network": {"layers": "4C3-P2-2", "time_steps": 4}}
-    for method in ({"name": "bptt"}, {"name": "tssl_bp"}, {"name": "ide"}, {"name": "local_ce", "neuron": "lif"}):
+    raw["network"] |= {"conv_weight_scale": 4.0, "linear_weight_scale": 3.0}
+    for method in ({"name": "bptt"}, {"name": "tssl_bp", "threshold": 0.3}, {"name": "ide", "threshold": 0.5}, {"name": "local_ce", "neuron": "lif"}):
         folder = trained_runs.train({**raw, "method": method}, tmp_path / method["name"])
         trainer, inputs, scores = trained_runs.evaluated(folder)
         model = spiketrain.load(folder)

@@ -28,9 +28,12 @@ _TASKS = {task.name: task for task in (CLASSIFICATION, REGRESSION)}
 class BlankSplit(Split):
     """One sample of zeros, of data that no file is read for."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, ...], kind: dict[str, Any] | None = None) -> None:
+        self.shape, self.kind = shape, kind
         self.labels = torch.zeros(1, dtype=torch.int64)
+
+    def preprocessing(self) -> dict[str, Any] | None:
+        return self.kind
 
     def batch(self, index: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         return torch.zeros(len(index), *self.shape, device=index.device)
@@ -84,12 +87,12 @@ def stand_in(description: dict[str, Any]) -> Dataset:
 
 def split_of(preprocessing: dict[str, Any] | None, shape: tuple[int, ...]) -> Split:
     """One blank sample, cut into batches as those of the data set."""
-    label = torch.zeros(1, dtype=torch.int64)
+    label, none = torch.zeros(1, dtype=torch.int64), torch.zeros(0, dtype=torch.int32)
     if preprocessing is None:
         return BlankSplit(shape)
     kind = preprocessing["kind"]
     if kind == "points":
-        return BlankSplit(shape)
+        return BlankSplit(shape, {"kind": kind})
     if kind == "pictures" and len(shape) == 3:
         return pictures(torch.zeros(1, *shape, dtype=torch.uint8), preprocessing)
     if kind == "events":
@@ -98,12 +101,12 @@ def split_of(preprocessing: dict[str, Any] | None, shape: tuple[int, ...]) -> Sp
             raise ValueError(f"the sensor is cut into {binning.shape}, the input is {shape}")
         if type(preprocessing["counts"]) is not bool:
             raise ValueError("counts is no truth value")
-        return EventSplit(torch.zeros(0, dtype=torch.int32), torch.zeros(2, dtype=torch.int64), label, binning.time_steps, shape)
+        return EventSplit(none, torch.zeros(2, dtype=torch.int64), label, binning.time_steps, shape, cut=preprocessing)
     if kind == "nmnist":
         steps, kept = _whole(preprocessing["time_steps"], "time_steps"), preprocessing["kept"]
         if type(kept) is not int or not 0 <= kept <= steps or not _is_positive(preprocessing["bin_us"]):
             raise ValueError("its time steps are none")
-        return EventSplit(torch.zeros(0, dtype=torch.int32), torch.zeros(2, dtype=torch.int64), label, steps, shape)
+        return EventSplit(none, torch.zeros(2, dtype=torch.int64), label, steps, shape, cut=preprocessing)
     if kind == "frames":
         side, steps = (_whole(preprocessing[name], name) for name in ("side", "time_steps"))
         if shape != (2, side, side) or steps > FRAMES:

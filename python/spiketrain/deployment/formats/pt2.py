@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
 
 
 def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> Tensor:
-    return torch.export.load(str(out)).module()(inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that share memory, which they do not
+        return torch.export.load(str(out)).module()(inputs)
 
 
 def about(model: Model) -> dict[str, Any]:
