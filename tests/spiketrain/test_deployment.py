@@ -223,6 +223,7 @@ def test_batches_of_any_size_give_the_same_predictions(small_run):
     torch.testing.assert_close(found.scores, model.predict(pictures).scores)
     best = found.top(2)
     assert [len(row) for row in best] == [2] * 7 and all(row[0].score >= row[1].score for row in best)
+    assert found.notes == []
     assert [row[0].name for row in best] == found.labels and best[0][0].probability == found.probabilities[0].max()
 
 
@@ -245,7 +246,7 @@ def test_networks_of_points_take_points(tmp_path, assert_error):
     folder = trained_runs.train("convex-own-surfaces-1layer", tmp_path / "run", trainer={"limit_train": 30})
     trainer, inputs, scores = trained_runs.evaluated(folder)
     model = spiketrain.load(folder)
-    assert torch.equal(model.predict(inputs).scores, scores) and model.task == "rms_error"
+    assert torch.equal(model.predict(inputs).scores, scores) and not model.is_classifier
     assert_error("real numbers, no classes", "predict", folder, "a.png")
 
 

@@ -86,7 +86,7 @@ def test_state_dict_and_its_module_compute_what_eval_does(runs, kind, tmp_path):
         assert torch.equal(network(inputs), scores)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert weights.keys() == network.state_dict().keys() and all(isinstance(value, torch.Tensor) for value in weights.values())
-    assert (module.CLASS_NAMES, module.INPUT_SHAPE, module.WHITE) == (tuple(map(str, range(10))), (1, 8, 8), 16)
+    assert (tuple(map(str, range(10))), (1, 8, 8), 16) == (module.CLASS_NAMES, module.INPUT_SHAPE, module.WHITE)
 
 
 @pytest.mark.parametrize("kind", ["bptt", "bptt, recurrent", "tssl_bp", "ide with feedback", "ell", "clamped", "convex"])
@@ -209,8 +209,9 @@ def test_runs_in_bfloat16_are_exported_in_float32_when_asked(tmp_path, cli, asse
 def test_an_export_that_computes_something_else_is_not_written(runs, tmp_path, monkeypatch):
     """Neither a new file is left, nor an old one touched."""
     model = spiketrain.load(runs("bptt"))
-    for name in ("model.pt", "model.py", "model.pt2"):
-        (tmp_path / name).write_text("old")
+    old = {name: state_dict._MARK for name in ("model.pt", "model.py", "model.pt2")}
+    for name, content in old.items():
+        (tmp_path / name).write_text(content)
     text = state_dict._text
     wrong_mean = "(outputs / len(outputs)).sum(0)"
     monkeypatch.setattr(state_dict, "_text", lambda *words: text(*words).replace(wrong_mean, "outputs.amax(0)"))
@@ -236,7 +237,7 @@ def test_an_export_that_computes_something_else_is_not_written(runs, tmp_path, m
     monkeypatch.setattr(pt2, "exported_program", other_weights)
     with pytest.raises(UserError, match="was not written"):
         export(model, "pt2", tmp_path / "model.pt2")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(("model.pt", "model.py", "model.pt2"), "old")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == old
 
 
 def test_files_are_replaced_at_once(runs, tmp_path, monkeypatch):
@@ -252,16 +253,18 @@ def test_files_are_replaced_at_once(runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("out, words", [("folder", "it is a folder"), ("nowhere/model.pt", "no such folder"), ("model.py", "a name such as model.pt"),
-                                        ("my-model.pt", "a name such as model.pt"), ("class.x.pt", "a name such as model.pt")])  # fmt: skip
+                                        ("my-model.pt", "a name such as model.pt"), ("class.x.pt", "a name such as model.pt"),
+                                        ("class.pt", "a name such as model.pt"), ("own.pt", "own.py would be overwritten")])  # fmt: skip
 def test_places_that_cannot_be_are_refused(runs, tmp_path, out, words, assert_error):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "own.py").write_text("import torch\n")
     assert_error(words, "export", runs("bptt"), "--format", "state_dict", "--out", tmp_path / out)
 
 
 @pytest.mark.parametrize("options, words", [
     (["--format", "tflite"], "unknown format 'tflite'"), (["--format", "pt2", "--dialect", "sinabs"], "--dialect: is for --format nir"),
     (["--format", "nir", "--dt", "-1"], "--dt: expected seconds"), (["--format", "pt2", "--resize"], "--resize: is for the pictures of --check"),
-    (["--format", "pt2", "--check", "none.png"], "none.png"), ([], "--format"),
+    (["--format", "pt2", "--trainer.device", "cpu"], "made on the CPU"), (["--format", "pt2", "--check", "none.png"], "none.png"), ([], "--format"),
 ])  # fmt: skip
 def test_wrong_options_are_one_line(runs, tmp_path, assert_error, options, words):
     assert_error(words, "export", runs("bptt"), "--out", tmp_path / "model.x", *options)
@@ -271,7 +274,7 @@ def test_wrong_options_are_one_line(runs, tmp_path, assert_error, options, words
 def test_all_formats_are_documented(cli):
     from spiketrain.cli.export import FORMATS
 
-    assert FORMATS == f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+    assert f"{', '.join(NAMES[:-1])} or {NAMES[-1]}" == FORMATS
 
 
 def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, assert_error):
@@ -307,7 +310,7 @@ def test_names_of_classes_are_text_and_no_code(runs, tmp_path):
     checkpoint.save(tmp_path / "a.ckpt", content)
     export(spiketrain.load(tmp_path / "a.ckpt"), "state_dict", tmp_path / "model.pt")
     module = module_of(tmp_path / "model.py")
-    assert not Path("harmed").exists() and module.CLASS_NAMES == tuple(hostile)
+    assert not Path("harmed").exists() and tuple(hostile) == module.CLASS_NAMES
     assert module.VERSIONS == {"torch": '"""\nopen("harmed", "w")\n"""'}
 
 

@@ -34,7 +34,7 @@ def test_json_has_the_scores_of_eval(run, pictures, cli):
     files, scores = pictures
     status, lines, notes = cli("predict", run, *files, "--top", 10, "--json")
     said = json.loads("\n".join(lines))
-    assert status == 0 and notes == ["spiketrain: note: brightness from 0 to 255 is taken for 0 to 16, as that of digits"]
+    assert status == 0 and notes == ["spiketrain: note: 6 of 6 pictures have their brightness from 0 to 255 taken for 0 to 16, as that of digits"]
     assert (said["preset"], said["epoch"], said["method"]) == ("custom", 1, "bptt") and said["versions"]["torch"] == str(torch.__version__)
     assert [row["file"] for row in said["files"]] == list(map(str, files))
     for row, wanted in zip(said["files"], scores):

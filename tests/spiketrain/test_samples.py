@@ -33,7 +33,7 @@ def test_a_file_is_what_the_data_set_makes_of_it(name, tmp_path, tiny):
     dataset = data.load(tiny(data=section, network={"time_steps": 6}, trainer={"limit_train": 0, "limit_test": 0}))
     files = sorted((tmp_path / "data").glob(pattern))
     read = samples.read(dataset.description(), files)
-    assert read.names == [str(path) for path in files] and read.notes == []
+    assert read.names == [str(path) for path in files] and not read.done
     assert torch.equal(everything(read.split), everything(dataset.test))
     again = samples.read(dataset.description(), [files[1], files[0], files[1]]).split
     axis = everything(again).dim() - len(dataset.input_shape) - 1
@@ -70,7 +70,7 @@ def test_grey_pictures_are_taken_as_they_are(mnist, tmp_path):
     files = [picture(tmp_path / "a.png", grey), picture(tmp_path / "b.bmp", np.stack([grey] * 3, 2)), picture(tmp_path / "c.tif", grey)]
     read = samples.read(mnist, files)
     wanted = (torch.from_numpy(grey).double() / 255 - 0.1307) / 0.3081
-    assert read.notes == []
+    assert not read.done
     for sample in everything(read.split):
         torch.testing.assert_close(sample[0].double(), wanted, atol=1e-6, rtol=1e-6)
 
@@ -80,7 +80,7 @@ def test_colours_become_their_luma_and_that_is_said(mnist, tmp_path):
     colours[..., 0], colours[..., 1] = 200, 100
     files = [picture(tmp_path / "a.png", colours), picture(tmp_path / "b.png", colours[..., 0])]
     read = samples.read(mnist, files)
-    assert read.notes == ["1 of 2 pictures have colours, of which their luma (ITU-R 601-2) is taken"]
+    assert read.done == {"pictures have colours, of which their luma (ITU-R 601-2) is taken": 1}
     assert read.split.images[0].unique().tolist() == [round(0.299 * 200 + 0.587 * 100)]
 
 
@@ -88,7 +88,7 @@ def test_grey_pictures_for_colours_are_said(tmp_path, tiny):
     from spiketrain.data import described
 
     read = samples.read(described.of_config(tiny(data={"name": "cifar10"})), [picture(tmp_path / "a.png", np.full((32, 32), 9, np.uint8))])
-    assert read.notes == ["1 of 1 pictures are grey: red, green and blue are taken to be equal"]
+    assert read.done == {"pictures are grey: red, green and blue are taken to be equal": 1}
     assert read.split.images.unique().tolist() == [9]
 
 
@@ -98,7 +98,7 @@ def test_another_size_is_refused_unless_it_is_to_be_resized(mnist, tmp_path):
         samples.read(mnist, [wide])
     assert len(str(raised.value)) <= LONGEST_LINE
     read = samples.read(mnist, [wide], resize=True)
-    assert read.notes == ["1 of 1 pictures were resized to 28 x 28 pixels (bilinear)"]
+    assert read.done == {"pictures were resized to 28 x 28 pixels (bilinear)": 1}
     assert read.split.images.shape == (1, 1, 28, 28) and read.split.images.unique().tolist() == [7]
 
 
@@ -109,7 +109,7 @@ def test_eight_bits_become_the_grey_levels_of_digits(tmp_path, tiny):
         files = [picture(tmp_path / f"{k}{i}.png", scaled(image[0].astype(np.float64)).astype(np.uint8)) for i, image in enumerate(images)]
         read = samples.read(dataset.description(), files)
         assert torch.equal(read.split.images, dataset.test.images[:5])
-        assert read.notes == ["brightness from 0 to 255 is taken for 0 to 16, as that of digits"]
+        assert read.done == {"pictures have their brightness from 0 to 255 taken for 0 to 16, as that of digits": 5}
 
 
 def test_folders_are_looked_through_in_order(mnist, tmp_path):
@@ -118,7 +118,7 @@ def test_folders_are_looked_through_in_order(mnist, tmp_path):
         picture(tmp_path / "in" / name, np.zeros((28, 28), np.uint8))
     (tmp_path / "in" / "notes.txt").write_text("")
     with pytest.warns(UserWarning, match="left out of .*in: 1 ending in .txt, 1 hidden"):
-        names = samples.read(mnist, [tmp_path / "in"]).names
+        names = list(map(str, samples.found(mnist, [tmp_path / "in"])))
     assert [name.removeprefix(f"{tmp_path}/in/") for name in names] == ["a/3.PNG", "b/1.png", "b/2.png"]
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_one_line(mnist, tmp_path, case):
     elif case == "a long name":
         path, words = tmp_path / f"{'x' * 230}.png", "x.png"
     with pytest.raises(UserError, match=words) as raised:
-        samples.read(mnist, [] if case == "nothing" else [path])
+        samples.read(mnist, samples.found(mnist, [] if case == "nothing" else [path]))
     assert len(str(raised.value)) <= LONGEST_LINE
 
 

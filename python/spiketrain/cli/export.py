@@ -37,14 +37,12 @@ def export(arguments: argparse.Namespace, fields: list[str]) -> int:
         raise UserError(f"option {given[0]}: is for --format nir, not for {arguments.format[:60]}")
     if arguments.resize and not arguments.check:
         raise UserError("option --resize: is for the pictures of --check, of which there are none")
-    import torch
-
+    if any(word.partition("=")[0] == "--trainer.device" for word in fields):
+        raise UserError("field trainer.device: exports are made on the CPU, and run where their reader puts them")
     from spiketrain.deployment import exporting
-    from spiketrain.deployment.model import load
+    from spiketrain.deployment.model import load_in_own_process
 
-    model = load(arguments.run_dir, options=fields)
-    if model.config.trainer.threads:
-        torch.set_num_threads(model.config.trainer.threads)
+    model = load_in_own_process(arguments.run_dir, fields, device="cpu")
     done = exporting.export(
         model, arguments.format, arguments.out, check=arguments.check, dialect=arguments.dialect, dt=dt, resize=arguments.resize
     )

@@ -36,14 +36,10 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def predict(arguments: argparse.Namespace, fields: list[str]) -> int:
     top = _count(arguments.top)
-    import torch
+    from spiketrain.deployment.model import load_in_own_process
 
-    from spiketrain.deployment.model import is_classifier, load
-
-    model = load(arguments.run_dir, options=fields)
-    if model.config.trainer.threads:
-        torch.set_num_threads(model.config.trainer.threads)
-    if not is_classifier(model):
+    model = load_in_own_process(arguments.run_dir, fields)
+    if not model.is_classifier:
         raise UserError("the network's outputs are real numbers, no classes: give tensors to spiketrain.load(RUN) in Python")
     predictions = model.predict(arguments.files, resize=arguments.resize)
     for note in (*model.notes, *predictions.notes):

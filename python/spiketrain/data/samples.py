@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,30 +42,27 @@ class Samples:
     Attributes:
         names: of the samples: paths, and within files of several the number of a sample
         split: the samples in their order; labels mean nothing
-        notes: what was done to files that are not as those of the data set, a line each
+        done: what was done to files that are not as those of the data set, and to how many: the rest of a sentence on them
     """
 
     names: list[str]
     split: Split
-    notes: list[str]
+    done: Counter[str] = field(default_factory=Counter)
 
 
-def read(description: dict[str, Any], paths: Iterable[Path | str], resize: bool = False) -> Samples:
-    """The samples in files, and in all files below folders.
+def read(description: dict[str, Any], files: list[Path], resize: bool = False) -> Samples:
+    """The samples in files.
 
     Args:
         description: of the data set (`Dataset.description`)
+        files: of those that `found` finds
         resize: bring pictures of another size to that of the data set's (bilinear, without regard to proportions)
 
     Raises:
-        UserError: a file is missing, damaged, of another kind or size; or nothing is known of how the data set is read.
+        UserError: a file is missing, damaged, of another kind or size.
     """
-    preprocessing, name = description["preprocessing"], description["data"]
-    if preprocessing is None or preprocessing["kind"] == "points":
-        what = "points, which are no files" if preprocessing else "what no file is read for"
-        raise UserError(f"a network on {shortened(name, 60)} takes {what}: give tensors to spiketrain.load(RUN) in Python")
-    files = found(paths, _suffixes(preprocessing["kind"], name), name)
-    reader: Callable[..., Samples] = {"pictures": _pictures, "frames": _frames, "nmnist": _nmnist, "events": _events}[preprocessing["kind"]]
+    kind = description["preprocessing"]["kind"]
+    reader: Callable[..., Samples] = {"pictures": _pictures, "frames": _frames, "nmnist": _nmnist, "events": _events}[kind]
     try:
         return reader(files, description, resize)
     except OSError as error:
@@ -74,8 +71,17 @@ def read(description: dict[str, Any], paths: Iterable[Path | str], resize: bool 
         raise UserError(shortened(error)) from None
 
 
-def found(paths: Iterable[Path | str], suffixes: frozenset[str], name: str) -> list[Path]:
-    """The files among the paths, and those with one of the endings in the folders among them, in order."""
+def found(description: dict[str, Any], paths: Iterable[Path | str]) -> list[Path]:
+    """The files among the paths, and those that are read for the data set in the folders among them, in order.
+
+    Raises:
+        UserError: there are none, one is of another kind, or nothing is known of how the data set is read.
+    """
+    preprocessing, name = description["preprocessing"], description["data"]
+    if preprocessing is None or preprocessing["kind"] == "points":
+        what = "points, which are no files" if preprocessing else "what no file is read for"
+        raise UserError(f"a network on {shortened(name, 60)} takes {what}: give tensors to spiketrain.load(RUN) in Python")
+    suffixes = _suffixes(preprocessing["kind"], name)
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -114,18 +120,15 @@ def _shown(suffixes: frozenset[str]) -> str:
 
 def _pictures(files: list[Path], description: dict[str, Any], resize: bool) -> Samples:
     shape, name, preprocessing = tuple(description["input_shape"]), description["data"], description["preprocessing"]
-    counts: Counter[str] = Counter()
+    done: Counter[str] = Counter()
     if name == "imagefolder":  # which resizes its own
         images = np.stack([imagefolder.decode(path, shape[1]) for path in files])
     else:
-        images = np.stack([_picture(path, shape, name, preprocessing["white"], resize, counts) for path in files])
-    notes = [f"{count} of {len(files)} pictures {what}" for what, count in counts.items()]
-    if preprocessing["white"] != 255:
-        notes.append(f"brightness from 0 to 255 is taken for 0 to {preprocessing['white']}, as that of {name}")
-    return Samples([str(path) for path in files], described.pictures(torch.from_numpy(images), preprocessing), notes)
+        images = np.stack([_picture(path, shape, name, preprocessing["white"], resize, done) for path in files])
+    return Samples([str(path) for path in files], described.pictures(torch.from_numpy(images), preprocessing), done)
 
 
-def _picture(path: Path, shape: tuple[int, ...], name: str, white: int, resize: bool, counts: Counter[str]) -> np.ndarray:
+def _picture(path: Path, shape: tuple[int, ...], name: str, white: int, resize: bool, done: Counter[str]) -> np.ndarray:
     """uint8 (C, H, W), from 0 to `white`."""
     channels, height, width = shape
     if channels not in (1, 3):
@@ -139,16 +142,19 @@ def _picture(path: Path, shape: tuple[int, ...], name: str, white: int, resize: 
             )
         from PIL import Image
 
-        counts[f"were resized to {width} x {height} pixels (bilinear)"] += 1
+        done[f"pictures were resized to {width} x {height} pixels (bilinear)"] += 1
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     is_grey = _is_grey(picture)
     if channels == 1 and not is_grey:
-        counts["have colours, of which their luma (ITU-R 601-2) is taken"] += 1
+        done["pictures have colours, of which their luma (ITU-R 601-2) is taken"] += 1
     elif channels == 3 and is_grey:
-        counts["are grey: red, green and blue are taken to be equal"] += 1
+        done["pictures are grey: red, green and blue are taken to be equal"] += 1
     values = np.asarray(picture.convert("L") if channels == 1 else picture)
     values = values[None] if channels == 1 else values.transpose(2, 0, 1)
-    return values if white == 255 else ((values.astype(np.uint16) * white + 127) // 255).astype(np.uint8)
+    if white == 255:
+        return values
+    done[f"pictures have their brightness from 0 to 255 taken for 0 to {white}, as that of {name}"] += 1
+    return ((values.astype(np.uint16) * white + 127) // 255).astype(np.uint8)
 
 
 def _is_grey(picture: Image) -> bool:
@@ -159,7 +165,7 @@ def _is_grey(picture: Image) -> bool:
 def _frames(files: list[Path], description: dict[str, Any], resize: bool) -> Samples:
     preprocessing = description["preprocessing"]
     frames = torch.from_numpy(np.stack([cifar10_dvs.decode(path, preprocessing["side"]) for path in files]))
-    return Samples([str(path) for path in files], FrameSplit(frames, _no_labels(len(files)), preprocessing["time_steps"], False), [])
+    return Samples([str(path) for path in files], FrameSplit(frames, _no_labels(len(files)), preprocessing["time_steps"], False))
 
 
 def _nmnist(files: list[Path], description: dict[str, Any], resize: bool) -> Samples:
@@ -167,7 +173,7 @@ def _nmnist(files: list[Path], description: dict[str, Any], resize: bool) -> Sam
     steps, kept, bin_us = preprocessing["time_steps"], preprocessing["kept"], preprocessing["bin_us"]
     pieces = [nmnist.binned({path: 0}, kept, bin_us)["spikes"] for path in files]  # a file may be given twice
     arrays = {"spikes": np.concatenate(pieces), "start": np.cumsum([0, *map(len, pieces)])}
-    return Samples([str(path) for path in files], nmnist.of_arrays(arrays, _no_labels(len(files)), steps, kept, bin_us), [])
+    return Samples([str(path) for path in files], nmnist.of_arrays(arrays, _no_labels(len(files)), steps, kept, bin_us))
 
 
 def _events(files: list[Path], description: dict[str, Any], resize: bool) -> Samples:
@@ -182,7 +188,7 @@ def _events(files: list[Path], description: dict[str, Any], resize: bool) -> Sam
         words = [(str(path), read_events(path)) for path in files]
     arrays = recordings.joined([binning.bin(events, where) for where, events in words])
     split = recordings.split(arrays, [0] * len(words), 1, binning, preprocessing["counts"], name)
-    return Samples([where for where, _ in words], split, [])
+    return Samples([where for where, _ in words], split)
 
 
 def _no_labels(count: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
@@ -62,11 +63,12 @@ def export(
     out, writer = Path(out).expanduser(), formats.get(format)
     if model.config.trainer.precision != "float32":
         raise UserError(f"the run computes in {model.config.trainer.precision}: to export it in float32 add --trainer.precision float32")
-    if format != "state_dict" and model._method.is_random:
+    if format != "state_dict" and model.method.is_random:
         raise UserError(f"the network draws random numbers (method.sigma_v), which {format} cannot express: export a state_dict, which can")
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"cannot write {shortened(out, 150)}: {'it is a folder' if out.is_dir() else 'there is no such folder'}")
     places = writer.files(out)
+    model = copy.deepcopy(model).cpu()  # lest a program be one for a GPU alone
     options = {"dialect": dialect, "dt": dt}
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}@", dir=out.parent))
@@ -96,7 +98,7 @@ def _inputs(model: Model, check: Iterable[str | Path], resize: bool) -> Tensor:
         size = model.examples(1).numel()
         inputs = model.examples(max(2, min(EXAMPLES, LARGEST_BATCH // size)))
     else:
-        split = samples.read(model.description, paths, resize).split
+        split = samples.read(model.description, samples.found(model.description, paths), resize).split
         inputs = split.images if isinstance(split, ImageSplit) else next(iter(Batches(split, EXAMPLES)))[0]
     inputs = inputs.to(model.device)
     with torch.no_grad():

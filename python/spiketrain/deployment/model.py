@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from spiketrain.data import described, samples
 from spiketrain.data.base import Batches, Dataset, ImageSplit, normalize
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.deployment.predictions import Predictions
-from spiketrain.errors import UserError, shortened, shown
+from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.training import checkpoint, state
 from spiketrain.training.changes import config_to_look
@@ -38,6 +39,7 @@ class Model(nn.Module):
     Attributes:
         network: the layers
         config: of the run
+        method: how it was trained, and what computes its scores
         class_names: a name for each output: the data set's, or numbers
         input_shape: (C, H, W) of a picture or of a time step
         white: the largest brightness of uint8 pictures; None where the network takes none
@@ -50,7 +52,7 @@ class Model(nn.Module):
         super().__init__()
         self.network = method.network
         self.config: Config = method.config
-        self._method = method
+        self.method = method
         self._dataset = dataset
         self.description = dataset.description()
         self.input_shape = tuple(dataset.input_shape)
@@ -70,7 +72,7 @@ class Model(nn.Module):
         self._steps = tuple(blank.shape[: self.batch_axis])
         self.eval()
         self._fix_restricted_weights()
-        with torch.inference_mode(), torch.random.fork_rng():
+        with torch.inference_mode():
             outputs = self(blank).shape[1]
         names = list(dataset.class_names or map(str, range(dataset.classes)))
         self.class_names = (*names, *(f"output {i} (no class)" for i in range(len(names), outputs)))
@@ -81,20 +83,20 @@ class Model(nn.Module):
         return next((tensor.device for tensor in (*self.network.parameters(), *self.network.buffers())), torch.device("cpu"))
 
     @property
-    def task(self) -> str:
-        """What outputs are judged by: accuracy of classes, or rms_error of real numbers."""
-        return self._dataset.task.name
+    def is_classifier(self) -> bool:
+        """Whether outputs are classes, not real numbers."""
+        return self._dataset.task is CLASSIFICATION
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.dtype is torch.uint8:
             inputs = self.preprocess(inputs)
         self._check(inputs)
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():
-            return self._method.inference(inputs)
+            return self.method.inference(inputs)
         # A network with noise draws the same each time, and what `spiketrain eval` draws for its first batch.
         with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
             torch.manual_seed(self.config.seed)
-            return self._method.inference(inputs)
+            return self.method.inference(inputs)
 
     def preprocess(self, pictures: Tensor) -> Tensor:
         """uint8 pictures (N, C, H, W) as the network takes them, float32.
@@ -126,31 +128,40 @@ class Model(nn.Module):
             what: as `forward` takes it; or pictures or recordings of the kinds that `spiketrain.data.samples` lists
             resize: bring pictures of another size to that of the network's
             batch_size: how many are computed at once; default trainer.eval_batch_size of the run
-            progress: called after each batch with the number of samples that are done, and of all
+            progress: called now and then with the number of samples, or files, that are done, and of all
 
         Raises:
             UserError: a file that is no such file; scores that are not finite.
         """
         size, device = batch_size or self.config.trainer.eval_batch_size, self.device
+        names: list[str] = []
+        scores: list[Tensor] = []
+        done: Counter[str] = Counter()
         if isinstance(what, Tensor):
             self._check(what)
-            count, notes = what.shape[self.batch_axis], []
-            names = [str(i) for i in range(count)]
-            batches: Iterable[Tensor] = what.split(size, self.batch_axis)
+            total = what.shape[self.batch_axis]
+            pieces: Iterable[tuple[list[str], Iterable[Tensor]]] = [(list(map(str, range(total))), what.split(size, self.batch_axis))]
         else:
-            read = samples.read(self.description, [what] if isinstance(what, (str, Path)) else what, resize)
-            names, notes, count = read.names, read.notes, len(read.names)
-            batches = (batch for batch, _ in Batches(read.split, size))
-        scores: list[Tensor] = []
+            files = samples.found(self.description, [what] if isinstance(what, (str, Path)) else what)
+            total, pieces = len(files), self._read(files, size, resize, done)
         with torch.no_grad():
-            for batch in batches:
-                scores.append(self(batch.to(device)).cpu())
-                progress(min(len(scores) * size, count), count)
+            for of_piece, batches in pieces:
+                names += of_piece
+                for batch in batches:
+                    scores.append(self(batch.to(device)).cpu())
+                    progress(min(len(scores) * size, total), total)
         together = torch.cat(scores) if scores else torch.zeros(0, len(self.class_names))
         finite = together.isfinite().all(1)
         if not finite.all():
             raise UserError(f"the network's scores of {shortened(names[int(finite.int().argmin())], 150)} are not finite: its weights are no use")
-        return Predictions(names, together, self.class_names, notes)
+        return Predictions(names, together, self.class_names, [f"{count} of {total} {what}" for what, count in done.items()])
+
+    def _read(self, files: list[Path], size: int, resize: bool, done: Counter[str]) -> Iterator[tuple[list[str], Iterable[Tensor]]]:
+        """The samples of so many files at a time: their names, and batches. `done` counts what was done to them."""
+        for start in range(0, len(files), size):
+            read = samples.read(self.description, files[start : start + size], resize)
+            done.update(read.done)
+            yield read.names, (batch for batch, _ in Batches(read.split, size))
 
     def examples(self, count: int, seed: int = 0) -> Tensor:
         """So many drawn inputs of the network's kind, for measurements and comparisons: noise, of which half the pictures are smooth.
@@ -177,7 +188,7 @@ class Model(nn.Module):
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)
-        self._method.device = self.device
+        self.method.device = self.device
         return self
 
     def _wanted(self) -> str:
@@ -216,13 +227,25 @@ def load(run: str | Path, *, device: str | None = None, options: Iterable[str] =
         scores = model(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
         model.predict("digits/").labels
     """
+    return _load(run, list(options), device, sets_threads=False)
+
+
+def load_in_own_process(run: str | Path, options: list[str], device: str | None = None) -> Model:
+    """The same for a command, whose process computes with as many threads as the configuration says, as `spiketrain eval`."""
+    return _load(run, options, device, sets_threads=True)
+
+
+def _load(run: str | Path, options: list[str], device: str | None, sets_threads: bool) -> Model:
     content = _content(Path(run).expanduser())
-    config, changes = config_to_look(content, list(options))
-    if device is not None:
-        config.trainer.device = device
-    elif config.trainer.device.startswith("cuda") and not torch.cuda.is_available():
-        config.trainer.device = "cpu"
-    description, notes = _description(content, config)
+    config, notes = config_to_look(content, options)
+    if sets_threads and config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    description, found = _description(content, config)
+    asked = device is not None or any(word.partition("=")[0] == "--trainer.device" for word in options)
+    if not asked and config.trainer.device.startswith("cuda") and not torch.cuda.is_available():
+        notes.append(f"the run was trained on {config.trainer.device}, and this PyTorch sees no CUDA device: the CPU computes")
+        device = "cpu"
+    config.trainer.device = device or config.trainer.device
     place = pick_device(config.trainer.device)
     with state.fitting():
         dataset = described.stand_in(description)
@@ -232,8 +255,7 @@ def load(run: str | Path, *, device: str | None = None, options: Iterable[str] =
         method = build_method(config, dataset, place)
         with state.fitting():
             state.load_method(method, content["method"])
-    model = Model(method, dataset, content, [*changes, *notes])
-    return model.eval()
+    return Model(method, dataset, content, [*notes, *found])
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -251,13 +273,3 @@ def _description(content: dict[str, Any], config: Config) -> tuple[dict[str, Any
     if is_recut or replace(trained.data, root=None, download=False) != replace(now.data, root=None, download=False):
         return described.of_config(config), []
     return model, []
-
-
-def is_classifier(model: Model) -> bool:
-    """Whether outputs are classes."""
-    return model.task == CLASSIFICATION.name
-
-
-def shown_run(model: Model) -> str:
-    """A line on the run."""
-    return f"{shown(model.preset)}, epoch {model.epoch}"

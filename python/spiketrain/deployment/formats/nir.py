@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeops import nn as snn
+from spikeops.nir import Scale, from_nir, to_nir
 from spiketrain.deployment.model import Model
 from spiketrain.errors import UserError, shortened
+from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.models.layers import FullyConnected, SumPool2d, TimeSharedDropout
 from spiketrain.models.network import SpikingNetwork
 
@@ -24,14 +26,13 @@ def files(out: Path) -> list[Path]:
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     network = model.network
-    if type(network) is not SpikingNetwork or not isinstance(network.input_filter, nn.Identity):
+    is_chain = type(network) is SpikingNetwork and isinstance(network.input_filter, nn.Identity)
+    if not (is_chain and isinstance(model.method, GradientMethod)):
         raise UserError(f"NIR has no networks of {model.config.method.name}, only chains of layers and integrate-and-fire neurons: {OTHERS}")
-    import spikeops.nir
-
     try:
         import nir
 
-        graph = spikeops.nir.to_nir(_chain(network), model.input_shape, dt=options["dt"], dialect=options["dialect"])
+        graph = to_nir(_chain(network), model.input_shape, dt=options["dt"], dialect=options["dialect"])
         nir.write(str(out), graph)
     except ImportError as error:
         raise UserError(shortened(f'NIR needs its packages ({error}): pip install "spikeops[nir]"')) from None
@@ -41,18 +42,16 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     pictures = ", a picture normalised and shown at all of them" if model.white is not None else ""
     return [
         f"it takes {steps}{pictures}, each (N, {', '.join(map(str, model.input_shape))})",
-        f"its outputs ({model.time_steps}, N, {len(model.class_names)}) become scores by {model._method.logits_source()}, which is not in the graph",
+        f"its outputs ({model.time_steps}, N, {len(model.class_names)}) become scores by {model.method.logits_source()}, which is not in the graph",
     ]
 
 
 def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> Tensor:
-    import spikeops.nir
-
-    network = spikeops.nir.from_nir(str(out), dt=options["dt"], dialect=options["dialect"], dtype=torch.float32).eval()
+    network = from_nir(str(out), dt=options["dt"], dialect=options["dialect"], dtype=torch.float32).eval()
     inputs = model.preprocess(inputs) if inputs.dtype is torch.uint8 else inputs
     if not model.batch_axis:
         inputs = inputs.expand(model.time_steps, *inputs.shape)
-    return model._method.logits(network(inputs.cpu()))
+    return model.method.logits(network(inputs.cpu()))
 
 
 def _chain(network: SpikingNetwork) -> nn.Sequential:
@@ -74,12 +73,5 @@ def _layer(layer: nn.Module) -> nn.Module:
     if isinstance(layer, SumPool2d):
         if layer.gain == 1 / layer.size**2:
             return nn.AvgPool2d(layer.size)
-        return nn.Sequential(nn.AvgPool2d(layer.size, divisor_override=1), spikeops_scale(layer.gain))
+        return nn.Sequential(nn.AvgPool2d(layer.size, divisor_override=1), Scale(torch.tensor(layer.gain)))
     return layer
-
-
-def spikeops_scale(gain: float) -> nn.Module:
-    """A factor as NIR has it."""
-    import spikeops.nir
-
-    return spikeops.nir.Scale(torch.tensor(gain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import keyword
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,10 @@ from spiketrain.errors import UserError, shortened
 
 IS_EXACT = True
 
-_HEAD = '''"""A trained spiking network, written by spiketrain. It needs torch and spikeops::
+_MARK = '"""A trained spiking network, written by spiketrain.'
+_HEAD = (
+    _MARK
+    + ''' It needs torch and spikeops::
 
     import {module}
 
@@ -45,6 +49,7 @@ from spikeops import surrogate
 from spikeops.nn.time import at_all_steps
 
 '''
+)
 _LOAD = '''
 
 def load(path: str | Path = Path(__file__).with_name(WEIGHTS)) -> Network:
@@ -63,11 +68,23 @@ def preprocess(pictures: Tensor) -> Tensor:
 
 
 def files(out: Path) -> list[Path]:
-    if out.suffix.lower() == ".py" or not out.with_suffix("").name.isidentifier():
+    name = out.with_suffix("").name
+    if out.suffix.lower() == ".py" or not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(
             f"--out: expected a name such as model.pt, beside which a module model.py can lie, got {shortened(out.name, 80)}"
         )
-    return [out, out.with_suffix(".py")]
+    source = out.with_suffix(".py")
+    if source.exists() and not _is_ours(source):
+        raise UserError(f"{shortened(source, 150)} would be overwritten, and was not written by spiketrain: choose another --out")
+    return [out, source]
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_MARK)) == _MARK.encode()
+    except OSError:
+        return False
 
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
@@ -94,7 +111,7 @@ def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> 
 
 
 def _text(model: Model, out: Path) -> str:
-    source = model._method.source()
+    source = model.method.source()
     if source is None:
         raise UserError(f"there is no source of the networks of {model.config.method.name}: export it as pt2, which can")
     takes_pictures = model.white is not None
