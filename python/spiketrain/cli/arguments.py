@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, export, import_weights, predict, reproduce
+from spiketrain.cli import cache, commands, compare, export, import_weights, predict, reproduce
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
@@ -85,6 +85,7 @@ def make_parser() -> Parser:
     export.register(command)
     import_weights.register(command)
     reproduce.register(command)
+    compare.register(command)
     cache.register(command)
     return parser
 
