@@ -62,7 +62,7 @@ $(DIST)/.built: $(VENV)/.torch $(sources)
 	@touch $@
 
 $(VENV)/.spikeops: $(DIST)/.built
-	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[train,test]"
+	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[train,test,export]"
 	$(pip) install --quiet --no-deps --force-reinstall $(DIST)/*.whl
 	@touch $@
 

@@ -12,3 +12,21 @@ Command line: ``spiketrain --help``. The rooms, from the top down; each knows on
 What lies beside the rooms is small and knows none of them: `errors`, `plugins` (code from outside), `files`, `memory`, `distributed`. `demo`
 uses them all.
 """
+
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from spiketrain.deployment.model import Model
+
+
+def load(run: str | Path, *, device: str | None = None, options: Iterable[str] = ()) -> Model:
+    """The network of a run, as `spiketrain.deployment.model.load` says."""
+    from spiketrain.deployment import model  # PyTorch comes with it
+
+    return model.load(run, device=device, options=options)

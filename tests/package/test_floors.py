@@ -32,6 +32,7 @@ FLOORS = [
     ["spiketrain.methods"],
     ["spiketrain.reports"],
     ["spiketrain.training"],
+    ["spiketrain.deployment"],
     ["spiketrain.cli"],
     ["spiketrain"],
 ]

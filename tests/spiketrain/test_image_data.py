@@ -166,7 +166,7 @@ def test_imagefolder(tiny, tmp_path, monkeypatch):
     assert normalised[:, 0].mean().item() == pytest.approx(0, abs=1e-5)
     assert normalised[:, 0].std(correction=0).item() == pytest.approx(1, abs=1e-5)
 
-    monkeypatch.setattr(imagefolder, "_decode", None)  # a second time the pictures come out of the cache
+    monkeypatch.setattr(imagefolder, "decode", None)  # a second time the pictures come out of the cache
     assert torch.equal(data.load(config).train.images, dataset.train.images)
     monkeypatch.undo()
     for cached in (tmp_path / "cache").rglob("*.cache"):  # a damaged cache is made again

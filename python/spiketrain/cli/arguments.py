@@ -6,14 +6,18 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, import_weights, reproduce
+from spiketrain.cli import cache, commands, compare, export, import_weights, predict, reproduce
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
-WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot")  # commands that take fields of the configuration
+# Commands that take fields of the configuration.
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export")
 # All others are fields of the configuration.
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
-OWN_OPTIONS_OF = {"import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS}  # of one command, elsewhere fields
+# Of one command, elsewhere fields.
+OWN_OPTIONS_OF = {
+    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
+}  # fmt: skip
 
 WITH_PRESETS = ("list", "train", "bench", "import", "reproduce")
 _PLUGIN = "module of one's own code that a file or a run may name: methods, networks, data sets; may be given several times"
@@ -85,8 +89,11 @@ def make_parser() -> Parser:
         added.add_argument("run_dir", metavar="RUN_DIR")
         added.add_argument("-h", "--help", action="help", help="show this help")
 
+    predict.register(command)
+    export.register(command)
     import_weights.register(command)
     reproduce.register(command)
+    compare.register(command)
     cache.register(command)
     return parser
 

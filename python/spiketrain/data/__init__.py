@@ -59,12 +59,17 @@ def load(config: Config) -> Dataset:
     except MemoryError:
         raise UserError(f"data set {name} in {root} does not fit into memory") from None
     _check(dataset, f"data set {name} in {root}")
-    dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
-    dataset.class_names = dataset.class_names or CLASS_NAMES.get(name)
+    finish(dataset, config)
     _set_augmentation(dataset.train, config)
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset
+
+
+def finish(dataset: Dataset, config: Config) -> None:
+    """Give a data set that was read the normalisation that the options ask for, and the names of its classes."""
+    dataset.train, dataset.test = (_normalized(split, config) for split in (dataset.train, dataset.test))
+    dataset.class_names = dataset.class_names or CLASS_NAMES.get(dataset.name)
 
 
 def _reader(name: str) -> Callable[[str, Path, Config], Dataset]:

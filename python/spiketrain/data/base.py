@@ -6,6 +6,7 @@ import abc
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ class Split(abc.ABC):
     @abc.abstractmethod
     def select(self, index: Tensor) -> Split:
         """A split of the samples at `index` only."""
+
+    def preprocessing(self) -> dict[str, Any] | None:
+        """How a file becomes a sample of this split, in plain containers, for `samples` and checkpoints; None where nothing is known."""
+        return None
 
     def to(self, device: torch.device) -> Split:
         """The same split with its tensors on `device`."""
@@ -73,11 +78,20 @@ class ImageSplit(Split):
         self.augment = augment
         self.white = white
 
+    @classmethod
+    def blank(cls, shape: tuple[int, int, int], mean: tuple[float, ...], std: tuple[float, ...]) -> ImageSplit:
+        """No images (C, H, W), with their normalisation."""
+        return cls(torch.zeros(0, *shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), mean, std)
+
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         images = self.images.index_select(0, index)
         if self.augment and generator is not None:
             images = crop_and_flip(images, generator, self.border, self.flip)
-        return torch.addcmul(self.shift, images.float(), self.scale)
+        return normalize(images, self.scale, self.shift)
+
+    def preprocessing(self) -> dict[str, Any]:
+        scale, shift = (values.flatten().tolist() for values in (self.scale, self.shift))  # of float32, which they become again
+        return {"kind": "pictures", "white": self.white, "scale": scale, "shift": shift}
 
     def normalized(self, mean: list[float], std: list[float]) -> ImageSplit:
         """The same images, normalised by other numbers: one per channel, for pixels from 0 to 1."""
@@ -100,6 +114,11 @@ class ImageSplit(Split):
         part = copy.copy(self)
         part.images, part.labels = self.images[index], self.labels[index]
         return part
+
+
+def normalize(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """uint8 images (N, C, H, W) as a network takes them: shift + scale * pixel, both (C, 1, 1), float32."""
+    return torch.addcmul(shift, images.float(), scale)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator, border: int = 4, flip: bool = True) -> Tensor:
@@ -135,6 +154,17 @@ class Dataset:
     classes: int
     task: Task = CLASSIFICATION
     class_names: tuple[str, ...] | None = None
+
+    def description(self) -> dict[str, Any]:
+        """What a network must know of its data to be used without them, in plain containers: `described.stand_in` is the way back."""
+        return {
+            "data": self.name,
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+            "class_names": None if self.class_names is None else list(self.class_names),
+            "task": self.task.name,
+            "preprocessing": self.test.preprocessing(),
+        }
 
 
 class Batches:

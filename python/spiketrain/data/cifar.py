@@ -70,6 +70,13 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     return Dataset(name, train, test, (3, 32, 32), layout.classes)
 
 
+def blank(name: str, config: Config) -> Dataset:
+    """The data set without a sample."""
+    layout = LAYOUTS[name]
+    split = ImageSplit.blank((3, 32, 32), layout.mean, layout.std)
+    return Dataset(name, split, split, (3, 32, 32), layout.classes)
+
+
 def download(layout: Layout, root: Path) -> None:
     """Fetch the archive with torchvision, which checks its MD5 sum."""
     from torchvision import datasets

@@ -17,6 +17,7 @@ import copy
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,9 @@ class FrameSplit(Split):
             frames = crop_and_flip(frames.flatten(1, 2), generator, flip=False).view_as(frames)
         return frames.transpose(0, 1).float() / 255
 
+    def preprocessing(self) -> dict[str, Any]:
+        return {"kind": "frames", "side": self.frames.shape[-1], "time_steps": self.time_steps}
+
     def select(self, index: Tensor) -> FrameSplit:
         part = copy.copy(self)
         part.frames, part.labels = self.frames[index], self.labels[index]
@@ -76,10 +80,18 @@ def load(name: str, root: Path, config: Config) -> Dataset:
         labels = torch.tensor([label for label, paths in enumerate(chosen) for _ in paths])
         paths = [path for paths in chosen for path in paths]
         copy = copy_of(name, paths, folder, "train" if is_training else "test", (__name__,), side)
-        frames = decode_once(copy, paths, (FRAMES, 2, side, side), partial(_decode, side=side), memory_map=True)
+        frames = decode_once(copy, paths, (FRAMES, 2, side, side), partial(decode, side=side), memory_map=True)
         return FrameSplit(frames, labels, config.network.time_steps, augment)
 
     return Dataset(name, split(True, config.data.augment), split(False, False), (2, side, side), len(CLASSES))
+
+
+def blank(name: str, config: Config) -> Dataset:
+    """The data set without a sample."""
+    side = config.data.image_size
+    frames = torch.zeros(0, FRAMES, 2, side, side, dtype=torch.uint8)
+    split = FrameSplit(frames, torch.zeros(0, dtype=torch.int64), config.network.time_steps, False)
+    return Dataset(name, split, split, (2, side, side), len(CLASSES))
 
 
 def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,7 +141,7 @@ def picture(counts: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
 
-def _decode(path: Path, side: int) -> np.ndarray:
+def decode(path: Path, side: int) -> np.ndarray:
     """The pictures of all frames (30, 2, side, side)."""
     return np.stack([picture(counts, side) for counts in count_events(path)])
 

@@ -45,14 +45,27 @@ def of_file(name: str, path: Path, binning: Binning) -> tuple[Arrays, tuple[str,
     return arrays, tuple(names.split("\n")) if names else None
 
 
+def read_words(path: Path) -> list[Events]:
+    """All words of a file, labels or none."""
+    with hdf5_files.opened(path) as file:
+        return list(_words(path, *_spikes(file, path)))
+
+
+def _spikes(file: h5py.File, path: Path) -> tuple[h5py.Dataset, h5py.Dataset]:
+    """Times and channels."""
+    times, units = (_find(file, path, place) for place in ("spikes/times", "spikes/units"))
+    if times.shape != units.shape or times.ndim != 1:
+        raise UserError(
+            f"{path} is damaged: expected one array of times and one of units for each word, got {times.shape} and {units.shape}"
+        )
+    return times, units
+
+
 def _decode(name: str, path: Path, binning: Binning) -> Arrays:
     with hdf5_files.opened(path) as file:
-        times, units, labels = (_find(file, path, place) for place in ("spikes/times", "spikes/units", "labels"))
+        labels = _find(file, path, "labels")
+        times, units = _spikes(file, path)
         said = hdf5_files.read(labels, path, LARGEST)
-        if times.shape != units.shape or times.ndim != 1:
-            raise UserError(
-                f"{path} is damaged: expected one array of times and one of units for each word, got {times.shape} and {units.shape}"
-            )
         checked = checked_labels(said, len(times), 0, CLASSES[name] - 1, f"{path}, labels").numpy()
         if not len(checked):
             raise UserError(f"{path} holds no words")

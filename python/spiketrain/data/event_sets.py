@@ -17,6 +17,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+
 from spiketrain.config import Config, DataConfig
 from spiketrain.data import cochlea, event_files, hdf5_files, npy_files, recordings, tonic_sets
 from spiketrain.data.base import Dataset
@@ -52,6 +54,17 @@ def load(name: str, root: Path, config: Config) -> Dataset:
         return _recordings(name, folder, parts, None, GESTURES, binning, config)
     parts, classes = _caltech(folder / "Caltech101")
     return _recordings(name, folder, parts, classes, len(classes), binning, config)
+
+
+def blank(name: str, config: Config) -> Dataset | None:
+    """The data set without a sample; None where its files say what its classes or its sensor are."""
+    classes = {**cochlea.CLASSES, "dvs-gesture": GESTURES}.get(name)
+    if classes is None:
+        return None
+    binning = _binning(name, config)
+    arrays = {"spikes": np.zeros(0, np.int32), "counts": np.zeros(0, np.int32), "start": np.zeros(1, np.int64)}
+    split = recordings.split(arrays, [], classes, binning, config.data.counts, name)
+    return Dataset(name, split, split, binning.shape, classes)
 
 
 def _binning(name: str, config: Config) -> Binning:
@@ -108,7 +121,7 @@ def _recordings(
     name: str, folder: Path, parts: Parts, class_names: tuple[str, ...] | None, classes: int, binning: Binning, config: Config
 ) -> Dataset:
     """A data set with a file for each recording. A sensor that is not known yet is found in the training part."""
-    read = {"dvs-gesture": _read_gesture}.get(name, event_files.read_events)
+    read = {"dvs-gesture": read_gesture}.get(name, event_files.read_events)
     splits = []
     for part, (files, labels) in parts.items():
         arrays, binning = recordings.of_files(name, folder, part, files, binning, read, (__name__, *MODULES))
@@ -128,7 +141,7 @@ def _gestures(folder: Path) -> tuple[list[Path], list[int]]:
     return listing.files, [numbers[path.stem] for path in listing.files]
 
 
-def _read_gesture(path: Path) -> Events:
+def read_gesture(path: Path) -> Events:
     """Rows of x, y, polarity and milliseconds."""
     rows = npy_files.read_npy(path, event_files.LARGEST_FILE)
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.names:

@@ -26,7 +26,7 @@ def load(name: str, root: Path, config: Config) -> Dataset:
 
     def images(part: str) -> Tensor:
         copy = copy_of(name, folders.files[part], root, part, (__name__, pixels.__name__), side)
-        return decode_once(copy, folders.files[part], (3, side, side), lambda path: _decode(path, side))
+        return decode_once(copy, folders.files[part], (3, side, side), lambda path: decode(path, side))
 
     train, test = images("train"), images("test")
     mean, std = _moments(train)
@@ -39,7 +39,7 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     return Dataset(name, *splits, (3, side, side), len(classes), class_names=classes)
 
 
-def _decode(path: Path, side: int) -> np.ndarray:
+def decode(path: Path, side: int) -> np.ndarray:
     from PIL import Image
 
     picture = pixels.read_picture(path)

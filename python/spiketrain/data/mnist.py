@@ -38,6 +38,12 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     return Dataset(name, train, test, tuple(train.images.shape[1:]), CLASSES)
 
 
+def blank(name: str, config: Config) -> Dataset:
+    """The data set without a sample."""
+    split = ImageSplit.blank((1, 28, 28), MEAN, STD)
+    return Dataset(name, split, split, (1, 28, 28), CLASSES)
+
+
 def download(name: str, root: Path) -> None:
     """Fetch the files with torchvision, which checks their MD5 sums."""
     from torchvision import datasets

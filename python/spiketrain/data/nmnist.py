@@ -51,6 +51,15 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     return Dataset(name, train, test, SHAPE, CLASSES)
 
 
+def blank(name: str, config: Config) -> Dataset:
+    """The data set without a sample."""
+    steps, arrays = config.network.time_steps, {"spikes": np.zeros(0, np.int32), "start": np.zeros(1, np.int64)}
+    split = of_arrays(
+        arrays, torch.zeros(0, dtype=torch.int64), steps, steps - config.data.empty_last_step, config.data.bin_ms * 1000
+    )
+    return Dataset(name, split, split, SHAPE, CLASSES)
+
+
 def read_events(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """x, y, polarity (0 or 1) and time in microseconds of every event of a .bin file."""
     events = read_bin(path, LARGEST_FILE)
@@ -127,15 +136,21 @@ def _split(folder: Path, part: str, files: dict[Path, int], time_steps: int, kep
     copy = copy_of("nmnist", list(files), folder, part, MODULES, time_steps, kept, bin_us)
     arrays = copy.read()
     if arrays is None or set(arrays) != {"spikes", "start", "labels", "steps"}:
-        arrays = _bin(files, kept, bin_us)
+        arrays = binned(files, kept, bin_us)
         copy.write(**arrays)
     if arrays["steps"] and nmnist_text.width(folder) is None:
         nmnist_text.say_if_implausible(folder, part, int(arrays["steps"]), bin_us)
     labels = checked_labels(arrays["labels"], len(arrays["start"]) - 1, 0, CLASSES - 1, str(folder / part))
-    return EventSplit(torch.from_numpy(arrays["spikes"]), torch.from_numpy(arrays["start"]), labels, time_steps, SHAPE)
+    return of_arrays(arrays, labels, time_steps, kept, bin_us)
 
 
-def _bin(files: dict[Path, int], kept: int, bin_us: float) -> dict[str, np.ndarray]:
+def of_arrays(arrays: dict[str, np.ndarray], labels: torch.Tensor, time_steps: int, kept: int, bin_us: float) -> EventSplit:
+    """The samples as a batch is cut from them, of the arrays ``spikes`` and ``start``."""
+    cut = {"kind": "nmnist", "time_steps": time_steps, "kept": kept, "bin_us": bin_us}
+    return EventSplit(torch.from_numpy(arrays["spikes"]), torch.from_numpy(arrays["start"]), labels, time_steps, SHAPE, cut=cut)
+
+
+def binned(files: dict[Path, int], kept: int, bin_us: float) -> dict[str, np.ndarray]:
     """What `EventSplit` needs, and the number of time steps in text files (0 for others)."""
     pieces, labels, longest = [], [], 0
     for path, label in files.items():

@@ -81,7 +81,8 @@ def split(
     """
     spikes, counts, start = (torch.from_numpy(arrays[name]) for name in ("spikes", "counts", "start"))
     checked = checked_labels(labels, len(start) - 1, 0, classes - 1, where)
-    return EventSplit(spikes, start, checked, binning.time_steps, binning.shape, counts if with_counts else None)
+    cut = {"kind": "events", "counts": with_counts, "binning": binning.to_dict()}
+    return EventSplit(spikes, start, checked, binning.time_steps, binning.shape, counts if with_counts else None, cut)
 
 
 def _with_smallest_sensor(binning: Binning, files: list[Path], read: Callable[[Path], Events], where: str) -> Binning:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spiketrain.data.base import Split
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shown
 
 LARGEST_PLACE = 2**31  # places are kept as int32
 
@@ -48,6 +49,7 @@ class EventSplit(Split):
         time_steps: of a sample
         shape: (C, H, W) of a time step
         counts: events at each of the places (places,); None where one or more make a 1
+        cut: how recordings were made into this, as `preprocessing` tells it
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class EventSplit(Split):
         time_steps: int,
         shape: tuple[int, int, int],
         counts: Tensor | None = None,
+        cut: dict[str, Any] | None = None,
     ) -> None:
         self.spikes = spikes
         self.start = start
@@ -65,6 +68,10 @@ class EventSplit(Split):
         self.time_steps = time_steps
         self.shape = shape
         self.counts = counts
+        self.cut = cut
+
+    def preprocessing(self) -> dict[str, Any] | None:
+        return self.cut
 
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         first, last = self.start[index], self.start[index + 1]
@@ -132,6 +139,31 @@ class Binning:
                 f"field network.time_steps: events of {channels} x {height} x {width} pixels can be cut into at most {most} time steps, "
                 f"got {self.time_steps}. Raise data.downsample"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers; `from_dict` is the way back."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Binning:
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError, ValueError: it is no such dictionary.
+        """
+        plain = cls(1, None)
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        for name, value in given.items():
+            default, is_pair = getattr(plain, name, None), isinstance(value, tuple) and len(value) == 2
+            if name in ("sensor", "crop"):
+                good = (value is None and name == "crop") or (is_pair and all(type(side) is int and side > 0 for side in value))
+            elif name == "duration_us":
+                good = value is None or (type(value) in (int, float) and 0 < value < float("inf"))
+            else:
+                good = type(value) is type(default) and (type(value) is bool or value > 0)
+            if not good:
+                raise ValueError(f"{name} of its time steps is {shown(value)}")
+        return cls(**given)
 
     def of_sensor(self, width: int, height: int) -> Binning:
         """The same for a sensor that is known now."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,9 @@ class PointSplit(Split):
 
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.points[index]
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {"kind": "points"}
 
     def select(self, index: Tensor) -> PointSplit:
         part = copy.copy(self)

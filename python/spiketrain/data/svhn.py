@@ -29,6 +29,12 @@ def load(name: str, root: Path, config: Config) -> Dataset:
     return Dataset(name, train, test, (3, 32, 32), CLASSES)
 
 
+def blank(name: str, config: Config) -> Dataset:
+    """The data set without a sample."""
+    split = ImageSplit.blank((3, 32, 32), MEAN, STD)
+    return Dataset(name, split, split, (3, 32, 32), CLASSES)
+
+
 def download(root: Path) -> None:
     """Fetch both files with torchvision, which checks their MD5 sums."""
     from torchvision.datasets import SVHN

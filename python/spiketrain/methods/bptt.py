@@ -24,7 +24,7 @@ from spiketrain.config import Config
 from spiketrain.config.fields import Count, NotNegative, Positive, UpToOne
 from spiketrain.errors import UserError, shortened, shown
 from spiketrain.methods.base.gradient import GradientMethod
-from spiketrain.methods.base.losses import OverTime, cross_entropy, scores_over_time
+from spiketrain.methods.base.losses import OVER_TIME, OverTime, cross_entropy, scores_over_time
 from spiketrain.models.build import MODELS, build_network
 from spiketrain.models.layers import SumPool2d
 from spiketrain.models.network import Shape, SpikingNetwork
@@ -42,6 +42,7 @@ class Options:
         decay: factor by which the membrane potential decays in one time step
         threshold: firing threshold
         reset: what a spike does to the membrane potential: subtract the threshold, or set it to zero
+        strict: neurons fire only above the threshold, not at it
         detach_reset: no gradient through the reset
         surrogate: shape of the surrogate derivative
         surrogate_parameter: its one parameter (alpha, slope, width or sigma, see spikeops.surrogate)
@@ -65,6 +66,7 @@ class Options:
     decay: UpToOne = 0.5
     threshold: Positive = 1.0
     reset: Literal["subtract", "to"] = "subtract"
+    strict: bool = False
     detach_reset: bool = False
     surrogate: Literal["ATan", "Sigmoid", "Exponential", "FastSigmoid", "Triangle", "Rectangle", "Gaussian"] = "ATan"
     surrogate_parameter: Positive = 2.0
@@ -84,7 +86,7 @@ class Options:
 # Options of the readout, which networks by a name have of their own; options of neurons, which they may make themselves.
 _OF_READOUT = ("readout_decay", "readout_current_decay")
 _OF_NEURONS = (
-    "decay", "threshold", "reset", "detach_reset", "surrogate", "surrogate_parameter", "current_decay", "beta", "adaptation_decay",
+    "decay", "threshold", "reset", "strict", "detach_reset", "surrogate", "surrogate_parameter", "current_decay", "beta", "adaptation_decay",
     "learn_decays", "normalize_input", "neurons_keep",
 )  # fmt: skip
 
@@ -135,6 +137,9 @@ class BPTT(GradientMethod):
 
     def logits(self, outputs: Tensor) -> Tensor:
         return scores_over_time(outputs, self.config.method.loss)
+
+    def logits_source(self) -> str:
+        return OVER_TIME[self.config.method.loss]
 
     def loss(self, outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
         return cross_entropy(self.logits(outputs), labels, batch_size)
@@ -209,8 +214,8 @@ def _of_all(options: Options, factor: float = 1.0) -> dict[str, Any]:
     bump = getattr(surrogate, options.surrogate)(options.surrogate_parameter)
     scale = 1 - options.decay if options.normalize_input else 1.0
     return dict(
-        decay=options.decay, threshold=factor * options.threshold, reset=options.reset, detach_reset=options.detach_reset, surrogate=bump,
-        input_scale=scale,
+        decay=options.decay, threshold=factor * options.threshold, reset=options.reset, strict=options.strict,
+        detach_reset=options.detach_reset, surrogate=bump, input_scale=scale,
     )  # fmt: skip
 
 

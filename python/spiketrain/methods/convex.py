@@ -36,7 +36,9 @@ from spiketrain.config.fields import Count, CountOrNone, NotNegative, Positive, 
 from spiketrain.data import tasks
 from spiketrain.errors import UserError
 from spiketrain.methods.base.method import Method, StepResult
+from spiketrain.models import source
 from spiketrain.models.notation import Linear, parse
+from spiketrain.models.source import NetworkSource
 
 
 @dataclass
@@ -155,7 +157,28 @@ class Convex(Method):
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
+        return self.inference(inputs)
+
+    def inference(self, inputs: Tensor) -> Tensor:
         return self._average(self._run(inputs, _read))
+
+    def source(self) -> NetworkSource:
+        options, bins = self.options, self.config.network.time_steps + 1
+        return source.convex(self.network, f"""
+def forward(self, inputs: Tensor) -> Tensor:
+    points = {options.input_scale!r} * inputs.flatten(1).to(self[0].feedforward)
+    shown = snn.ConvexSNN.present(points, {bins}, {options.onset})
+    drive = shown
+    for layer in self:
+        is_last = layer is self[-1]
+        readout = layer.rates(drive) if {options.between == "rates"} and not is_last else layer(drive)
+        drive = readout if is_last or not {options.skip} else torch.cat([readout, shown], dim=2)
+    return drive[-{options.readout_steps}:].mean(0)
+""")
+
+    @property
+    def is_random(self) -> bool:
+        return self.options.sigma_v > 0
 
     @torch.inference_mode()
     def untrained_scores(self, inputs: Tensor) -> Tensor:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+import spikeops
 from spiketrain.errors import UserError, shortened, shown
 from spiketrain.files import write_atomically
 
 FORMAT = 1
 # Since the first checkpoints there are also "position", of a checkpoint from within an epoch, and "processes", what every process
-# but the main one has of its own; where they are missing there is none.
+# but the main one has of its own; where they are missing there is none. And "model": what the network must know of its data to be used
+# without them (`Dataset.description`), the preset, the versions that wrote it; where it is missing, it is found from the configuration.
 FIELDS = {"format", "config", "epoch", "step", "method", "random", "history"}
 
 
@@ -100,9 +102,14 @@ def _check(content: dict[str, Any]) -> None:
                 raise ValueError(f"row {number} of the history has {shown(value)} as {shown(name)}")
         if not row.keys() >= {"train_loss", "learning_rate", "train_seconds", "test_seconds"}:
             raise ValueError(f"row {number} of the history lacks columns")
-    for name in ("position", "processes"):
-        if not isinstance(content.get(name), {"position": (dict, type(None)), "processes": (list, type(None))}[name]):
+    for name, kind in (("position", dict), ("processes", list), ("model", dict)):
+        if not isinstance(content.get(name), (kind, type(None))):
             raise ValueError(f"{name} is {shown(content[name])}")
+
+
+def versions() -> dict[str, str]:
+    """The versions of what writes a checkpoint."""
+    return {"spiketrain": spikeops.__version__, "spikeops": spikeops.__version__, "torch": str(torch.__version__)}
 
 
 def random_state(generator: torch.Generator) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -80,6 +82,26 @@ def position_of(content: dict[str, Any]) -> dict[str, Any] | None:
     if not counts or not isinstance(untrained, dict) or any(type(value) is not float for value in untrained.values()):
         raise ValueError("the position within the epoch is none")
     return {key: position[key] for key in ("steps", "untrained", "seconds")} | {"process": processes[distributed.rank()]}
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Inside, whatever a state raises where it is loaded into what it is not of becomes one line.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        reason = shortened(f"{type(error).__name__} {error}" if isinstance(error, KeyError) else error, 200)
+        raise UserError(f"the checkpoint does not fit the configuration: {reason}. Nothing was changed") from None
+
+
+def load_method(method: Method, saved: dict[str, Any]) -> None:
+    """Set a method to a saved state, for within `fitting`."""
+    check_method(method, saved)
+    method.load_state_dict(saved)
 
 
 def check_method(method: Method, saved: dict[str, Any]) -> None:

@@ -70,17 +70,13 @@ class Trainer:
         Raises:
             UserError: the checkpoint belongs to another network, method or data set, or holds what no run has written.
         """
-        try:
-            state.check_method(self.method, content["method"])
+        with state.fitting():
             state.check_history(content["history"], self.task)
-            self.method.load_state_dict(content["method"])
+            state.load_method(self.method, content["method"])
             is_own = state.restore_process(content, self.method.network, self.shuffling)
             self._position = state.position_of(content)
             if self._position is not None:  # tried out here, before anything is written
                 self._begun(self._position)
-        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
-            reason = shortened(f"{type(error).__name__} {error}" if isinstance(error, KeyError) else error, 200)
-            raise UserError(f"the checkpoint does not fit the configuration: {reason}. Nothing was changed") from None
         self.epoch, self.step, self.history = content["epoch"], content["step"], content["history"]
         self.saved_steps = self._position["steps"] if self._position is not None else 0
         self._changed = content["config"] != self.config.to_dict()
@@ -297,6 +293,7 @@ class Trainer:
             "step": self.step,
             "method": self.method.state_dict(),
             "history": self.history,
+            "model": {"preset": self.config.preset, "versions": checkpoint.versions(), **self.dataset.description()},
             **state.of_processes(self.method, self.shuffling, self._progress, self._position),
         }
 

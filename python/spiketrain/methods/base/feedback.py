@@ -16,7 +16,9 @@ from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.methods.base.method import StepResult
 from spiketrain.methods.base.published import PublishedWeights
 from spiketrain.methods.base.published_rings import ring_weights
+from spiketrain.models import source
 from spiketrain.models.feedback import FeedbackNetwork
+from spiketrain.models.source import NetworkSource
 
 
 class FeedbackMethod(GradientMethod):
@@ -47,7 +49,10 @@ class FeedbackMethod(GradientMethod):
     @torch.no_grad()  # not inference mode: the ring keeps buffers that training goes on with
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
-        return self.forward(inputs)
+        return self.inference(inputs)
+
+    def source(self) -> NetworkSource | None:
+        return source.feedback(self.network) if type(self.network) is FeedbackNetwork else None
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         result = super().training_step(inputs, labels, batch_size)

@@ -18,7 +18,9 @@ from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method, StepResult
 from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
+from spiketrain.models import source
 from spiketrain.models.network import SpikingNetwork
+from spiketrain.models.source import NetworkSource
 
 BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
@@ -75,6 +77,15 @@ class GradientMethod(Method):
         """Scores of the classes (N, classes) from the network's outputs."""
         return outputs.sum(0)
 
+    def logits_source(self) -> str:
+        """`logits` as an expression of ``outputs``."""
+        return "outputs.sum(0)"
+
+    def source(self) -> NetworkSource | None:
+        if type(self.network) is not SpikingNetwork:
+            return None
+        return source.spiking(self.network, self.logits_source())
+
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         self.network.train()
         if len(labels) == 0:  # other processes have the rest of a short last batch
@@ -124,6 +135,9 @@ class GradientMethod(Method):
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
+        return self.inference(inputs)
+
+    def inference(self, inputs: Tensor) -> Tensor:
         return self.logits(self.forward(inputs))
 
     def activity(self, inputs: Tensor, labels: Tensor) -> Activity:

@@ -22,7 +22,9 @@ from spiketrain.errors import UserError
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
 from spiketrain.methods.base.published import PublishedWeights, Source
+from spiketrain.models import source
 from spiketrain.models.local import LocalNetwork
+from spiketrain.models.source import NetworkSource
 
 # Of a block, as the published code calls them.
 _PUBLISHED_TENSORS = {
@@ -109,8 +111,18 @@ class LocalClassifierMethod(LayerwiseMethod):
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
+        return self.inference(inputs)
+
+    def inference(self, inputs: Tensor) -> Tensor:
         with self._precision():
             return self.network(self._encode(inputs)).float()
+
+    def source(self) -> NetworkSource | None:
+        if type(self.network) is not LocalNetwork:
+            return None
+        steps = self.config.network.time_steps
+        is_real = self.config.method.encoding == "real"
+        return source.local_classifiers(self.network, "inputs" if is_real else f"SF.latency_encode(inputs.clamp_min(1e-6), {steps})")
 
     @torch.inference_mode()
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:

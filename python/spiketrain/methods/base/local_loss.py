@@ -32,8 +32,9 @@ from spiketrain.config.fields import Count, NotNegative, Positive, UpToOne
 from spiketrain.errors import UserError
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
-from spiketrain.models import local_loss
+from spiketrain.models import local_loss, source
 from spiketrain.models.notation import parse
+from spiketrain.models.source import NetworkSource
 
 
 @dataclass
@@ -136,10 +137,16 @@ class LocalLossMethod(LayerwiseMethod):
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
         self.network.eval()
+        return self.inference(inputs)
+
+    def inference(self, inputs: Tensor) -> Tensor:
         with self._precision(inputs):
             for layer in self.layers.values():
                 inputs = layer.handed_on(layer(inputs))
         return inputs
+
+    def source(self) -> NetworkSource | None:
+        return source.local_losses(self.network) if type(self.network) is nn.ModuleDict else None
 
     @torch.inference_mode()
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -57,6 +57,8 @@ def softmax_loss(outputs: Tensor, labels: Tensor, batch_size: int) -> Tensor:
 
 
 OverTime = Literal["mean", "max", "last", "softmax"]
+# `scores_over_time` as expressions.
+OVER_TIME = {"mean": "(outputs / len(outputs)).sum(0)", "max": "outputs.amax(0)", "last": "outputs[-1]", "softmax": "outputs.softmax(2).sum(0)"}
 
 
 def scores_over_time(outputs: Tensor, how: OverTime) -> Tensor:

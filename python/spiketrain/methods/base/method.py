@@ -13,6 +13,7 @@ from spiketrain.config import Config
 from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import Activity, LayerActivity, image_or_event_rate
 from spiketrain.methods.base.published import PublishedWeights
+from spiketrain.models.source import NetworkSource
 
 
 @dataclass
@@ -70,6 +71,21 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def scores(self, inputs: Tensor) -> Tensor:
         """(N, classes): the class with the largest score is the prediction."""
+
+    def inference(self, inputs: Tensor) -> Tensor:
+        """What `scores` computes, for a network that is in evaluation mode already, with gradients where they are on: what
+        `spiketrain.load` runs, and what is exported. `scores` calls it in all of our methods, so that they cannot differ."""
+        return self.scores(inputs)
+
+    def source(self) -> NetworkSource | None:
+        """The network, with the way from inputs to scores, as Python that needs torch and spikeops alone; None where nobody wrote that
+        down. Whoever uses it compares its scores with those of `scores`."""
+        return None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `scores` draws random numbers."""
+        return False
 
     @abc.abstractmethod
     def spike_trains(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -43,18 +43,18 @@ def results_csv(experiments: Sequence[Experiment]) -> str:
         for name, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", published)):
             row |= {f"{name}_{part}": _number(getattr(summary, part, None)) for part in _SUMMARY}
         rows.append(row)
-    return _csv(_RESULTS, rows)
+    return csv_table(_RESULTS, rows)
 
 
 def runs_csv(experiments: Sequence[Experiment]) -> str:
     """A row for each seed, with what it ran on. Of one that is not complete, the figures are those so far."""
-    return _csv(_RUNS, [{"preset": experiment.preset, **_run(run)} for experiment in experiments for run in experiment.runs])
+    return csv_table(_RUNS, [{"preset": experiment.preset, **_run(run)} for experiment in experiments for run in experiment.runs])
 
 
 def history_csv(run: SeedRun) -> str:
     """A row for each epoch of one run, with the columns that all methods have."""
     columns = ["epoch", "train_loss", *(f"{part}_{run.task.name}" for part in ("train", "test")), "learning_rate", "train_seconds", "test_seconds"]
-    return _csv(columns, [{name: row[name] for name in columns} for row in run.history])
+    return csv_table(columns, [{name: row[name] for name in columns} for row in run.history])
 
 
 def markdown(experiments: Sequence[Experiment]) -> str:
@@ -76,9 +76,9 @@ def results_table(experiments: Sequence[Experiment]) -> list[str]:
         digits = 2 if experiment.measure.endswith("%") else 4
         row = [experiment.preset if digits == 2 else f"{experiment.preset} ({experiment.measure})", experiment.seeds]
         for summary in (experiment.last, experiment.best, experiment.published):
-            row += [_with_spread(summary, digits), _shown(summary.best, digits)] if summary is not None else ["", ""]
+            row += [with_spread(summary, digits), shown_figure(summary.best, digits)] if summary is not None else ["", ""]
         rows.append([*row, experiment.verdict(experiment.best), experiment.verdict(experiment.last)])
-    return _markdown_table(header, rows)
+    return markdown_table(header, rows)
 
 
 def remarks_on(experiment: Experiment) -> list[str]:
@@ -105,11 +105,11 @@ def _runs_table(experiments: Sequence[Experiment]) -> list[str]:
     for experiment in experiments:
         digits = 2 if experiment.measure.endswith("%") else 4
         for run in experiment.runs:
-            figures = [_shown(run.last, digits), _shown(run.best, digits), str(run.best_epoch)] if run.history else ["", "", ""]
+            figures = [shown_figure(run.last, digits), shown_figure(run.best, digits), str(run.best_epoch)] if run.history else ["", "", ""]
             epochs = str(len(run.history)) if run.state == COMPLETE else f"{len(run.history)} of {run.epochs}: {run.state}"
             origin = [run.origin.get(name, "") for name in ORIGIN]
             rows.append([experiment.preset, str(run.seed), *figures, epochs, duration(run.seconds) if run.history else "", *origin])
-    return _markdown_table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _run(run: SeedRun) -> dict[str, object]:
@@ -127,16 +127,16 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _shown(value: float | None, digits: int) -> str:
+def shown_figure(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _with_spread(summary: Summary | Published, digits: int) -> str:
-    mean, std = _shown(summary.mean, digits), _shown(summary.std, digits)
+def with_spread(summary: Summary | Published, digits: int) -> str:
+    mean, std = shown_figure(summary.mean, digits), shown_figure(summary.std, digits)
     return f"{mean} ± {std}" if std else mean
 
 
-def _csv(columns: list[str], rows: list[dict[str, object]]) -> str:
+def csv_table(columns: list[str], rows: list[dict[str, object]]) -> str:
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
@@ -144,7 +144,7 @@ def _csv(columns: list[str], rows: list[dict[str, object]]) -> str:
     return table.getvalue()
 
 
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     rows = [header, *([_cell(cell) for cell in row] for row in rows)]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(header))]
 

@@ -1,0 +1,128 @@
+"""Runs side by side: a table in Markdown, CSV or LaTeX, and a figure of all learning curves with bands over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from spiketrain.data.tasks import CLASSIFICATION
+from spiketrain.files import write_atomically
+from spiketrain.reports.drawing import empty_figure, label_axes
+from spiketrain.reports.reproduction.figures import Experiment, Summary
+from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
+
+PICTURES = (".png", ".pdf", ".svg")
+COLOURS = ["#2a6fbb", "#e07a1f", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f", "#22303c"]
+DASHES = ["-", "--", ":", "-."]
+_ESCAPED = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def markdown(experiments: Sequence[Experiment]) -> str:
+    """A row for each experiment."""
+    return "\n".join(markdown_table(*_table(experiments))) + "\n"
+
+
+def latex(experiments: Sequence[Experiment]) -> str:
+    """The same as a ``tabular`` for the package booktabs."""
+    header, rows = _table(experiments)
+
+    def line(cells: Sequence[str]) -> str:
+        return f"  {' & '.join(''.join(_ESCAPED.get(c, c) for c in cell) for cell in cells)} \\\\"
+
+    kinds = "".join("l" if i in (0, 1) else "r" for i in range(len(header)))
+    body = [line(header), r"  \midrule", *map(line, rows)]
+    return "\n".join([f"\\begin{{tabular}}{{{kinds}}}", r"  \toprule", *body, r"  \bottomrule", r"\end{tabular}", ""])
+
+
+def csv(experiments: Sequence[Experiment]) -> str:
+    """The figures as numbers, with a row for each experiment."""
+    parts = ("mean", "std", "best")
+    columns = ["experiment", "measure", "seeds", "epochs", *(f"{which}_{part}" for which in ("last_epoch", "best_epoch", "published") for part in parts)]
+    rows = []
+    for experiment in experiments:
+        row: dict[str, object] = {
+            "experiment": experiment.preset,
+            "measure": experiment.measure,
+            "seeds": "; ".join(str(run.seed) for run in experiment.runs),
+            "epochs": "; ".join(str(len(run.history)) for run in experiment.runs),
+        }
+        for which, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", experiment.published)):
+            row |= {f"{which}_{part}": _number(getattr(summary, part, None)) for part in parts}
+        rows.append({**row, "seconds": round(_seconds(experiment), 1)})
+    return csv_table([*columns, "seconds"], rows)
+
+
+def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
+    """Training loss and test figure over the epochs: of each experiment the mean over its seeds, in a band of a standard deviation to
+    either side (n - 1), and thin lines for the seeds. The ending of `path`, one of `PICTURES`, says what is written."""
+    figure = empty_figure(11, 4.6)
+    loss, test = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    task = experiments[0].runs[0].task
+    is_accuracy = task is CLASSIFICATION
+    unit = 100 if is_accuracy else 1
+    for i, experiment in enumerate(experiments):
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        for axes, name, factor in ((loss, "train_loss", 1), (test, f"test_{task.name}", unit)):
+            curves = [[factor * row[name] for row in run.history] for run in experiment.runs]
+            _draw(axes, curves, style, f"{experiment.preset} ({_seeds(experiment)})")
+    if all(row["train_loss"] > 0 for experiment in experiments for run in experiment.runs for row in run.history):
+        loss.set_yscale("log")
+    for axes in (loss, test):
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(color="#e6e9ec", linewidth=0.6)
+    label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
+    label_axes(test, f"test {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")
+    figure.legend(*test.get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8, ncols=2 if len(experiments) > 1 else 1)
+    write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:].lower(), dpi=150))
+
+
+def _draw(axes, curves: list[list[float]], style: dict[str, str], label: str) -> None:
+    common = min(map(len, curves))  # epochs that all seeds have
+    epochs = range(1, common + 1)
+    means = [statistics.fmean(curve[t] for curve in curves) for t in range(common)]
+    marker = {"marker": "o", "markersize": 3} if max(map(len, curves)) <= 40 else {}
+    axes.plot(epochs, means, label=label, linewidth=1.6, **style, **marker)
+    if len(curves) > 1:
+        spreads = [statistics.stdev(curve[t] for curve in curves) for t in range(common)]
+        lower, upper = ([mean + sign * spread for mean, spread in zip(means, spreads)] for sign in (-1, 1))
+        axes.fill_between(epochs, lower, upper, color=style["color"], alpha=0.18, linewidth=0)
+        for curve in curves:
+            axes.plot(range(1, len(curve) + 1), curve, linewidth=0.5, alpha=0.6, **style)
+
+
+def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]]]:
+    measure = experiments[0].measure
+    header = ["experiment", "seeds", "epochs", f"last epoch: test {measure}", "best epoch", "best run", "published", "time for a run"]
+    digits = 2 if measure.endswith("%") else 4
+    rows = []
+    for experiment in experiments:
+        epochs = dict.fromkeys(f"{len(run.history)}" + (f" of {run.epochs}" if len(run.history) < run.epochs else "") for run in experiment.runs)
+        last, best = experiment.last, experiment.best
+        rows.append([
+            experiment.preset, ", ".join(str(run.seed) for run in experiment.runs), ", ".join(epochs), _spread(last, digits), _spread(best, digits),
+            _spread(None if best is None else Summary(best.best, None, best.best), digits), with_spread(experiment.published, digits),
+            duration(_seconds(experiment)),
+        ])  # fmt: skip
+    return header, rows
+
+
+def _spread(summary: Summary | None, digits: int) -> str:
+    return "" if summary is None else with_spread(summary, digits)
+
+
+def _seconds(experiment: Experiment) -> float:
+    """Mean over the runs."""
+    return statistics.fmean(run.seconds for run in experiment.runs)
+
+
+def _seeds(experiment: Experiment) -> str:
+    count = len(experiment.runs)
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else shown_figure(value, 6).rstrip("0").rstrip(".")
