@@ -88,6 +88,8 @@ def commands(run, config, folder):
         "eval": [(run,), (run, "--data.root", folder)],
         "rates": [(run,)],
         "plot": [(run,)],
+        "predict": [(run, folder)],
+        "export": [(run, "--format", "state_dict", "--out", folder / "exported")],
     }
 
 

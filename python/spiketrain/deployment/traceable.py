@@ -25,15 +25,16 @@ class RingSteps(nn.Module):
     def __init__(self, ring: snn.FeedbackRing) -> None:
         super().__init__()
         self.layers, self.feedback, self.input_layer = ring.layers, ring.feedback, ring.input_layer
-        self.time_steps, self.leak, self.takes_spikes = ring.time_steps, ring.leak, ring.input == "spikes"
+        self.input = ring.input  # "spikes" or "constant", as the ring says it
+        self.time_steps, self.leak = ring.time_steps, ring.leak
         self.threshold, self.reset_amount = ring.threshold, ring.reset_amount
 
     def forward(self, x: Tensor) -> Tensor:
-        current = self.input_layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.takes_spikes else self.input_layer(x)
+        current = self.input_layer(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.input == "spikes" else self.input_layer(x)
         states: list[Tensor | float] = [0.0] * (1 + len(self.layers))
         last, rate = None, 0.0
         for t in range(self.time_steps):
-            drive = current[t] if self.takes_spikes else current
+            drive = current[t] if self.input == "spikes" else current
             spikes, states[0] = self._step(states[0] if last is None or self.feedback is None else states[0] + self.feedback(last), drive)
             for i, layer in enumerate(self.layers, 1):
                 spikes, states[i] = self._step(states[i], layer(spikes))
