@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.files import write_atomically
-from spiketrain.reports.drawing import empty_figure, label_axes
+from spiketrain.reports.drawing import empty_figure, label_axes, logarithmic
 from spiketrain.reports.reproduction.figures import Experiment, Summary
 from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
 
@@ -69,10 +69,9 @@ def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
         for axes, name, factor in ((loss, "train_loss", 1), (test, f"test_{task.name}", unit)):
             curves = [[factor * row[name] for row in run.history] for run in experiment.runs]
             _draw(axes, curves, style, f"{experiment.preset} ({_seeds(experiment)})")
-    if all(row["train_loss"] > 0 for experiment in experiments for run in experiment.runs for row in run.history):
-        loss.set_yscale("log")
+    logarithmic(loss, [row["train_loss"] for experiment in experiments for run in experiment.runs for row in run.history])
     for axes in (loss, test):
-        axes.locator_params(axis="x", integer=True)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         axes.grid(color="#e6e9ec", linewidth=0.6)
     label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
     label_axes(test, f"test {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")

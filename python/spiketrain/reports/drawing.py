@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.files import write_atomically
@@ -29,6 +30,17 @@ def label_axes(axes, title: str, x: str, y: str) -> None:
     axes.tick_params(colors=INK, labelsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def logarithmic(axes, values: Sequence[float]) -> None:
+    """A logarithmic vertical axis with plain numbers, where all values that are drawn are above 0."""
+    if min(values) <= 0:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    # Over more than a decade the labels between the powers of ten would lie over one another.
+    axes.yaxis.set_minor_formatter("{x:g}" if max(values) < 10 * min(values) else "")
+    axes.tick_params(which="minor", colors=INK, labelsize=8)
 
 
 def save_figure(figure, path: Path) -> None:

@@ -14,7 +14,7 @@ from spiketrain.data.base import Dataset
 from spiketrain.data.surfaces import PointSplit
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method
-from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, save_figure
+from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, logarithmic, save_figure
 from spiketrain.reports.surfaces import save_surfaces
 
 LAYER_COLOURS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]
@@ -47,12 +47,7 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
 
     loss = figure.add_subplot(1, 2, 1)
     loss.plot(epochs, [row["train_loss"] for row in history], color=BLUE, **style)
-    if all(row["train_loss"] > 0 for row in history):
-        loss.set_yscale("log")
-        losses = [row["train_loss"] for row in history]
-        loss.yaxis.set_major_formatter("{x:g}")
-        # Over more than a decade the labels between the powers of ten would lie over one another.
-        loss.yaxis.set_minor_formatter("{x:g}" if max(losses) < 10 * min(losses) else "")
+    logarithmic(loss, [row["train_loss"] for row in history])
     label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
 
     task = tasks.of(history[0])
