@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 import spikeops
-from spiketrain.memory import keep_freed_memory
 
 from measuring import timers
 from measuring.results import commit, device_name
@@ -83,7 +82,7 @@ def main(arguments=None) -> int:
     options = _parse(arguments)
     on_cpu = options.device == "cpu"
     if on_cpu:
-        keep_freed_memory()  # for all alike
+        spikeops.keep_freed_memory()  # for all alike
     torch.set_num_threads(options.threads)
     names = steps.available()
     if options.ways:

@@ -35,7 +35,7 @@ int mallopt(int setting, int value) { return 1; }
 
 
 def _run(program, **environment):
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | environment)
+    run = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, env=os.environ | environment)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 

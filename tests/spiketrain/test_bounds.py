@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 
 from spiketrain import methods
+from spiketrain.config import NetworkConfig
 from spiketrain.config.bounds import LARGEST_FLOAT, LARGEST_INT, Bounds
 from spiketrain.config.parser import schema
 from spiketrain.errors import UserError
@@ -80,7 +81,9 @@ def test_the_ends_of_an_interval_are_taken(method, name, kind, bounds, in_list, 
         if end is not None:
             word = repr(kind(end))
             given = f"[{word}, {word}]" if is_pair else f"[{word}]" if in_list else word
-            config = load_config({"method": {"name": method}}, [f"--{name}", given])
+            is_of_models = name.removeprefix("network.") in NetworkConfig.of_models
+            raw = {"method": {"name": method}, "network": {"model": "sew_resnet18"} if is_of_models else {}}
+            config = load_config(raw, [f"--{name}", given])
             for part in name.split("."):
                 config = getattr(config, part)
             assert all(math.isclose(value, end) for value in (config if in_list else [config]))

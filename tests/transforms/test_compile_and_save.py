@@ -235,7 +235,9 @@ def test_onnx_of_the_reference(tmp_path):
     pytest.importorskip("onnxscript")
     from onnx.reference import ReferenceEvaluator
 
+    torch.manual_seed(0)
     network = torch.nn.Sequential(snn.TimeDistributed(torch.nn.Linear(5, 6)), snn.ParametricLIF(0.6, shape=(6,)), snn.TSSLBP()).eval()
+    torch.nn.init.uniform_(network[0].module.weight)  # so that they fire
     with spikeops.backend("reference"):
         example, batch = torch.rand(4, 2, 5), torch.export.Dim("B", min=2)
         torch.onnx.export(network, (example,), str(tmp_path / "net.onnx"), dynamo=True, dynamic_shapes=({1: batch},))

@@ -49,7 +49,7 @@ _LOCAL_LOSS = dict(
 METHODS = {
     "tssl_bp": dict(tau_m=5, tau_s=3, threshold=1, pool_gain=1.1, loss="kernel", desired_count=4, undesired_count=1),
     "bptt": dict(
-        **dict(decay=0.5, threshold=1, reset="subtract", detach_reset=False, surrogate="ATan", surrogate_parameter=2),
+        **dict(decay=0.5, threshold=1, reset="subtract", strict=False, detach_reset=False, surrogate="ATan", surrogate_parameter=2),
         **dict(current_decay=0, beta=0, adaptation_decay=None, learn_decays=False, normalize_input=False),
         **dict(readout_decay=None, readout_current_decay=0, loss="mean"),
         **dict(memory="plain", recomputed_blocks=None, neurons_keep="input"),
