@@ -85,3 +85,13 @@ def test_the_entry_points_on_the_first_page_lead_to_the_examples():
         for value in groups[group].values():
             module, _, name = value.partition(":")
             assert re.search(rf"^(class|def) {name}\b", EXAMPLES[f"{module}.py"].read_text(), re.MULTILINE), value
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_other_code_runs(page, own_code):
+    """What a program of one's own would say; blocks that begin with the name of a file are examples."""
+    for name, path in EXAMPLES.items():
+        own_code.write(name.removesuffix(".py"), path.read_text())
+    for block in blocks(page, "python"):
+        if not re.match(r"# \w+\.py\n", block):
+            exec(compile(block, str(page), "exec"), {})
