@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,11 @@ from torch import Tensor
 
 import spikeops.functional as SF
 from spikeops import surrogate
+
+
+def _uniform(T: int, N: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    draw = torch.Generator().manual_seed(0)  # of the CPU: the same numbers on every device
+    return torch.rand((T, N), generator=draw).mul_(0.6).to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -28,25 +34,19 @@ class Sample:
     call: Callable[[Tensor], Tensor]
     moved: float = 5  # x and the gradient in, spikes out; x again, the gradient of x out
     is_exact: bool = True
-    x: Callable[[int, int, torch.device, torch.dtype], Tensor] = lambda T, N, device, dtype: _uniform((T, N), device, dtype)
-
-
-def _uniform(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    draw = torch.Generator().manual_seed(0)  # of the CPU: the same numbers on every device
-    return torch.rand(shape, generator=draw).mul_(0.6).to(device, dtype)
+    x: Callable[[int, int, torch.device, torch.dtype], Tensor] = _uniform
 
 
 def _spikes(T: int, N: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     return (torch.rand((T, N), generator=torch.Generator().manual_seed(1)) < 0.05).to(device, dtype)
 
 
-# Multiples of 2^-7, few in a sum: in whatever order they are added up, the result is the same.
-def _grid(*shape: int) -> Tensor:
-    return torch.randint(-16, 17, shape, generator=torch.Generator().manual_seed(2)).float() / 128
-
-
-def _weight(rows: int, columns: int, like: Tensor) -> Tensor:
-    return _grid(rows, columns).to(like)
+# Drawn once: what is timed is the product.
+@functools.lru_cache(maxsize=1)
+def _weight(rows: int, columns: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Multiples of 2^-7, few in a sum: in whatever order they are added up, the result is the same."""
+    draw = torch.Generator().manual_seed(2)
+    return (torch.randint(-16, 17, (rows, columns), generator=draw).float() / 128).to(device, dtype)
 
 
 SAMPLES = [
@@ -58,5 +58,5 @@ SAMPLES = [
     Sample("tssl_bp", lambda x: SF.tssl_bp(x, tau_m=5.0, tau_s=2.0), is_exact=False),
     Sample("synaptic_filter", lambda x: SF.synaptic_filter(x, tau_s=2.0), moved=4, is_exact=False, x=_spikes),
     Sample("leaky_readout", lambda x: SF.leaky_readout(x, 0.9)[0], moved=4, is_exact=False),
-    Sample("spike_linear", lambda x: SF.spike_linear(x, _weight(64, x.shape[1], x)), moved=0, is_exact=False, x=_spikes),
+    Sample("spike_linear", lambda x: SF.spike_linear(x, _weight(64, x.shape[1], x.device, x.dtype)), moved=0, is_exact=False, x=_spikes),
 ]
