@@ -10,7 +10,7 @@ from spikeops._layout import empty_sequence, empty_step, like_sequence, like_ste
 from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, load_step, next_above, scalar
 from spikeops.triton._walk import launch_back, walk, walk_back
-from spikeops.triton.channels import ROWS_OF_NEURONS, _totals, _channels_of
+from spikeops.triton.channels import ROWS_OF_NEURONS, _channels_of, _totals
 from spikeops.triton.lif import LifOptions, _grad_u, _Numbers, _reset
 
 GIVEN, OWN = 0, 1

@@ -78,14 +78,15 @@ class BatchNormLIF(_NormBase):
         # In training without track_running_stats, buffers that are there are left alone, as torch leaves them.
         moves = self.training and self.track_running_stats
         running = (self.running_mean, self.running_var) if moves or not learns else (None, None)
+        counts = moves and self.num_batches_tracked is not None
         momentum = 0.0 if self.momentum is None else self.momentum
-        if moves and self.num_batches_tracked is not None:
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the cumulative average
-                momentum = 1.0 / float(self.num_batches_tracked)
+        if counts and self.momentum is None:  # the cumulative average
+            momentum = 1.0 / (float(self.num_batches_tracked) + 1.0)
         norm = NormOptions(learns, momentum, self.eps, self.tdbn_alpha, self.synchronized and self.training, self.process_group)
         outputs = run_batch_norm_lif(x, running, (self.weight, self.bias), self.decay, self.threshold, norm, self.options, v_init)
+        if counts:
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
         return outputs if self.return_state else outputs[0]
 
     def extra_repr(self) -> str:

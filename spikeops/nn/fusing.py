@@ -145,6 +145,8 @@ def _is_hooked(module: nn.Module) -> bool:
 def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
     """Why a batch norm and what follows it cannot be one op, or ""."""
     norm = slot.module
+    if parametrize.is_parametrized(norm):
+        return "it is parametrized"
     if type(norm) not in _NORMS:
         return f"it is a subclass of torch's, {type(norm).__qualname__}"
     if not slot.is_folded:
@@ -160,8 +162,8 @@ def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
         return "it, or what holds its neurons, is used in more than one place"
     if _is_hooked(norm) or _is_hooked(neurons):
         return "it or its neurons have hooks"
-    if parametrize.is_parametrized(norm):
-        return "it is parametrized"
+    if norm.momentum is not None and not 0 <= norm.momentum <= 1:
+        return f"its momentum is {norm.momentum}"
     return _option(neurons)
 
 

@@ -15,9 +15,8 @@ def batch_norm_lif(x, running_mean=None, running_var=None, weight=None, bias=Non
     """See :func:`spikeops.functional.batch_norm_lif`."""
     state = state_dtype(x.dtype)
     if training or running_mean is None:
-        mean, var, count = channel_moments(x)
-        if synchronized:
-            mean, var, count = _of_all_processes(mean, var, count, process_group)
+        together = synchronized and torch.distributed.is_available() and torch.distributed.is_initialized()
+        mean, var, count = _moments_of_all_processes(x, process_group) if together else channel_moments(x)
         if running_mean is not None:
             with torch.no_grad():
                 running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
@@ -51,16 +50,15 @@ def normalise(x, mean, inv_std, weight, bias):
     return (x.to(state) - mean) * scale + shift
 
 
-def _of_all_processes(mean, var, count, group):
-    """The moments of all processes' numbers together, from those of each, with the gradient of all of them."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return mean, var, count
+def _moments_of_all_processes(x, group):
+    """The same of the numbers of all processes, some of which may have none, with the gradient of all of them."""
     from torch.distributed.nn.functional import all_reduce
 
     group = torch.distributed.group.WORLD if group is None else group
-    counts = torch.tensor(float(count), dtype=torch.float64, device=mean.device)
-    torch.distributed.all_reduce(counts, group=group)
-    none = count == 0  # moments of no numbers are NaN
-    total = all_reduce(torch.zeros_like(mean) if none else mean * count, group=group) / counts
-    squares = torch.zeros_like(var) if none else (var + (mean - total) ** 2) * count
-    return total, all_reduce(squares, group=group) / counts, counts
+    axes = [axis for axis in range(x.dim()) if axis != 2]
+    values = x.double()
+    count = torch.tensor(float(values[:, :, :1].numel()), dtype=torch.float64, device=x.device)
+    torch.distributed.all_reduce(count, group=group)
+    mean = all_reduce(values.sum(axes), group=group) / count
+    distances = values - mean.view(-1, *[1] * (x.dim() - 3))
+    return mean, all_reduce(distances.square().sum(axes), group=group) / count, count

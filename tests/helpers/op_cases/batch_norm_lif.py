@@ -1,16 +1,16 @@
 """Batch norm with LIF neurons behind it, and statistics of channels."""
 
-import functools
 
 import torch
 from op_tests import measured, transformed
 from op_tests.inputs import ROW
 from op_tests.kinds import Call, Module, Smooth
-from op_tests.measured import DECAY, SURROGATE, THRESHOLD, Op
+from op_tests.measured import DECAY, SURROGATE, THRESHOLD, VARIANTS, Op
 from op_tests.transformed import WIDTH, of_module, of_x
 
 import spikeops.functional as SF
 import spikeops.nn as snn
+from op_cases.lif import lif_steps
 from spikeops.functional._lif_options import RESETS
 from spikeops.surrogate import ATan, Gaussian, Sigmoid, Triangle
 
@@ -175,30 +175,31 @@ TRANSFORMED = {
 # --- benchmarks -------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(x):
+def _maps(x):
     """(T, N) as 32 samples of maps of 8 x 8, where the size lets it."""
     T, N = x.shape
     return x.view(T, 32, N // (32 * 64), 8, 8) if N % (32 * 64) == 0 else x.view(T, 1, 1, N)
 
 
 def _fused(x, T):
-    return SF.batch_norm_lif(_blocks(x), decay=DECAY, threshold=THRESHOLD, training=True, surrogate=SURROGATE)[0].view_as(x)
+    return SF.batch_norm_lif(_maps(x), decay=DECAY, threshold=THRESHOLD, training=True, surrogate=SURROGATE)[0].view_as(x)
 
 
-def _apart(x, T):
-    blocks = _blocks(x)
-    y = torch.nn.functional.batch_norm(blocks.flatten(0, 1), None, None, training=True).view_as(blocks)
-    return SF.lif(y, DECAY, THRESHOLD, surrogate=SURROGATE)[0].view_as(x)
+def _normalised(x):
+    maps = _maps(x)
+    return torch.nn.functional.batch_norm(maps.flatten(0, 1), None, None, training=True).view_as(x)
 
 
-MEASURED = (
-    Op(
-        "batch_norm_lif",
-        fused=_fused,
-        eager=_apart,
-        make_input=measured.currents,
-        tests=("test_batch_norm_lif.py",),
-        moves=lambda T, N: (8 * T * N, 12 * T * N),  # x is read once more for the statistics, and both gradients for the one of x
-        has_gradient=True,
-    ),
+_OP = dict(
+    fused=_fused,
+    make_input=measured.currents,
+    tests=("test_batch_norm_lif.py",),
+    # Besides, x is read once more for the statistics, and x and the gradient of what is normalised for that of x.
+    moves=lambda T, N: (8 * T * N, 12 * T * N),
+    has_gradient=True,
 )
+MEASURED = (
+    Op("batch_norm_lif", eager=lambda x, T: torch.stack(list(lif_steps(_normalised(x)))), **_OP),
+    Op("batch_norm_lif beside lif", eager=lambda x, T: SF.lif(_normalised(x), DECAY, THRESHOLD, surrogate=SURROGATE)[0],
+       of="batch_norm_lif", sizes=VARIANTS, **_OP),
+)  # fmt: skip
