@@ -49,7 +49,7 @@ class BatchNormLIF(_NormBase):
         TypeError, ValueError: an option that cannot be; in training, x with one value per channel.
 
     Example:
-        >>> block = nn.Sequential(snn.TimeDistributed(nn.Conv2d(3, 8, 3)), snn.BatchNormLIF(8, decay=0.5))
+        >>> block = torch.nn.Sequential(snn.TimeDistributed(torch.nn.Conv2d(3, 8, 3)), snn.BatchNormLIF(8, decay=0.5))
         >>> block(torch.rand(4, 2, 3, 16, 16)).shape
         torch.Size([4, 2, 8, 14, 14])
     """

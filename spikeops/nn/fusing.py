@@ -77,7 +77,9 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
         TypeError: the model is no module.
 
     Example:
-        >>> net = nn.Sequential(snn.TimeDistributed(nn.Conv2d(3, 8, 3)), snn.TimeDistributed(nn.BatchNorm2d(8)), snn.LIF(0.5))
+        >>> net = torch.nn.Sequential(
+        ...     snn.TimeDistributed(torch.nn.Conv2d(3, 8, 3)), snn.TimeDistributed(torch.nn.BatchNorm2d(8)), snn.LIF(0.5)
+        ... )
         >>> spikeops.fuse(net)[1]
         Sequential(
           (module): BatchNormLIF(num_features=8)
