@@ -17,7 +17,7 @@ struct BatchNormLifNeurons {
 
   const LifParams<S>& params;
   const Reset reset;
-  Lanes<Norm<S>, width> norm;
+  Norm<S> norm[width];
   Lanes<S, width> v;
 
   __device__ __forceinline__ BatchNormLifNeurons(const LifNeuron& n, const BatchNorm& b, const LifParams<S>& params, int64_t first)
@@ -177,7 +177,7 @@ template <class Data, int width>
 __global__ void __launch_bounds__(kThreads) batch_norm_backward_kernel(BatchNormBackward a) {
   using S = State<Data>;
   for_each_group<width>(a.N, [&](int64_t i) {
-    Lanes<NormGradient<S>, width> numbers;
+    NormGradient<S> numbers[width];
     for_each_channel<width>(i, a.norm.C, a.norm.inner,
                             [&](int l, int64_t channel) { numbers[l] = norm_gradient_of<S>(a, channel); });
 #pragma unroll 4
