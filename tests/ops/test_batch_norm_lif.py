@@ -320,6 +320,22 @@ def test_one_value_per_channel_is_enough_for_given_statistics():
     assert nothing.shape == (4, 0, 3) and v_last.shape == (0, 3)
 
 
+def test_vmap_over_parameters():
+    """Each item has its own numbers of channels, statistics and initial potential."""
+    x, weight, bias, *_ = tensors(4, (2, 3, 5))
+    weights, start = torch.stack((weight, 2 * weight)).detach(), torch.rand(2, 3, 1, dtype=torch.float64)
+
+    def loss(x, weight, start):
+        spikes, v_last = SF.batch_norm_lif(x, weight=weight, bias=bias.detach(), training=True, v_init=start, **OPTIONS)
+        return spikes.sum() + v_last.square().sum()
+
+    gradient = torch.func.grad(loss, argnums=(0, 1, 2))
+    found = torch.vmap(gradient, (None, 0, 0))(x.detach(), weights, start)
+    for item in range(2):
+        for actual, expected in zip(found, gradient(x.detach(), weights[item], start[item])):
+            close(actual[item], expected, "gradient of an item")
+
+
 def test_vmap_refuses_to_move_running_statistics():
     with pytest.raises(NotImplementedError, match="batch_norm_lif: running statistics are written in place, which vmap cannot do"):
         torch.vmap(lambda x: SF.batch_norm_lif(x, THREE, THREE, training=True)[0])(X.expand(2, -1, -1, -1))

@@ -163,13 +163,16 @@ def _trained(x, weight, bias):
     return SF.batch_norm_lif(x, weight=0.5 + weight, bias=bias, decay=0.8, training=True)
 
 
+def _given(x):
+    x = x.unsqueeze(1)
+    return SF.batch_norm_lif(x, x.new_full((x.shape[2],), 0.5), x.new_full((x.shape[2],), 0.2), decay=0.8, reset="to")
+
+
 TRANSFORMED = {
     "batch_norm_lif": of_x(lambda x: SF.batch_norm_lif(x.unsqueeze(1), decay=0.9, training=True)),
-    "batch_norm_lif/given": of_x(
-        lambda x: SF.batch_norm_lif(x.unsqueeze(1), x.new_full((x.shape[-1],), 0.5), x.new_full((x.shape[-1],), 0.2), decay=0.8, reset="to")
-    ),
-    "batch_norm_lif/parameters": transformed.Call(_trained, (("T", "B", "N", 6), ("N",), ("N",)), (1, None, 0)),
-    "BatchNormLIF": of_module(lambda: snn.BatchNormLIF(WIDTH, 0.8).eval(), (("T", "B", 2, "N"),), (1,)),
+    "batch_norm_lif/given": of_x(_given),
+    "batch_norm_lif/parameters": transformed.Call(_trained, (("T", 2, "N", "B"), ("N",), ("N",)), (3, None, None)),
+    "BatchNormLIF": of_module(lambda: snn.BatchNormLIF(WIDTH, 0.8).eval(), (("T", 2, "N", "B"),), (3,)),
 }
 
 # --- benchmarks -------------------------------------------------------------------------------------------------------------
