@@ -92,7 +92,7 @@ def own(ops, x: torch.Tensor, eps: float) -> Statistics:
     return Statistics(*_channel_statistics(ops, x.detach(), eps), count_of(x))
 
 
-def gathered(ops, x: torch.Tensor, eps: float, group) -> Statistics:
+def gathered(op: str, ops, x: torch.Tensor, eps: float, group) -> Statistics:
     """Of the x of all processes of a group, each of which may have another number of samples, or none."""
     count, channels = count_of(x), x.shape[2]
     of_this = x.new_zeros(2 * channels + 1, dtype=torch.float64)
@@ -103,6 +103,8 @@ def gathered(ops, x: torch.Tensor, eps: float, group) -> Statistics:
     torch.distributed.all_gather(of_all, of_this, group=group)
     means, variances, counts = torch.stack(of_all).split((channels, channels, 1), 1)
     total = counts.sum()
+    if total.device.type == "cpu" and total <= 1:  # on a device, looking at it would wait
+        raise ValueError(f"{op}: expected more than one value per channel when training, got {int(total)} in all processes together.")
     mean = (means * counts).sum(0) / total
     variance = ((variances + (means - mean) ** 2) * counts).sum(0) / total
     state = state_dtype(x.dtype)

@@ -127,7 +127,8 @@ def run_batch_norm_lif(
     v_init: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`batch_norm_lif` with its arguments together."""
-    decay, norm, (threshold, options) = _checks.decay(_OP, "decay", decay), _batch_norm.checked_norm(_OP, norm), checked_options(_OP, threshold, options)
+    decay, norm = _checks.decay(_OP, "decay", decay), _batch_norm.checked_norm(_OP, norm)
+    threshold, options = checked_options(_OP, threshold, options)
     _check_tensors(x, running, affine, v_init)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
     reset_amount = threshold if reset_amount is None else reset_amount
@@ -192,7 +193,7 @@ def _move(running, statistics, norm):
 
 
 def _run_together(ops, x, running, norm, *arguments):
-    statistics = _batch_norm.gathered(ops, x, norm.eps, norm.process_group)
+    statistics = _batch_norm.gathered(_OP, ops, x, norm.eps, norm.process_group)
     _move(running, statistics, norm)
     return _provenance.mark_first(_Together.apply(ops, norm.process_group, statistics, x, *arguments))
 

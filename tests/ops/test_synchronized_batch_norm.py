@@ -37,6 +37,10 @@ def test_two_processes_are_one(found, backend, dtype, split):
             torch.testing.assert_close(part[name], whole[name], rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
 
 
+def test_one_value_in_all_processes_together(found):
+    assert found["refused"] == ["batch_norm_lif: expected more than one value per channel when training, got 1 in all processes together."] * 2
+
+
 def test_processes_that_are_not_synchronized_have_statistics_of_their_own(found):
     for rank, part in enumerate(found["apart"]):
         alone = call(tensors(), slice(2 * rank, 2 * rank + 2))

@@ -69,6 +69,10 @@ def _work(rank: int, folder: str) -> None:
             with spikeops.backend("reference" if backend == "reference" else "auto"):
                 found[name_of(backend, dtype, split)] = call(tensors(dtype), samples, synchronized=True)
     found["apart"] = call(tensors(), slice(2 * rank, 2 * rank + 2), synchronized=False)
+    try:
+        SF.batch_norm_lif(torch.ones(1, 1 - rank, 3), training=True, synchronized=True)
+    except ValueError as error:
+        found["refused"] = str(error)
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
