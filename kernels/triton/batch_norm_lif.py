@@ -174,8 +174,9 @@ def batch_norm_lif_forward(x, mean, inv_std, weight, bias, v_init, numbers, mode
     _, norm = _norm(x, mean, inv_std, weight, bias)
     spikes, v_last = empty_sequence(x), empty_step(x, state_dtype(x.dtype))
     _launch(
-        spikeops_batch_norm_lif_forward_kernel, x, norm, v_init, numbers, modes, spikes=spikes, v_last=v_last, OPTIONS=LifOptions(modes.reset)
-    )
+        spikeops_batch_norm_lif_forward_kernel, x, norm, v_init, numbers, modes, spikes=spikes, v_last=v_last,
+        OPTIONS=LifOptions(modes.reset),
+    )  # fmt: skip
     return spikes, v_last
 
 

@@ -144,8 +144,8 @@ def _totals(a: torch.Tensor, b: torch.Tensor, factor: torch.Tensor, channels: Ch
     """(2, C) of the numbers of two tensors, the second times a factor."""
     partials, totals = _partial_sums(a, b, channels), a.new_empty(2, channels.C, dtype=torch.float64)
     launch(
-        spikeops_channel_totals_kernel, channels.C, a, partials=partials, factor=factor, totals=totals, rows=channels.blocks, columns=channels.C,
-        num_warps=1,
+        spikeops_channel_totals_kernel, channels.C, a, partials=partials, factor=factor, totals=totals, rows=channels.blocks,
+        columns=channels.C, num_warps=1,
     )  # fmt: skip
     return totals
 

@@ -38,7 +38,9 @@ def checked_norm(op: str, norm: NormOptions) -> NormOptions:
     _checks.flag(op, "synchronized", synchronized)
     momentum, eps = _checks.number(op, "momentum", momentum), _checks.number(op, "eps", eps)
     if not 0 <= momentum <= 1:
-        raise ValueError(f"{op}: expected momentum, the weight of new statistics in the running ones, to be between 0 and 1, got {momentum}.")
+        raise ValueError(
+            f"{op}: expected momentum, the weight of new statistics in the running ones, to be between 0 and 1, got {momentum}."
+        )
     if eps < 0:
         raise ValueError(f"{op}: expected eps to be 0 or above, got {eps}.")
     if tdbn_alpha is not None:
@@ -53,7 +55,8 @@ def of_channels(op: str, name: str, value, x: torch.Tensor) -> None:
         raise ValueError(f"{op}: expected {name} on the device of x, {x.device}, got {value.device}. Call {name}.to(x.device) first.")
     if value.dim() != 1 or value.shape[0] != x.shape[2]:
         raise ValueError(
-            f"{op}: expected {name} to have shape ({x.shape[2]},), a number for each channel of x (T, B, C, ...), got shape {tuple(value.shape)}."
+            f"{op}: expected {name} to have shape ({x.shape[2]},), a number for each channel of x (T, B, C, ...), got shape "
+            f"{tuple(value.shape)}."
         )
 
 

@@ -143,8 +143,9 @@ def run_batch_norm_lif(
     if learns and not together:
         _batch_norm.check_count(_OP, x)
     if _backend.is_reference():
+        options = options._replace(reset_amount=reset_amount)
         outputs = reference.batch_norm_lif(
-            x, *running, weight, bias, decay, threshold, v_init=v_init, **norm._asdict(), **options._replace(reset_amount=reset_amount)._asdict()
+            x, *running, weight, bias, decay, threshold, v_init=v_init, **norm._asdict(), **options._asdict()
         )
         return _provenance.mark_first(outputs)
     ops = _backend.namespace(_OP, x.device)

@@ -62,7 +62,8 @@ class BatchNormLIF(_NormBase):
                  surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
         for name, value in (("affine", affine), ("track_running_stats", track_running_stats), ("return_state", return_state)):
             _checks.flag("BatchNormLIF", name, value)
-        norm = checked_norm("BatchNormLIF", NormOptions(True, 0.0 if momentum is None else momentum, eps, tdbn_alpha, synchronized, process_group))
+        given = NormOptions(True, 0.0 if momentum is None else momentum, eps, tdbn_alpha, synchronized, process_group)
+        norm = checked_norm("BatchNormLIF", given)
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         threshold, options = checked_options("BatchNormLIF", threshold, options)
         super().__init__(

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -172,7 +173,8 @@ def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
 def _option(neurons: LIFNeurons) -> str:
     """The option of neurons that the op does not know, or ""."""
     others = [f"{name}={value!r}" for name, value in neurons.general._asdict().items() if value != getattr(_general_lif.NONE, name)]
-    others += [f"a tensor as {name}" for name in (*neurons.tensor_options, "threshold", "decay") if hasattr(getattr(neurons, name, None), "dtype")]
+    tensors = [name for name in (*neurons.tensor_options, "threshold") if isinstance(getattr(neurons, name), torch.Tensor)]
+    others += [f"a tensor as {name}" for name in tensors]
     if neurons.return_trace is not False:
         others.append(f"return_trace={neurons.return_trace!r}")
     if neurons.save != "input":
@@ -201,8 +203,8 @@ def _replace(slot: _Slot, module: nn.Module) -> None:
 def _fused(norm: nn.Module, neurons: LIFNeurons) -> BatchNormLIF:
     fused = BatchNormLIF(
         norm.num_features, neurons.decay, neurons.threshold, eps=norm.eps, momentum=norm.momentum, affine=False, track_running_stats=False,
-        synchronized=isinstance(norm, nn.SyncBatchNorm), process_group=getattr(norm, "process_group", None), return_state=neurons.return_state,
-        **neurons.options._asdict(),
+        synchronized=isinstance(norm, nn.SyncBatchNorm), process_group=getattr(norm, "process_group", None),
+        return_state=neurons.return_state, **neurons.options._asdict(),
     )  # fmt: skip
     fused.affine, fused.track_running_stats = norm.affine, norm.track_running_stats
     for name in ("weight", "bias"):

@@ -9,9 +9,10 @@ from spikeops.surrogate import ATan
 __all__ = ["batch_norm_lif", "channel_moments", "normalise"]
 
 
-def batch_norm_lif(x, running_mean=None, running_var=None, weight=None, bias=None, decay=0.5, threshold=1.0, *, training=False, momentum=0.1,
-                   eps=1e-5, tdbn_alpha=None, synchronized=False, process_group=None, input_scale=1.0, reset="subtract", reset_amount=None,
-                   v_reset=0.0, v_rest=0.0, strict=False, detach_reset=False, surrogate=ATan(2.0), v_init=None):  # fmt: skip
+def batch_norm_lif(x, running_mean=None, running_var=None, weight=None, bias=None, decay=0.5, threshold=1.0, *, training=False,
+                   momentum=0.1, eps=1e-5, tdbn_alpha=None, synchronized=False, process_group=None, input_scale=1.0, reset="subtract",
+                   reset_amount=None, v_reset=0.0, v_rest=0.0, strict=False, detach_reset=False, surrogate=ATan(2.0),
+                   v_init=None):  # fmt: skip
     """See :func:`spikeops.functional.batch_norm_lif`."""
     state = state_dtype(x.dtype)
     if training or running_mean is None:

@@ -26,10 +26,11 @@ def tensors(dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
         return torch.randn(shape, generator=draw, dtype=torch.float64)
 
     x = normal(6, 5, 3, 7) + normal(1, 5, 3, 1)
-    return {
+    made = {
         "x": x, "grad_spikes": normal(*x.shape), "grad_v": normal(*x.shape[1:]), "weight": 1 + 0.2 * normal(3), "bias": normal(3),
         "running_mean": normal(3), "running_var": 0.5 + normal(3).abs(),
-    } if dtype == torch.float64 else {name: tensor.to(dtype) for name, tensor in tensors().items()}  # fmt: skip
+    }  # fmt: skip
+    return {name: tensor.to(dtype) for name, tensor in made.items()}
 
 
 def call(given: dict[str, torch.Tensor], samples: slice, **options) -> dict[str, torch.Tensor]:
