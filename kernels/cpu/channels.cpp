@@ -11,13 +11,13 @@ void sums_of_rows(const ChannelSums& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   const Channels& c = a.channels;
   const Data* const x = static_cast<const Data*>(a.x);
-  S from[kTile], converted[kTile];
+  S of_first[kTile], converted[kTile];
   for (int64_t block = begin; block < end; ++block)
     for_each_tile(0, c.C, kTile, [&](int64_t c0, int64_t n) {
       double* const first = a.partials + block * c.C + c0;
       double* const second = first + blocks_of(c) * c.C;
       fill_row(first, 0.0, n), fill_row(second, 0.0, n);
-      convert_row(x + c0, from, n);
+      const S* const from = state_row(x + c0, of_first, n);
       const int64_t row0 = block * c.rows_per_block;
       for (int64_t row = row0; row < smaller(c.rows, row0 + c.rows_per_block); ++row)
         channel_distances_row(state_row(x + row * c.C + c0, converted, n), from, first, second, n);
