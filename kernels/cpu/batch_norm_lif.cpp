@@ -13,37 +13,55 @@ inline void with_neuron(const LifNeuron& n, Body body) {
              [&](auto data) { with_reset(n.reset, [&]<Reset reset>() { body(BatchNormLif<decltype(data), reset>{}); }); });
 }
 
-// What the numbers of all channels are, of which the walk takes those of its neurons.
-template <class S>
-class Norms {
+// The numbers of all channels, of which the walk takes those of its neurons. Where channels are short, they are spread over neurons once
+// for all tiles.
+template <class S, class Number, int count = kFields<S, Number>>
+class OfChannels {
  public:
-  explicit Norms(const BatchNorm& b) : b_(b), scales_(b.C) {
-    for (int64_t c = 0; c < b.C; ++c) scales_.data[c] = norm_of<S>(b, c).scale;
+  // number(c): of a channel.
+  template <class Of>
+  OfChannels(const BatchNorm& b, Of number)
+      : C_(b.C), inner_(b.inner), is_spread_(b.C * b.inner <= kLongest), length_(is_spread_ ? b.C * b.inner + kTile : b.C),
+        memory_(count * (length_ + (is_spread_ ? b.C : 0))) {
+    S* const of_each = memory_.data + (is_spread_ ? count * length_ : 0);
+    Rows<S, Number> rows;
+    for (int k = 0; k < count; ++k) rows.row[k] = of_each + k * C_;
+    for (int64_t c = 0; c < C_; ++c) store(rows, c, number(c));
+    if (is_spread_ && C_ > 0)
+      for (int k = 0; k < count; ++k) spread_channels<S>(rows.row[k], C_, inner_, 0, length_, memory_.data + k * length_);
   }
-  PerNeuron<S> mean() const { return {static_cast<const S*>(b_.mean), S(0), b_.C, b_.inner}; }
-  PerNeuron<S> scale() const { return {scales_.data, S(0), b_.C, b_.inner}; }
-  PerNeuron<S> bias() const { return {static_cast<const S*>(b_.bias), S(0), b_.C, b_.inner}; }
+  PerNeuron<S> operator[](int k) const { return {memory_.data + k * length_, S(0), C_, inner_, is_spread_}; }
 
  private:
-  const BatchNorm& b_;
-  const Scratch<S> scales_;
+  static constexpr int64_t kLongest = 16384;
+
+  const int64_t C_, inner_;
+  const bool is_spread_;
+  const int64_t length_;
+  const Scratch<S> memory_;
 };
+
+template <class S>
+using Norms = OfChannels<S, Norm<S>>;
+
+template <class S>
+Norms<S> norms_of(const BatchNorm& b) {
+  return {b, [&](int64_t channel) { return norm_of<S>(b, channel); }};
+}
 
 // Input, numbers of the channels and initial membrane potential, the same for every walk.
 template <class Neuron, class AnyWalk>
 void start_at(const LifNeuron& n, const Norms<typename Neuron::S>& norms, AnyWalk& w) {
   w.T = n.T;
   w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.N};
-  w.fixed[0] = norms.mean();
-  w.fixed[1] = norms.scale();
-  w.fixed[2] = norms.bias();
+  for (int k = 0; k < 3; ++k) w.fixed[k] = norms[k];
   w.initial[0] = static_cast<const typename Neuron::S*>(n.v_init);
 }
 
 template <class Neuron>
 void forward(const BatchNormLifForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
-  const Norms<S> norms(a.norm);
+  const Norms<S> norms = norms_of<S>(a.norm);
   Walk<Neuron> w{lif_params<S>(a.neuron)};
   start_at<Neuron>(a.neuron, norms, w);
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
@@ -69,7 +87,7 @@ void backward(const BatchNormLifBackward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   using Data = typename Neuron::Data;
   const LifParams<S> p = lif_params<S>(a.neuron);
-  const Norms<S> norms(a.norm);
+  const Norms<S> norms = norms_of<S>(a.norm);
   WalkBack<Neuron> w{p, {p.input_scale, p.threshold, p.fire_level, p.v_reset, p.reset_amount, S(a.surrogate_scale),
                          S(a.surrogate_peak), p.decay}};
   start_at<Neuron>(a.neuron, norms, w);
@@ -97,21 +115,17 @@ template <class Data>
 void norm_backward(const BatchNormBackward& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   constexpr int count = kFields<S, NormGradient<S>>;
-  const int64_t C = a.norm.C;
-  const Scratch<S> of_channels(count * C);
-  Rows<S, NormGradient<S>> channels;
-  for (int k = 0; k < count; ++k) channels.row[k] = of_channels.data + k * C;
-  for (int64_t c = 0; c < C; ++c) store(channels, c, norm_gradient_of<S>(a, c));
+  const OfChannels<S, NormGradient<S>> of_channels(a.norm, [&](int64_t channel) { return norm_gradient_of<S>(a, channel); });
   alignas(64) S numbers[count][kTile];
-  for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
-    Rows<const S, NormGradient<S>> rows;
-    for (int k = 0; k < count; ++k) rows.row[k] = PerNeuron<S>{channels.row[k], S(0), C, a.norm.inner}.row(numbers[k], n0, n);
-    for (int64_t t = 0; t < a.T; ++t) {
+  // Step after step, as memory lies: nothing passes from one to the next.
+  for (int64_t t = 0; t < a.T; ++t)
+    for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
+      Rows<const S, NormGradient<S>> rows;
+      for (int k = 0; k < count; ++k) rows.row[k] = of_channels[k].row(numbers[k], n0, n);
       const int64_t at = t * a.N + n0;
       norm_gradient_row<Data, S>(static_cast<const Data*>(a.x) + at, rows, static_cast<Data*>(a.grad_x) + at,
                                  static_cast<const Data*>(a.grad_y) + at, n);
-    }
-  });
+    });
 }
 
 }  // namespace

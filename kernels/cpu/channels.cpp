@@ -12,30 +12,40 @@ void sums_of_rows(const ChannelSums& a, int64_t begin, int64_t end) {
   const Channels& c = a.channels;
   const Data* const x = static_cast<const Data*>(a.x);
   S of_first[kTile], converted[kTile];
-  for (int64_t block = begin; block < end; ++block)
-    for_each_tile(0, c.C, kTile, [&](int64_t c0, int64_t n) {
-      double* const first = a.partials + block * c.C + c0;
-      double* const second = first + blocks_of(c) * c.C;
-      fill_row(first, 0.0, n), fill_row(second, 0.0, n);
+  for (int64_t block = begin; block < end; ++block) {
+    const int64_t row0 = block * c.rows_per_block, rows = smaller(c.rows - row0, c.rows_per_block);
+    double* const first = a.partials + block * c.C;
+    double* const second = first + blocks_of(c) * c.C;
+    int64_t done = 0;
+    if constexpr (SameType<Data, S>::value)
+      for (; done + kChannelsTogether <= c.C; done += kChannelsTogether)
+        block_distances_row(x + row0 * c.C + done, x + done, c.C, rows, first + done, second + done);
+    for_each_tile(done, c.C, kTile, [&](int64_t c0, int64_t n) {
+      fill_row(first + c0, 0.0, n), fill_row(second + c0, 0.0, n);
       const S* const from = state_row(x + c0, of_first, n);
-      const int64_t row0 = block * c.rows_per_block;
-      for (int64_t row = row0; row < smaller(c.rows, row0 + c.rows_per_block); ++row)
-        channel_distances_row(state_row(x + row * c.C + c0, converted, n), from, first, second, n);
+      for (int64_t row = row0; row < row0 + rows; ++row)
+        channel_distances_row(state_row(x + row * c.C + c0, converted, n), from, first + c0, second + c0, n);
     });
+  }
 }
 
 template <class Data>
 void sums_of_runs(const ChannelSums& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   const Channels& c = a.channels;
+  double* const second = a.partials + blocks_of(c) * c.C;
   S converted[kTile];
   Lanes lanes;
-  for (int64_t run = begin * c.C; run < end * c.C; ++run) {
+  for (int64_t run = begin * c.C, channel = 0; run < end * c.C; ++run, channel = channel + 1 == c.C ? 0 : channel + 1) {
     const Data* const x = static_cast<const Data*>(a.x) + run * c.inner;
-    const double from = double(to_state(static_cast<const Data*>(a.x)[run % c.C * c.inner]));
-    lanes.clear();
-    for_each_tile(0, c.inner, kTile, [&](int64_t i, int64_t n) { distances_row(state_row(x + i, converted, n), from, lanes, n); });
-    lanes.store(a.partials + run, a.partials + blocks_of(c) * c.C + run);
+    const S from = to_state(static_cast<const Data*>(a.x)[channel * c.inner]);
+    if (c.inner <= kChannelLanes) {
+      sum_short_run(DistanceTerms<S>{state_row(x, converted, c.inner), from}, c.inner, a.partials + run, second + run);
+    } else {
+      lanes.clear();
+      for_each_tile(0, c.inner, kTile, [&](int64_t i, int64_t n) { distances_row(state_row(x + i, converted, n), from, lanes, n); });
+      lanes.sum(a.partials + run, second + run);
+    }
   }
 }
 

@@ -128,6 +128,7 @@ struct PerNeuron {
   const S* numbers = nullptr;
   S all = S(0);
   int64_t C = 0, inner = 1;  // where there are channels: neuron n is of channel n / inner % C
+  bool is_spread = false;    // and the numbers of all neurons are there, once and a tile more
 
   // Once for a call: `buffer` is this number's in all tiles.
   void fill(S* buffer, int64_t n) const {
@@ -136,6 +137,7 @@ struct PerNeuron {
   const S* row(S* buffer, int64_t n0, int64_t n) const {
     if (!numbers) return buffer;
     if (C == 0) return numbers + n0;
+    if (is_spread) return numbers + n0 % (C * inner);
     spread_channels(numbers, C, inner, n0, n, buffer);
     return buffer;
   }

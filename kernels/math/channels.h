@@ -26,13 +26,6 @@ SPIKEOPS_HD Channels channels_of(int64_t rows, int64_t C, int64_t inner, int64_t
   return {rows, C, inner, inner == 1 ? rows_per_block : 1};
 }
 
-template <class Number>
-SPIKEOPS_HD Number sum_of_lanes(Number (&lanes)[kChannelLanes]) {
-  for (int half = kChannelLanes / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  return lanes[0];
-}
-
 // Mean and variance come from sums of the distances to one of a channel's numbers, the first, and of their squares: of data with a
 // large mean, sums of squares would leave no digits. However far off the first one is, of n numbers the variance is right to n
 // roundings.
