@@ -92,14 +92,14 @@ def spikeops_batch_norm_lif_forward_kernel(
 
 @sized_kernel
 def spikeops_batch_norm_lif_backward_kernel(
-    grad_spikes, grad_v_last, x, mean, inv_std, weight, bias, v_init, checkpoints, grad_x, sums, grad_v_init,
+    grad_spikes, grad_v_last, x, mean, inv_std, weight, bias, v_init, checkpoints, grad_x, sums, products, grad_v_init,
     T: tl.int64, N: tl.int64, columns: tl.int64, width: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64, threshold: tl.float64, surrogate_scale: tl.float64, surrogate_peak: tl.float64,
     OPTIONS: tl.constexpr, STATES: tl.constexpr, SEGMENT: tl.constexpr, VALUES: tl.constexpr, IS_GIVEN: tl.constexpr,
     STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of y, or, IS_GIVEN, of x; sums (2, N) of each neuron over time."""
+    """Gradients of y, or, IS_GIVEN, of x; sums of each neuron over time: of the gradient of y, and of its product with x - mean."""
     block = block_of_neurons(N, ALIGNED, BLOCK, VALUES)
     neuron = _neuron(
         block, mean, inv_std, weight, bias, columns, width, BLOCK, STATE, decay, input_scale, v_rest, v_reset, reset_amount, fire_level,
@@ -114,7 +114,7 @@ def spikeops_batch_norm_lif_backward_kernel(
         STATES, SEGMENT, STATE, False,
     )  # fmt: skip
     tl.store(sums + block.n, parameters[0], block.mask)
-    tl.store(sums + block.N + block.n, parameters[1], block.mask)
+    tl.store(products + block.n, parameters[1], block.mask)
     if grad_v_init is not None:
         tl.store(grad_v_init + block.n, carry[0], block.mask)
 
@@ -184,16 +184,18 @@ def batch_norm_lif_backward(grad_spikes, grad_v_last, x, mean, inv_std, weight, 
     x, modes, state = time_major(x), _Modes(*modes), state_dtype(x.dtype)
     channels, norm = _norm(x, mean, inv_std, weight, bias)
     grad_x, grad_v_init = empty_sequence(x), empty_step(x, state) if need_v_init else None
-    sums = x.new_empty(2, x.shape[1:].numel(), dtype=state)
+    # Apart: where the second of two rows begins would be another kernel for some numbers of neurons.
+    sums, products = (x.new_empty(x.shape[1:].numel(), dtype=state) for _ in range(2))
     _launch(
         spikeops_batch_norm_lif_backward_kernel, x, norm, v_init, numbers, modes,
         grad_spikes=None if grad_spikes is None else like_sequence(grad_spikes, x),
-        grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x), grad_x=grad_x, sums=sums, grad_v_init=grad_v_init,
+        grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x), grad_x=grad_x, sums=sums, products=products,
+        grad_v_init=grad_v_init,
         threshold=numbers[1], surrogate_scale=numbers[6], surrogate_peak=numbers[7],
         OPTIONS=LifOptions(modes.reset, modes.detach_reset, modes.surrogate), IS_GIVEN=modes.statistics == GIVEN,
         launcher=launch_back, states=1, kept=3,
     )  # fmt: skip
-    totals = _totals(sums[0], sums[1], norm["inv_std"], channels)
+    totals = _totals(sums, products, norm["inv_std"], channels)
     if modes.statistics == OWN:
         _launch_norm_backward(grad_x, x, norm, totals, float(x.shape[0] * channels.rows * channels.inner), grad_x)
     return grad_x, totals, x.new_empty(0, dtype=state) if grad_v_init is None else grad_v_init
