@@ -13,7 +13,9 @@ from spikeops._version import __version__
 from spikeops import functional, nn  # isort: skip  (need the libraries loaded)
 from spikeops.functional._saved_spikes import pack_saved_spikes  # isort: skip
 from spikeops.conversion import convert  # isort: skip
+from spikeops.nn.fusing import fuse  # isort: skip
 
 __all__ = [
-    "__version__", "backend", "backends", "convert", "functional", "keep_freed_memory", "nn", "pack_saved_spikes", "set_backend", "surrogate",
+    "__version__", "backend", "backends", "convert", "functional", "fuse", "keep_freed_memory", "nn", "pack_saved_spikes", "set_backend",
+    "surrogate",
 ]  # fmt: skip

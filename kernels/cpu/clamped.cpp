@@ -5,24 +5,6 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-// The thresholds of the neurons [n0, n0 + n), one for each run of `inner` neurons, in turn.
-template <class S>
-void spread_thresholds(const ClampedForward& args, int64_t n0, int64_t n, S* to) {
-  const S* const thresholds = static_cast<const S*>(args.threshold);
-  int64_t channel = n0 / args.inner % args.C, left = args.inner - n0 % args.inner;
-  for (int64_t i = 0; i < n;) {
-    if (args.inner == 1) {
-      const int64_t run = smaller(args.C - channel, n - i);
-      copy_row(thresholds + channel, to + i, run);
-      i += run, channel = 0;
-    } else {
-      const int64_t run = smaller(left, n - i);
-      fill_row(to + i, thresholds[channel], run);
-      i += run, left = args.inner, channel = channel + 1 == args.C ? 0 : channel + 1;
-    }
-  }
-}
-
 template <class S>
 SPIKEOPS_ROW void clamped_first_row(const S* __restrict x, const S* __restrict threshold, S* __restrict v, S* __restrict count,
                                     ClampedParams<S> p, int64_t n) {
@@ -52,7 +34,7 @@ void run(const ClampedForward& args, int64_t begin, int64_t end) {
   const ClampedParams<S> p = clamped_params<S>(args);
   alignas(64) S threshold[kTile], converted[kTile], counts[kTile];
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
-    spread_thresholds(args, n0, n, threshold);
+    spread_channels(static_cast<const S*>(args.threshold), args.C, args.inner, n0, n, threshold);
     const S* const x = state_row(static_cast<const Data*>(args.x) + n0, converted, n);
     S* const v = static_cast<S*>(args.v) + n0;
     clamped_first_row(x, threshold, v, counts, p, n);

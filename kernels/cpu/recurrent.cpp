@@ -126,7 +126,7 @@ class Layers {
     for (int k = 0; k < kRecurrentNumbers; ++k, next += size) {
       const PerNeuron<S> number{static_cast<const S*>(n.per_neuron[k]), S(n.numbers[k])};
       number.fill(next, size);
-      fixed.row[k] = number.row(next, first_);
+      fixed.row[k] = number.row(next, first_, size);
     }
     zeros = next, returned_ = next + size, input_ = next + 2 * size, spikes_ = next + 3 * size;
     fill_row(const_cast<S*>(zeros), S(0), size);

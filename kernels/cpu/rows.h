@@ -105,17 +105,42 @@ struct Series {
   Number* row(int64_t t, int64_t n0) const { return data + t * step + (same_for_all ? 0 : n0); }
 };
 
-// A number per neuron, or one for all.
+// The numbers of the neurons [n0, n0 + n), of which each run of `inner` has that of a channel, in turn.
+template <class S>
+inline void spread_channels(const S* of_channels, int64_t C, int64_t inner, int64_t n0, int64_t n, S* to) {
+  int64_t channel = n0 / inner % C, left = inner - n0 % inner;
+  for (int64_t i = 0; i < n;) {
+    if (inner == 1) {
+      const int64_t run = smaller(C - channel, n - i);
+      copy_row(of_channels + channel, to + i, run);
+      i += run, channel = 0;
+    } else {
+      const int64_t run = smaller(left, n - i);
+      fill_row(to + i, of_channels[channel], run);
+      i += run, left = inner, channel = channel + 1 == C ? 0 : channel + 1;
+    }
+  }
+}
+
+// A number per neuron, or per channel, or one for all.
 template <class S>
 struct PerNeuron {
   const S* numbers = nullptr;
   S all = S(0);
+  int64_t C = 0, inner = 1;  // where there are channels: neuron n is of channel n / inner % C
+  bool is_spread = false;    // and the numbers of all neurons are there, once and a tile more
 
   // Once for a call: `buffer` is this number's in all tiles.
   void fill(S* buffer, int64_t n) const {
     if (!numbers) fill_row(buffer, all, n);
   }
-  const S* row(const S* buffer, int64_t n0) const { return numbers ? numbers + n0 : buffer; }
+  const S* row(S* buffer, int64_t n0, int64_t n) const {
+    if (!numbers) return buffer;
+    if (C == 0) return numbers + n0;
+    if (is_spread) return numbers + n0 % (C * inner);
+    spread_channels(numbers, C, inner, n0, n, buffer);
+    return buffer;
+  }
 };
 
 }  // namespace

@@ -96,7 +96,7 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, Afte
       rows.to.row[k] = w.last[k] ? w.last[k] + n0 : states[k];
       rows.from.row[k] = w.unwanted[k] ? states[k] : w.initial[k] ? w.initial[k] + n0 : zeros;
     }
-    for (int k = 0; k < kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(fixed_numbers[k], n0);
+    for (int k = 0; k < kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(fixed_numbers[k], n0, n);
     rows.n = n;
     for (int64_t step = 0; step < w.T; ++step) {
       const int64_t t = w.back_in_time ? w.T - 1 - step : step;

@@ -82,6 +82,11 @@ SPIKEOPS_ROW void scale_row(const S* __restrict in, S scale, Data* __restrict ou
 }
 
 template <class Data, class S>
+SPIKEOPS_ROW void scale_each_row(const S* __restrict in, const S* __restrict scale, Data* __restrict out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = from_state<Data>(scale[i] * in[i]);
+}
+
+template <class Data, class S>
 SPIKEOPS_ROW void divide_row(const Data* __restrict in, S divisor, S* __restrict out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = to_state(in[i]) / divisor;
 }
@@ -143,6 +148,7 @@ struct WalkBack {
   S* grad_parameters[kParameters + 1] = {};    // (N), all of them or none
   Data* grad_input = nullptr;                  // (T, N), or (N), summed over time, where the input is the same in all steps
   S input_scale = S(1);
+  int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
 
 // The rows of a tile, in one piece of memory.
@@ -255,9 +261,10 @@ void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::N
   }
 }
 
-// Takes [begin, end) through all steps and back.
-template <class Neuron>
-void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
+// Takes [begin, end) through all steps and back. arrived(n0, carry, n) is called with what is left of the carry of a tile of neurons from
+// n0 on.
+template <class Neuron, class Arrived>
+void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived arrived) {
   using Data = typename Neuron::Data;
   using S = typename Neuron::S;
   using Number = typename Neuron::Number;
@@ -269,14 +276,14 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
   for (int k = 0; k < tile.kFixed; ++k) w.fixed[k].fill(tile.fixed[k], length);
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
-  const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1);
+  const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1) && w.scaled_by < 0;
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
     const auto enter = [&](int64_t segment) {
       if (segment) rows.initial = read_only(tile.border(segment));
       else for (int k = 0; k < tile.kState; ++k) rows.initial.row[k] = w.initial[k] ? w.initial[k] + n0 : tile.zeros;
     };
-    for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0);
+    for (int k = 0; k < tile.kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(tile.fixed[k], n0, n);
     const Rows<S, RateSums<S>> rate{{tile.input, tile.gradient, tile.grad_input, tile.grad_sum}};  // not yet in use
     if (weighted)
       for (S* row : rate.row) fill_row(row, S(0), n);
@@ -333,6 +340,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
       rows.from = read_only(rows.to);
       if constexpr (SameType<Number, S>::value) {
         if (summed) add_row(rows.grad_input, tile.grad_sum, n);
+        else if (w.scaled_by >= 0) scale_each_row(rows.grad_input, rows.fixed.row[w.scaled_by], grad_input, n);
         else if (!direct) scale_row(rows.grad_input, w.input_scale, grad_input, n);
         if (with_parameters) add_parameters(w, rows, first, sums);
       }
@@ -342,7 +350,13 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
     if (w.T == 0)
       for (int k = 0; k < tile.kCarry; ++k)
         if (rows.to.row[k] != rows.from.row[k]) copy_row(rows.from.row[k], rows.to.row[k], n);
+    arrived(n0, rows.from, n);
   });
+}
+
+template <class Neuron>
+void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
+  walk_back(w, begin, end, kNothingToDo);
 }
 
 }  // namespace

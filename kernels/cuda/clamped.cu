@@ -1,8 +1,7 @@
 // Neurons that stop at their threshold: each thread reads its input once and keeps the state in registers.
 #include "../math/clamped.h"
 
-#include "grid.hpp"
-#include "lanes.hpp"
+#include "channel_sums.hpp"
 #include "launch.h"
 
 namespace spikeops::cuda {
@@ -14,21 +13,13 @@ __global__ void __launch_bounds__(kThreads) clamped_forward_kernel(ClampedForwar
   const S* const thresholds = static_cast<const S*>(args.threshold);
   for_each_group<width>(args.N, [&](int64_t i) {
     const auto x = load<width>(static_cast<const Data*>(args.x) + i);
-    // Neighbours have the same channel, or the next one.
-    const int64_t run = i / args.inner;
-    int64_t channel = run % args.C, left = args.inner - (i - run * args.inner);
     Lanes<Data, width> count;
     Lanes<S, width> v;
-    for (int l = 0; l < width; ++l) {
-      if (left == 0) {
-        left = args.inner;
-        channel = channel + 1 == args.C ? 0 : channel + 1;
-      }
-      --left;
+    for_each_channel<width>(i, args.C, args.inner, [&](int l, int64_t channel) {
       const Clamped<S> s = clamped_run(S(to_state(x[l])), thresholds[channel], args.T, p);
       count[l] = from_state<Data>(s.count);
       v[l] = s.v;
-    }
+    });
     store(static_cast<Data*>(args.count) + i, count);
     store(static_cast<S*>(args.v) + i, v);
   });

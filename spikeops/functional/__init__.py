@@ -4,6 +4,7 @@ T time steps first, then any shape of neurons. float32, float64, float16 and bfl
 """
 
 from spikeops.functional.alif import alif
+from spikeops.functional.batch_norm_lif import batch_norm_lif
 from spikeops.functional.clamped import clamped_lif
 from spikeops.functional.conv import spike_conv2d
 from spikeops.functional.convex import convex_snn_trial
@@ -21,7 +22,7 @@ from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
-    "alif", "clamped_lif", "convex_snn_trial", "cuba_lif",
+    "alif", "batch_norm_lif", "clamped_lif", "convex_snn_trial", "cuba_lif",
     "feedback_step_", "latency_encode", "leaky_readout", "lif", "lif_rate", "local_gradient_in_time",
     "local_learning_step_", "pack_spikes", "poisson_encode", "recurrent_lif", "spike_conv2d", "spike_count", "spike_linear",
     "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",

@@ -6,6 +6,7 @@ import torch
 from torch.autograd import forward_ad
 
 _FUNCTIONALIZE = torch._C._functorch.TransformType.Functionalize
+_VMAP = torch._C._functorch.TransformType.Vmap
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _NO_TENSORS = (type(None), tuple, list, bool, int, float)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
@@ -71,3 +72,8 @@ def refuse_forward_mode(what: str) -> None:
     """Raises an error in forward mode."""
     if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
         raise NotImplementedError(f"{what} Use reverse mode: torch.func.grad, vjp or jacrev.")
+
+
+def batches() -> bool:
+    """Whether vmap is among the transforms."""
+    return any(layer.key() == _VMAP for layer in torch._C._functorch.get_interpreter_stack() or ())

@@ -49,6 +49,41 @@ def one_by_one(call, ops):
     return rule
 
 
+def as_channels(axes):
+    """For ops with numbers that the neurons of a channel share: the batch becomes more channels, so that each item has its own.
+
+    Args:
+        axes: ``axes(*args)`` -> (the axis of the channels in each argument, None for what has none; that in each output, None for one that
+            is empty).
+    """
+
+    def make(call, ops):
+        def rule(info, in_dims, *args):
+            inputs, outputs = axes(*args)
+            size = info.batch_size
+            result = call(ops, *(_as_channels(*each, size) for each in zip(args, in_dims, inputs)))
+            if not isinstance(result, tuple):
+                return result.unflatten(outputs[0], (size, -1)), outputs[0]
+            return tuple(
+                output if axis is None else output.unflatten(axis, (size, -1)) for output, axis in zip(result, outputs)
+            ), outputs
+
+        return rule
+
+    return make
+
+
+def _as_channels(tensor, dim, axis, size):
+    """The batch in front of the axis of the channels, as one axis with it."""
+    if axis is None or tensor is None:
+        return tensor
+    if dim is None:
+        tensor = tensor.unsqueeze(axis).expand(*tensor.shape[:axis], size, *tensor.shape[axis:])
+    else:
+        tensor = tensor.movedim(dim, axis)
+    return tensor.flatten(axis, axis + 1)
+
+
 def rows(call, ops):
     """For an op on a matrix whose rows do not see each other."""
 

@@ -6,7 +6,7 @@ import torch
 
 from spikeops import _backend, _layout, reference
 from spikeops._dtypes import state_dtype
-from spikeops.functional import _checks, _register
+from spikeops.functional import _checks, _register, _vmap
 from spikeops.functional._other_words import CLAMPED, explain_other_words
 
 _OP = "clamped_lif"
@@ -119,36 +119,14 @@ def _definition(grad_v, count, numbers):
     return reference.clamped_threshold_gradient(grad_v, count, *numbers[2:])
 
 
-def _as_channels(*channel_axes):
-    """A rule of vmap: the batch becomes more channels, since each item has thresholds, and gradients of them, of its own. The axis of
-    the channels in each of the tensors, and in the outputs."""
-    *inputs, outputs = channel_axes
-
-    def make(call, ops):
-        def rule(info, in_dims, *args):
-            size = info.batch_size
-            folded = [_in_front(*each, size) for each in zip(args, in_dims, inputs)]
-            result = call(ops, *folded, *args[len(folded) :])
-            if isinstance(result, tuple):
-                return tuple(output.unflatten(outputs, (size, -1)) for output in result), (outputs,) * len(result)
-            return result.unflatten(outputs, (size, -1)), outputs
-
-        return rule
-
-    return make
+def _channel_axes(*axes):
+    """Of the tensors among the arguments, and of the outputs."""
+    *inputs, outputs = axes
+    return _vmap.as_channels(lambda *args: ((*inputs, *(None,) * (len(args) - len(inputs))), outputs))
 
 
-def _in_front(tensor, dim, axis, size):
-    """The batch in front of an axis, as one axis with it."""
-    if dim is None:
-        tensor = tensor.unsqueeze(axis).expand(*tensor.shape[:axis], size, *tensor.shape[axis:])
-    else:
-        tensor = tensor.movedim(dim, axis)
-    return tensor.flatten(axis, axis + 1)
-
-
-_clamped_lif_forward = _register.op("clamped_lif_forward", _fake, _backward, _setup_context, vmap=_as_channels(1, 0, 1))
+_clamped_lif_forward = _register.op("clamped_lif_forward", _fake, _backward, _setup_context, vmap=_channel_axes(1, 0, (1, 1)))
 _clamped_lif_backward = _register.op(
     "clamped_lif_backward", lambda grad_v, count, _: grad_v.new_empty(count.shape[1], dtype=state_dtype(count.dtype)),
-    definition=_definition, vmap=_as_channels(1, 1, 0),
+    definition=_definition, vmap=_channel_axes(1, 1, (0,)),
 )  # fmt: skip

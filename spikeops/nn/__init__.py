@@ -4,7 +4,8 @@ in and out as an argument.
 A module shows itself as the call that makes one like it: the arguments without a default, and those that differ from it. Modules inside
 it are listed below, as in all of PyTorch; tensors are left to the state dict."""
 
-from spikeops.nn import current_based, neurons, readout, recurrent
+from spikeops.nn import batch_norm, current_based, neurons, readout, recurrent
+from spikeops.nn.batch_norm import *  # noqa: F403
 from spikeops.nn.checkpointing import checkpoint
 from spikeops.nn.classifier_pool import ClassifierPool2d
 from spikeops.nn.conv import SpikeConv2d
@@ -24,5 +25,5 @@ __all__ = [
     "TimeDistributed", "WSConv2d", "checkpoint", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
     "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip
-for _module in (neurons, current_based, readout, recurrent):
+for _module in (neurons, batch_norm, current_based, readout, recurrent):
     __all__ += _module.__all__

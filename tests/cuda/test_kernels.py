@@ -10,7 +10,7 @@ from host_cuda import ops
 from host_cuda.calls import DTYPES, SPIKE_DTYPES, STEPS, Case, assert_same, build, cases, cuda, run
 from host_cuda.ops import SURROGATES
 from op_tests.neurons import state_dtype
-from op_tests.op_calls import CALLS
+from op_tests.op_calls import CALLS, Inputs
 
 pytestmark = pytest.mark.usefixtures("host_kernels")
 
@@ -74,6 +74,17 @@ def test_thresholds_of_runs_of_neurons(thread_order, inner):
     # Rows in one block and a part of another; runs of less and more than a warp. Few, since threads that wait for each other are slow.
     for case in cases(DTYPES, (65,) if inner == 1 else (2,), (1288,)):
         same(ops.clamped_thresholds, case, inner)
+
+
+# Of runs of neurons and of blocks of rows: parts of a block, of the lanes of a warp, and of the blocks that its lanes add; one step into
+# the second and the third segment of a backward pass.
+@pytest.mark.parametrize("T, shape", [(2, (70, 3)), (49, (3, 2, 33)), (97, (1, 2, 40)), (5, (20, 2, 3)), (2, (2, 0))], ids=str)
+@pytest.mark.parametrize("name", [name for name in CALLS if name.startswith(("channel_statistics", "batch_norm"))])
+def test_sums_of_channels(thread_order, name, T, shape):
+    for dtype in (torch.float32, torch.float16):  # others in one of the tests above
+        for layout in ("contiguous", "channels_last"):
+            op, arguments = CALLS[name](Inputs(T, shape, dtype, layout))
+            assert_same(op, arguments, f"{dtype} {layout}")
 
 
 @pytest.mark.parametrize("words", [1, 2, 7, 9])

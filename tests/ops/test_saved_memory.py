@@ -24,6 +24,7 @@ def test_what_is_kept(device, call, layout):
     saved, expected = saved_bytes(call, arguments), sum(tensor.untyped_storage().nbytes() for tensor in kept)
     if call.kept_bytes:
         expected += call.kept_bytes(30) * math.prod(SHAPE)
+    expected += call.kept_of_channel * SHAPE[1]
     assert saved == expected, f"{call} keeps {saved} bytes, not {expected}: {call.keeps}, the outputs {call.keeps_outputs} and what kept_bytes says"
 
 

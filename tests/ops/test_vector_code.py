@@ -104,6 +104,7 @@ def expected():
     for state, reset, surrogate, detach in itertools.product(("float", "double"), RESETS, SURROGATES, ("false", "true")):
         if reset != "none" or detach == "true":
             yield f"back_row LifBack {state} {reset} {surrogate} {detach} "
+            yield f"back_row BatchNormLifBack {state} {reset} {surrogate} {detach} "
         for neuron, timing in itertools.product(("CubaLifBack", "RecurrentBack"), range(3)):
             # What is the same is there once: late ones are constants for the gradient, and subtracted with the input.
             if (reset == "to" or timing == 0 or (reset == "subtract" and timing == 1)) and (
@@ -121,10 +122,12 @@ def expected():
         yield f"{row} {state} "
     for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
         yield f"{row} {state} "
-    yield from (f"clamped_product_row {data} " for data in DATA)
+    yield from (f"{row} {data} " for row in ("clamped_product_row", "norm_gradient_row") for data in DATA)
+    for row, state in itertools.product(("distances_row", "pairs_row", "channel_distances_row", "channel_add_row"), ("float", "double")):
+        yield f"{row} {state} "
     for data in DATA:
         yield from (f"step_row Lif {data} {reset} " for reset in RESETS)
-        yield from (f"step_row LifRate {data} {reset} " for reset in RESETS)
+        yield from (f"step_row {neuron} {data} {reset} " for neuron in ("LifRate", "BatchNormLif") for reset in RESETS)
         yield from (f"step_row LifBits {data} {reset} {window} " for reset in ("subtract", "to") for window in (5, 7, 10))
         for way in ("subtract false", "subtract true", "to true"):
             yield from (f"step_row LifFromBits {data} {way} {summed} " for summed in ("false", "true"))

@@ -42,7 +42,7 @@ def cases(dtypes=DTYPES, steps=STEPS, neurons=NEURONS, misaligned=(False, True))
 
 
 # Ops whose threads wait for each other, which takes the stand-in long. They have tests of their own, with sizes that suit them.
-WAITING = {"clamped_lif_backward", "convex_snn_trial", "local_learning_step_", "row_sum"}
+WAITING = {"batch_norm_lif_backward", "channel_statistics", "clamped_lif_backward", "convex_snn_trial", "local_learning_step_", "row_sum"}
 
 
 def build(name, case):

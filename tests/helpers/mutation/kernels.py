@@ -20,6 +20,21 @@ MUTANTS = (
         "tests/ops/test_lif.py tests/ops/test_lif_options.py",
     ),
     Mutant(
+        "kernels/math/channels.h", "the mean of distances without what they are to",
+        "return {first + mean, variance < 0 ? 0 : variance};", "return {mean, variance < 0 ? 0 : variance};",
+        "tests/ops/test_batch_norm_lif.py -k statistics",
+    ),
+    Mutant(
+        "kernels/math/batch_norm_lif.h", "the gradient through the variance has the wrong sign",
+        "(grad_y - grad_mean) - (x - mean) * grad_slope", "(grad_y - grad_mean) + (x - mean) * grad_slope",
+        "tests/ops/test_batch_norm_lif.py -k torchs",
+    ),
+    Mutant(
+        "kernels/cpu/channel_sums.h", "a block of rows that goes on adds to what was there before",
+        "if (row % channels_.rows_per_block == 0)", "if (row == 0)",
+        "tests/ops/test_batch_norm_lif.py -k torchs",
+    ),
+    Mutant(
         "kernels/math/lif_bits.h", "a window without its upper edge",
         "spikes <= w.high", "spikes < w.high",
         "tests/ops/test_lif_bits.py",
@@ -102,8 +117,8 @@ MUTANTS = (
         "tests/ops/test_reproducibility.py -k test_thr",
     ),
     Mutant(
-        "kernels/cpu/clamped.cpp", "a share that begins within a channel takes all of it",
-        "left = args.inner - n0 % args.inner", "left = args.inner",
+        "kernels/cpu/rows.h", "a share that begins within a channel takes all of it",
+        "left = inner - n0 % inner", "left = inner",
         "tests/ops/test_clamped.py tests/ops/test_reproducibility.py -k 'clamped or test_thr'",
     ),
     Mutant(
@@ -178,8 +193,8 @@ MUTANTS = (
         "tests/cuda/test_kernels.py -k spike_formats",
     ),
     Mutant(
-        "kernels/cuda/clamped.cu", "the next channel after the last is not the first",
-        "channel = channel + 1 == args.C ? 0 : channel + 1;", "channel = channel + 1;",
+        "kernels/cuda/channel_sums.hpp", "the next channel after the last is not the first",
+        "channel = channel + 1 == C ? 0 : channel + 1;", "channel = channel + 1;",
         "tests/cuda/test_kernels.py -k thresholds_of_runs",
     ),
     Mutant(

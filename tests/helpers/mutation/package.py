@@ -131,4 +131,19 @@ MUTANTS = (
         "summed = torch.mv(flat.t(), gain)", "summed = flat.sum(0)",
         "tests/nn/test_still_input.py tests/spiketrain/test_network.py",
     ),
+    Mutant(
+        "spikeops/functional/_batch_norm.py", "the running variance is the biased one",
+        "variance * (statistics.count / (statistics.count - 1))", "variance",
+        "tests/ops/test_batch_norm_lif.py -k torchs",
+    ),
+    Mutant(
+        "spikeops/functional/_batch_norm.py", "the variance of all processes without that between them",
+        "variance = ((variances + (means - mean) ** 2) * counts).sum(0) / total", "variance = (variances * counts).sum(0) / total",
+        "tests/ops/test_synchronized_batch_norm.py",
+    ),
+    Mutant(
+        "spikeops/nn/fusing.py", "neurons in a chain that is used twice are taken away",
+        " or uses[id(following.owner)] > 1", "",
+        "tests/nn/test_fuse.py -k left",
+    ),
 )  # fmt: skip

@@ -212,7 +212,7 @@ class _Spike(torch.autograd.Function):
         return grad_spike * SURROGATE.derivative(distance)
 
 
-def _lif_steps(x):
+def lif_steps(x):
     v = torch.zeros_like(x[0])
     for x_t in x:
         u = DECAY * v + x_t
@@ -244,7 +244,7 @@ MEASURED = (
     Op(
         "lif",
         fused=lambda x, T: SF.lif(x, DECAY, THRESHOLD, surrogate=SURROGATE)[0],
-        eager=lambda x, T: torch.stack(list(_lif_steps(x))),
+        eager=lambda x, T: torch.stack(list(lif_steps(x))),
         make_input=measured.currents,
         tests=_TESTS,
         moves=lambda T, N: (8 * T * N, 12 * T * N),
@@ -253,7 +253,7 @@ MEASURED = (
     Op(
         "lif_rate",
         fused=lambda x, T: SF.lif_rate(x, DECAY, THRESHOLD, surrogate=SURROGATE),
-        eager=lambda x, T: sum(_lif_steps(x)) / len(x),
+        eager=lambda x, T: sum(lif_steps(x)) / len(x),
         make_input=measured.currents,
         tests=("test_lif_rate.py", "test_surrogates.py"),
         moves=lambda T, N: (4 * T * N + 4 * N, 8 * T * N + 4 * N),

@@ -31,6 +31,7 @@ class Call:
         keeps: those of the arguments that the forward pass keeps for the backward pass; it keeps nothing else.
         keeps_outputs: indices of outputs that it keeps for it as well.
         kept_bytes: T -> bytes for each neuron that it keeps in a tensor of its own.
+        kept_of_channel: bytes for each channel of (B, C, ...) that it keeps besides.
         is_linear: exactly differentiable, any number of times.
         spikes: index of an output whose float64 numbers are the same on all devices, since they depend on no exp.
         weights: the arguments that are weights of a layer, whose neurons lie along the last axis of the data. All others that get a
@@ -58,6 +59,7 @@ class Call:
     keeps: tuple[str, ...] = ()
     keeps_outputs: tuple[int, ...] = ()
     kept_bytes: Callable[[int], int] | None = None
+    kept_of_channel: int = 0
     is_linear: bool = False
     spikes: int | None = None
     weights: tuple[str, ...] = ()
