@@ -69,13 +69,16 @@ def installed_build() -> str:
 def test_steps(proof: Proof, seconds: float) -> dict[str, Step]:
     """All tests that need the device, to be run side by side."""
     cores = os.cpu_count() or 1
-    workers = max(cores // 3, 1)
-    run = partial(tests, proof, seconds=seconds, workers=workers)
+
+    def run(name, words, share, needs=()):
+        return tests(proof, name, words, seconds, max(int(share * cores), 1), needs)
+
+    # Triton compiles every kernel before it runs: its tests take twice as long as the others together.
     return {
-        "native tests": lambda: run(NATIVE_TESTS, [TESTS / "ops", TESTS / "package"]),
-        "Triton tests": lambda: run(TRITON_TESTS, [TESTS / "ops", "--backend", "triton"], needs=("triton",)),
-        "device tests": lambda: run("device-tests", [TESTS / "gpu"]),
-        "training tests": lambda: run("training-tests", [TESTS / "spiketrain"], needs=TRAINING_NEEDS),
+        "native tests": lambda: run(NATIVE_TESTS, [TESTS / "ops", TESTS / "package"], 0.3),
+        "Triton tests": lambda: run(TRITON_TESTS, [TESTS / "ops", "--backend", "triton"], 0.55, needs=("triton",)),
+        "device tests": lambda: run("device-tests", [TESTS / "gpu"], 0.15),
+        "training tests": lambda: run("training-tests", [TESTS / "spiketrain"], 0, needs=TRAINING_NEEDS),
     }
 
 
