@@ -51,10 +51,12 @@ inline Device current_device() {
 }
 
 // Launches `kernel` on `stream` and returns the launch error, if any. Arguments are converted to the kernel's own
-// parameter types, so that a launcher may pass an int where the kernel wants int64_t.
+// parameter types, so that a launcher may pass an int where the kernel wants int64_t. Dynamic shared memory is whole pieces of 16
+// bytes: nvcc may load such a piece for the sake of any number in it.
 template <class... Parameters, class... Arguments>
 inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                           Arguments&&... arguments) {
+  shared_bytes = (shared_bytes + 15) / 16 * 16;
   if (shared_bytes > kSharedBytesForAll) {
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
     if (error != cudaSuccess) return error;

@@ -125,7 +125,7 @@ def _far_from_the_threshold(draw, shape):
 SMOOTH = (
     Smooth(
         name="batch_norm_lif",
-        function=lambda x: SF.batch_norm_lif(x, weight=torch.full((3,), 20.0).double(), **_FAR)[1],
+        function=lambda x: SF.batch_norm_lif(x, weight=x.new_full((3,), 20.0), **_FAR)[1],
         tensors=_far_from_the_threshold,
     ),
 )

@@ -97,7 +97,7 @@ def dense_copies(arguments):
 
 def assert_identical(actual, expected, what):
     """Equal in dtype, shape and every bit, the sign of a zero too; a NaN equals any other."""
-    actual = dense_copy(actual)
+    actual, expected = dense_copy(actual), dense_copy(expected)
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
     differing = actual != expected
@@ -113,7 +113,7 @@ def assert_identical(actual, expected, what):
 
 def assert_close(actual, expected, what, rounding=None, scale=None):
     """Equal up to rounding, relative to ``scale``: by default to ROUNDING and to the largest magnitude of ``expected``."""
-    actual = dense_copy(actual)
+    actual, expected, scale = dense_copy(actual), dense_copy(expected), dense_copy(scale)
     assert actual.dtype == expected.dtype, f"{what}: {actual.dtype}, expected {expected.dtype}"
     assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
     if expected.numel() == 0:
@@ -145,7 +145,7 @@ def assert_same_results(actual, expected, exact=True):
 def assert_agree(actual, expected, what, rounding=None, scale=None):
     """NaN and infinite where ``expected`` is; elsewhere equal up to rounding, relative to the magnitudes ``scale`` (which broadcast)
     that were added up."""
-    actual = dense_copy(actual)
+    actual, expected, scale = dense_copy(actual), dense_copy(expected), dense_copy(scale)
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape), what
     finite = expected.isfinite()
     assert_identical(actual.where(~finite, 0), expected.where(~finite, 0), f"{what}, where not finite")
