@@ -73,6 +73,8 @@ WAYS: dict[str, Way] = {
     "packed, bits, first stage checkpointed": Way(packed=True, bits=True, stages=1),
     "checkpoint": Way(packed=True, stages=STAGES),
     "all": Way(packed=True, bits=True, stages=STAGES),
+    "fused": Way(change=spikeops.fuse, is_exact=False),
+    "packed, fused": Way(packed=True, change=spikeops.fuse, is_exact=False),
 }
 PEERS = {"SpikingJelly": 0, "SpikingJelly, memopt": MEMOPT_LEVEL}
 

@@ -103,7 +103,7 @@ def test_missing_modules():
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_the_calls_that_the_sanitizer_watches(monkeypatch, capsys, backend):
     monkeypatch.setattr(sanitize_ops, "on_device", lambda x: x.clone())
-    monkeypatch.setattr(sanitize_ops, "SIZES", ((5, 13),))
+    monkeypatch.setattr(sanitize_ops, "ROUNDS", [(5, 13, dtype) for dtype in sanitize_ops.DTYPES])
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     sanitize_ops.main(backend)
     assert capsys.readouterr().out.splitlines()[-1] == f"all calls of {backend} done"

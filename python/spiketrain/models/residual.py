@@ -19,7 +19,7 @@ from spikeops.nn.time import at_all_steps
 Shape = tuple[int, ...]
 # Makes neurons for samples of a shape, with a threshold that is the method's times a factor.
 MakeNeurons = Callable[[Shape, float], nn.Module]
-NEURONS = (snn.LIF, snn.ParametricLIF, snn.ALIF, snn.CubaLIF)
+NEURONS = (snn.LIF, snn.BatchNormLIF, snn.ParametricLIF, snn.ALIF, snn.CubaLIF)
 
 
 def total(spikes: tuple[Tensor, ...]) -> Tensor:
