@@ -14,9 +14,12 @@ SIZES = ["--width", "4", "--depth", "1", "--side", "8", "--times", "2", "--growt
 
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_computes_what_the_plain_one_does(name):
-    """Bit for bit, and with every gradient other than 0 in a network this wide."""
+    """Bit for bit, or up to rounding, and with every gradient other than 0 in a network this wide."""
     words = steps.compare(name, TINY, "cpu")
-    assert words == ("what the others are compared with" if name == PLAIN else "the same bits")
+    if WAYS[name].is_exact:
+        assert words == ("what the others are compared with" if name == PLAIN else "the same bits")
+    else:
+        assert float(words.split()[0]) < 1e-8
 
 
 def test_ways_differ_in_what_they_keep():
