@@ -19,6 +19,9 @@ const char* error_remedy(int error) {
              "with an older CUDA toolkit";
     case cudaErrorMemoryAllocation:
       return "; free memory of the GPU: CUDA needs some beside torch's, to load a kernel for the first time";
+    case cudaErrorLaunchOutOfResources:
+      return "; a block of threads would need more shared memory than the GPU has for one: make the layer smaller, or choose "
+             "spikeops.set_backend('triton')";
     case cudaErrorNoDevice:
     case cudaErrorInvalidDevice:
     case cudaErrorDevicesUnavailable:

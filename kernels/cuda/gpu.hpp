@@ -58,6 +58,7 @@ inline cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, 
                           Arguments&&... arguments) {
   shared_bytes = (shared_bytes + 15) / 16 * 16;
   if (shared_bytes > kSharedBytesForAll) {
+    if (shared_bytes > current_device().shared_bytes) return cudaErrorLaunchOutOfResources;
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
     if (error != cudaSuccess) return error;
   }

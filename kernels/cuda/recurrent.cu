@@ -1,5 +1,6 @@
 // Recurrent spiking neurons: a block of threads per layer, which takes it through all steps. The weights are read from L2: on the way
-// there those of the neurons that fired, each sum in the order of the neurons, as on the CPU.
+// there those of the neurons that fired, each sum in the order of the neurons, as on the CPU. Neurons connected one to one do not see
+// each other: a layer of them is cut into parts for as many blocks.
 #include "../math/recurrent.h"
 
 #include "cuba_timing.hpp"
@@ -96,27 +97,44 @@ __device__ __forceinline__ void store_state(S* const (&rows)[kRecurrentStates], 
   rows[2][i] = state.a;
 }
 
-// body(n) for the neurons of a thread and, so that warps stay whole, for places behind the last.
-template <class Body>
-__device__ __forceinline__ void for_each_neuron(int64_t N, Body body) {
-  for (int64_t n = threadIdx.x; n < (N + kWarp - 1) / kWarp * kWarp; n += blockDim.x) body(n);
-}
+// How a layer is shared among blocks: neurons of a part, and how many there are of them.
+struct Parts {
+  int64_t size, count;
+
+  explicit Parts(const RecurrentNeuron& n)
+      : size(n.one_to_one && n.N > kMostThreads ? kMostThreads : n.N), count(n.one_to_one ? (n.N + size - 1) / size : 1) {}
+};
+
+// The neurons of a layer that a block takes.
+struct Part {
+  int64_t layer, first, end;
+
+  __device__ __forceinline__ Part(const RecurrentNeuron& n, const Parts& parts, int64_t number)
+      : layer(number / parts.count), first(number % parts.count * parts.size), end(first + parts.size < n.N ? first + parts.size : n.N) {}
+
+  // body(n) for the neurons of a thread and, so that warps stay whole, for places behind the last.
+  template <class Body>
+  __device__ __forceinline__ void for_each_neuron(Body body) const {
+    for (int64_t n = first + threadIdx.x; n < first + (end - first + kWarp - 1) / kWarp * kWarp; n += blockDim.x) body(n);
+  }
+};
 
 template <class Data>
-__global__ void __launch_bounds__(kMostThreads) recurrent_forward_kernel(RecurrentForward args, RecurrentParams<State<Data>> params) {
+__global__ void __launch_bounds__(kMostThreads) recurrent_forward_kernel(RecurrentForward args, RecurrentParams<State<Data>> params, Parts parts) {
   using S = State<Data>;
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const RecurrentNeuron& n = args.neuron;
   Fired fired(reinterpret_cast<unsigned*>(shared), n.N);
   S* const last[kRecurrentStates] = {static_cast<S*>(args.last[0]), static_cast<S*>(args.last[1]), static_cast<S*>(args.last[2])};
-  for (int64_t b = blockIdx.x; b < n.B; b += gridDim.x) {
-    const Layer<Data> layer(n, b);
+  for (int64_t number = blockIdx.x; number < n.B * parts.count; number += gridDim.x) {
+    const Part part(n, parts, number);
+    const Layer<Data> layer(n, part.layer);
     with_timing(n.reset, n.timing, [&](auto kind) {
       using Kind = decltype(kind);
       for (int64_t t = 0; t < n.T; ++t) {
-        for_each_neuron(n.N, [&](int64_t k) {
+        part.for_each_neuron([&](int64_t k) {
           bool spike = false;
-          if (k < n.N) {
+          if (k < part.end) {
             const int64_t i = layer.first + k;
             RecurrentState<S> state = t == 0 ? layer.initial(k) : load_state(last, i);
             const S before = layer.spike_before(args.spikes, t, k);
@@ -124,7 +142,7 @@ __global__ void __launch_bounds__(kMostThreads) recurrent_forward_kernel(Recurre
             store_state(last, i, state);
             static_cast<Data*>(args.spikes)[t * layer.size + i] = spike_value<Data>(spike);
           }
-          fired.note(t, k, spike);
+          if (!n.one_to_one) fired.note(t, k, spike);
         });
         __syncthreads();
       }
@@ -155,14 +173,15 @@ __device__ __forceinline__ void store_carry(S* rows, int64_t size, const Recurre
 
 template <class Data>
 __global__ void __launch_bounds__(kMostThreads)
-    recurrent_backward_kernel(RecurrentBackward args, RecurrentParams<State<Data>> params, State<Data>* scratch) {
+    recurrent_backward_kernel(RecurrentBackward args, RecurrentParams<State<Data>> params, Parts parts, State<Data>* scratch) {
   using S = State<Data>;
   GPU_DYNAMIC_SHARED(unsigned char, shared);
   const RecurrentNeuron& n = args.neuron;
   Fired fired(reinterpret_cast<unsigned*>(shared), n.N);
-  S* const grad_totals = reinterpret_cast<S*>(shared);  // of this step and of the one after: (2, N)
-  for (int64_t b = blockIdx.x; b < n.B; b += gridDim.x) {
-    const Layer<Data> layer(n, b);
+  S* const grad_totals = reinterpret_cast<S*>(shared);  // of this step and of the one after: (2, neurons of a part)
+  for (int64_t number = blockIdx.x; number < n.B * parts.count; number += gridDim.x) {
+    const Part part(n, parts, number);
+    const Layer<Data> layer(n, part.layer);
     const int64_t size = layer.size;
     S* const carries = scratch + (n.T + 1) * kKept * size;
     const auto kept = [&](int64_t t, S* (&rows)[kRecurrentStates]) {
@@ -176,8 +195,8 @@ __global__ void __launch_bounds__(kMostThreads)
         S *now[kRecurrentStates], *next[kRecurrentStates];
         S* const totals = kept(t, now);
         kept(t + 1, next);
-        for_each_neuron(n.N, [&](int64_t k) {
-          if (k < n.N) {
+        part.for_each_neuron([&](int64_t k) {
+          if (k < part.end) {
             const int64_t i = layer.first + k;
             RecurrentState<S> state = t == 0 ? layer.initial(k) : load_state(now, i);
             store_state(now, i, state);
@@ -186,7 +205,7 @@ __global__ void __launch_bounds__(kMostThreads)
             recurrent_step<Kind::reset, Kind::timing>(state, total, before, layer.fixed(k), params);
             store_state(next, i, state);
           }
-          fired.note(t, k, k < n.N && layer.data(args.spikes, t, k) != S(0));
+          if (!n.one_to_one) fired.note(t, k, k < part.end && layer.data(args.spikes, t, k) != S(0));
         });
         __syncthreads();
       }
@@ -196,9 +215,9 @@ __global__ void __launch_bounds__(kMostThreads)
       using Kind = decltype(kind);
       const auto brought = [&](int64_t t, int64_t k) {  // the gradient of a spike of step t through the weights
         if (t + 1 == n.T) return S(0);
-        const S* const grad = grad_totals + (t + 1) % 2 * n.N;
+        const S* const grad = grad_totals + (t + 1) % 2 * parts.size;
         const S* const weight = static_cast<const S*>(n.weight);
-        if (n.one_to_one) return weight[k] * grad[k];
+        if (n.one_to_one) return weight[k] * grad[k - part.first];
         S sum = S(0);
         for (int64_t j = 0; j < n.N; ++j) sum = sum + grad[j] * weight[j * n.N + k];
         return sum;
@@ -206,8 +225,8 @@ __global__ void __launch_bounds__(kMostThreads)
       for (int64_t t = n.T - 1; t >= 0; --t) {
         S* now[kRecurrentStates];
         const S* const totals = kept(t, now);
-        for_each_neuron(n.N, [&](int64_t k) {
-          if (k >= n.N) return;
+        part.for_each_neuron([&](int64_t k) {
+          if (k >= part.end) return;
           const int64_t i = layer.first + k;
           RecurrentCarry<S> carry{layer.or_zero(args.grad_last[0], k), layer.or_zero(args.grad_last[1], k),
                                   layer.or_zero(args.grad_last[2], k), S(0), S(0), S(0), S(0), S(0)};
@@ -227,26 +246,29 @@ __global__ void __launch_bounds__(kMostThreads)
             grad = recurrent_step_back<Kind::reset, Kind::timing, false>(carry, of_spike, state, totals[i], before, fixed, params,
                                                                           derivative_at);
           grad = params.cuba.input_scale * grad;
-          grad_totals[t % 2 * n.N + k] = grad;
+          grad_totals[t % 2 * parts.size + k - part.first] = grad;
           static_cast<Data*>(args.grad_x)[t * size + i] = from_state<Data>(grad);
           store_carry(carries + i, size, carry);
         });
         __syncthreads();
       }
-      for_each_neuron(n.N, [&](int64_t k) {
-        if (k >= n.N) return;
+      part.for_each_neuron([&](int64_t k) {
+        if (k >= part.end) return;
         const int64_t i = layer.first + k;
         for (int c = 0; c < kCarry; ++c)
           if (args.grad_initial[c] != nullptr) static_cast<S*>(args.grad_initial[c])[i] = carries[c * size + i];
         if (args.grad_s_init != nullptr) static_cast<S*>(args.grad_s_init)[i] = brought(-1, k);
       });
     });
-    __syncthreads();  // before another layer uses the same memory
+    __syncthreads();  // before another part uses the same memory
   }
 }
 
-unsigned blocks_of(const RecurrentNeuron& n) { return unsigned(n.B < kMaxBlocks ? n.B : kMaxBlocks); }
-size_t bits_of(const RecurrentNeuron& n) { return 2 * size_t(padded(n.N)) / 8; }
+unsigned blocks_of(const RecurrentNeuron& n, const Parts& parts) {
+  const int64_t blocks = n.B * parts.count;
+  return unsigned(blocks < kMaxBlocks ? blocks : kMaxBlocks);
+}
+size_t bits_of(const RecurrentNeuron& n) { return n.one_to_one ? 0 : 2 * size_t(padded(n.N)) / 8; }
 
 }  // namespace
 
@@ -255,8 +277,9 @@ int recurrent_lif_forward(const RecurrentForward& args, void* stream) {
   if (n.B * n.N == 0) return cudaSuccess;
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
-    return gpu::launch(recurrent_forward_kernel<Data>, dim3(blocks_of(n)), dim3(threads_for(n.N)), bits_of(n),
-                       static_cast<cudaStream_t>(stream), args, recurrent_params<State<Data>>(n));
+    const Parts parts(n);
+    return gpu::launch(recurrent_forward_kernel<Data>, dim3(blocks_of(n, parts)), dim3(threads_for(n.N)), bits_of(n),
+                       static_cast<cudaStream_t>(stream), args, recurrent_params<State<Data>>(n), parts);
   });
 }
 
@@ -271,9 +294,10 @@ int recurrent_lif_backward(const RecurrentBackward& args, void* scratch, void* s
   return dispatch(n.dtype, [&](auto zero) {
     using Data = decltype(zero);
     using S = State<Data>;
-    const size_t grads = 2 * size_t(n.N) * sizeof(S), bits = bits_of(n);
-    return gpu::launch(recurrent_backward_kernel<Data>, dim3(blocks_of(n)), dim3(threads_for(n.N)), grads > bits ? grads : bits,
-                       static_cast<cudaStream_t>(stream), args, recurrent_params<S>(n), static_cast<S*>(scratch));
+    const Parts parts(n);
+    const size_t grads = 2 * size_t(parts.size) * sizeof(S), bits = bits_of(n);
+    return gpu::launch(recurrent_backward_kernel<Data>, dim3(blocks_of(n, parts)), dim3(threads_for(n.N)), grads > bits ? grads : bits,
+                       static_cast<cudaStream_t>(stream), args, recurrent_params<S>(n), parts, static_cast<S*>(scratch));
   });
 }
 

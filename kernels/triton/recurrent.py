@@ -1,5 +1,5 @@
 """Recurrent spiking neurons: forward and backward (kernels/math/recurrent.h). A program takes a layer through all steps; what its
-neurons tell each other goes through memory."""
+neurons tell each other goes through memory. Neurons connected one to one tell each other nothing: a layer of them is cut into parts."""
 
 from typing import NamedTuple
 
@@ -101,14 +101,15 @@ def _neuron(numbers, place, mask, tensors, STATE: tl.constexpr):
 @sized_kernel
 def spikeops_recurrent_lif_forward_kernel(
     x, weight, weight_from, bias, decay_tensor, current_decay_tensor, current_scale_tensor, threshold_tensor, adaptation_decay_tensor,
-    v_init, i_init, a_init, s_init, spikes, v_last, i_last, a_last, T: tl.int64, N: tl.int64, rows: tl.int64,
+    v_init, i_init, a_init, s_init, spikes, v_last, i_last, a_last, T: tl.int64, N: tl.int64, rows: tl.int64, parts: tl.int64,
     decay: tl.float64, current_decay: tl.float64, current_scale: tl.float64, threshold: tl.float64, adaptation_decay: tl.float64,
     beta: tl.float64, input_scale: tl.float64, reset_amount: tl.float64, v_reset: tl.float64, v_rest: tl.float64,
     surrogate_scale: tl.float64, surrogate_peak: tl.float64,
     OPTIONS: tl.constexpr, STATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    first, size = tl.program_id(0).to(tl.int64) * N, rows * N
-    n = tl.arange(0, BLOCK).to(tl.int64)
+    program = tl.program_id(0).to(tl.int64)
+    first, size = program // parts * N, rows * N
+    n = program % parts * BLOCK + tl.arange(0, BLOCK).to(tl.int64)
     mask, place = n < N, first + n
     neuron = _neuron(
         (decay, current_decay, current_scale, threshold, adaptation_decay, beta, input_scale, reset_amount, v_reset, v_rest,
@@ -132,14 +133,15 @@ def spikeops_recurrent_lif_backward_kernel(
     grad_spikes, grad_v_last, grad_i_last, grad_a_last, spikes, x, weight, weight_from, bias, decay_tensor, current_decay_tensor,
     current_scale_tensor, threshold_tensor, adaptation_decay_tensor, v_init, i_init, a_init, s_init, kept, grad_totals, grad_x,
     grad_decay, grad_current_decay, grad_current_scale, grad_threshold, grad_adaptation_decay, grad_v_init, grad_i_init, grad_a_init,
-    grad_s_init, T: tl.int64, N: tl.int64, rows: tl.int64,
+    grad_s_init, T: tl.int64, N: tl.int64, rows: tl.int64, parts: tl.int64,
     decay: tl.float64, current_decay: tl.float64, current_scale: tl.float64, threshold: tl.float64, adaptation_decay: tl.float64,
     beta: tl.float64, input_scale: tl.float64, reset_amount: tl.float64, v_reset: tl.float64, v_rest: tl.float64,
     surrogate_scale: tl.float64, surrogate_peak: tl.float64,
     OPTIONS: tl.constexpr, STATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    first, size = tl.program_id(0).to(tl.int64) * N, rows * N
-    n = tl.arange(0, BLOCK).to(tl.int64)
+    program = tl.program_id(0).to(tl.int64)
+    first, size = program // parts * N, rows * N
+    n = program % parts * BLOCK + tl.arange(0, BLOCK).to(tl.int64)
     mask, place = n < N, first + n
     neuron = _neuron(
         (decay, current_decay, current_scale, threshold, adaptation_decay, beta, input_scale, reset_amount, v_reset, v_rest,
@@ -218,6 +220,8 @@ def spikeops_recurrent_lif_backward_kernel(
         tl.store(grad_s_init + place, brought, mask)
 
 
+_MOST_OF_A_PART = 512  # neurons; four to a thread, for all that a step of one keeps in registers
+
 # Of RECURRENT_NEURON in csrc/recurrent.cpp: what there is one of for each neuron, and the list `numbers`.
 _PER_NEURON = ("decay", "current_decay", "current_scale", "threshold", "adaptation_decay")
 _INITIAL = ("v_init", "i_init", "a_init", "s_init")
@@ -233,12 +237,16 @@ def _launch(kernel, x, weight, bias, tensors, numbers, modes, **arguments) -> No
         return None if tensor is None else tensor.to(state).expand(x.shape[1:]).contiguous()
 
     names = [*(f"{name}_tensor" for name in _PER_NEURON), *_INITIAL]
+    one_to_one = weight.dim() == 1
     block = max(triton.next_power_of_2(N), 32 * NUM_WARPS)
+    if one_to_one:
+        block = min(block, _MOST_OF_A_PART)
+    parts = triton.cdiv(N, block) if one_to_one else 1
     launch(
-        kernel, layers, x, x=x.contiguous(), weight=weight, weight_from=weight if weight.dim() == 1 else weight.T.contiguous(),
+        kernel, layers * parts, x, x=x.contiguous(), weight=weight, weight_from=weight if one_to_one else weight.T.contiguous(),
         bias=None if bias is None else bias.to(state).contiguous(), **dict(zip(names, map(laid_out, tensors), strict=True)),
-        T=x.shape[0], N=N, rows=layers, **dict(zip(_NUMBERS, numbers, strict=True)),
-        OPTIONS=RecurrentOptions(*modes, int(weight.dim() == 1)), STATE=triton_state(x.dtype), BLOCK=block, **arguments,
+        T=x.shape[0], N=N, rows=layers, parts=parts, **dict(zip(_NUMBERS, numbers, strict=True)),
+        OPTIONS=RecurrentOptions(*modes, int(one_to_one)), STATE=triton_state(x.dtype), BLOCK=block, **arguments,
     )  # fmt: skip
 
 

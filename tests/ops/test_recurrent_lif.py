@@ -14,7 +14,7 @@ from spikeops import surrogate
 from spikeops.functional.cuba_lif import ORDERS, TIMINGS
 
 # A few layers that a thread takes alone or together, and widths around those of vectors, warps and blocks.
-LAYERS = ((1,), (31,), (3, 16), (2, 3, 33), (65, 8), (2, 67), (1, 600))
+LAYERS = ((1,), (31,), (3, 16), (2, 3, 33), (65, 8), (2, 67), (2, 600))
 
 
 def matrix(draw, N, dtype, device, one_to_one=False):
