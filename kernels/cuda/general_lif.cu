@@ -9,7 +9,34 @@
 namespace spikeops::cuda {
 namespace {
 
-// The neurons of one thread in the course of time. Options are the same for all threads, whose branches then cost little.
+// How spikes reset the membrane potential and whether a step may have several of them, as a loop over steps sees it.
+template <ResetScheme scheme_, bool counts_>
+struct KnownSpikes {
+  static constexpr ResetScheme scheme = scheme_;
+  static constexpr bool counts = counts_;
+};
+struct AnySpikes {
+  ResetScheme scheme;
+  bool counts;
+};
+
+// f(one of these). What neurons of other libraries do by default is asked once, before the loop, since a thread has little else to do
+// while it waits for a branch; what is rare, and float64, in every step, since each kind is code of its own.
+template <class S, class F>
+__device__ __forceinline__ void with_spikes(ResetScheme scheme, bool counts, F f) {
+  if constexpr (sizeof(S) == sizeof(float)) {
+    if (counts && scheme == ResetScheme::subtract) return f(KnownSpikes<ResetScheme::subtract, true>{});
+    if (!counts) {
+      if (scheme == ResetScheme::subtract) return f(KnownSpikes<ResetScheme::subtract, false>{});
+      if (scheme == ResetScheme::subtract_late) return f(KnownSpikes<ResetScheme::subtract_late, false>{});
+      if (scheme == ResetScheme::to) return f(KnownSpikes<ResetScheme::to, false>{});
+      if (scheme == ResetScheme::none) return f(KnownSpikes<ResetScheme::none, false>{});
+    }
+  }
+  f(AnySpikes{scheme, counts});
+}
+
+// The neurons of one thread in the course of time.
 template <class Data, int width>
 struct GeneralLifNeurons {
   using S = State<Data>;
@@ -33,8 +60,9 @@ struct GeneralLifNeurons {
     return {decay[l], threshold[l], input_scale[l], reset_amount[l]};
   }
 
-  __device__ __forceinline__ GeneralLifStep<S> step(int l, Data x) {
-    const GeneralLifStep<S> done = general_lif_step(scheme, counts, v[l], to_state(x), numbers(l), params);
+  template <class Spikes>
+  __device__ __forceinline__ GeneralLifStep<S> step(Spikes spikes, int l, Data x) {
+    const GeneralLifStep<S> done = general_lif_step(spikes.scheme, spikes.counts, v[l], to_state(x), numbers(l), params);
     v[l] = done.v;
     return done;
   }
@@ -48,17 +76,19 @@ __global__ void __launch_bounds__(kThreads) general_lif_forward_kernel(GeneralLi
     GeneralLifNeurons<Data, width> neurons(n, params, i);
     Data* const spikes = static_cast<Data*>(args.spikes) + i;
     Data* const trace = static_cast<Data*>(args.trace) + (args.trace != nullptr ? i : 0);
-    for_each_step<width>(static_cast<const Data*>(n.x) + i, n.x_stride, n.T, n.N,
-                         [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
-                           Lanes<Data, width> s, potential;
-                           for (int l = 0; l < width; ++l) {
-                             const GeneralLifStep<S> done = neurons.step(l, x[l]);
-                             s[l] = from_state<Data>(done.spikes);
-                             potential[l] = from_state<Data>(n.trace == int(Trace::before) ? done.u : done.v);
-                           }
-                           store(spikes + offset, s);
-                           if (n.trace != int(Trace::none)) store(trace + offset, potential);
-                         });
+    with_spikes<S>(neurons.scheme, neurons.counts, [&](auto kind) {
+      for_each_step<width>(static_cast<const Data*>(n.x) + i, n.x_stride, n.T, n.N,
+                           [&](int64_t, int64_t offset, const Lanes<Data, width>& x) {
+                             Lanes<Data, width> s, potential;
+                             for (int l = 0; l < width; ++l) {
+                               const GeneralLifStep<S> done = neurons.step(kind, l, x[l]);
+                               s[l] = from_state<Data>(done.spikes);
+                               potential[l] = from_state<Data>(n.trace == int(Trace::before) ? done.u : done.v);
+                             }
+                             store(spikes + offset, s);
+                             if (n.trace != int(Trace::none)) store(trace + offset, potential);
+                           });
+    });
     store(static_cast<S*>(args.v_last) + i, neurons.v);
   });
 }
@@ -97,23 +127,24 @@ class GeneralLifBackwardNeurons {
 
   __device__ __forceinline__ Lanes<S, width>& state(int) { return neurons_.v; }
 
-  struct Any {};
   template <class F>
-  __device__ __forceinline__ void forward(F f) const { f(Any{}); }
+  __device__ __forceinline__ void forward(F f) const { with_spikes<S>(neurons_.scheme, neurons_.counts, f); }
   template <class F>
-  __device__ __forceinline__ void backward(F f) const { f(Any{}); }
+  __device__ __forceinline__ void backward(F f) const { with_spikes<S>(neurons_.scheme, neurons_.counts, f); }
 
-  __device__ __forceinline__ void step(Any, const Lanes<Data, width>& x) {
-    for (int l = 0; l < width; ++l) neurons_.step(l, x[l]);
+  template <class Spikes>
+  __device__ __forceinline__ void step(Spikes spikes, const Lanes<Data, width>& x) {
+    for (int l = 0; l < width; ++l) neurons_.step(spikes, l, x[l]);
   }
 
   __device__ __forceinline__ void begin() {}
 
-  __device__ __forceinline__ void note(Any, History& history, int k, const Lanes<Data, width>& x) {
+  template <class Spikes>
+  __device__ __forceinline__ void note(Spikes spikes, History& history, int k, const Lanes<Data, width>& x) {
     history.v[k] = neurons_.v;
     for (int l = 0; l < width; ++l) {
       history.x[k][l] = to_state(x[l]);
-      history.u[k][l] = neurons_.step(l, x[l]).u;
+      history.u[k][l] = neurons_.step(spikes, l, x[l]).u;
     }
   }
 
@@ -131,7 +162,9 @@ class GeneralLifBackwardNeurons {
     });
   }
 
-  __device__ __forceinline__ Lanes<Data, width> step_back(Any, const History& history, int k, bool, const Lanes<Data, width>& grad) {
+  template <class Spikes>
+  __device__ __forceinline__ Lanes<Data, width> step_back(Spikes spikes, const History& history, int k, bool,
+                                                          const Lanes<Data, width>& grad) {
     const Lanes<Data, width> grad_trace = grad_trace_;
     --t_;
     load_trace();
@@ -140,7 +173,7 @@ class GeneralLifBackwardNeurons {
       const S grad_spike = args_.grad_spikes != nullptr ? to_state(grad[l]) : S(0);
       const S traced = args_.grad_trace != nullptr ? to_state(grad_trace[l]) : S(0);
       const bool before = args_.neuron.trace == int(Trace::before);
-      const S grad_x = general_lif_step_back(neurons_.scheme, neurons_.counts, args_.neuron.detach_reset, carry_[l], grad_spike,
+      const S grad_x = general_lif_step_back(spikes.scheme, spikes.counts, args_.neuron.detach_reset, carry_[l], grad_spike,
                                              before ? traced : S(0), before ? S(0) : traced, history.v[k][l], history.x[k][l],
                                              history.derivative[k][l], neurons_.numbers(l), neurons_.params);
       out[l] = from_state<Data>(grad_x);
