@@ -180,17 +180,27 @@ __global__ void __launch_bounds__(kThreads) batch_norm_backward_kernel(BatchNorm
     NormGradient<S> numbers[width];
     for_each_channel<width>(i, a.norm.C, a.norm.inner,
                             [&](int l, int64_t channel) { numbers[l] = norm_gradient_of<S>(a, channel); });
-#pragma unroll 4
-    for (int64_t t = 0; t < a.T; ++t) {
-      const int64_t at = t * a.N + i;
-      const auto grad_y = load<width>(static_cast<const Data*>(a.grad_y) + at), x = load<width>(static_cast<const Data*>(a.x) + at);
-      Lanes<Data, width> grad_x;
-      for (int l = 0; l < width; ++l) {
-        const NormGradient<S>& g = numbers[l];
-        grad_x[l] = from_state<Data>(
-            norm_gradient(S(to_state(grad_y[l])), S(to_state(x[l])), g.mean, g.scale, g.grad_mean, g.grad_slope));
+    constexpr int ahead = 4;
+#pragma unroll 1
+    for (int64_t t = 0; t < a.T; t += ahead) {
+      Lanes<Data, width> grad_y[ahead], x[ahead];
+#pragma unroll
+      for (int k = 0; k < ahead; ++k) {
+        if (t + k >= a.T) continue;
+        grad_y[k] = load<width>(static_cast<const Data*>(a.grad_y) + (t + k) * a.N + i);
+        x[k] = load<width>(static_cast<const Data*>(a.x) + (t + k) * a.N + i);
       }
-      store(static_cast<Data*>(a.grad_x) + at, grad_x);
+#pragma unroll
+      for (int k = 0; k < ahead; ++k) {
+        if (t + k >= a.T) continue;
+        Lanes<Data, width> grad_x;
+        for (int l = 0; l < width; ++l) {
+          const NormGradient<S>& g = numbers[l];
+          grad_x[l] = from_state<Data>(
+              norm_gradient(S(to_state(grad_y[k][l])), S(to_state(x[k][l])), g.mean, g.scale, g.grad_mean, g.grad_slope));
+        }
+        store(static_cast<Data*>(a.grad_x) + (t + k) * a.N + i, grad_x);
+      }
     }
   });
 }
