@@ -1,5 +1,6 @@
 """Batch norm with LIF neurons behind it, and statistics of channels."""
 
+import functools
 
 import torch
 from op_tests import measured, transformed
@@ -12,7 +13,7 @@ import spikeops.functional as SF
 import spikeops.nn as snn
 from op_cases.lif import lif_steps
 from spikeops.functional._lif_options import RESETS
-from spikeops.surrogate import ATan, Gaussian, Sigmoid, Triangle
+from spikeops.surrogate import ATan, Gaussian, Rectangle, Sigmoid, Triangle
 
 # --- torch.ops.spikeops -----------------------------------------------------------------------------------------------------
 
@@ -108,9 +109,21 @@ _CALL = dict(
     own_test="test_batch_norm_lif.py",
     float32=("threshold", "input_scale", "reset_amount", "v_reset", "v_rest"),
     on_device=False,
+    weights=("running_mean", "running_var", "weight", "bias"),
 )
+_BETWEEN = (-1.5, 1.5)
 CALLS = (
-    Call(name="batch_norm_lif", arguments=_arguments, keeps=("x", "running_mean", "weight", "bias"), kept_of_channel=4, options={"decay": 0.6}, **_CALL),
+    Call(
+        name="batch_norm_lif", arguments=_arguments, keeps=("x", "running_mean", "weight", "bias"), kept_of_channel=4, options={"decay": 0.6},
+        ranges={
+            "decay": (0.0, 1.0), "threshold": _BETWEEN, "input_scale": _BETWEEN, "reset": [*RESETS], "v_reset": _BETWEEN, "v_rest": _BETWEEN,
+            "strict": [False, True], "detach_reset": [False, True], "reset_amount": [None, 0.0, 0.7, -1.1], "eps": [1e-5, 0.5],
+            "surrogate": [ATan(2.0), Sigmoid(4.0), Triangle(1.3), Rectangle(1.1), Gaussian(0.5)],
+        },
+        **_CALL,
+    ),
+    Call(name="batch_norm_lif/v_init", arguments=functools.partial(_arguments, v_init=True),
+         keeps=("x", "running_mean", "weight", "bias", "v_init"), kept_of_channel=8, options={"decay": 0.9, "tdbn_alpha": 0.8}, **_CALL),
 )
 
 _FAR = dict(decay=0.3, training=True, surrogate=Triangle(0.1))
