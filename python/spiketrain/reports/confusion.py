@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,18 @@ def count(scores: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int, path: Path) -> None:
-    """Draw the matrix: colours are shares of each row, numbers are counts (up to 30 classes)."""
+    """Draw the matrix of the test samples as PNG."""
+    figure = draw_confusion(counts, dataset.class_names or list(map(str, range(dataset.classes))))
+    figure.suptitle(f"{config.preset}, epoch {epoch}: test samples", x=0.01, ha="left", color=INK, fontweight="bold")
+    save_figure(figure, path)
+
+
+def draw_confusion(counts: Tensor, class_names: Sequence[str]):
+    """The matrix as a figure: colours are shares of each row, numbers are counts (up to 30 classes)."""
     from matplotlib.colors import PowerNorm
 
     table = counts.cpu().numpy()
-    names = [shortened(printable(name), 24) for name in dataset.class_names or map(str, range(dataset.classes))]
+    names = [shortened(printable(name), 24) for name in class_names]
     columns = names + (["none"] if table[:, -1].any() else [])
     table = table[:, : len(columns)]
     totals = table.sum(1, keepdims=True)
@@ -72,5 +80,4 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
     title = f"{right} of {samples} right ({100 * right / max(samples, 1):.2f} %), mean over the classes {100 * recall:.2f} %"
     axes.set_title(title, color=INK, fontsize=9, loc="left")
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
-    figure.suptitle(f"{config.preset}, epoch {epoch}: test samples", x=0.01, ha="left", color=INK, fontweight="bold")
-    save_figure(figure, path)
+    return figure
