@@ -6,17 +6,17 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, compare, export, import_weights, predict, reproduce
+from spiketrain.cli import cache, commands, compare, export, import_weights, predict, report, reproduce
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
 # Commands that take fields of the configuration.
-WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export")
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export", "report")
 # All others are fields of the configuration.
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
 # Of one command, elsewhere fields.
 OWN_OPTIONS_OF = {
-    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
+    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS, "report": report.OPTIONS,
 }  # fmt: skip
 
 WITH_PRESETS = ("list", "train", "bench", "import", "reproduce")
@@ -94,6 +94,7 @@ def make_parser() -> Parser:
     import_weights.register(command)
     reproduce.register(command)
     compare.register(command)
+    report.register(command)
     cache.register(command)
     return parser
 

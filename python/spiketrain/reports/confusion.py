@@ -39,8 +39,9 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
     save_figure(figure, path)
 
 
-def draw_confusion(counts: Tensor, class_names: Sequence[str]):
-    """The matrix as a figure: colours are shares of each row, numbers are counts (up to 30 classes)."""
+def draw_confusion(counts: Tensor, class_names: Sequence[str], compact: bool = False):
+    """The matrix as a figure: colours are shares of each row, numbers are counts (up to 30 classes). `compact`: for a narrow place, with smaller
+    cells and without the scale of the colours."""
     from matplotlib.colors import PowerNorm
 
     table = counts.cpu().numpy()
@@ -51,9 +52,10 @@ def draw_confusion(counts: Tensor, class_names: Sequence[str]):
     shares = np.where(totals > 0, table / np.maximum(totals, 1), np.nan)  # a class without samples stays empty
 
     cell = next((inches for most, inches in INCHES.items() if len(names) <= most), LARGEST_INCHES / len(names))
+    cell, beside = (min(cell, 0.42), 1.0) if compact else (cell, 2.6)
     font = min(8.0, 60 * cell)
     every = -(-len(names) // 150)
-    figure = empty_figure(max(4.6, cell * len(columns) + 2.6), max(3.6, cell * len(names) + 1.9))
+    figure = empty_figure(max(4.6, cell * len(columns) + beside), max(3.6, cell * len(names) + 1.9))
     axes = figure.add_subplot()
     # By the root, so that what happens to a few per cent of a class is seen, too.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
@@ -79,5 +81,6 @@ def draw_confusion(counts: Tensor, class_names: Sequence[str]):
     recall = np.nanmean(np.diagonal(shares)) if samples else 0.0
     title = f"{right} of {samples} right ({100 * right / max(samples, 1):.2f} %), mean over the classes {100 * recall:.2f} %"
     axes.set_title(title, color=INK, fontsize=9, loc="left")
-    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
+    if not compact:
+        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
     return figure

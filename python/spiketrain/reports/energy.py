@@ -13,7 +13,7 @@ from spiketrain.methods.base.activity import LayerOperations
 
 ADDITION_PJ = 0.9
 MAC_PJ = 4.6
-SOURCE = f"{ADDITION_PJ} pJ per 32-bit addition, {MAC_PJ} pJ per multiply-accumulate, 45 nm (Horowitz, ISSCC 2014)"
+SOURCE = f"{ADDITION_PJ} pJ per 32-bit addition, {MAC_PJ} pJ per multiply-accumulate, 45 nm: Horowitz, ISSCC 2014"
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,9 @@ class SeedRun:
 
     @property
     def last(self) -> float | None:
-        """Test figure of the last epoch, in percent where it is an accuracy; None where that epoch was not tested."""
-        return self._in_percent(self.task.tested(self.history[-1]))
+        """Test figure of the last epoch, in percent where it is an accuracy; None in a run with validation samples, which tests only the best
+        epoch, be it the last one or not."""
+        return None if self.chosen_on == "validation" else self._in_percent(self.task.tested(self.history[-1]))
 
     @property
     def best(self) -> float | None:
