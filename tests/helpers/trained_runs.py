@@ -8,6 +8,8 @@ from spiketrain.methods import load_config
 from spiketrain.training.run_directory import RunDirectory
 from spiketrain.training.trainer import Trainer
 
+# Columns of metrics.csv that are the machine's, and differ from run to run.
+OF_THE_MACHINE = {f"{part}_{what}" for part in ("train", "validation", "test") for what in ("seconds", "samples_per_second")} | {"peak_memory_mb"}
 QUICK = {"trainer": {"epochs": 1, "limit_train": 100, "limit_test": 40, "threads": 1, "progress": "off"}}
 
 

@@ -43,9 +43,9 @@ def test_markdown_and_latex_say_the_same(runs, cli):
     lines = cli("compare", *runs)[1]
     assert len(lines) == 4 and text in lines[2] and "| 1, 2, 7 " in lines[2]
     lines = cli("compare", *runs, "--latex")[1]
-    assert lines[0] == r"\begin{tabular}{llrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{llrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert lines[4].startswith(r"  small\_50\%, optimizer.lr 0.0005 & 1, 2, 7 & 3 & ") and text.replace("±", r"$\pm$") in lines[4]
-    assert all(line.count("&") == 7 and line.endswith(r"\\") for line in (lines[2], *lines[4:6]))
+    assert all(line.count("&") == 11 and line.endswith(r"\\") for line in (lines[2], *lines[4:6]))
 
 
 @pytest.mark.parametrize("suffix, begins", [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])

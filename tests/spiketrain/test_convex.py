@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from trained_runs import OF_THE_MACHINE
 
 from spiketrain import data, presets
 from spiketrain.config import merge
@@ -80,8 +81,8 @@ def test_one_epoch_and_a_resume_are_two_epochs(cli, tmp_path, preset):
     stopped = checkpoint.load(tmp_path / "stopped" / "last.ckpt")
     assert_same_weights(straight, stopped)
     assert [row["epoch"] for row in rows(tmp_path / "stopped")] == ["1", "2"]
-    figures = [{k: v for k, v in row.items() if "seconds" not in k} for row in stopped["history"]]
-    assert figures == [{k: v for k, v in row.items() if "seconds" not in k} for row in straight["history"]]
+    figures = [{k: v for k, v in row.items() if k not in OF_THE_MACHINE} for row in stopped["history"]]
+    assert figures == [{k: v for k, v in row.items() if k not in OF_THE_MACHINE} for row in straight["history"]]
 
 
 def test_threads_and_batch_size_make_no_difference(tmp_path):

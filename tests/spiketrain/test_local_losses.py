@@ -8,6 +8,7 @@ import csv
 import pytest
 import torch
 from torch.nn import functional as F
+from trained_runs import OF_THE_MACHINE
 
 from spikeops import nn as snn
 from spiketrain import methods, presets
@@ -196,7 +197,7 @@ def test_run_and_resume(tiny, tmp_path, cli, name, neuron):
     tables = []
     for out in ("straight", "stopped"):
         with open(tmp_path / out / "metrics.csv", newline="") as file:
-            tables.append([{key: value for key, value in row.items() if "seconds" not in key} for row in csv.DictReader(file)])
+            tables.append([{key: value for key, value in row.items() if key not in OF_THE_MACHINE} for row in csv.DictReader(file)])
     assert tables[0] == tables[1] and len(tables[0]) == 4
     assert {"loss_conv_1", "loss_linear_1", "loss_output", "error_output"} <= tables[0][0].keys()
     assert ("error_conv_1" in tables[0][0]) == (name != "local_corr")  # similarity matching has no classifier

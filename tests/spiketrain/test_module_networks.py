@@ -269,7 +269,9 @@ def test_looking_at_a_run(own_code, cli, tmp_path):
     run = tmp_path / "run"
     assert cli("train", "--config", tmp_path / "a.yaml", "--plugin", "own", "--trainer.out", run)[0] == 0
     status, lines, errors = cli("rates", run, "--plugin", "own")
-    assert (status, errors) == (0, []) and lines[2].startswith("2 ") and "12" in lines[2] and "synaptic operations: not counted" in "\n".join(lines)
+    assert (status, errors) == (0, []) and lines[2].startswith("2 ") and "12" in lines[2]
+    assert any(line.split()[:3] == ["1", "0", "768"] for line in lines), "the image is multiplied once: 64 times 12 MACs"
+    assert any("; the same layers without spikes: 888 MACs" in line for line in lines) and any("Horowitz, ISSCC 2014" in line for line in lines)
     assert cli("plot", run, "--plugin", "own")[0] == 0 and (run / "raster.png").stat().st_size > 1000
     assert cli("eval", run, "--plugin", "own")[0] == 0
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spiketrain.cli import main
-from spiketrain.cli.reproduce import _seeds as seeds_of
+from spiketrain.cli.reproduce import seeds_of
 from spiketrain.errors import UserError
 from spiketrain.methods import load_config
 from spiketrain.presets import load

@@ -9,6 +9,7 @@ import pytest
 import python_code
 import torch
 import yaml
+from trained_runs import OF_THE_MACHINE
 
 from spiketrain import methods
 from spiketrain.config import merge
@@ -17,7 +18,6 @@ from spiketrain.training.interrupt import Stopped
 from spiketrain.training.run_directory import RunDirectory
 from spiketrain.training.trainer import Trainer
 
-TIMES = {"train_seconds", "test_seconds"}
 SMALL = {
     "data": {"augment": True},
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "schedule": "cosine", "warmup_steps": 5},
@@ -44,6 +44,8 @@ MODEL = {
     "network": {"layers": "10", "padding": 0, "dropout": 0.0, "model": "sew_resnet18", "width": 4, "depth": 1},
     "method": {"surrogate": "Rectangle", "surrogate_parameter": 1, "detach_reset": True, "memory": "checkpoint", "neurons_keep": "bits"},
 }
+# And samples that are kept for validation, by which the best epoch is chosen, which alone is tested in the end.
+VALIDATION = {"data": {"validation": 0.1}}
 
 
 def small(tiny, name, **changes):
@@ -66,7 +68,7 @@ def assert_same_end(first, second, but=("config",)):
         assert a.keys() == b.keys(), f"{key}: {sorted(a.keys() ^ b.keys())[:5]}"
         for path, value in a.items():
             same = torch.equal(value, b[path]) if isinstance(value, torch.Tensor) else value == b[path]
-            assert same or path.split("/")[-1] in TIMES, f"{key}{path} differs"
+            assert same or path.split("/")[-1] in OF_THE_MACHINE, f"{key}{path} differs"
 
 
 def go_on(config, run, after=None):
@@ -89,7 +91,9 @@ def go_on(config, run, after=None):
     return checkpoint.load(run.last)
 
 
-@pytest.mark.parametrize("name, changes", [*((name, {}) for name in methods.names()), ("bptt", RECURRENT), ("bptt", MODEL)])
+@pytest.mark.parametrize("name, changes", [
+    *((name, {}) for name in methods.names()), ("bptt", RECURRENT), ("bptt", MODEL), ("ide", VALIDATION), ("ell", VALIDATION), ("convex", VALIDATION),
+])  # fmt: skip
 def test_stopped_within_each_epoch_and_between_them(tiny, tmp_path, name, changes):
     """Four steps an epoch and one batch of testing: stopped after 2 steps, in the next one after 3, at the end of it, and so on."""
     config = small(tiny, name, **changes, trainer={"checkpoint_minutes": 1e6, "out": str(tmp_path / "straight")})
@@ -200,7 +204,8 @@ def test_two_processes_go_on_bit_for_bit_from_anywhere(tiny, tmp_path):
     runs = []
     for name in names:
         network = {} if name in ("ell", "fell", "bell") else {"dropout": 0.2}
-        config = small(tiny, name, network=network, trainer={"batch_size": 31, "threads": 1, "checkpoint_minutes": 1e6})
+        data = VALIDATION["data"] if name in ("ide", "ell") else {}
+        config = small(tiny, name, network=network, data=data, trainer={"batch_size": 31, "threads": 1, "checkpoint_minutes": 1e6})
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config.to_dict()))
         runs.append((str(tmp_path / f"{name}.yaml"), str(tmp_path / f"{name}-straight"), [None]))
         runs.append((str(tmp_path / f"{name}.yaml"), str(tmp_path / f"{name}-stopped"), [2, 1, 3, 3, None]))

@@ -11,13 +11,12 @@ import time
 import pytest
 import torch
 import yaml
+from trained_runs import OF_THE_MACHINE
 
 from spiketrain.errors import UserError
 from spiketrain.training import checkpoint
 from spiketrain.training.run_directory import RunDirectory
 from spiketrain.training.trainer import Trainer
-
-TIMES = {"train_seconds", "test_seconds"}
 
 # Changes to the tiny configuration, with everything switched on that draws random numbers or counts steps: SPIDE's norm of the
 # feedback is estimated from random vectors (and above its range, so that they matter), and the warm-up ends in the second epoch.
@@ -62,7 +61,7 @@ def assert_same_state(first, second):
         assert a.keys() == b.keys()
         for path, value in a.items():
             same = torch.equal(value, b[path]) if isinstance(value, torch.Tensor) else value == b[path]
-            assert same or path.split("/")[-1] in TIMES, f"{key}{path} differs"
+            assert same or path.split("/")[-1] in OF_THE_MACHINE, f"{key}{path} differs"
 
 
 def rows(run_dir):

@@ -6,20 +6,20 @@ import argparse
 import sys
 from typing import NoReturn
 
-from spiketrain.cli import cache, commands, compare, export, import_weights, predict, reproduce
+from spiketrain.cli import cache, commands, compare, export, import_weights, predict, report, reproduce, sweep
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
 
 # Commands that take fields of the configuration.
-WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export")
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export", "report", "sweep")
 # All others are fields of the configuration.
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
 # Of one command, elsewhere fields.
 OWN_OPTIONS_OF = {
-    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
+    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS, "report": report.OPTIONS, "sweep": sweep.OPTIONS,
 }  # fmt: skip
 
-WITH_PRESETS = ("list", "train", "bench", "import", "reproduce")
+WITH_PRESETS = ("list", "train", "bench", "import", "reproduce", "sweep")
 _PLUGIN = "module of one's own code that a file or a run may name: methods, networks, data sets; may be given several times"
 
 
@@ -93,7 +93,9 @@ def make_parser() -> Parser:
     export.register(command)
     import_weights.register(command)
     reproduce.register(command)
+    sweep.register(command)
     compare.register(command)
+    report.register(command)
     cache.register(command)
     return parser
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
 from spiketrain import presets
 from spiketrain.cli.raw_config import raw_config
@@ -136,8 +137,9 @@ def _fit(trainer, run) -> int:
         return stopped.status
     finally:
         distributed.stop()
-    figure = f"test_{trainer.task.name}"
-    trainer.console.say(f"best_{figure}={best[figure]:.4f} epoch={best['epoch']}")
+    figure = f"{trainer.judge}_{trainer.task.name}"
+    tested = "" if trainer.judge == "test" else f"test_{trainer.task.name}={trainer.task.tested(best):.4f} "
+    trainer.console.say(f"best_{figure}={best[figure]:.4f} {tested}epoch={best['epoch']}")
     return 0
 
 
@@ -156,7 +158,7 @@ def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.reports import plots
-    from spiketrain.reports.rates import measure, table
+    from spiketrain.reports.rates import energy_line, measure, table
     from spiketrain.training.trainer import undisturbed
 
     trainer, run, content = _load_best(arguments, fields)
@@ -164,8 +166,10 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
         measured = measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
     print(f"{trainer.config.preset}, epoch {content['epoch']}, mean over {len(trainer.dataset.test)} test samples")
     print(*table(measured), sep="\n")
-    if not measured.is_counted:
-        print("synaptic operations: not counted, since this network's synapses are not known layer by layer")
+    if (totals := measured.totals()) is not None:
+        print(energy_line(totals))
+    else:
+        print(f"synaptic operations: not counted, since {measured.uncounted or 'the synapses of this network are not known layer by layer'}")
     try:
         plots.save_rates(measured, trainer.config, run.path / "rates.png")
     except OSError as error:
@@ -192,19 +196,23 @@ def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 
 def _load_best(arguments: argparse.Namespace, fields: list[str]):
+    begin_to_compute(arguments)
+    return load_best(_folder(arguments), fields, _note)
+
+
+def load_best(folder: str, fields: list[str], say: Callable[[str], object] = lambda line: None):
     """(trainer with the best weights, run directory, checkpoint) of a finished or interrupted run."""
     from spiketrain.training.changes import config_to_look
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
-    begin_to_compute(arguments)
-    run = RunDirectory.open(_folder(arguments))
+    run = RunDirectory.open(folder)
     content = run.load_best()
     config, changes = config_to_look(content, fields)
     trainer = Trainer(config)
     trainer.restore(content)
     for line in changes:
-        _note(line)
+        say(line)
     return trainer, run, content
 
 

@@ -45,6 +45,7 @@ def compare(arguments: argparse.Namespace, _: list[str]) -> int:
 
 def _experiments(paths: list[Path]) -> list[Experiment]:
     """The experiments in the order of their first runs, each named by its preset and by what tells it from others of that preset."""
+    from spiketrain.data.tasks import is_through
     from spiketrain.methods import load_config
     from spiketrain.reports.reproduction.figures import COMPLETE, Experiment, SeedRun
     from spiketrain.training.changes import other_settings
@@ -60,7 +61,7 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
         if not content["history"]:
             raise UserError(f"no epoch of {shortened(path, 120)} is complete yet: there is nothing to compare")
         config = load_config(content["config"])
-        complete = len(content["history"]) >= config.trainer.epochs
+        complete = is_through(content["history"], config.trainer.epochs)
         run = SeedRun(config.seed, config.trainer.epochs, content["history"], COMPLETE if complete else "not complete")
         settings = {**config.to_dict(), "seed": 0}
         group = next((group for known, group in groups if not other_settings(known, settings)), None)

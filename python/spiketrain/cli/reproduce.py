@@ -28,8 +28,8 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     added.add_argument("--config", metavar="FILE", help="YAML file put over each preset (or used alone)")
     added.add_argument("--seeds", metavar="N", help="how many, from the preset's own seed on, or a list such as 3,5,8 or [3]; default 5")
     added.add_argument("--out", metavar="DIR", default="runs/reproduce", help="runs lie in DIR/<preset>/seed-<n>; default runs/reproduce")
-    added.add_argument("--parallel", metavar="N", type=_count, default=1, help="runs at a time; default 1")
-    added.add_argument("--threads", metavar="N", type=_count, help="CPU threads of each run; default: PyTorch's choice, shared out among them")
+    added.add_argument("--parallel", metavar="N", type=count, default=1, help="runs at a time; default 1")
+    added.add_argument("--threads", metavar="N", type=count, help="CPU threads of each run; default: PyTorch's choice, shared out among them")
     added.add_argument("--table-only", action="store_true", help="train nothing, show what is there; without PRESET all of it")
     added.add_argument("--copy-to", metavar="FOLDER", help="write tables and picture there, too, and a small history of each complete run")
     added.add_argument("-h", "--help", action="help", help="show this help")
@@ -57,17 +57,17 @@ def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
         source = [name] if name else []
         for option, given in (("--config", arguments.config), ("--presets", arguments.presets_folder)):
             source += [] if given is None else [option, given]
-        requests.append(Request(raw, source, fields, *_seeds(arguments.seeds)))
-    out, copy_to = _folder("--out", arguments.out), arguments.copy_to and _folder("--copy-to", arguments.copy_to)
+        requests.append(Request(raw, source, fields, *seeds_of(arguments.seeds)))
+    out, copy_to = folder("--out", arguments.out), arguments.copy_to and folder("--copy-to", arguments.copy_to)
     if arguments.table_only:
         return show_table(requests, out, copy_to, every=arguments.seeds is None)
     return run_seeds(requests, out, copy_to, arguments.parallel)
 
 
-def _seeds(text: str | None) -> tuple[int, list[int] | None]:
+def seeds_of(text: str | None, default: int = 5) -> tuple[int, list[int] | None]:
     """(how many, which): from the preset's own one on if it is not said which."""
     if text is None:
-        return 5, None
+        return default, None
     if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         if not 1 <= int(text) <= _MOST:
             raise UserError(f"--seeds: expected 1 to {_MOST}, or a list such as 3,5,8, got {text}")
@@ -84,13 +84,13 @@ def _seeds(text: str | None) -> tuple[int, list[int] | None]:
     return len(seeds), seeds
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"expected 1 to {_MOST}, got {shortened(text, 60)}")
     return int(text)
 
 
-def _folder(option: str, path: str) -> str:
+def folder(option: str, path: str) -> str:
     try:
         return Folder()(path)
     except ValueError as error:

@@ -1,10 +1,10 @@
-"""What the command 'reproduce' does: find what is there, run what is missing, write down what it came to after each run."""
+"""What the commands 'reproduce' and 'sweep' do: find what is there, run what is missing, write down what it came to after each run."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from spiketrain.methods import load_config
 from spiketrain.reports.reproduction import files, tables
 from spiketrain.reports.reproduction.figures import Experiment
 from spiketrain.reports.reproduction.progress import SeedProgress
+from spiketrain.reports.sweep import Sweep
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.lock import Lock
 from spiketrain.training.reproduction import processes
@@ -41,6 +42,7 @@ class Request:
         fields: options that set fields
         count: how many seeds
         seeds: which; None: from its own seed on
+        name: of the experiment, and of its folder; "": the preset's
     """
 
     raw: dict
@@ -48,6 +50,7 @@ class Request:
     fields: list[str]
     count: int
     seeds: list[int] | None = None
+    name: str = ""
 
     @property
     def has_options(self) -> bool:
@@ -61,7 +64,25 @@ class Request:
         return {seed: with_seed(config, seed) for seed in seeds}
 
 
-def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: int) -> int:
+class Reproduction:
+    """What is written and printed of experiments beside the published figures."""
+
+    picture = "results.png"
+
+    def write_tables(self, experiments: list[Experiment], folder: Path) -> list[Path]:
+        return files.write_tables(experiments, folder)
+
+    def write_picture(self, experiments: list[Experiment], folder: Path) -> Path:
+        return files.write_picture(experiments, folder)
+
+    def write_histories(self, experiments: list[Experiment], folder: Path) -> list[Path]:
+        return files.write_histories(experiments, folder)
+
+    def lines(self, experiments: list[Experiment]) -> list[str]:
+        return [*tables.results_table(experiments), *(remark for experiment in experiments for remark in tables.remarks_on(experiment))]
+
+
+def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: int, form: Reproduction | Sweep | None = None) -> int:
     """Run what is missing and return an exit status: 2 if a run failed, 130 or 143 after a signal.
 
     Raises:
@@ -86,7 +107,7 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
             beside = f", {parallel} at a time" if parallel > 1 else ""
             beside += f", {threads} thread{'s' * (threads > 1)} each where no number is given" if threads else ""
             progress.say(f"{count} runs in {out}, {count - len(todo) - len(results.failed)} complete, {len(todo)} to do{beside}")
-            report = _Report(results, progress, places.folder, copy_to and Path(copy_to))
+            report = _Report(results, progress, places.folder, copy_to and Path(copy_to), form, only=list(asked) if form else ())
             report.write()
             jobs = {}
             for (preset, seed), found in todo.items():
@@ -99,7 +120,7 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
     return _end(report, stopped)
 
 
-def show_table(requests: list[Request], out: str, copy_to: str | None, every: bool) -> int:
+def show_table(requests: list[Request], out: str, copy_to: str | None, every: bool, form: Reproduction | Sweep | None = None) -> int:
     """Print and write the results of what is there.
 
     Args:
@@ -120,7 +141,7 @@ def show_table(requests: list[Request], out: str, copy_to: str | None, every: bo
     if not asked and not places.presets():
         raise UserError(f"there are no runs in {out}: expected folders such as {places.run('PRESET', 1)}")
     with SeedProgress("off") as progress:
-        report = _Report(Results(places, asked), progress, places.folder, copy_to and Path(copy_to), only=list(asked))
+        report = _Report(Results(places, asked), progress, places.folder, copy_to and Path(copy_to), form, only=list(asked))
         report.write_last()
     return _end(report, None)
 
@@ -129,7 +150,7 @@ def _asked(requests: list[Request]) -> dict[str, dict[int, Config]]:
     asked: dict[str, dict[int, Config]] = {}
     for request in requests:
         configs = request.configs()
-        preset = next(iter(configs.values())).preset
+        preset = request.name or next(iter(configs.values())).preset
         if preset in asked:
             raise UserError(f"the preset {preset} is named twice")
         asked[preset] = configs
@@ -191,7 +212,10 @@ def _run(jobs: dict[Job, tuple[str, int]], parallel: int, report: _Report) -> St
 class _Report:
     """Watches the runs, shows how far they are and keeps the tables up to date."""
 
-    def __init__(self, results: Results, progress: SeedProgress, folder: Path, copy_to: Path | None, only: list[str] = ()) -> None:
+    def __init__(
+        self, results: Results, progress: SeedProgress, folder: Path, copy_to: Path | None, form: Reproduction | Sweep | None, only: Sequence[str] = ()
+    ) -> None:
+        self.form = form or Reproduction()
         self.results, self.progress, self.folder, self.copy_to, self.only = results, progress, folder, copy_to, only
         self.jobs: dict[Job, tuple[str, int]] = {}
         self.experiments: list[Experiment] = []
@@ -225,8 +249,7 @@ class _Report:
         if problem:
             self.progress.end(job.name, f"failed: {problem}")
             return
-        last, best = (run.task.show(row[f"test_{run.task.name}"]) for row in (run.history[-1], run.task.best(run.history)))
-        self.progress.end(job.name, f"complete: last {last}, best {best} in epoch {run.best_epoch}, {tables.duration(run.seconds)}")
+        self.progress.end(job.name, f"complete: {tables.outcome(run)}, {tables.duration(run.seconds)}")
 
     def stopping(self, running: int) -> None:
         self.progress.say(f"stopping {running} run{'s' * (running != 1)}: each saves its place")
@@ -238,18 +261,18 @@ class _Report:
             UserError: they cannot be written.
         """
         self._look()
-        self._write(lambda: [*files.write_tables(self.experiments, self.folder), *self._picture(self.folder)])
+        self._write(lambda: [*self.form.write_tables(self.experiments, self.folder), *self._picture(self.folder)])
 
     def write_last(self) -> None:
         """Write the results, and those to keep. What cannot be written is kept as the problem of the whole."""
         self._look()
 
         def write() -> list[Path]:
-            written = [*files.write_tables(self.experiments, self.folder), *self._picture(self.folder)]
+            written = [*self.form.write_tables(self.experiments, self.folder), *self._picture(self.folder)]
             if self.copy_to is not None:
-                files.write_tables(self.experiments, self.copy_to)
+                self.form.write_tables(self.experiments, self.copy_to)
                 self._picture(self.copy_to)
-                files.write_histories(self.experiments, self.copy_to)
+                self.form.write_histories(self.experiments, self.copy_to)
             return written
 
         try:
@@ -270,11 +293,11 @@ class _Report:
 
     def _picture(self, folder: Path) -> list[Path]:
         try:
-            return [files.write_picture(self.experiments, folder)]
+            return [self.form.write_picture(self.experiments, folder)]
         except OSError:
             raise
         except Exception as error:  # a picture is not worth the results, whatever is wrong with it
-            self.progress.say(f"results.png could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
+            self.progress.say(f"{self.form.picture} could not be drawn: {type(error).__name__}: {shortened(error, 200)}")
             return []
 
 
@@ -282,11 +305,8 @@ def _end(report: _Report, stopped: Stopped | None) -> int:
     """Print the table, what was written, and the runs that failed. Returns the exit status."""
     say = report.progress.say
     say("")
-    for line in tables.results_table(report.experiments):
+    for line in report.form.lines(report.experiments):
         say(line)
-    for experiment in report.experiments:
-        for remark in tables.remarks_on(experiment):
-            say(remark)
     problems = [f"{preset} seed {seed}: {problem}" for (preset, seed), problem in report.results.failed.items()]
     if report.problem:
         problems.append(report.problem)

@@ -46,6 +46,8 @@ class DataConfig:
         downsample: side in pixels of the squares of the sensor whose events become those of one pixel
         merge_polarities: whether events of both polarities become those of one channel
         counts: feed how many events fall into a pixel and time step; false feeds 1 where there are any
+        validation: share (0.1) or number (5000) of the training samples, drawn by the seed in proportion to the classes, that are not trained
+            on: the best epoch is chosen by them, and the test set is looked at once, for that epoch; 0: it is chosen by the test set
     """
 
     name: str = "digits"
@@ -67,6 +69,7 @@ class DataConfig:
     downsample: Side = 1
     merge_polarities: bool = False
     counts: bool = True
+    validation: CountOrNone | Share = 0
 
 
 @dataclass

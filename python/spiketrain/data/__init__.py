@@ -15,6 +15,7 @@ from spiketrain.data.checks import check_pictures, check_same_sizes, checked_lab
 from spiketrain.data.class_names import CLASS_NAMES
 from spiketrain.data.folders import data_root
 from spiketrain.data.tasks import CLASSIFICATION
+from spiketrain.data.validation import split_off
 from spiketrain.errors import UserError, unknown_name
 
 # name of the data set -> module that reads it; each module has load(name, root, config) -> Dataset
@@ -43,10 +44,11 @@ OF_EVENTS = ("sensor", "duration_ms", "cut", "crop", "downsample", "merge_polari
 
 
 def load(config: Config) -> Dataset:
-    """The data set that `config.data` names, cut down to `trainer.limit_train` and `trainer.limit_test` samples.
+    """The data set that `config.data` names, cut down to `trainer.limit_train` and `trainer.limit_test` samples, without the validation samples,
+    which are drawn from all of the training set first: none of them is ever trained on.
 
     Raises:
-        UserError: unknown data set, one from outside that is not to be imported or is none, or its files are missing or damaged.
+        UserError: unknown data set, one that cannot be split so, one from outside that is not to be imported or is none, or its files are missing or damaged.
     """
     name = config.data.name
     load_from = _reader(name)
@@ -61,6 +63,7 @@ def load(config: Config) -> Dataset:
     _check(dataset, f"data set {name} in {root}")
     finish(dataset, config)
     _set_augmentation(dataset.train, config)
+    split_off(dataset, config)
     dataset.train = dataset.train.limited(config.trainer.limit_train)
     dataset.test = dataset.test.limited(config.trainer.limit_test)
     return dataset

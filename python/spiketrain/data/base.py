@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -145,6 +145,7 @@ class Dataset:
         classes: number of classes, or of outputs where real numbers are wanted
         task: what outputs are judged by
         class_names: what the classes are called, where the data set says so
+        validation: samples of the training set that are not trained on, where `data.validation` asks for any
     """
 
     name: str
@@ -154,6 +155,7 @@ class Dataset:
     classes: int
     task: Task = CLASSIFICATION
     class_names: tuple[str, ...] | None = None
+    validation: Split | None = field(default=None, init=False)
 
     def description(self) -> dict[str, Any]:
         """What a network must know of its data to be used without them, in plain containers: `described.stand_in` is the way back."""

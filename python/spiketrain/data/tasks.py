@@ -34,7 +34,19 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def best(self, history: list[dict[str, float]]) -> dict[str, float]:
-        """The epoch with the best figure on the test samples, the first one if several have it."""
+        """The epoch with the best figure on the samples that choose it (`chosen_on`), the first one if several have it."""
+
+    def chosen_on(self, metrics: dict[str, float]) -> str:
+        """Which samples say how good an epoch is: "validation" in a run that has such, else "test"."""
+        return "validation" if f"validation_{self.name}" in metrics else "test"
+
+    def judged(self, metrics: dict[str, float]) -> float:
+        """The figure that says how good an epoch is."""
+        return metrics[f"{self.chosen_on(metrics)}_{self.name}"]
+
+    def tested(self, metrics: dict[str, float]) -> float | None:
+        """The figure on the test samples; None of an epoch that was not tested, as most of a run with validation samples are."""
+        return metrics.get(f"test_{self.name}")
 
 
 class Classification(Task):
@@ -52,7 +64,7 @@ class Classification(Task):
         return f"{100 * figure:.2f} %"
 
     def best(self, history: list[dict[str, float]]) -> dict[str, float]:
-        return max(history, key=lambda metrics: metrics["test_accuracy"])
+        return max(history, key=self.judged)
 
 
 class Regression(Task):
@@ -72,7 +84,7 @@ class Regression(Task):
         return f"{figure:.5f}"
 
     def best(self, history: list[dict[str, float]]) -> dict[str, float]:
-        return min(history, key=lambda metrics: metrics["test_rms_error"])
+        return min(history, key=self.judged)
 
 
 CLASSIFICATION, REGRESSION = Classification(), Regression()
@@ -80,4 +92,14 @@ CLASSIFICATION, REGRESSION = Classification(), Regression()
 
 def of(metrics: dict[str, float]) -> Task:
     """The task of a run, from the metrics of one of its epochs."""
-    return REGRESSION if "test_rms_error" in metrics else CLASSIFICATION
+    return REGRESSION if any(f"{part}_{REGRESSION.name}" in metrics for part in ("train", "validation", "test")) else CLASSIFICATION
+
+
+def is_through(history: list[dict[str, float]], epochs: int) -> bool:
+    """Whether a run has come to its end: all its epochs are complete, and the best of them was tested."""
+    return len(history) >= epochs and (not history or of(history[0]).tested(of(history[0]).best(history)) is not None)
+
+
+def seconds(metrics: dict[str, float]) -> float:
+    """What an epoch took, training and testing."""
+    return sum(metrics.get(f"{part}_seconds", 0.0) for part in ("train", "validation", "test"))

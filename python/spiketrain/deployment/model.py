@@ -22,8 +22,8 @@ from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.training import checkpoint, state
 from spiketrain.training.changes import config_to_look
+from spiketrain.training.parts import build_method, pick_device
 from spiketrain.training.run_directory import RunDirectory
-from spiketrain.training.trainer import build_method, pick_device
 
 
 class Model(nn.Module):

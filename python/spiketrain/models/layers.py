@@ -68,6 +68,13 @@ class _WindowSum(torch.autograd.Function):
         return F.pad(grad, (0, width, 0, height)) if height or width else grad, None, None
 
 
+class MeanOverSpace(nn.Module):
+    """Mean over the last two axes: (..., H, W) to (...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((-2, -1))
+
+
 class TimeSharedDropout(nn.Module):
     """Dropout of x (T, N, ...) that drops the same at all time steps and scales what it keeps by 1 / (1 - p). In training only.
 

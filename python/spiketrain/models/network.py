@@ -18,7 +18,7 @@ from spiketrain.models import notation
 from spiketrain.models.layers import FullyConnected, TimeSharedDropout, batch_norm_of
 from spiketrain.models.notation import Conv, Layer, Linear, Pool, Recurrent, Residual, parse
 from spiketrain.models.residual_block import ResidualBlock
-from spiketrain.models.synapses import count_synapses, shape_after
+from spiketrain.models.synapses import count_macs, count_synapses, shape_after
 
 POOLS = {"average": nn.AvgPool2d, "maximum": nn.MaxPool2d}
 Shape = tuple[int, ...]  # (C, H, W), or (units,) after a fully connected layer
@@ -137,15 +137,22 @@ class SpikingNetwork(nn.Module):
         within a recurrent layer are among the ones that lead from it. None for a network with residual blocks, past which spikes go."""
         if any(isinstance(stage, ResidualBlock) for stage in self.stages.values()):
             return None
+        return self._counts(input_shape, count_synapses)
+
+    def macs(self, input_shape: Shape) -> list[int]:
+        """How many multiply-accumulates the same layers take without spikes, in the order of `synapses`: what is pooled is multiplied after that."""
+        return self._counts(input_shape, count_macs)
+
+    def _counts(self, input_shape: Shape, count: Callable[[list[nn.Module], Shape], int]) -> list[int]:
         counts, chain, shape, within = [], [], input_shape, 0
         for name, stage in self.stages.items():
             if name.startswith("neuron"):
-                counts.append(within + count_synapses(chain, shape))
+                counts.append(within + count(chain, shape))
                 shape, chain = shape_after(chain, shape), []
                 within = stage.weight.numel() if isinstance(stage, snn.RecurrentLIF) else 0
             else:
                 chain.append(stage)
-        return [*counts, within + (count_synapses(chain, shape) if chain else 0)]
+        return [*counts, within + (count(chain, shape) if chain else 0)]
 
 
 def _weights(layer: Conv | Linear | Recurrent, input_shape: Shape, config: NetworkConfig, conv: type[nn.Conv2d]) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spikeops.nn.time import at_all_steps
+from spiketrain.models.layers import MeanOverSpace
 
 Shape = tuple[int, ...]
 # Makes neurons for samples of a shape, with a threshold that is the method's times a factor.
@@ -103,10 +104,11 @@ class _Head(nn.Module):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
+        self.mean = MeanOverSpace()
         self.linear = nn.Linear(channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.mean((3, 4)))
+        return self.linear(self.mean(x))
 
 
 class ResidualNetwork(nn.Module):

@@ -19,6 +19,13 @@ from spiketrain.models.residual import Block, MakeNeurons, ResidualNetwork, Shap
 ATTENTION_SCALE, ATTENTION_THRESHOLD, MLP_RATIO = 0.125, 0.5, 4
 
 
+class SpikeProducts(nn.Module):
+    """(key value^T) query for spikes (T, N, heads, channels of a head, places) each, to numbers of that shape."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return (key @ value.transpose(-1, -2)).transpose(-1, -2) @ query
+
+
 class SelfAttention(nn.Module):
     """Spiking self attention: query, key and value are spikes, and their products, scaled, the current of neurons; there is no softmax.
 
@@ -30,6 +37,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = (_for_each_place(channels, channels, neurons) for _ in range(3))
+        self.products = SpikeProducts()
         self.attention = neurons((channels, 1, 1), ATTENTION_THRESHOLD)
 
     def forward(self, *spikes: Tensor) -> Tensor:
@@ -38,7 +46,7 @@ class SelfAttention(nn.Module):
         query, key, value = (
             unit(x).flatten(3).unflatten(2, (self.heads, -1)) for unit in (self.query, self.key, self.value)
         )  # (T, N, heads, channels of a head, places)
-        seen = (key @ value.transpose(-1, -2)).transpose(-1, -2) @ query
+        seen = self.products(query, key, value)
         return self.attention(ATTENTION_SCALE * seen.flatten(2, 3).unflatten(3, x.shape[3:]))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.files import write_atomically
 from spiketrain.reports.drawing import empty_figure, label_axes, logarithmic
-from spiketrain.reports.reproduction.figures import Experiment, Summary
+from spiketrain.reports.reproduction import tables
+from spiketrain.reports.reproduction.figures import Experiment, Summary, speed_of
 from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -52,29 +53,34 @@ def csv(experiments: Sequence[Experiment]) -> str:
         }
         for which, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", experiment.published)):
             row |= {f"{which}_{part}": _number(getattr(summary, part, None)) for part in parts}
-        rows.append({**row, "seconds": round(_seconds(experiment), 1)})
-    return csv_table([*columns, "seconds"], rows)
+        row |= {"seconds": round(_seconds(experiment), 1), "chosen_on": experiment.chosen_on}
+        row["validation_mean"] = _number(_validation(experiment))
+        rows.append({**row, **dict(zip(tables.SPEED, map(_number, speed_of(experiment.runs))))})
+    return csv_table([*columns, "seconds", "chosen_on", "validation_mean", *tables.SPEED], rows)
 
 
 def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
-    """Training loss and test figure over the epochs: of each experiment the mean over its seeds, in a band of a standard deviation to
+    """Training loss and test figure (that of the validation samples, where these choose the best epoch) over the epochs: of each experiment the mean over its seeds, in a band of a standard deviation to
     either side (n - 1), and thin lines for the seeds. The ending of `path`, one of `PICTURES`, says what is written."""
     figure = empty_figure(11, 4.6)
     loss, test = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     task = experiments[0].runs[0].task
     is_accuracy = task is CLASSIFICATION
     unit = 100 if is_accuracy else 1
+    judges = dict.fromkeys(experiment.chosen_on for experiment in experiments)
     for i, experiment in enumerate(experiments):
         style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
-        for axes, name, factor in ((loss, "train_loss", 1), (test, f"test_{task.name}", unit)):
+        judge = experiment.chosen_on
+        which = f", on {judge} samples" if len(judges) > 1 else ""
+        for axes, name, factor in ((loss, "train_loss", 1), (test, f"{judge}_{task.name}", unit)):
             curves = [[factor * row[name] for row in run.history] for run in experiment.runs]
-            _draw(axes, curves, style, f"{experiment.preset} ({_seeds(experiment)})")
+            _draw(axes, curves, style, f"{experiment.preset} ({_seeds(experiment)}{which})")
     logarithmic(loss, [row["train_loss"] for experiment in experiments for run in experiment.runs for row in run.history])
     for axes in (loss, test):
         axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         axes.grid(color="#e6e9ec", linewidth=0.6)
     label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
-    label_axes(test, f"test {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")
+    label_axes(test, f"{' or '.join(judges)} {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")
     figure.legend(*test.get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8, ncols=2 if len(experiments) > 1 else 1)
     write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:].lower(), dpi=150))
 
@@ -96,6 +102,7 @@ def _draw(axes, curves: list[list[float]], style: dict[str, str], label: str) ->
 def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]]]:
     measure = experiments[0].measure
     header = ["experiment", "seeds", "epochs", f"last epoch: test {measure}", "best epoch", "best run", "published", "time for a run"]
+    header += ["best epoch chosen on", *tables.SPEED_TITLES]
     digits = 2 if measure.endswith("%") else 4
     rows = []
     for experiment in experiments:
@@ -104,13 +111,23 @@ def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]
         rows.append([
             experiment.preset, ", ".join(str(run.seed) for run in experiment.runs), ", ".join(epochs), _spread(last, digits), _spread(best, digits),
             _spread(None if best is None else Summary(best.best, None, best.best), digits), with_spread(experiment.published, digits),
-            duration(_seconds(experiment)),
+            duration(_seconds(experiment)), _chosen_on(experiment, digits), *tables.speed(experiment.runs),
         ])  # fmt: skip
     return header, rows
 
 
 def _spread(summary: Summary | None, digits: int) -> str:
     return "" if summary is None else with_spread(summary, digits)
+
+
+def _validation(experiment: Experiment) -> float | None:
+    """Mean over the runs of their best epochs' figures on the validation samples; None where there are none."""
+    return statistics.fmean(run.validation for run in experiment.runs) if experiment.chosen_on == "validation" else None
+
+
+def _chosen_on(experiment: Experiment, digits: int) -> str:
+    mean = _validation(experiment)
+    return experiment.chosen_on + ("" if mean is None else f" ({shown_figure(mean, digits)})")
 
 
 def _seconds(experiment: Experiment) -> float:

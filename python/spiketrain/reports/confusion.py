@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,20 +33,29 @@ def count(scores: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int, path: Path) -> None:
-    """Draw the matrix: colours are shares of each row, numbers are counts (up to 30 classes)."""
+    """Draw the matrix of the test samples as PNG."""
+    figure = draw_confusion(counts, dataset.class_names or list(map(str, range(dataset.classes))))
+    figure.suptitle(f"{config.preset}, epoch {epoch}: test samples", x=0.01, ha="left", color=INK, fontweight="bold")
+    save_figure(figure, path)
+
+
+def draw_confusion(counts: Tensor, class_names: Sequence[str], compact: bool = False):
+    """The matrix as a figure: colours are shares of each row, numbers are counts (up to 30 classes). `compact`: for a narrow place, with smaller
+    cells and without the scale of the colours."""
     from matplotlib.colors import PowerNorm
 
     table = counts.cpu().numpy()
-    names = [shortened(printable(name), 24) for name in dataset.class_names or map(str, range(dataset.classes))]
+    names = [shortened(printable(name), 24) for name in class_names]
     columns = names + (["none"] if table[:, -1].any() else [])
     table = table[:, : len(columns)]
     totals = table.sum(1, keepdims=True)
     shares = np.where(totals > 0, table / np.maximum(totals, 1), np.nan)  # a class without samples stays empty
 
     cell = next((inches for most, inches in INCHES.items() if len(names) <= most), LARGEST_INCHES / len(names))
+    cell, beside = (min(cell, 0.42), 1.0) if compact else (cell, 2.6)
     font = min(8.0, 60 * cell)
     every = -(-len(names) // 150)
-    figure = empty_figure(max(4.6, cell * len(columns) + 2.6), max(3.6, cell * len(names) + 1.9))
+    figure = empty_figure(max(4.6, cell * len(columns) + beside), max(3.6, cell * len(names) + 1.9))
     axes = figure.add_subplot()
     # By the root, so that what happens to a few per cent of a class is seen, too.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
@@ -71,6 +81,6 @@ def save_confusion(counts: Tensor, dataset: Dataset, config: Config, epoch: int,
     recall = np.nanmean(np.diagonal(shares)) if samples else 0.0
     title = f"{right} of {samples} right ({100 * right / max(samples, 1):.2f} %), mean over the classes {100 * recall:.2f} %"
     axes.set_title(title, color=INK, fontsize=9, loc="left")
-    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
-    figure.suptitle(f"{config.preset}, epoch {epoch}: test samples", x=0.01, ha="left", color=INK, fontweight="bold")
-    save_figure(figure, path)
+    if not compact:
+        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
+    return figure

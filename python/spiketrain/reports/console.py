@@ -45,15 +45,18 @@ class Console:
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)
 
-    def header(self, task: Task) -> None:
-        self.say(f"epoch   train loss {f'train {task.title}':>12s} {f'test {task.title}':>11s}         lr   train s   test s")
+    def header(self, task: Task, judge: str = "test") -> None:
+        """`judge`: the samples that choose the best epoch, "validation" or "test"."""
+        part = {"validation": "val."}.get(judge, judge)
+        self.say(f"epoch   train loss {f'train {task.title}':>12s} {f'{part} {task.title}':>11s}         lr   train s {f'{part} s':>8s}")
 
     def row(self, metrics: dict[str, float], is_best: bool) -> None:
         task = tasks.of(metrics)
-        train, test = (task.show(metrics[f"{part}_{task.name}"]) for part in ("train", "test"))
+        judge = task.chosen_on(metrics)
+        train, test = (task.show(metrics[f"{part}_{task.name}"]) for part in ("train", judge))
         self.say(
             f"{metrics['epoch']:5d} {metrics['train_loss']:12.5g} {train:>12s} {test:>11s} {metrics['learning_rate']:10.2e} {metrics['train_seconds']:9.1f} "
-            f"{metrics['test_seconds']:8.1f}{'  best' if is_best else ''}"
+            f"{metrics[f'{judge}_seconds']:8.1f}{'  best' if is_best else ''}"
         )
         for name in (key.removeprefix("loss_") for key in metrics if key.startswith("loss_")):
             error = metrics.get(f"error_{name}")

@@ -54,15 +54,20 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     is_accuracy = task is tasks.CLASSIFICATION
     unit = 100 if is_accuracy else 1
     accuracy = figure.add_subplot(1, 2, 2)
-    for part, colour, label in (("train", GREY, "training"), ("test", ORANGE, "test")):
+    judge = task.chosen_on(history[0])
+    for part, colour, label in (("train", GREY, "training"), (judge, ORANGE, judge)):
         accuracy.plot(epochs, [unit * row[f"{part}_{task.name}"] for row in history], color=colour, label=label, **style)
     if (mean := config.published.mean) is not None:
         spread = f" ± {config.published.std:.2f}" if config.published.std is not None else ""
         label = f"published mean {mean:.2f}{spread} %" + (" (other settings)" if config.departs else "")
         accuracy.axhline(mean, color=INK, linewidth=0.8, linestyle="--", label=label)
     best = task.best(history)
+    tested = ""
+    if judge != "test" and (last := task.tested(best)) is not None:
+        accuracy.plot([best["epoch"]], [unit * last], "D", color=BLUE, markersize=5, label="test, of the best epoch alone")
+        tested = f", test {task.show(last)}"
     accuracy.legend(frameon=False, loc="lower right" if is_accuracy else "upper right")
-    shown = f"best test {task.show(best[f'test_{task.name}'])} in epoch {best['epoch']}"
+    shown = f"best {judge} {task.show(task.judged(best))} in epoch {best['epoch']}{tested}"
     label_axes(accuracy, f"{task.name.replace('_', ' ')}: {shown}", "epoch", "%" if is_accuracy else "error")
 
     for axes in (loss, accuracy):
@@ -104,8 +109,9 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     """Firing rate of each layer and, where the synapses are known, what it costs next to a network without spikes."""
     layers = activity.layers
     has_backward = activity.backward_time_steps > 0
-    panels = 2 if activity.is_counted else 1
-    figure = empty_figure(5.5 * panels, 1.4 + 0.45 * len(layers) * (1 + has_backward))
+    by_weights = activity.operations if not activity.is_counted else None
+    panels = 2 if activity.totals() is not None else 1
+    figure = empty_figure(5.5 * panels, 1.4 + 0.45 * max(len(layers) * (1 + has_backward), len(by_weights or ())))
     names = [layer.name for layer in layers]
 
     rates = figure.add_subplot(1, panels, 1)
@@ -121,10 +127,19 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
         bars = {"forward SynOps": ([activity.forward_operations(layer) for layer in layers], BLUE)}
         if has_backward:
             bars["backward SynOps"] = ([activity.backward_operations(layer) for layer in layers], ORANGE)
-        bars["MACs without spikes"] = ([layer.synapses for layer in layers], GREY)
+        bars["MACs without spikes"] = ([layer.non_spiking for layer in layers], GREY)
         operations = figure.add_subplot(1, panels, 2)
         _draw_bars(operations, names, bars, "{:.3g}")
         label_axes(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
+    elif by_weights is not None:
+        operations = figure.add_subplot(1, panels, 2)
+        bars = {
+            "SynOps": ([layer.additions for layer in by_weights], BLUE),
+            "MACs": ([layer.macs for layer in by_weights], ORANGE),
+            "MACs without spikes": ([layer.synapses for layer in by_weights], GREY),
+        }
+        _draw_bars(operations, [layer.name for layer in by_weights], bars, "{:.3g}")
+        label_axes(operations, "operations per sample of each layer of weights", "synaptic operations, or multiply-accumulates", "")
     figure.suptitle(f"{config.preset}: activity on the test set", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
 

@@ -12,7 +12,7 @@ import torch
 import spikeops
 from spiketrain.config import Config
 from spiketrain.training import checkpoint
-from spiketrain.training.trainer import build_method, first_batch, load_data, pick_device
+from spiketrain.training.parts import build_method, first_batch, load_data, pick_device
 from spiketrain.training.weights import load_weights
 
 

@@ -24,7 +24,8 @@ _RESUME = (
 _WITHIN_EPOCH = ("trainer.batch_size", "trainer.limit_train", "trainer.pipeline", "data.augment", "data.augment_border", "data.augment_flip")
 _LOOK = (*_LABELS, *_PLACES)
 # What does not change the outcome of a training: who looks on, where it runs and lies, how often it is saved, and who learns which layer.
-_NO_PART_OF_THE_EXPERIMENT = (*_LABELS, *_PLACES, "trainer.out", "trainer.checkpoint_minutes", "trainer.pipeline")
+NO_PART_OF_THE_EXPERIMENT = (*_LABELS, *_PLACES, "trainer.out", "trainer.checkpoint_minutes", "trainer.pipeline")
+_NOT_TO_LOOK = ("data.validation",)  # the test samples are those of the data set, however its others are shared out
 _LOOK_AND_SAY = ("data.", "network.time_steps", "trainer.limit_test", "trainer.precision", "trainer.batch_size", "seed")
 
 
@@ -60,7 +61,7 @@ def config_to_look(content: dict[str, Any], options: list[str]) -> tuple[Config,
     """
     config, changed = _with_options(content, options)
     for name, (old, new) in changed.items():
-        if not _is_among(name, (*_LOOK, *_LOOK_AND_SAY)):
+        if not _is_among(name, (*_LOOK, *_LOOK_AND_SAY)) or name in _NOT_TO_LOOK:
             raise UserError(
                 f"field {name}: the weights were trained with {shown(old)}; {shown(new)} has no effect on them any more, or does not fit "
                 f"them. Train anew with --{name} {shown(new)}"
@@ -96,7 +97,7 @@ def differences(recorded: dict[str, Any] | None, config: Config) -> str | None:
 
 def other_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """In what two configurations (of `Config.to_dict`) are different experiments: each such field by its name, (old, new)."""
-    return {name: pair for name, pair in _changed(old, new).items() if not _is_among(name, _NO_PART_OF_THE_EXPERIMENT)}
+    return {name: pair for name, pair in _changed(old, new).items() if not _is_among(name, NO_PART_OF_THE_EXPERIMENT)}
 
 
 def _with_options(content: dict[str, Any], options: list[str]) -> tuple[Config, dict[str, tuple[Any, Any]]]:

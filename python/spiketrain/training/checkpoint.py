@@ -100,7 +100,7 @@ def _check(content: dict[str, Any]) -> None:
         for name, value in row.items():
             if not isinstance(name, str) or type(value) not in (int, float):
                 raise ValueError(f"row {number} of the history has {shown(value)} as {shown(name)}")
-        if not row.keys() >= {"train_loss", "learning_rate", "train_seconds", "test_seconds"}:
+        if not row.keys() >= {"train_loss", "learning_rate", "train_seconds"} or not row.keys() & {"validation_seconds", "test_seconds"}:
             raise ValueError(f"row {number} of the history lacks columns")
     for name, kind in (("position", dict), ("processes", list), ("model", dict)):
         if not isinstance(content.get(name), (kind, type(None))):

@@ -108,7 +108,7 @@ class RunDirectory:
 
     @property
     def best(self) -> Path:
-        """Checkpoint of the epoch with the highest test accuracy, the first one if several have it."""
+        """Checkpoint of the best epoch, by the validation samples where the run has such, else by the test samples; the first one of several."""
         return self._folder / "best.ckpt"
 
     def load_last(self) -> dict[str, Any]:

@@ -139,12 +139,12 @@ def _check_network(network: nn.Module, saved: dict[str, Any]) -> None:
             raise ValueError(f"{name} in the checkpoint is not finite")
 
 
-def check_history(history: list[dict[str, float]], task: Task) -> None:
-    """Whether the epochs were judged by this task.
+def check_history(history: list[dict[str, float]], task: Task, judge: str) -> None:
+    """Whether the epochs were judged by this task, on these samples: "validation" or "test".
 
     Raises:
         ValueError: they were not.
     """
     for row in history:
-        if not row.keys() >= {f"train_{task.name}", f"test_{task.name}"}:
-            raise ValueError(f"epoch {row['epoch']} was not judged by its {task.name}")
+        if not row.keys() >= {f"train_{task.name}", f"{judge}_{task.name}"} or task.chosen_on(row) != judge:
+            raise ValueError(f"epoch {row['epoch']} was not judged by its {judge} {task.name.replace('_', ' ')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,17 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spiketrain import data, distributed, methods, plugins
+from spiketrain import distributed
 from spiketrain.config import Config
-from spiketrain.data.base import Batches, Dataset
+from spiketrain.data.base import Batches, Split
 from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
-from spiketrain.training import checkpoint, pipeline, sessions, state
+from spiketrain.training import checkpoint, memory, pipeline, sessions, state
 from spiketrain.training.events import Events
 from spiketrain.training.interrupt import Stopped
+from spiketrain.training.parts import build_method, first_batch, load_data, pick_device
 from spiketrain.training.progress import EpochProgress
 from spiketrain.training.run_directory import RunDirectory
 
@@ -53,6 +55,7 @@ class Trainer:
         self.step = 0  # training steps in them
         self.history: list[dict[str, float]] = []
         self.task = self.dataset.task
+        self.judge = "test" if self.dataset.validation is None else "validation"  # by which samples the best epoch is chosen
         self._check: Callable[[], None] = lambda: None
         self._run: RunDirectory | None = None
         self.saved_steps = 0  # training steps after the last complete epoch that the last checkpoint holds
@@ -71,7 +74,7 @@ class Trainer:
             UserError: the checkpoint belongs to another network, method or data set, or holds what no run has written.
         """
         with state.fitting():
-            state.check_history(content["history"], self.task)
+            state.check_history(content["history"], self.task, self.judge)
             state.load_method(self.method, content["method"])
             is_own = state.restore_process(content, self.method.network, self.shuffling)
             self._position = state.position_of(content)
@@ -122,12 +125,13 @@ class Trainer:
     def _fit(self, run: RunDirectory, is_main: bool) -> dict[str, float]:
         events = Events(run.path, self.epoch + 1, self.console) if is_main else None
         parameters = sum(p.numel() for p in self.method.network.parameters())
-        train, test = len(self.dataset.train), len(self.dataset.test)
+        kinds = {"training": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
+        *first, last = (f"{len(split)} {kind}" for kind, split in kinds.items() if split is not None)
         self.console.say(
-            f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}"
+            f"{self.config.preset}: {self.dataset.name}, {', '.join(first)} and {last} samples, {parameters} weights, {self.device}"
         )
         self.console.say(f"run directory {run.path}")
-        self.console.header(self.task)
+        self.console.header(self.task, self.judge)
         self._saved = time.monotonic()
         try:
             with self._stages():
@@ -136,17 +140,51 @@ class Trainer:
                     self.epoch += 1
                     self.history.append(metrics)
                     is_best = self.best is metrics
-                    if is_best:
+                    if is_best and self.judge == "test":
                         self._best_confusion = self._confusion
                     self._save(is_best)
                     if is_main:
                         self.console.row(metrics, is_best)
                         events.add(metrics, self.epoch)
+            if self.task.tested(self.best) is None:
+                figures = self._test_best(run)
+                if is_main:
+                    events.add(figures, self.best["epoch"])
         finally:
             if is_main:
                 events.close()
                 self._draw(run)
         return self.best
+
+    def _test_best(self, run: RunDirectory) -> dict[str, float]:
+        """Test the epoch that the validation samples have chosen, write that down in its row, and return it. The method stays as it is.
+
+        Whether it is the last one or not, its weights are those of its checkpoint, as `eval` takes them.
+        """
+        content, error = None, ""
+        if distributed.is_main():
+            try:
+                content = run.load_best()
+            except UserError as refused:
+                error = str(refused)
+        content, error = distributed.share((content, error))
+        if error or content["epoch"] != self.best["epoch"]:
+            raise UserError(error or f"best.ckpt is of epoch {content['epoch']}, the best one is {self.best['epoch']}: it cannot be tested")
+        latest = copy.deepcopy(self.method.state_dict())
+        started = time.perf_counter()
+        with undisturbed(self.method, self.config.seed, self.device):
+            with state.fitting():
+                state.load_method(self.method, content["method"])
+            try:
+                figures = self.test_figures()
+            finally:
+                self.method.load_state_dict(latest)
+        self._best_confusion = self._confusion
+        row = {f"test_{name}": value for name, value in figures.items()}
+        self.best.update(row, **_speed("test", time.perf_counter() - started, len(self.dataset.test)))
+        self._save(is_best=False)
+        self.console.say(f"epoch {self.best['epoch']}, the best on the validation samples: test {self.task.title} {self.task.show(figures[self.task.name])}")
+        return row
 
     def _stages(self) -> contextlib.AbstractContextManager:
         """The processes of `trainer.pipeline`, if there are any."""
@@ -156,11 +194,15 @@ class Trainer:
 
     @property
     def best(self) -> dict[str, float]:
-        """Metrics of the epoch with the best test figure, the first one if several have it."""
+        """Metrics of the epoch with the best figure of the samples that choose it, the first one if several have it."""
         return self.task.best(self.history)
 
     def test_figures(self) -> dict[str, float]:
-        """The task's figures of the test samples: the share that the network gets right, or its errors.
+        """The task's figures of the test samples: the share that the network gets right, or its errors."""
+        return self._figures(self.dataset.test, "testing")
+
+    def _figures(self, split: Split, title: str) -> dict[str, float]:
+        """The task's figures of samples.
 
         Testing leaves no trace in the method: however often it is done, training goes on alike, and it ends the same way again.
         """
@@ -168,21 +210,30 @@ class Trainer:
         classes = self.dataset.classes if self.task is CLASSIFICATION else 0
         counts = torch.zeros(classes, classes + 1, dtype=torch.int64, device=self.device)
         with undisturbed(self.method, self.config.seed, self.device):
-            for inputs, labels in self._track(self.dataset.test, "testing", None, self.config.trainer.eval_batch_size):
+            for inputs, labels in self._track(split, title, None, self.config.trainer.eval_batch_size):
                 if len(labels):
                     scores = self.method.scores(inputs)
                     tally = tally + self.task.tally(scores, labels)
                     counts += confusion.count(scores, labels, classes) if classes else 0
         distributed.add_up([tally, counts] if classes else [tally])
         self._confusion = counts
-        return self.task.figures(tally, len(self.dataset.test))
+        return self.task.figures(tally, len(split))
+
+    def _judging_figures(self) -> dict[str, float]:
+        """Those by which the best epoch is chosen."""
+        return self.test_figures() if self.dataset.validation is None else self._figures(self.dataset.validation, "validating")
+
+    @property
+    def confusion(self) -> Tensor | None:
+        """int64 (classes, classes + 1) of the latest test: how many samples of each class were taken for which; None where there are no classes."""
+        return self._confusion if self._confusion is not None and self._confusion.numel() else None
 
     def draw_confusion(self, epoch: int, folder: Path) -> list[Path]:
         """The confusion matrix of the latest test, where the task has one. Returns its path."""
-        if self._confusion is None or not self._confusion.numel():
+        if self.confusion is None:
             return []
         path = folder / "confusion.png"
-        confusion.save_confusion(self._confusion, self.dataset, self.config, epoch, path)
+        confusion.save_confusion(self.confusion, self.dataset, self.config, epoch, path)
         return [path]
 
     def _draw(self, run: RunDirectory) -> None:
@@ -200,9 +251,9 @@ class Trainer:
         position, self._position = self._position, None
         progress = EpochProgress(self.device, self.shuffling.get_state())
         if position is None and epoch == 1 and self.task.measures_untrained:
-            figures = self.test_figures()
+            figures = self._judging_figures()
             progress.untrained = {f"untrained_{name}": value for name, value in figures.items()}
-            self.console.say(f"before training: test {self.task.title} {self.task.show(figures[self.task.name])}")
+            self.console.say(f"before training: {self.judge} {self.task.title} {self.task.show(figures[self.task.name])}")
         learning_rate = self.method.start_epoch(epoch)
         if position is not None:
             progress = self._begun(position)
@@ -227,18 +278,20 @@ class Trainer:
         measured = self.method.finish_epoch()
         train_seconds = progress.seconds()
         started = time.perf_counter()
-        figures = self.test_figures()
+        figures = self._judging_figures()
+        seconds = time.perf_counter() - started
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
             f"train_{self.task.name}": self.task.figures(progress.correct, count)[self.task.name],
-            f"test_{self.task.name}": figures[self.task.name],
+            f"{self.judge}_{self.task.name}": figures[self.task.name],
             "learning_rate": learning_rate,
-            "train_seconds": round(train_seconds, 3),
-            "test_seconds": round(time.perf_counter() - started, 3),
+            **_speed("train", train_seconds, count),
+            **_speed(self.judge, seconds, len(self.dataset.test if self.dataset.validation is None else self.dataset.validation)),
+            "peak_memory_mb": memory.peak_megabytes(self.device),
             **progress.of_layers(count),
             **measured,
-            **{f"test_{name}": value for name, value in figures.items()},
+            **{f"{self.judge}_{name}": value for name, value in figures.items()},
             **progress.untrained,
         }
 
@@ -298,26 +351,10 @@ class Trainer:
         }
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that `trainer.device` names; with several processes, cuda means one GPU each.
+def _speed(part: str, seconds: float, samples: int) -> dict[str, float]:
+    """The columns on how long so many samples took."""
+    return {f"{part}_seconds": round(seconds, 3), f"{part}_samples_per_second": float(f"{samples / max(seconds, 1e-9):.4g}")}
 
-    Raises:
-        UserError: no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"trainer.device: expected cpu, cuda or cuda:N, got {name}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError("trainer.device: this PyTorch sees no CUDA device; use --trainer.device cpu")
-        device = torch.device("cuda", distributed.local_rank() if device.index is None else device.index)
-        if device.index >= torch.cuda.device_count():
-            raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
-        torch.cuda.set_device(device)
-    return device
 
 
 @contextlib.contextmanager
@@ -332,36 +369,3 @@ def undisturbed(method: Method, seed: int, device: torch.device) -> Iterator[Non
             with torch.no_grad():
                 for name, buffer in method.network.named_buffers():
                     buffer.copy_(buffers[name])
-
-
-def load_data(config: Config, device: torch.device) -> Dataset:
-    """The data set of a run, its tensors on `device`."""
-    dataset = data.load(config)
-    dataset.train, dataset.test = dataset.train.to(device), dataset.test.to(device)
-    return dataset
-
-
-def build_method(config: Config, dataset: Dataset, device: torch.device) -> Method:
-    """The method of a run with fresh weights, tried out on one sample so that wrong options show before anything is written.
-
-    Raises:
-        UserError: the options cannot be met, for example a network with fewer outputs than classes.
-    """
-    cls = methods.get(config.method.name)
-    try:
-        method = cls(config, dataset.input_shape, dataset.classes, device)
-        method.scores(first_batch(dataset, 1)[0])
-    except (ValueError, TypeError, IndexError, RuntimeError, MemoryError, OverflowError, ZeroDivisionError) as error:
-        raise UserError(f"cannot build the network: {shortened(str(error) or type(error).__name__, 250)}") from None
-    except UserError as error:
-        raise UserError(shortened(error)) from None
-    except Exception as error:
-        if cls.__module__.startswith("spiketrain."):
-            raise
-        raise UserError(f"method {shortened(config.method.name, 80)}: {plugins.described(error)}") from error
-    return method
-
-
-def first_batch(dataset: Dataset, size: int) -> tuple[Tensor, Tensor]:
-    """The first training samples as they are, for measurements and pictures."""
-    return next(iter(Batches(dataset.train, size)))

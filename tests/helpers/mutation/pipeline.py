@@ -265,7 +265,22 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/methods/base/activity.py", "input events of one time step only",
-        "1 if self.input_rate is None else self.input_rate * self.time_steps", "1 if self.input_rate is None else self.input_rate",
+        "self.input_synapses * self.input_rate * self.time_steps", "self.input_synapses * self.input_rate",
         "tests/spiketrain/test_rates.py",
+    ),
+    Mutant(
+        "python/spiketrain/methods/base/operations.py", "two spikes that were added up counted as one",
+        "additions = spikes.sum().item() * module.out_features", "additions = spikes.count_nonzero().item() * module.out_features",
+        "tests/spiketrain/test_operations.py",
+    ),
+    Mutant(
+        "python/spiketrain/data/validation.py", "validation samples are trained on, too",
+        "dataset.train.select(validation), dataset.train.select(train)", "dataset.train.select(validation), dataset.train",
+        "tests/spiketrain/test_validation.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/trainer.py", "the last epoch's weights tested in the place of the best one's",
+        'state.load_method(self.method, content["method"])\n            try', "pass\n            try",
+        "tests/spiketrain/test_validation.py",
     ),
 )  # fmt: skip

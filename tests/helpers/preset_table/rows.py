@@ -23,7 +23,7 @@ HOUSE = fields(
     data=dict(
         **dict(name="digits", root=None, download=False, augment=False, augment_border=4, augment_flip=True, normalize=True),
         **dict(mean=None, std=None, image_size=32, bin_ms=3, empty_last_step=False),
-        **dict(sensor=None, duration_ms=None, cut="time", crop=None, downsample=1, merge_polarities=False, counts=True),
+        **dict(sensor=None, duration_ms=None, cut="time", crop=None, downsample=1, merge_polarities=False, counts=True, validation=0),
     ),
     network=dict(
         **dict(layers="10", model="", feedback="", padding=0, conv_weight_scale=1, linear_weight_scale=1, recurrent_weight_scale=1),

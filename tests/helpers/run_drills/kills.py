@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import torch
+from trained_runs import OF_THE_MACHINE
 
 from run_drills.server import Server
 from spiketrain.training import checkpoint
 
-TIMES = ("train_seconds", "test_seconds")
 COMMON = ["--trainer.limit_train=200", "--trainer.limit_test=40", "--trainer.batch_size=20", "--trainer.threads=1", "--trainer.progress=off",
           "--data.augment=true", "--trainer.epochs=3", "--trainer.checkpoint_minutes=0.0005"]  # fmt: skip
 # What is run, in how many processes.
@@ -83,7 +83,7 @@ def difference(expected, found, path=""):
     if isinstance(expected, dict) and isinstance(found, dict):
         if expected.keys() != found.keys():
             return f"{path}: other names"
-        parts = ((difference(expected[key], found[key], f"{path}/{key}")) for key in expected if key not in (*TIMES, "out"))
+        parts = ((difference(expected[key], found[key], f"{path}/{key}")) for key in expected if key not in (*OF_THE_MACHINE, "out"))
         return next((part for part in parts if part), None)
     if isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple)) and len(expected) == len(found):
         parts = (difference(a, b, f"{path}/{i}") for i, (a, b) in enumerate(zip(expected, found)))

@@ -28,7 +28,8 @@ class LayerActivity:
         neurons: how many it has
         forward_rate: spikes per neuron and time step
         backward_rate: the same in the backward pass, where that spikes
-        synapses: from this layer to the next (or back to the first), where known
+        synapses: from this layer to the next (or back to the first), where known; a way through pooling counts as one
+        macs: of a network without spikes for what leads to the next layer, which pools first; None: one for each of `synapses`
         backward_synapses: over which its backward spikes run
     """
 
@@ -38,6 +39,29 @@ class LayerActivity:
     backward_rate: float | None = None
     synapses: int | None = None
     backward_synapses: int = 0
+    macs: int | None = None
+
+    @property
+    def non_spiking(self) -> int:
+        """MACs of a network without spikes."""
+        return self.synapses if self.macs is None else self.macs
+
+
+@dataclass
+class LayerOperations:
+    """What a layer of weights computes for a sample in the forward pass; see `operations`.
+
+    Attributes:
+        name: its name in the network
+        additions: SynOps: weights added, one for each spike and synapse
+        macs: multiply-accumulates, of inputs that are no spikes
+        synapses: MACs of the same layer in a network without spikes
+    """
+
+    name: str
+    additions: float = 0.0
+    macs: float = 0.0
+    synapses: float = 0.0
 
 
 @dataclass
@@ -51,6 +75,9 @@ class Activity:
         input_synapses: from the input to the first layer, where known
         input_rate: non-zero inputs per pixel and time step for events; None for images
         readout_synapses: of a classifier that reads the rates of the last layer
+        operations: of each layer of weights, where they were counted instead of the synapses
+        uncounted: why they could not be, "" where nobody has tried
+        input_macs: of an image to the first layer, which may be pooled first; None: one for each of `input_synapses`
     """
 
     layers: list[LayerActivity]
@@ -59,6 +86,25 @@ class Activity:
     input_synapses: int | None = None
     input_rate: float | None = None
     readout_synapses: int = 0
+    operations: list[LayerOperations] | None = None
+    uncounted: str = ""
+    input_macs: int | None = None
+
+    def totals(self) -> LayerOperations | None:
+        """All of a sample in the forward pass; None where not all is known."""
+        if self.operations is not None:
+            parts = self.operations
+            sums = ((getattr(part, name) for part in parts) for name in ("additions", "macs", "synapses"))
+            return LayerOperations("all", *map(sum, sums))
+        if not self.is_counted:
+            return None
+        additions, macs = sum(map(self.forward_operations, self.layers)), float(self.readout_synapses)
+        if self.input_rate is None:
+            macs += self.input_operations()
+        else:
+            additions += self.input_operations()
+        synapses = self.input_non_spiking + self.readout_synapses + sum(layer.non_spiking for layer in self.layers)
+        return LayerOperations("all", additions, macs, synapses)
 
     @property
     def is_counted(self) -> bool:
@@ -67,7 +113,12 @@ class Activity:
 
     def input_operations(self) -> float:
         """SynOps per sample from events to the first layer, or MACs from an image."""
-        return self.input_synapses * (1 if self.input_rate is None else self.input_rate * self.time_steps)
+        return self.input_non_spiking if self.input_rate is None else self.input_synapses * self.input_rate * self.time_steps
+
+    @property
+    def input_non_spiking(self) -> int:
+        """MACs from the input to the first layer of a network without spikes."""
+        return self.input_synapses if self.input_macs is None else self.input_macs
 
     def forward_operations(self, layer: LayerActivity) -> float:
         """SynOps per sample in the forward pass."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.errors import UserError, shortened
+from spiketrain.methods.base import operations
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method, StepResult
 from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
@@ -146,8 +147,17 @@ class GradientMethod(Method):
         if counts is not None:
             first, *others = counts
             activity.input_synapses = first
-            for layer, count in zip(activity.layers, others):
-                layer.synapses = count
+            activity.input_macs, *macs = self.network.macs(tuple(inputs.shape[-3:]))
+            for layer, count, multiplied in zip(activity.layers, others, macs):
+                layer.synapses, layer.macs = count, multiplied
+            return activity
+        try:
+            neurons, is_image = list(self.network.neurons().values()), inputs.dim() == len(self.input_shape) + 1
+            activity.operations = operations.count(
+                self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image
+            )
+        except operations.Uncountable as reason:
+            activity.uncounted = str(reason)
         return activity
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:

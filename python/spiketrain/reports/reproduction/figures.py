@@ -58,14 +58,26 @@ class SeedRun:
         return tasks.of(self.history[0])
 
     @property
-    def last(self) -> float:
-        """Test figure of the last epoch, in percent where it is an accuracy."""
-        return self._figure(self.history[-1])
+    def last(self) -> float | None:
+        """Test figure of the last epoch, in percent where it is an accuracy; None in a run with validation samples, which tests only the best
+        epoch, be it the last one or not."""
+        return None if self.chosen_on == "validation" else self._in_percent(self.task.tested(self.history[-1]))
 
     @property
-    def best(self) -> float:
+    def best(self) -> float | None:
         """That of the best epoch."""
-        return self._figure(self.task.best(self.history))
+        return self._in_percent(self.task.tested(self.task.best(self.history)))
+
+    @property
+    def chosen_on(self) -> str:
+        """The samples that choose the best epoch: "validation" or "test"."""
+        return self.task.chosen_on(self.history[0])
+
+    @property
+    def validation(self) -> float | None:
+        """Figure of the best epoch on the validation samples, where there are such."""
+        best = self.task.best(self.history)
+        return self._in_percent(self.task.judged(best)) if self.chosen_on == "validation" else None
 
     @property
     def best_epoch(self) -> int:
@@ -75,10 +87,20 @@ class SeedRun:
     @property
     def seconds(self) -> float:
         """What its epochs took, training and testing. What was trained twice, after a kill, counts once."""
-        return sum(row["train_seconds"] + row["test_seconds"] for row in self.history)
+        return sum(map(tasks.seconds, self.history))
 
-    def _figure(self, row: dict[str, float]) -> float:
-        return row[f"test_{self.task.name}"] * (100 if self.task is CLASSIFICATION else 1)
+    def _in_percent(self, figure: float | None) -> float | None:
+        return figure if figure is None or self.task is not CLASSIFICATION else 100 * figure
+
+
+def speed_of(runs: Sequence[SeedRun]) -> tuple[float | None, float | None, float | None]:
+    """Samples per second in training and in testing (or validating), means over all epochs of runs; and the most memory in 10^6 bytes that one
+    process held. None: not measured."""
+    rows = [row for run in runs for row in run.history]
+    training = [row["train_samples_per_second"] for row in rows if "train_samples_per_second" in row]
+    testing = [row[name] for run in runs for row in run.history if (name := f"{run.chosen_on}_samples_per_second") in row]
+    peaks = [row["peak_memory_mb"] for row in rows if "peak_memory_mb" in row]
+    return statistics.fmean(training) if training else None, statistics.fmean(testing) if testing else None, max(peaks, default=None)
 
 
 @dataclass
@@ -120,15 +142,21 @@ class Experiment:
 
     @property
     def last(self) -> Summary | None:
-        """Of the complete runs' last epochs; None without any."""
-        runs = self.complete
-        return Summary.of([run.last for run in runs], runs[0].task) if runs else None
+        """Of the complete runs' last epochs; None without any, or where those were not tested."""
+        return self._summary([run.last for run in self.complete])
 
     @property
     def best(self) -> Summary | None:
         """Of the complete runs' best epochs."""
-        runs = self.complete
-        return Summary.of([run.best for run in runs], runs[0].task) if runs else None
+        return self._summary([run.best for run in self.complete])
+
+    def _summary(self, figures: Sequence[float | None]) -> Summary | None:
+        return Summary.of(figures, self.complete[0].task) if figures and None not in figures else None
+
+    @property
+    def chosen_on(self) -> str:
+        """The samples that choose the best epoch, "" before any epoch is complete."""
+        return next((run.chosen_on for run in self.runs if run.history), "")
 
     def verdict(self, summary: Summary | None) -> str:
         """A summary's mean against the published mean, in published standard deviations: ``reached``, ``within 2 std`` or ``SHORT ...``.

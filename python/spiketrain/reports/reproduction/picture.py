@@ -36,6 +36,8 @@ def _draw(axes, experiment: Experiment) -> None:
     for name, (summary, figures, colour) in own.items():
         height = -_ROWS.index(name)
         # Seeds lie side by side, a little apart, or equal figures would hide one another.
+        if summary is None:  # only the best epoch was tested
+            continue
         apart = [0.24 * (i - (len(figures) - 1) / 2) / max(len(figures) - 1, 1) for i in range(len(figures))]
         axes.scatter(figures, [height - 0.22 + shift / 2 for shift in apart], s=16, color=colour, alpha=0.55, linewidths=0, zorder=2)
         axes.errorbar(summary.mean, height + 0.12, xerr=summary.std, fmt="o", markersize=6, capsize=4, color=colour, zorder=3)

@@ -59,7 +59,7 @@ class SeedProgress:
 
     def update(self, name: str, epochs: int, history: list[dict[str, float]]) -> None:
         """A run has completed another epoch."""
-        note = f"test {_figure(history[-1])}{remaining(epochs, history)}"
+        note = f"{_figure(history[-1])}{remaining(epochs, history)}"
         if self._bars is not None:
             self._bars.update(self._tasks[name], completed=len(history), note=note, refresh=True)
         else:
@@ -76,10 +76,10 @@ def remaining(epochs: int, history: list[dict[str, float]]) -> str:
     """``, 12 min left``, if the other epochs take as long as the latest; "" if there are none."""
     left = epochs - len(history)
     latest = history[-_LATEST:]
-    seconds = sum(row["train_seconds"] + row["test_seconds"] for row in latest) / len(latest)
+    seconds = sum(map(tasks.seconds, latest)) / len(latest)
     return f", {duration(left * seconds)} left" if left > 0 else ""
 
 
 def _figure(row: dict[str, float]) -> str:
     task = tasks.of(row)
-    return f"{task.title} {task.show(row[f'test_{task.name}'])}"
+    return f"{task.chosen_on(row)} {task.title} {task.show(task.judged(row))}"

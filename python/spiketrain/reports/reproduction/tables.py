@@ -7,19 +7,21 @@ import io
 from collections.abc import Sequence
 
 from spiketrain.config import Published
-from spiketrain.reports.reproduction.figures import COMPLETE, FAR, Experiment, SeedRun, Summary
+from spiketrain.reports.reproduction.figures import COMPLETE, FAR, Experiment, SeedRun, Summary, speed_of
 
 ORIGIN = ("threads", "machine", "torch", "spikeops", "commit")
 _SUMMARY = ("mean", "std", "best")
 _RESULTS = [
     "preset", "measure", "seeds", "seeds_asked", "epochs", *(f"last_epoch_{part}" for part in _SUMMARY),
     *(f"best_epoch_{part}" for part in _SUMMARY), *(f"published_{part}" for part in _SUMMARY), "last_epoch_against_published",
-    "best_epoch_against_published", "settings", "departs", "notes",
+    "best_epoch_against_published", "settings", "departs", "notes", "chosen_on",
 ]  # fmt: skip
-_RUNS = ["preset", "seed", "state", "last", "best", "best_epoch", "epochs", "epochs_asked", "seconds", *ORIGIN]
+SPEED = ("train_samples_per_second", "test_samples_per_second", "peak_memory_mb")
+_RUNS = ["preset", "seed", "state", "last", "best", "best_epoch", "epochs", "epochs_asked", "seconds", *ORIGIN, "chosen_on", "validation", *SPEED]
+SPEED_TITLES = ["samples/s, training", "testing", "peak memory"]
 _ABOUT = f"""\
 Figures on the test samples, from the runs that are complete: of their last epoch, and of the best epoch of each, which is chosen by these
-very samples. std is the standard deviation of the sample (n - 1 in the denominator; none for one seed). Against the published mean:
+very samples, unless a line below says that validation samples choose it: then no other epoch is tested. std is the standard deviation of the sample (n - 1 in the denominator; none for one seed). Against the published mean:
 `reached`, within {FAR:g} published standard deviations of it, or `SHORT` of it by more."""
 
 
@@ -39,6 +41,7 @@ def results_csv(experiments: Sequence[Experiment]) -> str:
             "settings": "; ".join(experiment.settings),
             "departs": "; ".join(experiment.departs),
             "notes": "; ".join(experiment.notes),
+            "chosen_on": experiment.chosen_on,
         }
         for name, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", published)):
             row |= {f"{name}_{part}": _number(getattr(summary, part, None)) for part in _SUMMARY}
@@ -53,8 +56,9 @@ def runs_csv(experiments: Sequence[Experiment]) -> str:
 
 def history_csv(run: SeedRun) -> str:
     """A row for each epoch of one run, with the columns that all methods have."""
-    columns = ["epoch", "train_loss", *(f"{part}_{run.task.name}" for part in ("train", "test")), "learning_rate", "train_seconds", "test_seconds"]
-    return csv_table(columns, [{name: row[name] for name in columns} for row in run.history])
+    parts = dict.fromkeys(("train", run.chosen_on, "test"))
+    columns = ["epoch", "train_loss", *(f"{part}_{run.task.name}" for part in parts), "learning_rate", *(f"{part}_seconds" for part in parts)]
+    return csv_table(columns, [{name: row.get(name, "") for name in columns} for row in run.history])
 
 
 def markdown(experiments: Sequence[Experiment]) -> str:
@@ -88,7 +92,21 @@ def remarks_on(experiment: Experiment) -> list[str]:
         remarks.append(f"{experiment.preset}: trained with {', '.join(experiment.settings)}: not the preset's experiment")
     if experiment.departs:
         remarks.append(f"{experiment.preset}: the published experiment differs in {'; '.join(experiment.departs)}")
+    if experiment.chosen_on == "validation":
+        figures = [run.validation for run in experiment.complete]
+        digits = 2 if experiment.measure.endswith("%") else 4
+        mean = f", on which its mean is {with_spread(Summary.of(figures, experiment.runs[0].task), digits)}" if figures else ""
+        remarks.append(f"{experiment.preset}: the best epoch is chosen on validation samples{mean}; it alone is tested")
     return [*remarks, *(f"{experiment.preset}: {note}" for note in experiment.notes)]
+
+
+def outcome(run: SeedRun) -> str:
+    """The figures of a run in words."""
+    best = run.task.best(run.history)
+    if run.chosen_on == "test":
+        return f"last {run.task.show(run.task.tested(run.history[-1]))}, best {run.task.show(run.task.tested(best))} in epoch {run.best_epoch}"
+    tested = f", test {run.task.show(run.task.tested(best))}" if run.best is not None else ", not tested yet"
+    return f"best validation {run.task.show(run.task.judged(best))} in epoch {run.best_epoch}{tested}"
 
 
 def duration(seconds: float) -> str:
@@ -100,7 +118,7 @@ def duration(seconds: float) -> str:
 
 
 def _runs_table(experiments: Sequence[Experiment]) -> list[str]:
-    header = ["preset", "seed", "last", "best", "best epoch", "epochs", "time", *ORIGIN]
+    header = ["preset", "seed", "last", "best", "best epoch", "epochs", "time", *ORIGIN, *SPEED_TITLES]
     rows = []
     for experiment in experiments:
         digits = 2 if experiment.measure.endswith("%") else 4
@@ -108,7 +126,8 @@ def _runs_table(experiments: Sequence[Experiment]) -> list[str]:
             figures = [shown_figure(run.last, digits), shown_figure(run.best, digits), str(run.best_epoch)] if run.history else ["", "", ""]
             epochs = str(len(run.history)) if run.state == COMPLETE else f"{len(run.history)} of {run.epochs}: {run.state}"
             origin = [run.origin.get(name, "") for name in ORIGIN]
-            rows.append([experiment.preset, str(run.seed), *figures, epochs, duration(run.seconds) if run.history else "", *origin])
+            time = duration(run.seconds) if run.history else ""
+            rows.append([experiment.preset, str(run.seed), *figures, epochs, time, *origin, *speed([run])])
     return markdown_table(header, rows)
 
 
@@ -116,7 +135,15 @@ def _run(run: SeedRun) -> dict[str, object]:
     row = {"seed": run.seed, "state": run.state, "epochs": len(run.history), "epochs_asked": run.epochs, **run.origin}
     if run.history:
         row |= {"last": _number(run.last), "best": _number(run.best), "best_epoch": run.best_epoch, "seconds": f"{run.seconds:.1f}"}
+        row |= {"chosen_on": run.chosen_on, "validation": _number(run.validation)}
+        row |= {name: _number(value) for name, value in zip(SPEED, speed_of([run]))}
     return row
+
+
+def speed(runs: Sequence[SeedRun]) -> list[str]:
+    """The columns `SPEED_TITLES`: means over the runs, and the most memory that one took."""
+    training, testing, peak = speed_of(runs)
+    return [*("" if mean is None else f"{mean:,.0f}" for mean in (training, testing)), "" if peak is None else f"{peak:,.0f} MB"]
 
 
 def _epochs(experiment: Experiment) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spiketrain.config import Config
+from spiketrain.data import tasks
 from spiketrain.errors import UserError, shortened, shown
 from spiketrain.files import TEMPORARY_PREFIX
 from spiketrain.methods import load_config
@@ -38,7 +39,7 @@ class Found:
 
     @property
     def is_complete(self) -> bool:
-        return len(self.history) >= self.epochs
+        return tasks.is_through(self.history, self.epochs)
 
 
 @dataclass

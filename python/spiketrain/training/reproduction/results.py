@@ -61,7 +61,7 @@ class Results:
                 runs[seed].state = f"failed after epoch {len(runs[seed].history)}"
         published = model.published if model is not None else Published()
         departs = model.departs if model is not None else []
-        return Experiment(preset, [runs[seed] for seed in sorted(runs)], published, _settings(preset, model), notes, departs)
+        return Experiment(preset, [runs[seed] for seed in sorted(runs)], published, _settings(model), notes, departs)
 
 
 def _state(found: Found) -> str:
@@ -78,11 +78,11 @@ def _origin(found: Found) -> dict[str, str]:
     return {name: "; ".join(dict.fromkeys(row[name] for row in found.sessions if row[name])) for name in ORIGIN}
 
 
-def _settings(preset: str, config: Config | None) -> list[str]:
+def _settings(config: Config | None) -> list[str]:
     """Each field in which a configuration is another experiment than its preset."""
-    if config is None or preset not in presets.names():
+    if config is None or config.preset not in presets.names():
         return []
-    plain = with_seed(load_config(presets.load(preset)), 0)
+    plain = with_seed(load_config(presets.load(config.preset)), 0)
     changed = changes.other_settings(plain.to_dict(), config.to_dict())
     return [f"{name} {shown(new)} (preset: {shown(old)})" for name, (old, new) in changed.items()]
 

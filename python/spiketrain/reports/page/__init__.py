@@ -1,0 +1,1 @@
+"""``spiketrain report``: runs on one page of HTML that needs no other file and no network."""
