@@ -1,5 +1,5 @@
 # make demo   train two small networks and look at the result (sets up .venv first)
-# make test   the whole test suite, in a process for each core (WORKERS=1: in one)
+# make test   the whole test suite, in a process for each core (WORKERS=1: in one); make -j2 builds: what has to be built for it
 # make bench  the CPU benchmarks; make gpu: everything that needs a CUDA device
 # make drill  random calls of all ops, damaged files, killed runs, full disks, sanitizers over the CPU library: see tests/drills
 # make mutants  wrong changes to a copy of the sources, one at a time: whether the tests notice, see tests/mutants
@@ -15,13 +15,16 @@ pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
   $(shell find csrc kernels spikeops python -type f -not -path '*/__pycache__/*' -not -path 'spikeops/lib/*' -not -path '*.egg-info/*')
 
-.PHONY: demo test lint bench gpu drill mutants docs wheel clean
+.PHONY: demo test builds lint bench gpu drill mutants docs wheel clean
 
 demo: $(VENV)/.spikeops
 	$(VENV)/bin/python -I -m spiketrain.demo
 
-test: $(VENV)/.spikeops $(VENV)/.peers build/testing/.built build/testing-clang/.built
+builds := $(VENV)/.spikeops $(VENV)/.peers build/testing/.built build/testing-sanitized/.built build/testing-clang/.built
+test: $(builds)
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
+
+builds: $(builds)
 
 lint: $(VENV)/.spikeops
 	$(VENV)/bin/ruff check
@@ -61,39 +64,52 @@ $(DIST)/.built: $(VENV)/.torch $(sources)
 	$(pip) wheel --quiet --no-deps --wheel-dir $(DIST) .
 	@touch $@
 
-$(VENV)/.spikeops: $(DIST)/.built
-	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[train,test,export]"
-	$(pip) install --quiet --no-deps --force-reinstall $(DIST)/*.whl
+# What the package and some of its extras ask for, from pyproject.toml: installed while the wheel is still being compiled (make -j2).
+requirements = import importlib, sys; \
+  project = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli").load(open("pyproject.toml", "rb"))["project"]; \
+  print(*(required for extra in sys.argv[1:] for required in project["optional-dependencies"][extra]), sep="\n")
+extras := train test export
+
+$(VENV)/.extras: $(VENV)/.torch pyproject.toml
+	$(VENV)/bin/python -c '$(requirements)' $(extras) > $@.txt
+	$(pip) install --quiet -r $@.txt
 	@touch $@
 
 # The libraries of the extra `peers`, for the tests that compare with them. Those skip what is not there.
-peers = import importlib.metadata as m; print(*(r.split(";")[0] for r in m.requires("spikeops") if r.endswith("\"peers\"")), sep="\n")
-$(VENV)/.peers: $(VENV)/.spikeops
-	$(VENV)/bin/python -c '$(peers)' > $@.txt
+$(VENV)/.peers: $(VENV)/.extras
+	$(VENV)/bin/python -c '$(requirements)' peers > $@.txt
 	$(pip) install --quiet --no-deps -r $@.txt
+	@touch $@
+
+comma := ,
+$(VENV)/.spikeops: $(DIST)/.built $(VENV)/.extras
+	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[$(subst $() $(),$(comma),$(extras))]"
+	$(pip) install --quiet --no-deps --force-reinstall $(DIST)/*.whl
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.spikeops
 	$(pip) install --quiet "$$(ls $(CURDIR)/$(DIST)/*.whl)[docs]"
 	@touch $@
 
-# The ops on the CUDA kernels compiled for the host, plain and under sanitizers, for the tests only; beside them those on the CPU kernels,
-# for the instruction set that this machine runs.
-widest = import spikeops; print(spikeops.backends()["cpu"].get("isa", "native"))
-build/testing/.built: $(VENV)/.spikeops
-	isa=$$($(VENV)/bin/python -I -c '$(widest)') && for variant in testing testing-sanitized; do \
-	  $(VENV)/bin/cmake -S . -B build/$$variant -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DSPIKEOPS_ISAS=$$isa \
-	    -DSPIKEOPS_TESTING_SANITIZE=$$(test $$variant = testing && echo OFF || echo ON) \
-	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
-	  $(VENV)/bin/cmake --build build/$$variant || exit 1; done
+# For the tests only: the ops on the CUDA kernels compiled for the host, beside those on the wheel's own CPU kernels; both once more
+# under sanitizers; and the CPU kernels by clang, where there is one that knows the instruction sets and finds its headers, since a test
+# reads what it made of their loops.
+testing = $(VENV)/bin/cmake -S . -B $(@D) -G Ninja -DSPIKEOPS_BUILD_TESTING=ON \
+  -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja
+
+build/testing/.built: $(DIST)/.built $(VENV)/.extras
+	$(testing) -DSPIKEOPS_COMPILED_KERNELS=$$(ls -td $(CURDIR)/build/temp.*/native | head -n 1)
+	$(VENV)/bin/cmake --build $(@D)
 	@touch $@
 
-# The CPU kernels by clang, where there is one that knows the instruction sets and finds its headers: a test reads what it made of
-# their loops.
-build/testing-clang/.built: $(VENV)/.spikeops
-	mkdir -p build/testing-clang
-	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
-	  $(VENV)/bin/cmake -S . -B build/testing-clang -G Ninja -DSPIKEOPS_BUILD_TESTING=ON -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=v3;v4" \
-	    -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja && \
-	  $(VENV)/bin/cmake --build build/testing-clang --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
+build/testing-sanitized/.built: $(VENV)/.extras $(sources)
+	$(testing) -DSPIKEOPS_TESTING_SANITIZE=ON
+	$(VENV)/bin/cmake --build $(@D)
+	@touch $@
+
+build/testing-clang/.built: $(VENV)/.extras $(sources)
+	mkdir -p $(@D)
+	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v3 -fsyntax-only -x c++ - 2> /dev/null; then \
+	  $(testing) -DCMAKE_CXX_COMPILER=clang++ -DSPIKEOPS_ISAS=v3 && \
+	  $(VENV)/bin/cmake --build $(@D) --target spikeops_testing_kernels_v3; fi
 	@touch $@

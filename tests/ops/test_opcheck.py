@@ -1,14 +1,17 @@
-"""torch.library.opcheck on every op: schema, autograd registration, fake kernels (shapes and strides), dynamic compilation."""
+"""torch.library.opcheck on every op: schema, autograd registration, fake kernels (shapes and strides), dynamic compilation; and one
+program for any number of samples."""
 
 import op_cases
 import pytest
 import torch
+from op_tests.compare import assert_identical
 from op_tests.neurons import DTYPES
-from op_tests.op_calls import CALLS, IN_PLACE, Inputs, as_tuple, call, op_of
+from op_tests.op_calls import CALLS, IN_PLACE, Inputs, as_tuple, call, op_of, run_on_copies
+from torch.fx.experimental.proxy_tensor import make_fx
 
 pytestmark = pytest.mark.usefixtures("native")
 
-# What opcheck runs besides, test_aot_dispatch_dynamic, compiles for a second or two: once per call is enough.
+# What opcheck runs besides, test_aot_dispatch_dynamic, compiles the op and its formula for seconds, in proportion to the number of steps.
 QUICK = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
@@ -22,11 +25,39 @@ def test_differentiable_ops_have_a_formula():
     assert with_formula >= {of.function for of in op_cases.CALLS.values() if of.differentiable}
 
 
-@pytest.mark.parametrize("name", CALLS)
+def with_grad(name, device, **size):
+    """(op, arguments): which require a gradient, for ops with an autograd formula."""
+    return call(name, Inputs(device=device, grad=has_autograd_formula(op_of(name)), **size))
+
+
+def fullest_calls():
+    """Of each op, the call with the most tensors."""
+    found = {}
+    for name, build in CALLS.items():
+        op, arguments = build(Inputs(T=2, shape=(2, 3)))
+        found[op] = max(found.get(op, (0, "")), (sum(isinstance(a, torch.Tensor) for a in arguments), name))
+    return [name for _, name in found.values()]
+
+
+@pytest.mark.parametrize("name", fullest_calls())
 def test_all_checks(device, name):
-    # Arguments that require a gradient, for ops with an autograd formula.
-    op, arguments = call(name, Inputs(device=device, grad=has_autograd_formula(op_of(name))))
-    torch.library.opcheck(op, arguments)
+    torch.library.opcheck(*with_grad(name, device, T=2, shape=(3, 5)))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_with_grad(device, name):
+    torch.library.opcheck(*with_grad(name, device), test_utils=QUICK)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_program_for_any_number_of_samples(device, name):
+    """Traced with sizes that are symbols; of formulas of gradients, tests/transforms look at that."""
+    op, arguments = call(name, Inputs(shape=(3, 50), device=device))
+    program = make_fx(lambda *given: run_on_copies(op, given), tracing_mode="symbolic")(*arguments)
+    _, others = call(name, Inputs(shape=(7, 50), device=device))
+    for actual, expected in zip(program(*others), run_on_copies(op, others), strict=True):
+        assert (actual.dtype, actual.stride()) == (expected.dtype, expected.stride())
+        assert_identical(actual, expected, name)
 
 
 @pytest.mark.parametrize("name", CALLS)

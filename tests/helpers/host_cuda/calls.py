@@ -6,6 +6,7 @@ that ends where the tensor ends, so that a sanitizer sees an overrun."""
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import torch
 from op_tests.layouts import lay_out
@@ -36,9 +37,15 @@ class Case:
         return f"{str(self.dtype).removeprefix('torch.')}-T{self.T}-N{self.N}" + ("-misaligned" if self.misaligned else "")
 
 
-
 def cases(dtypes=DTYPES, steps=STEPS, neurons=NEURONS, misaligned=(False, True)):
     return [Case(dtype, T, N, off) for dtype in dtypes for T in steps for N in neurons for off in misaligned]
+
+
+def taking_turns(turn, steps=STEPS, neurons=NEURONS, misaligned=(False, True)):
+    """Each number of steps with each number of neurons and alignment, in one data type: any four turns in a row have them all. For calls of
+    which many walk through memory in the same way."""
+    ways = itertools.product(enumerate(steps), enumerate(itertools.product(neurons, misaligned)))
+    return [Case(DTYPES[(turn + i + j) % len(DTYPES)], T, N, off) for (i, T), (j, (N, off)) in ways]
 
 
 # Ops whose threads wait for each other, which takes the stand-in long. They have tests of their own, with sizes that suit them.

@@ -15,14 +15,17 @@ from op_tests.special_numbers import special_call
 
 # Enough work for three threads, and neither a whole number of vectors nor of tiles.
 SIZE = dict(T=17, shape=(2, 2049))
+# Of layers, whose weights are the square of their neurons. A thread takes two of so many layers together, and one is left over.
+LAYERS = dict(T=17, shape=(17, 131))
 
 
 def fingerprints():
     found = {}
     for name in CALLS:
+        size = LAYERS if name.startswith("recurrent") else SIZE
         for dtype in DTYPES:
-            found[f"{name} {dtype}"] = digest(prepare(name, Inputs(dtype=dtype, **SIZE))())
-            op, arguments = special_call(name, Inputs(dtype=dtype, **SIZE), share=0.01)
+            found[f"{name} {dtype}"] = digest(prepare(name, Inputs(dtype=dtype, **size))())
+            op, arguments = special_call(name, Inputs(dtype=dtype, **size), share=0.01)
             found[f"{name} {dtype}, special numbers"] = digest(run_on_copies(getattr(torch.ops.spikeops, op), arguments))
     return found
 

@@ -40,7 +40,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.numel() == 0 or extent == tensor.numel()
 
 
-def run_all(namespace, calls: dict, cases: list) -> None:
+def run_all(namespace, calls: dict, cases: list, expected_of=None, guards=(True, False)) -> None:
     """Every call on guarded arguments, each with the results that it has on plain ones. Says what it is about to do, so that the last
     line names the call that ended the process.
 
@@ -48,6 +48,8 @@ def run_all(namespace, calls: dict, cases: list) -> None:
         namespace: of torch.ops.
         calls: {name: inputs -> (op, arguments)}
         cases: arguments of op_tests.inputs.Inputs
+        expected_of: namespace whose results are expected, if another one
+        guards: whether they lie behind the tensors; True and False for one after the other
     """
     from op_tests.inputs import Inputs
     from op_tests.op_calls import run_on_copies
@@ -57,8 +59,8 @@ def run_all(namespace, calls: dict, cases: list) -> None:
         for case in cases:
             op, arguments = build(Inputs(**case))
             function = getattr(namespace, op)
-            expected = run_on_copies(function, arguments)
-            for at_the_end in (True, False):
+            expected = run_on_copies(getattr(expected_of or namespace, op), arguments)
+            for at_the_end in guards:
                 print(f"{name} {case}, guard {'behind' if at_the_end else 'in front'}", flush=True)
                 given = guarded_arguments(arguments, at_the_end)
                 schema = function.default._schema.arguments
@@ -66,6 +68,7 @@ def run_all(namespace, calls: dict, cases: list) -> None:
                 outputs = outputs if isinstance(outputs, tuple) else () if outputs is None else (outputs,)
                 written = [value for value, argument in zip(given, schema) if argument.is_write and value is not None]
                 for actual, wanted in zip((*written, *outputs), expected, strict=True):
+                    assert (actual.dtype, actual.shape, actual.stride()) == (wanted.dtype, wanted.shape, wanted.stride()), f"{name} {case}"
                     same = actual == wanted
                     if wanted.is_floating_point():
                         same |= actual.isnan() & wanted.isnan()

@@ -9,6 +9,8 @@ from op_tests.inputs import Inputs
 CALLS = op_cases.RAW
 # With which Triton's kernels are tested as twins of the native ones.
 TRITON_CALLS = {name: build for name, build in CALLS.items() if name not in op_cases.WITHOUT_TRITON}
+# Which take its interpreter long: those beside another call of the same kernels, and all trials.
+SLOW_TRITON_CALLS = ["clamped_lif_backward/maps", "row_sum/long_rows", *(name for name in TRITON_CALLS if name.startswith("convex"))]
 
 
 def call(name, inputs):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from op_tests.compare import assert_same_results, run_both
 from op_tests.layouts import INPUTS, is_kept, same_memory_order
 from op_tests.neurons import DTYPES, STEPS, currents, parameter, split_arguments, state_dtype
+from op_tests.pairwise import parametrize
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -33,11 +34,11 @@ def on_a_grid(T, N):
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: s.name)
 @pytest.mark.parametrize("reset", RESETS)
 def test_reset_and_surrogate(reset, surrogate, strict):
-    check("lif", {"x": on_a_grid(6, 129)}, {"reset": reset, "v_reset": -0.25, "surrogate": surrogate, "strict": strict})
+    check("lif", {"x": on_a_grid(6, 60)}, {"reset": reset, "v_reset": -0.25, "surrogate": surrogate, "strict": strict})
 
 
 def test_membranes_on_the_grid_meet_the_threshold():
-    x = on_a_grid(6, 129)
+    x = on_a_grid(6, 60)
     assert SF.lif(x)[0].sum() > SF.lif(x, strict=True)[0].sum()
 
 
@@ -92,9 +93,9 @@ def test_layouts(draw, layout, upstream):
         assert same_memory_order(v_last, tensors["x"][0]) and same_memory_order(rate.outputs[0], tensors["x"][0])
 
 
-@pytest.mark.parametrize("v_init", [None, "one", "per_neuron"])
-@pytest.mark.parametrize("decay", ["number", "one", "per_channel", "per_neuron"])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@parametrize(
+    v_init=[None, "one", "per_neuron"], decay=["number", "one", "per_channel", "per_neuron"], layout=["contiguous", "channels_last"]
+)
 def test_broadcast_parameters(draw, layout, decay, v_init):
     shape = (2, 3, 2, 5)
     tensors, options = split_arguments(

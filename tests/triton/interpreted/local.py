@@ -5,6 +5,7 @@ import torch
 from op_tests.compare import assert_close, assert_identical
 from op_tests.layouts import INPUTS, TIME_MAJOR, dense_copy, is_kept, lay_out, same_memory_order
 from op_tests.neurons import DTYPES, STEPS, state_dtype
+from op_tests.pairwise import parametrize
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -65,12 +66,10 @@ def learning(draw, shape, classes=4, dtype=torch.float32, order="contiguous", la
     return tensors
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: s.name)
-def test_surrogates_and_dtypes(draw, dtype, surrogate):
-    for wanted in (True, False):
-        tensors = learning(draw, (3, 20), 3, dtype, optional=wanted)
-        check(tensors, decay=0.83, threshold=0.7, surrogate=surrogate, error_scale=0.02)
+@parametrize(dtype=DTYPES, surrogate=SURROGATES, wanted=[True, False])
+def test_surrogates_and_dtypes(draw, dtype, surrogate, wanted):
+    tensors = learning(draw, (3, 20), 3, dtype, optional=wanted)
+    check(tensors, decay=0.83, threshold=0.7, surrogate=surrogate, error_scale=0.02)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0), (1, 1), (3, 129), (2, 256), (2, 600)], ids=str)

@@ -17,16 +17,17 @@ def assert_same(op, arguments):
         assert_identical(a, e, f"{op}, result {i}")
 
 
-@pytest.mark.parametrize("dtype, shares", [(torch.float32, SHARES), (torch.float16, SHARES[1:])], ids=["float32", "float16"])
+# Calls take turns at the share of each data type.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("name", CALLS)
-def test_every_op(name, dtype, shares):
+def test_every_op(name, dtype):
     # A program for each row of a sum, or for each trial.
-    shape = (2, 6) if name.startswith(("row_sum", "convex")) else (2, 120)
-    for share in shares:
-        assert_same(*special_call(name, Inputs(T=6, shape=shape, dtype=dtype), share))
+    shape = (2, 6) if name.startswith(("row_sum", "convex")) else (2, 64)
+    share = SHARES[([*CALLS].index(name) + (dtype == torch.float16)) % len(SHARES)]
+    assert_same(*special_call(name, Inputs(T=6, shape=shape, dtype=dtype), share))
 
 
 @pytest.mark.parametrize(("reset", "surrogate"), MODES, ids=str)
 def test_every_mode(reset, surrogate):
-    for op, arguments in special_modes(Inputs(T=6, shape=(240,)), SHARES[1], reset, surrogate):
+    for op, arguments in special_modes(Inputs(T=6, shape=(120,)), SHARES[-1], reset, surrogate):
         assert_same(op, arguments)
