@@ -18,7 +18,7 @@ BLOCK = 256
 NUM_WARPS = 2
 
 # Sizes never enter a compiled kernel, not even as "is 1" or "is divisible by 16".
-sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns", "outputs", "width", "buffer_steps"])
+sized_kernel = triton.jit(do_not_specialize=["T", "N", "rows", "columns", "outputs", "width", "buffer_steps", "parts"])
 
 
 def triton_state(data: torch.dtype) -> tl.dtype:

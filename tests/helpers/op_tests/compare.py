@@ -73,7 +73,11 @@ def run_both(op, tensors, options=None, upstream="contiguous", weights=()):
         # Over time the terms of a neuron may cancel, as those of a rate that no decay changes: then they are of the size of what comes
         # from above.
         summed = terms.abs().sum_to_size(parameter.shape).amax() if parameter.numel() else 0.0
-        expected.scales[name] = max(summed, *(g.double().abs().max() for g in gradients if g is not None and g.numel()), 0.0)
+        above = max((g.double().abs().max().item() for g in gradients if g is not None and g.numel()), default=0.0)
+        if options.get("weighting") == "decay" and parameter.numel():
+            # The quotient of two sums over time of k * decay ** (k - 1), which a neuron that always fires takes from itself.
+            above *= (options.get("time_steps") or copies[data].shape[0]) * (terms.numel() / parameter.numel()) ** 0.5
+        expected.scales[name] = max(summed, above)
     for name in weights if expected.grads else ():
         # Sums over steps and layers of gradients of the data, where a neuron fired; in 16 bits they are rounded before.
         of_data = expected.grads[data]
