@@ -45,7 +45,11 @@ function(spikeops_cpu_kernels target)
       "$<$<CXX_COMPILER_ID:Clang,AppleClang>:SHELL:-mllvm -pragma-vectorize-memory-check-threshold=1024>")
     if(NOT isa STREQUAL "native")
       target_compile_options(${objects} PRIVATE -march=x86-64-${isa})
-      if(isa STREQUAL "v4")
+      if(isa STREQUAL "v2")
+        # For CPUs from before 2013, and Atoms: there to be right, not to be fast. Plain loops take a third of the room, which a wheel of three
+        # instruction sets has not left over.
+        target_compile_options(${objects} PRIVATE -O2)
+      elseif(isa STREQUAL "v4")
         target_compile_options(${objects} PRIVATE -mprefer-vector-width=512)
       endif()
     endif()
