@@ -65,6 +65,8 @@ def _case(function: str, rng: random.Random, told: list[object]) -> None:
         seed=rng.getrandbits(32),
         on_grid=rng.random() < 0.4,
     )
+    if "recurrent" in function and inputs.dtype == torch.float16:
+        inputs.T = min(inputs.T, 40)  # gradients grow from step to step, beyond what float16 holds
     spread = {name: rng.choice(of) for name, of in call.spreads.items()}
     options = {name: _option(rng, of, inputs.on_grid, name in call.positive) for name, of in call.ranges.items()}
     wild = bool(call.any_number) and rng.random() < 0.2
