@@ -11,10 +11,11 @@ from spikeops.functional import _checks, _register, _transforms, _vmap
 
 
 class NormOptions(NamedTuple):
-    """What batch norm takes by keyword: see :func:`spikeops.functional.batch_norm_lif`."""
+    """What batch norm takes by keyword: see :func:`spikeops.functional.batch_norm_lif`. Modules also give a momentum as a tensor (), so that
+    one that depends on the number of batches is no constant of a graph or trace, and nothing waits for it."""
 
     training: bool = False
-    momentum: float = 0.1
+    momentum: float | torch.Tensor = 0.1
     eps: float = 1e-5
     tdbn_alpha: float | None = None
     synchronized: bool = False
@@ -36,16 +37,22 @@ def checked_norm(op: str, norm: NormOptions) -> NormOptions:
     training, momentum, eps, tdbn_alpha, synchronized, process_group = norm
     _checks.flag(op, "training", training)
     _checks.flag(op, "synchronized", synchronized)
-    momentum, eps = _checks.number(op, "momentum", momentum), _checks.number(op, "eps", eps)
-    if not 0 <= momentum <= 1:
-        raise ValueError(
-            f"{op}: expected momentum, the weight of new statistics in the running ones, to be between 0 and 1, got {momentum}."
-        )
+    momentum, eps = momentum if isinstance(momentum, torch.Tensor) else checked_momentum(op, momentum), _checks.number(op, "eps", eps)
     if eps < 0:
         raise ValueError(f"{op}: expected eps to be 0 or above, got {eps}.")
     if tdbn_alpha is not None:
         tdbn_alpha = _checks.number(op, "tdbn_alpha", tdbn_alpha)
     return NormOptions(training, momentum, eps, tdbn_alpha, synchronized, process_group)
+
+
+def checked_momentum(op: str, momentum: float) -> float:
+    """Python's own number, between 0 and 1."""
+    momentum = _checks.number(op, "momentum", momentum)
+    if not 0 <= momentum <= 1:
+        raise ValueError(
+            f"{op}: expected momentum, the weight of new statistics in the running ones, to be between 0 and 1, got {momentum}."
+        )
+    return momentum
 
 
 def of_channels(op: str, name: str, value, x: torch.Tensor) -> None:
@@ -114,7 +121,9 @@ def gathered(op: str, ops, x: torch.Tensor, eps: float, group) -> Statistics:
     return Statistics(mean.to(state), inverse_deviation(variance, eps, state), torch.stack((mean, variance)), total)
 
 
-def update(op: str, running_mean: torch.Tensor, running_var: torch.Tensor, statistics: Statistics, momentum: float) -> None:
+def update(
+    op: str, running_mean: torch.Tensor, running_var: torch.Tensor, statistics: Statistics, momentum: float | torch.Tensor
+) -> None:  # fmt: skip
     """Moves running statistics, in place, as torch does: the variance is the unbiased one."""
     if not torch.compiler.is_compiling() and _transforms.batches():
         raise NotImplementedError(
@@ -123,8 +132,10 @@ def update(op: str, running_mean: torch.Tensor, running_var: torch.Tensor, stati
         )
     with torch.no_grad():
         mean, variance = statistics.moments
-        running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        running_var.mul_(1 - momentum).add_(variance * (statistics.count / (statistics.count - 1)), alpha=momentum)
+        count = statistics.count
+        running_mean.mul_(1 - momentum).add_(momentum * mean)
+        # From left to right in float64: of a trace the count is an integer tensor, and a quotient of such would be float32.
+        running_var.mul_(1 - momentum).add_(momentum * (variance * count / (count - 1)))
 
 
 def _fake(x, eps):

@@ -112,7 +112,7 @@ def batch_norm_lif(
                 [0., 1.]]), tensor([0.3660, 0.3907]))
     """
     options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
-    norm = NormOptions(training, momentum, eps, tdbn_alpha, synchronized, process_group)
+    norm = NormOptions(training, _batch_norm.checked_momentum(_OP, momentum), eps, tdbn_alpha, synchronized, process_group)
     return run_batch_norm_lif(x, (running_mean, running_var), (weight, bias), decay, threshold, norm, options, v_init)
 
 

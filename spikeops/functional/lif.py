@@ -221,8 +221,9 @@ def run_lif(
     if v_init is not None:
         checked_states("lif", x, time_steps, v_init=v_init)
     ops = _backend.serving("lif", x)
-    # Without gradients nothing is kept, and the reference keeps all.
-    if save != "input" and ops is not None and torch.is_grad_enabled():
+    # Without gradients nothing is kept, and the reference keeps all. Of an exported program, which is for inference, the bits would be one
+    # more size that depends on T, of which torch.export would have to know whether it is 1.
+    if save != "input" and ops is not None and torch.is_grad_enabled() and not torch.compiler.is_exporting():
         return _provenance.mark_first(_lif_bits.run("lif", ops, x, time_steps, decay, threshold, options, v_init))
     if numbers is None:
         return _general_lif.run("lif", ops, x, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)

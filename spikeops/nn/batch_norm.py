@@ -80,10 +80,10 @@ class BatchNormLIF(_NormBase):
         moves = self.training and self.track_running_stats
         running = (self.running_mean, self.running_var) if moves or not learns else (None, None)
         counts = moves and self.num_batches_tracked is not None
-        momentum = 0.0 if self.momentum is None else self.momentum
+        momentum: float | torch.Tensor = 0.0 if self.momentum is None else self.momentum
         if counts and self.momentum is None:  # the cumulative average
-            momentum = 1.0 / (float(self.num_batches_tracked) + 1.0)
-        norm = NormOptions(learns, momentum, self.eps, self.tdbn_alpha, self.synchronized and self.training, self.process_group)
+            momentum = 1.0 / (self.num_batches_tracked.double() + 1.0)
+        norm = NormOptions(learns, momentum, self.eps, self.tdbn_alpha, self.synchronized if self.training else False, self.process_group)
         outputs = run_batch_norm_lif(x, running, (self.weight, self.bias), self.decay, self.threshold, norm, self.options, v_init)
         if counts:
             with torch.no_grad():

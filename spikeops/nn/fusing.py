@@ -22,6 +22,8 @@ Model = TypeVar("Model", bound=nn.Module)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _NEURONS = (LIF, IF)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
+_OF_A_NORM = {"_parameters": {"weight", "bias"}, "_buffers": {"running_mean", "running_var", "num_batches_tracked"}, "_modules": set()}
 
 
 class Pair(NamedTuple):
@@ -62,8 +64,9 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     Pairs are BatchNorm1d, 2d, 3d or SyncBatchNorm inside :class:`spikeops.nn.TimeDistributed`, alone or at the end of an
     ``nn.Sequential`` in it, and :class:`spikeops.nn.LIF` or ``IF`` next in the ``nn.Sequential`` that holds both, which may be made of
     others. The forward pass of an ``nn.Sequential`` is known; batch norms elsewhere are left, and named, as are those whose neurons the
-    op does not know (learned decays and thresholds, traces, ``save="bits"``, ...) and modules that have hooks, are parametrized, or are
-    used in more than one place.
+    op does not know (learned decays and thresholds, traces, ``save="bits"``, ...) and modules that have hooks or a ``forward`` that was put
+    over their class's, are parametrized, or are used in more than one place. A module of yours that calls the parts of an ``nn.Sequential``
+    one by one, and does something between them, cannot be told from one that calls it as a whole: do not give it.
 
     Parameters and buffers are the same objects, and keep their names in the state dict, except where the batch norm is the end of a
     longer ``nn.Sequential`` inside TimeDistributed: then they are the neurons' (``renamed`` in the report). Of each pair one place is left
@@ -112,15 +115,15 @@ def _chains(model: nn.Module) -> Iterator[list[_Slot]]:
     folded = {id(part) for module in model.modules() if type(module) is TimeDistributed for part in module.modules()}
     seen: set[int] = set()
     for name, module in model.named_modules():
-        if type(module) is nn.Sequential and id(module) not in seen:
+        if type(module) is nn.Sequential and not _has_own_forward(module) and id(module) not in seen:
             seen.update(map(id, _containers(module)))
             chain = list(_parts(module, name, id(module) in folded))
-            yield [slot for slot in chain if type(slot.module) is not nn.Identity]
+            yield [slot for slot in chain if type(slot.module) is not nn.Identity or _is_watched(slot.module)]
 
 
 def _is_container(module: nn.Module | None) -> bool:
     """Whether its forward pass is known, and nobody looks into it."""
-    return type(module) in (nn.Sequential, TimeDistributed) and not _is_hooked(module)
+    return type(module) in (nn.Sequential, TimeDistributed) and not _is_watched(module)
 
 
 def _containers(module: nn.Module) -> Iterator[nn.Module]:
@@ -141,8 +144,18 @@ def _parts(owner: nn.Module, prefix: str, is_folded: bool, fold: _Slot | None = 
             yield slot
 
 
-def _is_hooked(module: nn.Module) -> bool:
-    return any(getattr(module, hooks) for hooks in _HOOKS)
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a call does more than its class says, or others see it."""
+    return _has_own_forward(module) or _is_hooked(module, _HOOKS)
+
+
+def _is_hooked(module: nn.Module, hooks: tuple[str, ...]) -> bool:
+    return any(getattr(module, each) for each in hooks)
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    """Whether a function was put over that of its class, as libraries do that move or measure what a module computes."""
+    return "forward" in vars(module)
 
 
 def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
@@ -163,8 +176,12 @@ def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
         return f"its neurons, {following.name}, are {type(neurons).__name__}: the op knows snn.LIF and snn.IF"
     if uses[id(norm)] > 1 or uses[id(following.owner)] > 1:
         return "it, or what holds its neurons, is used in more than one place"
-    if _is_hooked(norm) or _is_hooked(neurons):
+    if any(_is_hooked(module, (*_HOOKS, *_STATE_HOOKS)) for module in (norm, neurons)):
         return "it or its neurons have hooks"
+    if _has_own_forward(norm) or _has_own_forward(neurons):
+        return "it or its neurons have a forward that is not that of their class"
+    if others := [name for where, known in _OF_A_NORM.items() for name in getattr(norm, where) if name not in known]:
+        return f"it holds more than a batch norm: {', '.join(others)}"
     if norm.momentum is not None and not 0 <= norm.momentum <= 1:
         return f"its momentum is {norm.momentum}"
     return _option(neurons)
@@ -173,7 +190,7 @@ def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
 def _option(neurons: LIFNeurons) -> str:
     """The option of neurons that the op does not know, or ""."""
     others = [f"{name}={value!r}" for name, value in neurons.general._asdict().items() if value != getattr(_general_lif.NONE, name)]
-    tensors = [name for name in (*neurons.tensor_options, "threshold") if isinstance(getattr(neurons, name), torch.Tensor)]
+    tensors = [name for name in (*neurons.tensor_options, "threshold", "decay") if isinstance(getattr(neurons, name), torch.Tensor)]
     others += [f"a tensor as {name}" for name in tensors]
     if neurons.return_trace is not False:
         others.append(f"return_trace={neurons.return_trace!r}")

@@ -20,8 +20,8 @@ def batch_norm_lif(x, running_mean=None, running_var=None, weight=None, bias=Non
         mean, var, count = _moments_of_all_processes(x, process_group) if together else channel_moments(x)
         if running_mean is not None:
             with torch.no_grad():
-                running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-                running_var.mul_(1 - momentum).add_(var * (count / (count - 1)), alpha=momentum)
+                running_mean.mul_(1 - momentum).add_(momentum * mean)
+                running_var.mul_(1 - momentum).add_(momentum * (var * count / (count - 1)))
     else:
         mean, var = running_mean.detach().double(), running_var.detach().double()
     if tdbn_alpha is not None:

@@ -1,5 +1,6 @@
 """What the built CUDA library contains and what it depends on. Needs no device."""
 
+import functools
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ def tool(name):
     return found or pytest.skip(f"{name} was not found")
 
 
+@functools.cache
 def output(*command):
     return subprocess.run([tool(command[0]), *command[1:], LIBRARY], capture_output=True, text=True, check=True).stdout
 

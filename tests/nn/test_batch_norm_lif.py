@@ -58,6 +58,36 @@ def test_it_is_torchs_module_with_lif_behind(kind, options):
         torch.testing.assert_close(a.grad, e.grad, rtol=1e-10, atol=1e-10)
 
 
+def by_compiler(module, x):
+    torch._dynamo.reset()
+    return torch.compile(module, backend="aot_eager", fullgraph=True)
+
+
+def by_export(module, x):
+    return torch.export.export(module, (x,)).module()
+
+
+def by_trace(module, x):
+    return torch.jit.trace(module, x, check_trace=False)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("graph_of", [by_compiler, by_export, by_trace], ids=lambda f: f.__name__)
+def test_statistics_move_in_graphs_as_in_eager_code(graph_of, momentum):
+    """Batch after batch: what depends on how many there were so far is no constant of a graph. In float64, and as exact."""
+    module = nn.Sequential(snn.BatchNormLIF(3, momentum=momentum)).double()
+    graph = graph_of(copy.deepcopy(module), next(batches((5, 4, 3))))
+    if graph_of is by_trace:  # which is made by a call, and that has been counted
+        for name, value in graph.named_buffers():
+            value.copy_(module.get_buffer(name))
+    for x in batches((5, 4, 3), 4):
+        assert torch.equal(graph(x), module(x))
+    found = {name.removeprefix("_orig_mod."): value for name, value in graph.named_buffers()}
+    for name, value in module.named_buffers():
+        torch.testing.assert_close(found[name], value, rtol=1e-14, atol=1e-14)
+
+
 def test_buffers_are_left_alone_without_track_running_stats():
     """As torch does with a module whose flag is set later."""
     apart, together = pair(nn.BatchNorm1d)

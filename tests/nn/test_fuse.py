@@ -135,6 +135,28 @@ def hooked(module):
     return module
 
 
+def forwarded(module):
+    """With a function in the place of its class's, as libraries put one there."""
+    given = module.forward
+    module.forward = lambda x: 2 * given(x)
+    return module
+
+
+def with_buffer(module):
+    module.register_buffer("calls", torch.zeros(()))
+    return module
+
+
+def with_decay(neurons):
+    neurons.decay = torch.tensor(0.5)
+    return neurons
+
+
+def renaming(module):
+    module.register_state_dict_post_hook(lambda module, state, prefix, metadata: None)
+    return module
+
+
 SHARED = nn.Sequential(snn.LIF(0.5))
 NORM = fold(nn.BatchNorm2d(5))
 LEFT = {
@@ -147,6 +169,16 @@ LEFT = {
     "it is in no nn.Sequential": Own,
     "it is a subclass of torch's, Scaled": lambda: nn.Sequential(fold(Scaled(5)), snn.LIF()),
     "it or its neurons have hooks": lambda: nn.Sequential(fold(hooked(nn.BatchNorm2d(5))), snn.LIF()),
+    "hooks": lambda: nn.Sequential(fold(renaming(nn.BatchNorm2d(5))), snn.LIF()),
+    "what follows it is Identity, not": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), hooked(nn.Identity()), snn.LIF()),
+    "what follows it is Identity": lambda: nn.Sequential(fold(nn.BatchNorm2d(5), forwarded(nn.Identity())), snn.LIF()),
+    "what follows it is Sequential": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), forwarded(nn.Sequential(snn.LIF()))),
+    "it or its neurons have a forward that is not that of their class": lambda: nn.Sequential(fold(forwarded(nn.BatchNorm2d(5))), snn.LIF()),
+    "have a forward that is not": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), forwarded(snn.LIF())),
+    "so that what follows it is not known": lambda: nn.Sequential(forwarded(fold(nn.BatchNorm2d(5))), snn.LIF()),
+    "is in no nn.Sequential": lambda: forwarded(nn.Sequential(fold(nn.BatchNorm2d(5)), snn.LIF())),
+    "it holds more than a batch norm: calls": lambda: nn.Sequential(fold(with_buffer(nn.BatchNorm2d(5))), snn.LIF()),
+    "a tensor as decay": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), with_decay(snn.LIF())),
     "it is parametrized": lambda: nn.Sequential(fold(parametrizations.spectral_norm(nn.BatchNorm2d(5))), snn.LIF()),
     "its momentum is 2.0": lambda: nn.Sequential(fold(nn.BatchNorm2d(5, momentum=2.0)), snn.LIF()),
     "in more than one place": lambda: nn.Sequential(NORM, snn.LIF(), NORM, snn.LIF()),

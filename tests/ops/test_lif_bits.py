@@ -226,3 +226,14 @@ def test_ops_check_what_protects_memory(native):
     ):
         with pytest.raises(RuntimeError, match="expected"):
             call()
+
+
+def test_export_with_any_number_of_time_steps():
+    """Fewer than 8, of which the bits are one byte, and more, from one program; with weights that learn, as in a network."""
+    network = torch.nn.Sequential(torch.nn.Linear(4, 5), snn.LIF(0.7, surrogate=Rectangle(), save="bits"))
+    T, B = torch.export.Dim("T"), torch.export.Dim("B")
+    for steps in (3, 9):
+        program = torch.export.export(network, (torch.randn(steps, 3, 4),), dynamic_shapes=({0: T, 1: B},)).module()
+        for shape in ((1, 2), (7, 1), (8, 5), (30, 2)):
+            x = torch.randn(*shape, 4)
+            assert torch.equal(program(x), network(x)), f"exported with {steps} steps, called with {shape}"

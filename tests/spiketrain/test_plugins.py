@@ -83,7 +83,7 @@ def commands(run, config, folder):
         "train": [("--config", config), ("bptt-digits", "--config", config), ("marked-preset", *presets), ("--config", config, "--help")],
         "bench": [("--config", config), ("marked-preset", *presets)],
         "import": [(run, "--config", config), (run / "best.ckpt", "--preset", "marked-preset", *presets)],
-        "reproduce": [("marked-preset", *presets, "--seeds", "1", "--out", folder / "none"), ("--config", config, "--out", places)],
+        "reproduce": [("marked-preset", *presets, "--seeds", "1", "--out", folder / "none"), ("--config", config, "--seeds", "1", "--out", places)],
         "resume": [(run,), (run, "--trainer.epochs", "2")],
         "eval": [(run,), (run, "--data.root", folder)],
         "rates": [(run,)],

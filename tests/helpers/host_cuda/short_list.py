@@ -6,22 +6,21 @@ from op_tests.op_calls import CALLS
 from host_cuda import convex, ops
 from host_cuda.calls import DTYPES, SPIKE_DTYPES, Case, assert_same, build
 
+# One step into the second segment of a backward pass; neurons handled one a thread, because their number is odd or their memory is
+# misaligned, and 16 bytes a thread.
+WAYS = [(T, N, misaligned) for T in (5, 49) for N, misaligned in ((67, False), (80, True), (80, False))]
+
 
 def cases(dtypes):
-    """One step into the second segment of a backward pass; neurons handled one a thread, because their number is odd or their
-    memory is misaligned, and 16 bytes a thread."""
-    return [
-        Case(dtype, T, N, misaligned)
-        for dtype in dtypes
-        for T in (5, 49)
-        for N, misaligned in ((67, False), (80, True), (80, False))
-    ]
+    return [Case(dtype, *way) for dtype in dtypes for way in WAYS]
 
 
 def calls():
-    for case in cases(DTYPES):
-        for name in CALLS:
+    for turn, name in enumerate(CALLS):
+        for place, way in enumerate(WAYS):
+            case = Case(DTYPES[(turn + place) % len(DTYPES)], *way)
             yield case, build(name, case)
+    for case in cases(DTYPES):
         for reset in range(3):
             yield case, ops.lif_backward(case, ops.ROUND | {"reset": reset}, True)
             yield case, ops.lif_rate_backward(case, ops.ROUND | {"reset": reset}, True, weighting=1)
