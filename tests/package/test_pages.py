@@ -7,8 +7,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pages on spiketrain, which needs more than torch: tests/spiketrain/test_deploy_docs.py and test_extend_docs.py.
-ELSEWHERE = {ROOT / "docs" / "deploy.md", *(ROOT / "docs" / "extend").glob("*.md")}
+# Pages on spiketrain, which needs more than torch: tests/spiketrain/test_deploy_docs.py, test_extend_docs.py and test_tutorials.py.
+ELSEWHERE = {ROOT / "docs" / "deploy.md", *(ROOT / "docs" / "extend").glob("*.md"), *(ROOT / "docs" / "tutorials").glob("*.md")}
 PAGES = [
     path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if path not in ELSEWHERE and "```python" in path.read_text(encoding="utf-8")
