@@ -3,8 +3,6 @@
 import torch
 from torch import nn
 
-from spikeops import nn as snn
-
 
 class Skipping(nn.Module):
     def __init__(self, inputs, classes, neuron):

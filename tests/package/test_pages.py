@@ -25,6 +25,7 @@ BEFORE = {
         criterion = lambda output, y: nn.functional.cross_entropy(output.mean(0), y)
         x, y = torch.rand(4, 3, 20), torch.randint(5, (3,))
         spikes = (torch.rand(4, 3, 6, 8, 8) < 0.2).float()
+        current = torch.rand(4, 3, 64, 4, 4)
         self = SimpleNamespace(conv=snn.TimeDistributed(nn.Conv2d(6, 6, 3)), norm=snn.TimeDistributed(nn.BatchNorm2d(6)), neurons=snn.LIF(0.9))
         self.block1 = nn.Sequential(snn.TimeDistributed(nn.Conv2d(6, 6, 3)), snn.LIF(0.9))
     """,
