@@ -20,7 +20,7 @@ from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
-from spiketrain.training import checkpoint, pipeline, sessions, state
+from spiketrain.training import checkpoint, devices, pipeline, sessions, state
 from spiketrain.training.events import Events
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.progress import EpochProgress
@@ -41,7 +41,7 @@ class Trainer:
         self.config = config
         if config.trainer.threads:
             torch.set_num_threads(config.trainer.threads)
-        self.device = pick_device(config.trainer.device)
+        self.device = devices.pick(config.trainer.device)
         distributed.start(self.device)
         self.console = console or Console(config.trainer.progress, quiet=not distributed.is_main())
         self.dataset = load_data(config, self.device)
@@ -124,7 +124,7 @@ class Trainer:
         parameters = sum(p.numel() for p in self.method.network.parameters())
         train, test = len(self.dataset.train), len(self.dataset.test)
         self.console.say(
-            f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights, {self.device}"
+            f"{self.config.preset}: {self.dataset.name}, {train} training and {test} test samples, {parameters} weights; {devices.described(self.device)}"
         )
         self.console.say(f"run directory {run.path}")
         self.console.header(self.task)
@@ -296,28 +296,6 @@ class Trainer:
             "model": {"preset": self.config.preset, "versions": checkpoint.versions(), **self.dataset.description()},
             **state.of_processes(self.method, self.shuffling, self._progress, self._position),
         }
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `trainer.device` names; with several processes, cuda means one GPU each.
-
-    Raises:
-        UserError: no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"trainer.device: expected cpu, cuda or cuda:N, got {name}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError("trainer.device: this PyTorch sees no CUDA device; use --trainer.device cpu")
-        device = torch.device("cuda", distributed.local_rank() if device.index is None else device.index)
-        if device.index >= torch.cuda.device_count():
-            raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
-        torch.cuda.set_device(device)
-    return device
 
 
 @contextlib.contextmanager
