@@ -78,11 +78,32 @@ def cmake(*arguments) -> None:
     subprocess.run(["cmake", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
+# What manylinux_2_28 allows, the platform of torch's own wheels: the newest versions of symbols that a library may ask for.
+MANYLINUX = "manylinux_2_28_x86_64"
+NEWEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
+
+
+def asks_too_much(library: Path) -> list[str]:
+    """The versions of C and C++ symbols that a library asks for and manylinux_2_28 does not have."""
+    text = subprocess.run(["readelf", "--wide", "--version-info", library], check=True, capture_output=True, text=True).stdout
+    found = set(re.findall(r"Name: (GLIBC|GLIBCXX|CXXABI|GCC)_([0-9.]+)", text))
+    return sorted(f"{name}_{version}" for name, version in found if tuple(map(int, version.split("."))) > NEWEST[name])
+
+
 class AnyPythonWheel(bdist_wheel):
-    """The libraries hold no Python: one wheel serves every Python 3 of a platform."""
+    """The libraries hold no Python: one wheel serves every Python 3 of a platform; csrc/cmake/OldRuntimes.cmake sees to it that the
+    platform is that of torch's wheels."""
 
     def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+        platform = super().get_tag()[2]
+        libraries = list(Path(self.bdist_dir or "nowhere").glob("spikeops/lib/libspikeops_*.so"))
+        if platform == "linux_x86_64" and libraries and shutil.which("readelf"):
+            too_much = sorted({version for library in libraries for version in asks_too_much(library)})
+            if not too_much:
+                platform = MANYLINUX
+            else:
+                print(f"spikeops: not {MANYLINUX}, since the libraries ask for {', '.join(too_much)}", file=sys.stderr)
+        return "py3", "none", platform
 
 
 setup(

@@ -73,5 +73,6 @@ endif()
 target_compile_options(spikeops_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--Werror=cross-execution-space-call;${_gencode}>)
 target_link_options(spikeops_cuda PRIVATE -Wl,--gc-sections)
 spikeops_link_torch(spikeops_cuda torch_cpu torch_cuda)
+spikeops_old_runtimes(spikeops_cuda pthread rt)
 # Optional: setup.py goes on without it where SPIKEOPS_CUDA=auto and the compilation failed.
 install(TARGETS spikeops_cuda LIBRARY DESTINATION . OPTIONAL RUNTIME DESTINATION . OPTIONAL)

@@ -1,9 +1,12 @@
 """The native libraries in the installed package: what they need from the machine and from torch."""
 
+import importlib.metadata
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,53 @@ def test_undefined_symbols_are_stable(library):
 def is_of_the_runtime(name):
     """Symbols of libstdc++ and libc that carry no version: of std::, exceptions, new and delete."""
     return re.match(r"(_ZN?K?S[tabiosd]|_ZT[VISv]|_Zn[wa]|_Zd[la]|__cxa_|__gxx_|_Unwind_)", name) is not None
+
+
+# Of manylinux_2_28, the platform of torch's own wheels, as auditwheel defines it.
+NEWEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0)}
+
+
+def too_new(library):
+    """Versions of C and C++ symbols that a library asks for and an old system does not have."""
+    asked = set(re.findall(r"Name: (GLIBC|GLIBCXX|CXXABI|GCC)_([0-9.]+)", readelf("--version-info", str(library))))
+    assert ("GLIBC", "2.2.5") in asked or platform.machine() != "x86_64"
+    return [f"{name}_{version}" for name, version in sorted(asked) if tuple(map(int, version.split("."))) > NEWEST[name]]
+
+
+def is_from_a_compiler_that_is_known():
+    """Newer ones than gcc 12 may ask for more, of which nobody has seen to."""
+    name, _, version = _library._cpu["compiler"].partition(" ")
+    return platform.machine() == "x86_64" and name == "GNU" and int(version.partition(".")[0]) <= 12
+
+
+@pytest.mark.skipif(not is_from_a_compiler_that_is_known(), reason="looked after with gcc up to 12 on x86-64")
+def test_old_c_libraries_are_enough(library):
+    message = "csrc/cmake/OldRuntimes.cmake and csrc/compat/old_runtimes.cpp are where older versions are asked for"
+    assert too_new(library) == [], message
+
+
+def installed_wheel():
+    """The lines of the file WHEEL of the installed package; None where spikeops is used in place."""
+    installed = importlib.metadata.distribution("spikeops")
+    if Path(installed.locate_file("spikeops/__init__.py")).resolve() != Path(spikeops.__file__).resolve():
+        return None
+    return (installed.read_text("WHEEL") or "").splitlines()
+
+
+def test_the_tag_says_what_the_libraries_ask_for():
+    wheel = installed_wheel()
+    if wheel is None or any("editable" in line for line in wheel):
+        pytest.skip("spikeops is used in place")
+    (tag,) = [line.removeprefix("Tag: ") for line in wheel if line.startswith("Tag: ")]
+    if platform.machine() == "x86_64":
+        is_old_enough = not any(too_new(library) for library in LIBRARIES)
+        assert tag == f"py3-none-{'manylinux_2_28' if is_old_enough else 'linux'}_x86_64"
+
+
+def test_the_wheel_is_small():
+    """12 MiB at most; the libraries are nearly all of it."""
+    sizes = {library.name: len(zlib.compress(library.read_bytes())) for library in LIBRARIES}
+    assert sum(sizes.values()) < 11.25 * 2**20, f"compressed: {sizes}; the rest takes three quarters of a MiB"
 
 
 def test_needed_libraries(library):

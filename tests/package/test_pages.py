@@ -7,8 +7,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pages on spiketrain, which needs more than torch: tests/spiketrain/test_deploy_docs.py and test_extend_docs.py.
-ELSEWHERE = {ROOT / "docs" / "deploy.md", *(ROOT / "docs" / "extend").glob("*.md")}
+# Pages on spiketrain, which needs more than torch: tests/spiketrain/test_deploy_docs.py, test_extend_docs.py and test_tutorials.py.
+ELSEWHERE = {ROOT / "docs" / "deploy.md", *(ROOT / "docs" / "extend").glob("*.md"), *(ROOT / "docs" / "tutorials").glob("*.md")}
 PAGES = [
     path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if path not in ELSEWHERE and "```python" in path.read_text(encoding="utf-8")
@@ -25,6 +25,7 @@ BEFORE = {
         criterion = lambda output, y: nn.functional.cross_entropy(output.mean(0), y)
         x, y = torch.rand(4, 3, 20), torch.randint(5, (3,))
         spikes = (torch.rand(4, 3, 6, 8, 8) < 0.2).float()
+        current = torch.rand(4, 3, 64, 4, 4)
         self = SimpleNamespace(conv=snn.TimeDistributed(nn.Conv2d(6, 6, 3)), norm=snn.TimeDistributed(nn.BatchNorm2d(6)), neurons=snn.LIF(0.9))
         self.block1 = nn.Sequential(snn.TimeDistributed(nn.Conv2d(6, 6, 3)), snn.LIF(0.9))
     """,

@@ -52,6 +52,18 @@ def own_threads():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def own_device(request, monkeypatch):
+    """What the tests compare is what a CPU computes; those of GPUs name their device."""
+    if "usual_device" not in request.fixturenames:
+        monkeypatch.setattr("spiketrain.training.devices.usual", lambda: "cpu")
+
+
+@pytest.fixture
+def usual_device():
+    """For tests of what auto means."""
+
+
 @pytest.fixture
 def pictures():
     """For tests of runs that look at their pictures."""

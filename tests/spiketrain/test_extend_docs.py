@@ -1,4 +1,4 @@
-"""docs/extend: the code on the pages is that of docs/examples, and every command on them runs."""
+"""docs/extend: the code on the pages, and on those of docs/tutorials, is that of docs/examples; every command on the former runs."""
 
 import re
 import shlex
@@ -10,6 +10,7 @@ import yaml
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "extend").glob("*.md"))
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 EXAMPLES = {path.name: path for path in (DOCS / "examples").glob("*.py")}
 # Enough to see that they run.
 LIMITS = ["--trainer.limit_train", "40", "--trainer.limit_test", "20", "--trainer.epochs", "1", "--trainer.threads", "1"]
@@ -24,13 +25,13 @@ def commands(page):
 
 
 def test_pages_hold_code_and_commands():
-    assert {"README.md", "method.md", "network.md", "data.md"} == {page.name for page in PAGES} and len(EXAMPLES) == 3
+    assert {"README.md", "method.md", "network.md", "data.md"} == {page.name for page in PAGES} and len(EXAMPLES) == 5
     assert sum(len(commands(page)) for page in PAGES) >= 10
 
 
 def test_the_code_on_the_pages_is_that_of_the_examples():
     shown = {}
-    for page in PAGES:
+    for page in [*PAGES, *TUTORIALS]:
         for block in blocks(page, "python"):
             if match := re.match(r"# (\w+\.py)\n", block):
                 shown[match[1]] = block[match.end() :]

@@ -223,13 +223,13 @@ def bench(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.methods import load_config
 
     config = load_config(raw, fields)
+    from spiketrain.training import devices
     from spiketrain.training.bench import step_times
 
     begin_to_compute(arguments)
     times = step_times(config)
-    print(
-        f"{config.preset}: one training step, batch {config.trainer.batch_size}, median of alternating runs on {config.trainer.device}"
-    )
+    place = devices.described(devices.named(config.trainer.device))
+    print(f"{config.preset}: one training step, batch {config.trainer.batch_size}, median of alternating runs; {place}")
     print(f"fused_seconds={times.fused:.5f} reference_seconds={times.reference:.5f} speedup={times.speedup:.2f}")
     return 0
 

@@ -164,7 +164,7 @@ class TrainerConfig:
         eval_batch_size: samples per step when testing
         limit_train: use only so many training samples, evenly spread over the set; 0 uses all
         limit_test: use only so many test samples; 0 uses all
-        device: cpu, cuda or cuda:N
+        device: cpu, cuda, cuda:N, or auto: cuda where there is a GPU that our kernels serve, else cpu
         precision: float32, or bfloat16 to run convolutions and linear layers under autocast
         threads: CPU threads; 0 leaves the choice to PyTorch
         pipeline: processes that train at the same time, each some of the layers; for methods whose layers learn on their own
@@ -178,7 +178,7 @@ class TrainerConfig:
     eval_batch_size: Count = 500
     limit_train: CountOrNone = 0
     limit_test: CountOrNone = 0
-    device: str = "cpu"
+    device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
     pipeline: Count = 1

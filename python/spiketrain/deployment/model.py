@@ -20,9 +20,9 @@ from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.deployment.predictions import Predictions
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
-from spiketrain.training import checkpoint, state
+from spiketrain.training import checkpoint, devices, state
 from spiketrain.training.changes import config_to_look
-from spiketrain.training.parts import build_method, pick_device
+from spiketrain.training.parts import build_method
 from spiketrain.training.run_directory import RunDirectory
 
 
@@ -215,7 +215,7 @@ def load(run: str | Path, *, device: str | None = None, options: Iterable[str] =
 
     Args:
         run: run directory, or one of its checkpoints
-        device: cpu, cuda or cuda:N; default that of the run's configuration, or the CPU where there is no GPU
+        device: cpu, cuda, cuda:N, or auto; default what the run's configuration names, or the CPU where it names none or there is no GPU
         options: fields of the configuration, as the command line takes them: ``["--trainer.precision", "float32"]``
 
     Raises:
@@ -245,8 +245,10 @@ def _load(run: str | Path, options: list[str], device: str | None, sets_threads:
     if not asked and config.trainer.device.startswith("cuda") and not torch.cuda.is_available():
         notes.append(f"the run was trained on {config.trainer.device}, and this PyTorch sees no CUDA device: the CPU computes")
         device = "cpu"
+    if not asked and config.trainer.device == devices.AUTO and not sets_threads:
+        device = "cpu"  # a program puts its modules where it wants them
     config.trainer.device = device or config.trainer.device
-    place = pick_device(config.trainer.device)
+    place = devices.pick(config.trainer.device)
     with state.fitting():
         dataset = described.stand_in(description)
     dataset.train = dataset.test = dataset.test.to(place)

@@ -11,8 +11,8 @@ import torch
 
 import spikeops
 from spiketrain.config import Config
-from spiketrain.training import checkpoint
-from spiketrain.training.parts import build_method, first_batch, load_data, pick_device
+from spiketrain.training import checkpoint, devices
+from spiketrain.training.parts import build_method, first_batch, load_data
 from spiketrain.training.weights import load_weights
 
 
@@ -33,7 +33,7 @@ def step_times(config: Config, seconds: float = 10.0) -> StepTimes:
 
     Alternating lets both meet the same disturbances of the machine. Each backend has its own copy of the weights.
     """
-    device = pick_device(config.trainer.device)
+    device = devices.pick(config.trainer.device)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     dataset = load_data(config, device)

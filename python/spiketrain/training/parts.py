@@ -1,37 +1,15 @@
-"""What a run is made of: its device, its data set, its method."""
+"""What a run is made of: its data set, its method."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from spiketrain import data, distributed, methods, plugins
+from spiketrain import data, methods, plugins
 from spiketrain.config import Config
 from spiketrain.data.base import Batches, Dataset
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `trainer.device` names; with several processes, cuda means one GPU each.
-
-    Raises:
-        UserError: no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"trainer.device: expected cpu, cuda or cuda:N, got {name}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError("trainer.device: this PyTorch sees no CUDA device; use --trainer.device cpu")
-        device = torch.device("cuda", distributed.local_rank() if device.index is None else device.index)
-        if device.index >= torch.cuda.device_count():
-            raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
-        torch.cuda.set_device(device)
-    return device
 
 
 def load_data(config: Config, device: torch.device) -> Dataset:

@@ -21,10 +21,10 @@ from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
-from spiketrain.training import checkpoint, memory, pipeline, sessions, state
+from spiketrain.training import checkpoint, devices, memory, pipeline, sessions, state
 from spiketrain.training.events import Events
 from spiketrain.training.interrupt import Stopped
-from spiketrain.training.parts import build_method, first_batch, load_data, pick_device
+from spiketrain.training.parts import build_method, first_batch, load_data
 from spiketrain.training.progress import EpochProgress
 from spiketrain.training.run_directory import RunDirectory
 
@@ -43,7 +43,7 @@ class Trainer:
         self.config = config
         if config.trainer.threads:
             torch.set_num_threads(config.trainer.threads)
-        self.device = pick_device(config.trainer.device)
+        self.device = devices.pick(config.trainer.device)
         distributed.start(self.device)
         self.console = console or Console(config.trainer.progress, quiet=not distributed.is_main())
         self.dataset = load_data(config, self.device)
@@ -128,7 +128,8 @@ class Trainer:
         kinds = {"training": self.dataset.train, "validation": self.dataset.validation, "test": self.dataset.test}
         *first, last = (f"{len(split)} {kind}" for kind, split in kinds.items() if split is not None)
         self.console.say(
-            f"{self.config.preset}: {self.dataset.name}, {', '.join(first)} and {last} samples, {parameters} weights, {self.device}"
+            f"{self.config.preset}: {self.dataset.name}, {', '.join(first)} and {last} samples, {parameters} weights; "
+            f"{devices.described(self.device)}"
         )
         self.console.say(f"run directory {run.path}")
         self.console.header(self.task, self.judge)
@@ -354,7 +355,6 @@ class Trainer:
 def _speed(part: str, seconds: float, samples: int) -> dict[str, float]:
     """The columns on how long so many samples took."""
     return {f"{part}_seconds": round(seconds, 3), f"{part}_samples_per_second": float(f"{samples / max(seconds, 1e-9):.4g}")}
-
 
 
 @contextlib.contextmanager

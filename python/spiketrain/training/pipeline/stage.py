@@ -23,6 +23,7 @@ from spiketrain import methods, plugins
 from spiketrain.config import Config
 from spiketrain.methods.base.layerwise import LayerwiseMethod
 from spiketrain.methods.base.method import LayerResult
+from spiketrain.training import devices
 from spiketrain.training.pipeline.channel import Batch, Sender, StageLost, receive, receive_object, send_object
 
 _JOIN_SECONDS = 300  # for all stages to find each other, once all are ready
@@ -72,7 +73,7 @@ def join(plan: Plan, store: dist.Store | None = None) -> None:
 
 def device_of(plan: Plan) -> torch.device:
     """The stage's device: GPUs are dealt out in turn."""
-    if not plan.config.trainer.device.startswith("cuda"):
+    if devices.named(plan.config.trainer.device).type == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", plan.number % torch.cuda.device_count())
 
