@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads) lif_distances_forward_kernel(LifDist
                              kept[l] = lif_kept_distance(u[l] - params.threshold, fired);
                            }
                            store(spikes + offset, s);
-                           store(distances + offset, kept);
+                           store(global_address(distances + offset), kept);  // whole, which nvcc else takes apart at times
                          });
     store(static_cast<Data*>(a.v_last) + i, neurons.v);
   });

@@ -102,7 +102,7 @@ def test_bits_are_where_they_should_be(backend, device, reset):
         x = Inputs(T, (3, 50), on_grid=True).x()
         x[T // 2, 0, 0] = math.nan
         spikes, v_last, u = SF.lif(x.to(device), return_trace="before", **options)
-        numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0), (RESETS[reset], 0, 1, 5, 0, 0)
+        numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0), (RESETS[reset], 0, 1, 5, 0, 0)
         *others, bits = ops.lif_bits_forward(x.to(device), None, numbers, modes)
         assert_identical(others[0], spikes.cpu(), "spikes")
         assert_identical(others[1], v_last.cpu(), "v_last")
@@ -209,7 +209,7 @@ def test_a_surrogate_of_ones_own():
 
 def test_ops_check_what_protects_memory(native):
     ops = torch.ops.spikeops
-    numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0), (0, 0, 0, 5, 0, 0)
+    numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0), (0, 0, 0, 5, 0, 0)
     gradient, bits = torch.zeros(9, 3), torch.zeros(2, 3, dtype=torch.uint8)
     ops.lif_bits_backward(gradient, None, bits, numbers, modes, True)
     for call in (
