@@ -1,5 +1,5 @@
 // LIF neurons whose backward pass reads in the place of x how far from the threshold each step's potential was, rounded to bfloat16. A
-// surrogate derivative of a distance is then known to some 2^-9 of its peak, and of a spike all is known: the sign bit is set where
+// surrogate derivative of a distance is then known to 2^-8 of its peak, and of a spike all is known: the sign bit is set where
 // there was none, whatever rounding makes of the distance.
 #pragma once
 

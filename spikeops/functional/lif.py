@@ -121,8 +121,8 @@ def lif(
             takes ``T // 8 + 1`` bytes, with reset "to" ``T // 4 + 1``, instead of 4 T in float32. For surrogates of two values
             (Rectangle, Window, Heaviside, Step, StraightThrough); with reset "to" for detach_reset only. "bfloat16", for the other
             surrogates but PeriodicExponential: 2 T bytes, of each step ``u - threshold`` rounded to bfloat16, of which the sign says
-            exactly whether the neuron has fired. Spikes are the same, the surrogate derivative is off by 2^-9 of its peak at most (with a
-            center, of its peak and center times its steepest slope), and with reset "to" without detach_reset, so is u by 2^-9 of its
+            exactly whether the neuron has fired. Spikes are the same, the surrogate derivative is off by 2^-8 of its peak at most (with a
+            center, of its peak and center times its steepest slope), and with reset "to" without detach_reset, so is u by 2^-8 of its
             distance from the threshold; second derivatives as well. 16-bit x takes as little, and is kept itself.
         v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
             (whatever v_rest is).

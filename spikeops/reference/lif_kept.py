@@ -3,6 +3,8 @@
 import torch
 
 from spikeops._dtypes import state_dtype
+from spikeops.reference._forward_mode import call, forward_mode
+from spikeops.reference._spike import ResetTo
 from spikeops.surrogate._base import HEIGHT, STEP
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -34,22 +36,48 @@ def lif_bits_backward(grad_spikes, grad_v_last, bits, numbers, modes, need_v_ini
     grad_v = torch.zeros_like(grad_spikes[0], dtype=state) if grad_v_last is None else grad_v_last.to(state)
     grad_v = torch.where(is_nan, torch.full_like(grad_v, torch.nan), grad_v)
     slopes = torch.where(of_steps[:, 0], inner / unit, outer / unit)
-    fired = of_steps[:, 1] if reset == RESET_TO else None
-    return _back(grad_spikes, grad_v, slopes, fired, None, None, numbers, modes, need_v_init)
+    spikes = of_steps[:, 1].to(state) if reset == RESET_TO else None
+    return _back(grad_spikes, grad_v, slopes, spikes, None, None, numbers, modes, need_v_init)
+
+
+@forward_mode
+class SpikeAt(torch.autograd.Function):
+    """The spike that a distance tells of by its sign, with the surrogate derivative there."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(distance, threshold, surrogate):
+        return (~distance.signbit()).to(distance.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        distance, ctx.threshold, ctx.surrogate = inputs
+        ctx.save_for_backward(distance)
+        ctx.save_for_forward(distance)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.surrogate.at_distance(ctx.saved_tensors[0], ctx.threshold), None, None
+
+    @staticmethod
+    def tangent(ctx, tangent, *_):
+        return tangent * ctx.surrogate.at_distance(ctx.saved_tensors[0], ctx.threshold)
 
 
 def lif_distances_backward(grad_spikes, grad_v_last, distances, numbers, modes, need_v_init, grad_distances=None):
     """Arguments as in csrc/lif_kept.cpp; grad_distances is what second derivatives ask of the forward pass besides."""
     _, threshold, _, _, _, _, *of_surrogate = numbers
-    kind, in_thresholds = modes[3:5]
+    detach_reset, kind, in_thresholds = modes[2:5]
     state = state_dtype(grad_spikes.dtype)
     grad_v = torch.zeros_like(grad_spikes[0], dtype=state) if grad_v_last is None else grad_v_last.to(state)
-    d = distances.to(state)
-    slopes = from_coefficients(kind, *of_surrogate, in_thresholds).at_distance(d, threshold)
-    return _back(grad_spikes, grad_v, slopes, ~d.signbit(), threshold + d, grad_distances, numbers, modes, need_v_init)
+    d, surrogate = distances.to(state), from_coefficients(kind, *of_surrogate, in_thresholds)
+    spikes = call(SpikeAt, d.detach() if detach_reset else d, threshold, surrogate)
+    slopes = surrogate.at_distance(d, threshold)
+    return _back(grad_spikes, grad_v, slopes, spikes, threshold + d, grad_distances, numbers, modes, need_v_init)
 
 
-def _back(grad_spikes, grad_v, slopes, fired, potentials, grad_potentials, numbers, modes, need_v_init):
+def _back(grad_spikes, grad_v, slopes, spikes, potentials, grad_potentials, numbers, modes, need_v_init):
     """The way back from the surrogate derivatives of all steps."""
     decay, _, input_scale, reset_amount, v_reset, *_ = numbers
     reset, _, detach_reset, *_, time_steps = modes
@@ -58,7 +86,7 @@ def _back(grad_spikes, grad_v, slopes, fired, potentials, grad_potentials, numbe
     for t in reversed(range(grad_spikes.shape[0])):
         kept, through = grad_v, grad_spikes[t].to(state)
         if reset == RESET_TO:
-            kept = torch.where(fired[t], torch.zeros_like(grad_v), grad_v)
+            kept = call(ResetTo, grad_v, spikes[t], 0.0)
             if not detach_reset:
                 through = through + grad_v * (v_reset - potentials[t])
         elif reset != NO_RESET and not detach_reset:

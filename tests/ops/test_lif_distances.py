@@ -36,7 +36,7 @@ SURROGATES = (ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(5.0), Trian
               ATan(2.0, center=0.25, height=-0.7), SingleExponential(0.5), SingleExponential(0.5, center=-0.5))  # fmt: skip
 # reset, detach_reset
 WAYS = (("subtract", False), ("subtract", True), ("to", False), ("to", True), ("none", False))
-UNIT = 2.0**-9  # of rounding to the 8 digits of bfloat16
+UNIT = 2.0**-8  # of rounding to the 8 digits of bfloat16
 
 
 def run(x, v_init, save, upstream, **options):
@@ -101,8 +101,8 @@ def test_sizes(device, shape):
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)
-def test_derivatives_are_off_by_a_512th_of_their_peak(device, surrogate):
-    """At distances of all sizes. With a center more: by what its steepest slope makes of a 512th of the center."""
+def test_derivatives_are_off_by_a_256th_of_their_peak(device, surrogate):
+    """At distances of all sizes, or less. With a center more: by what the steepest slope makes of a 256th of the center."""
     size = torch.logspace(-6, 6, 4001, base=2.0, dtype=torch.float64)
     for threshold in (1.0, 0.75):
         x = torch.cat([threshold + size, threshold - size])[None].to(device)
@@ -114,8 +114,8 @@ def test_derivatives_are_off_by_a_512th_of_their_peak(device, surrogate):
         unit = threshold if isinstance(surrogate, SingleExponential) else 1.0
         allowed = UNIT * (curve.abs().max().item() + abs(surrogate.center) * unit * steepest)
         off = (slopes[1] - slopes[0]).abs().max().item()
-        # A hundredth for the distance between the two numbers, of which the bound holds for the farther one.
-        assert allowed / 64 < off <= 1.01 * allowed, f"off by {off / allowed:.3f} of what is stated"
+        # A hundredth more, since the distances of the slopes in between are larger by as much.
+        assert allowed / 8 < off <= 1.01 * allowed, f"off by {off / allowed:.3f} of what is stated"
 
 
 def worst(x, v_init, upstream, surrogate, reset, detach_reset, decay, reset_amount, v_reset, **options):

@@ -61,7 +61,7 @@ class Options:
         recomputed_blocks: how many blocks memory checkpoint computes again, from the first on, whose maps are the largest; null for all
         neurons_keep: of themselves for the backward pass: their input current; bits, with surrogate Rectangle and the same gradients; or
             bfloat16, with any other surrogate: distances from the threshold, rounded, half of a float32 current, with derivatives off by
-            up to a 512th of their peak
+            up to a 256th of their peak
     """
 
     name: str = "bptt"
