@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import triton
 import triton.language as tl
 
@@ -78,13 +79,13 @@ def kept_step_back(OPTIONS: tl.constexpr, grad_v, grad_spike, slope, fired, u, r
 
 
 def launch_forward(kernel, x, v_init, numbers: Numbers, modes: Modes, options: KeptOptions, rows, dtype, **arguments):
-    """spikes, v_last, and `rows(T)` rows that are kept, of this dtype."""
+    """spikes, v_last, and `rows(T)` rows that are kept, of this dtype. Kernels take bfloat16 as its bits."""
     x = sequence(x, modes.time_steps)
     state = state_dtype(x.dtype)
     spikes, v_last, kept = empty_sequence(x), empty_step(x, state), empty_sequence(x, rows(x.shape[0]), dtype)
     launch_neurons(
         kernel, x.shape[1:].numel(), x, x=x, T=x.shape[0], v_init=None if v_init is None else like_step(v_init, x),
-        spikes=spikes, v_last=v_last, kept=kept,
+        spikes=spikes, v_last=v_last, kept=kept.view(torch.int16) if dtype == torch.bfloat16 else kept,
         decay=numbers.decay, input_scale=numbers.input_scale, v_rest=numbers.v_rest, v_reset=numbers.v_reset,
         reset_amount=numbers.reset_amount, threshold=numbers.threshold,
         fire_level=next_above(numbers.threshold, state) if modes.strict else numbers.threshold,

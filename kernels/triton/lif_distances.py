@@ -44,11 +44,13 @@ class LifDistancesBack(NamedTuple):
 
 @triton.jit
 def _kept_distance(distance, fired):
-    """As it is to be rounded to bfloat16: its sign says whether the neuron has fired, and if it is finite it stays so."""
+    """The bits of a bfloat16: its sign says whether the neuron has fired, and what is finite stays so."""
     size = tl.abs(distance)
     within = tl.where(size < _MOST_BFLOAT16, size, _MOST_BFLOAT16)
-    size = tl.where(size < float("inf"), within, size)
-    return tl.where(fired, size, size * -1.0)  # Triton's own minus makes no negative zero
+    bits = tl.where(size < float("inf"), within, size).to(tl.float32).to(tl.int32, bitcast=True)
+    # To nearest, half way the even one, which Triton's interpreter does not do by itself.
+    rounded = tl.where(size == size, (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16, 0x7FC0)
+    return (rounded | tl.where(fired, 0, 0x8000)).to(tl.int16)
 
 
 @triton.jit

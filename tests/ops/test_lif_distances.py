@@ -185,8 +185,7 @@ def test_distances_are_what_they_should_be(backend, device, dtype, strict, thres
     assert_identical(spikes, fired.to(dtype), "spikes")
     assert distances.dtype == torch.bfloat16 and torch.equal(distances.cpu().isnan(), d.isnan())
     assert_identical(distances.cpu(), torch.where(fired, expected, -expected), "distances")
-    if backend != "triton":  # whose NaN may have any sign
-        assert torch.equal(distances.cpu().view(torch.int16) >= 0, fired)
+    assert torch.equal(distances.cpu().view(torch.int16) >= 0, fired)
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.0, -0.5])
