@@ -1,4 +1,4 @@
-// What the lists of LIF_NEURON (lif.cpp) and LIF_BITS_OPTIONS (lif_bits.cpp) begin with alike.
+// What the lists of LIF_NEURON (lif.cpp) and LIF_KEPT_OPTIONS (lif_kept.cpp) begin with alike.
 #pragma once
 
 #include "../kernels/math/lif.h"

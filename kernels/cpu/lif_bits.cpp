@@ -23,13 +23,7 @@ template <class Neuron, Reset reset>
 void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   const LifNeuron& n = a.neuron;
-  Walk<Neuron> w{{lif_params<S>(n), lif_window<S>(a)}, n.T};
-  if (n.reset == int(Reset::none)) w.params.neuron.reset_amount = S(0);
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
-  w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), n.N};
-  w.initial[0] = static_cast<const S*>(n.v_init);
-  w.last[0] = static_cast<S*>(a.v_last);
-  w.unwanted[1] = true;
+  const Walk<Neuron> w = lif_kept_walk<Neuron>(a, {lif_kept_params<S>(n), lif_window<S>(a)}, 1);
   walk(w, begin, end, kNothingToDo, [&](int64_t t, const auto& rows, int64_t n0) {
     const auto pack = [&](int64_t byte, S factor, S of_nan) {
       uint8_t* const bytes = static_cast<uint8_t*>(a.bits) + byte * n.N + n0;
@@ -44,15 +38,8 @@ void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
 template <class Neuron, Reset reset>
 void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
-  using Data = typename Neuron::Data;
   const LifNeuron& n = a.neuron;
-  Walk<Neuron> w{lif_bits_back<S>(a), n.T, true};
-  w.input[0] = {static_cast<const Data*>(a.grad_spikes), n.N};
-  w.output[0] = {static_cast<Data*>(a.grad_x), n.N};  // one of the two
-  w.result[0] = static_cast<Data*>(a.grad_x);
-  w.initial[0] = static_cast<const S*>(a.grad_v_last);
-  w.last[0] = static_cast<S*>(a.grad_v_init);
-  w.unwanted[1] = true;
+  const Walk<Neuron> w = lif_kept_walk_back<Neuron>(a, lif_bits_back<S>(a), 1);
   const auto before = [&](int64_t t, auto& rows, int64_t n0) {
     const auto unpack = [&](int64_t byte, S of_nan, S factor) {
       const uint8_t* const bytes = static_cast<const uint8_t*>(a.bits) + byte * n.N + n0;

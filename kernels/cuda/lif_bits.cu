@@ -85,15 +85,16 @@ __global__ void __launch_bounds__(kThreads) lif_bits_backward_kernel(LifBitsBack
           Lanes<Data, width> out;
           for (int l = 0; l < width; ++l) {
             const bool inside = now[l] >> bit & 1, fired = bits > 1 && (now[l] >> (bit + 1) & 1) != 0;
-            const S grad_u = lif_bits_step_back<reset, detached>(grad_v[l], to_state(grad[l]), inside, fired, params);
-            sum[l] += params.step_scale * grad_u;
-            out[l] = from_state<Data>(params.step_scale * grad_u);
+            const S derivative = inside ? params.inner : params.outer;
+            const S grad_u = lif_kept_step_back<reset, detached>(grad_v[l], to_state(grad[l]), derivative, fired, S(0), params.step);
+            sum[l] += params.step.step_scale * grad_u;
+            out[l] = from_state<Data>(params.step.step_scale * grad_u);
           }
           if (neuron.x_stride != 0) store(grad_x + offset, out);
         });
     if (neuron.x_stride == 0) {
       Lanes<Data, width> out;
-      for (int l = 0; l < width; ++l) out[l] = from_state<Data>(params.sum_scale * sum[l]);
+      for (int l = 0; l < width; ++l) out[l] = from_state<Data>(params.step.sum_scale * sum[l]);
       store(grad_x, out);
     }
     if (a.grad_v_init != nullptr) store(static_cast<S*>(a.grad_v_init) + i, grad_v);

@@ -7,8 +7,7 @@
 // gradient of NaN is NaN, as is that of all steps before it back to the last spike that is reset to a value.
 #pragma once
 
-#include "lif.h"
-#include "surrogate_of_lif.h"
+#include "lif_kept.h"
 
 namespace spikeops {
 
@@ -50,24 +49,9 @@ SPIKEOPS_HD bool is_inside(int surrogate, S u, const LifWindow<S>& w) {
 // Numbers of the way back.
 template <class S>
 struct LifBitsBack {
-  S decay, reset_amount;
+  LifKeptBack<S> step;
   S inner, outer;  // surrogate derivatives
-  // What differs between lif and its general form (general_lif.h), of which the gradients are the same bits: the one scales a gradient of
-  // x that is summed over time after the sum, the other before, and it adds what comes from traces: 0, where lif adds nothing, -0.
-  S step_scale, sum_scale, of_trace;
 };
-
-// Takes the gradient of the membrane potential back through a step; returns that of the scaled input. Detached: no gradient passes the
-// reset, as none does where there is none.
-template <Reset reset, bool detached, class S>
-SPIKEOPS_HD S lif_bits_step_back(S& grad_v, S grad_spike, bool inside, bool fired, const LifBitsBack<S>& p) {
-  static_assert(reset == Reset::subtract || (reset == Reset::to && detached));
-  const S derivative = inside ? p.inner : p.outer;
-  const S grad_u = lif_grad_membrane<reset>(grad_spike, grad_v + p.of_trace, S(0), fired, derivative, p.reset_amount, S(0), detached) +
-                   p.of_trace;
-  grad_v = grad_u * p.decay;
-  return grad_u;
-}
 
 struct LifBitsForward {
   LifNeuron neuron;
@@ -96,13 +80,9 @@ static inline LifWindow<S> lif_window(const LifBitsForward& a) {
 
 template <class S>
 static inline LifBitsBack<S> lif_bits_back(const LifBitsBackward& a) {
-  const LifNeuron& n = a.neuron;
-  const S input_scale = S(n.input_scale);
-  const S unit = a.in_thresholds & kHeightInThresholds ? S(n.threshold) : S(1);
+  const S unit = a.in_thresholds & kHeightInThresholds ? S(a.neuron.threshold) : S(1);
   const bool is_plain = a.surrogate == int(Surrogate::rectangle) && a.center == 0;
-  const bool scales_sum = is_plain && n.x_stride == 0;
-  return {S(n.decay), S(n.reset_amount), S(a.peak) / unit, S(a.outer) / unit, scales_sum ? S(1) : input_scale,
-          scales_sum ? input_scale : S(1), is_plain ? S(-0.0) : S(0.0)};
+  return {lif_kept_back<S>(a.neuron, is_plain), S(a.peak) / unit, S(a.outer) / unit};
 }
 
 }  // namespace spikeops

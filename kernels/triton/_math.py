@@ -18,6 +18,9 @@ EXPONENTIAL = tl.constexpr(2)
 FAST_SIGMOID = tl.constexpr(3)
 TRIANGLE = tl.constexpr(4)
 RECTANGLE = tl.constexpr(5)
+GAUSSIAN = tl.constexpr(6)
+# Of kernels/math/surrogate_of_lif.h.
+MULTI_GAUSSIAN = tl.constexpr(8)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -163,6 +166,23 @@ def surrogate_derivative(distance, scale, peak, SURROGATE: tl.constexpr):
         return tl.where(d <= scale, peak, tl.where(d > scale, 0.0, d))
     else:
         return peak * exp_nonpositive(-(scale * distance * distance))
+
+
+@triton.jit
+def surrogate_at_distance(numbers, distance, threshold, SURROGATE: tl.constexpr, IN_THRESHOLDS: tl.constexpr):
+    """That of a neuron in the general form, but for its height in thresholds, where it is a function of the distance
+    (kernels/math/surrogate_of_lif.h)."""
+    if SURROGATE == MULTI_GAUSSIAN:
+        d = distance - numbers.center
+        left = d + numbers.c
+        right = d - numbers.c
+        sides = exp_nonpositive(-(numbers.b * right * right)) + exp_nonpositive(-(numbers.b * left * left))
+        return numbers.peak * exp_nonpositive(-(numbers.scale * d * d)) - numbers.a * sides
+    else:
+        d = distance
+        if IN_THRESHOLDS % 2 == 1:
+            d = divide(d, threshold)
+        return surrogate_derivative(d - numbers.center, numbers.scale, numbers.peak, SURROGATE)
 
 
 @triton.jit

@@ -16,7 +16,7 @@ from spikeops.triton._math import (
     load_decay,
     load_step,
     scalar,
-    surrogate_derivative,
+    surrogate_at_distance,
 )
 from spikeops.triton._walk import launch_back, walk, walk_back
 
@@ -31,7 +31,6 @@ _NEAREST = tl.constexpr(2)
 _TRACE_BEFORE = tl.constexpr(1)
 _TRACE_AFTER = tl.constexpr(2)
 _STEP = tl.constexpr(7)
-_MULTI_GAUSSIAN = tl.constexpr(8)
 _PERIODIC = tl.constexpr(9)
 _WINDOW = tl.constexpr(10)
 
@@ -150,12 +149,6 @@ def _slope(neuron, OPTIONS: tl.constexpr, u):
     if OPTIONS.surrogate == _STEP:
         level = threshold + neuron.center
         value = tl.where(u >= level, neuron.peak, tl.where(u < level, neuron.a, u - level))
-    elif OPTIONS.surrogate == _MULTI_GAUSSIAN:
-        d = (u - threshold) - neuron.center
-        left = d + neuron.c
-        right = d - neuron.c
-        sides = exp_nonpositive(-(neuron.b * right * right)) + exp_nonpositive(-(neuron.b * left * left))
-        value = neuron.peak * exp_nonpositive(-(neuron.scale * d * d)) - neuron.a * sides
     elif OPTIONS.surrogate == _PERIODIC:
         phase = divide(u, threshold) - 0.5
         whole = _nearest_whole(phase)
@@ -168,10 +161,7 @@ def _slope(neuron, OPTIONS: tl.constexpr, u):
         under = tl.where(spikes <= neuron.b, neuron.peak, tl.where(spikes > neuron.b, 0.0, spikes))
         value = tl.where(spikes < neuron.a, 0.0, under)
     else:
-        d = u - threshold
-        if OPTIONS.in_thresholds % 2 == 1:
-            d = divide(d, threshold)
-        value = surrogate_derivative(d - neuron.center, neuron.scale, neuron.peak, OPTIONS.surrogate)
+        value = surrogate_at_distance(neuron, u - threshold, threshold, OPTIONS.surrogate, OPTIONS.in_thresholds)
     if OPTIONS.in_thresholds >= 2:
         value = divide(value, threshold)
     return value

@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 
 from spikeops._dtypes import state_dtype
-from spikeops._layout import empty_sequence, empty_step, like_sequence, like_step, sequence, time_major
-from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
-from spikeops.triton._math import RECTANGLE, RESET_TO, block_of_neurons, divide, load_step, next_above, reset, scalar
+from spikeops.triton._launch import sized_kernel
+from spikeops.triton._lif_kept import Modes, Numbers, kept_step_back, launch_backward, launch_forward
+from spikeops.triton._math import RECTANGLE, RESET_TO, block_of_neurons, divide, load_step, reset, scalar
 from spikeops.triton._walk import walk
 
 # Numbers of kernels/math/surrogate_of_lif.h.
@@ -32,15 +32,6 @@ class LifBits(NamedTuple):
     center: tl.tensor
     low: tl.tensor
     high: tl.tensor
-
-
-class LifBitsOptions(NamedTuple):
-    """Numbers of kernels/math/lif.h and kernels/math/surrogate_of_lif.h."""
-
-    reset: int
-    detach_reset: int
-    surrogate: int
-    is_plain: bool  # as against the general form
 
 
 @triton.jit
@@ -82,7 +73,7 @@ def _put_every_eighth(t, outputs, seen):
 
 @sized_kernel
 def spikeops_lif_bits_forward_kernel(
-    x, v_init, spikes, v_last, bits, T: tl.int64, N: tl.int64,
+    x, v_init, spikes, v_last, kept, T: tl.int64, N: tl.int64,
     decay: tl.float64, input_scale: tl.float64, v_rest: tl.float64, v_reset: tl.float64, reset_amount: tl.float64,
     fire_level: tl.float64, threshold: tl.float64, scale: tl.float64, center: tl.float64, low: tl.float64, high: tl.float64,
     OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
@@ -98,34 +89,34 @@ def spikeops_lif_bits_forward_kernel(
     )  # fmt: skip
     state = (load_step(v_init, block.n, block.mask, BLOCK, STATE), tl.zeros((BLOCK,), tl.int32))
     strides = (0 if IS_CONSTANT else block.N,)
-    v, byte = walk(_step, neuron, OPTIONS, state, (x,), strides, (spikes,), T, block, STATE, False, PUT, (bits, block))
+    v, byte = walk(_step, neuron, OPTIONS, state, (x,), strides, (spikes,), T, block, STATE, False, PUT, (kept, block))
     tl.store(v_last + block.n, v, block.mask)
     # Of the last byte, the steps that are left, and whether the potential is NaN.
     used = (T % STEPS * BITS).to(tl.int32)
     byte = ((byte | ((v != v).to(tl.int32) << 8)) >> (8 - used)).to(tl.uint8)
-    tl.store(bits + T // STEPS * block.N + block.n, byte, block.mask)
+    tl.store(kept + T // STEPS * block.N + block.n, byte, block.mask)
 
 
 @sized_kernel
 def spikeops_lif_bits_backward_kernel(
-    grad_spikes, grad_v_last, bits, grad_x, grad_v_init, T: tl.int64, N: tl.int64,
+    grad_spikes, grad_v_last, kept, grad_x, grad_v_init, T: tl.int64, N: tl.int64,
     decay: tl.float64, reset_amount: tl.float64, inner: tl.float64, outer: tl.float64, step_scale: tl.float64, sum_scale: tl.float64,
     OPTIONS: tl.constexpr, IS_CONSTANT: tl.constexpr, STATE: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Numbers as in kernels/math/lif_bits.h. The general form adds the gradients of traces, which are 0."""
+    """Numbers as in kernels/math/lif_bits.h."""
     BITS: tl.constexpr = 2 if OPTIONS.reset == RESET_TO else 1
     STEPS: tl.constexpr = 8 // BITS
     block = block_of_neurons(N, ALIGNED, BLOCK)
     decay, reset_amount = scalar(decay, STATE), scalar(reset_amount, STATE)
     inner, outer, step_scale = scalar(inner, STATE), scalar(outer, STATE), scalar(step_scale, STATE)
     last = T // STEPS
-    is_nan = tl.load(bits + last * block.N + block.n, block.mask, other=0).to(tl.int32) >> (T % STEPS * BITS).to(tl.int32)
+    is_nan = tl.load(kept + last * block.N + block.n, block.mask, other=0).to(tl.int32) >> (T % STEPS * BITS).to(tl.int32)
     grad_v = load_step(grad_v_last, block.n, block.mask, BLOCK, STATE)
     grad_v = tl.where((is_nan & 1) != 0, float("nan"), grad_v)
     total = tl.zeros((BLOCK,), STATE)
     for done in range(last + 1):
         first = (last - done) * STEPS
-        byte = tl.load(bits + (last - done) * block.N + block.n, block.mask, other=0).to(tl.int32)
+        byte = tl.load(kept + (last - done) * block.N + block.n, block.mask, other=0).to(tl.int32)
         grads = ()
         for k in tl.static_range(STEPS):
             t = first + STEPS - 1 - k
@@ -133,17 +124,8 @@ def spikeops_lif_bits_backward_kernel(
         for k in tl.static_range(STEPS):
             t = first + STEPS - 1 - k
             bit_of_step = byte >> ((STEPS - 1 - k) * BITS)
-            grad_spike, carry = grads[k].to(STATE), grad_v
-            if not OPTIONS.is_plain:
-                carry = grad_v + 0.0
-            kept = carry
-            if OPTIONS.reset == RESET_TO:
-                kept = tl.where((bit_of_step & 2) != 0, 0.0, carry)
-            elif not OPTIONS.detach_reset:
-                grad_spike += -(carry * reset_amount)
-            grad_u = kept + grad_spike * tl.where((bit_of_step & 1) != 0, inner, outer)
-            if not OPTIONS.is_plain:
-                grad_u = grad_u + 0.0
+            slope = tl.where((bit_of_step & 1) != 0, inner, outer)
+            grad_u = kept_step_back(OPTIONS, grad_v, grads[k].to(STATE), slope, (bit_of_step & 2) != 0, grad_v, reset_amount, 0.0)
             grad_v = tl.where(t < T, grad_u * decay, grad_v)
             grad = grad_u * step_scale
             if IS_CONSTANT:
@@ -156,80 +138,23 @@ def spikeops_lif_bits_backward_kernel(
         tl.store(grad_v_init + block.n, grad_v, block.mask)
 
 
-class _Numbers(NamedTuple):
-    """The list `numbers` of csrc/lif_bits.cpp."""
-
-    decay: float
-    threshold: float
-    input_scale: float
-    reset_amount: float
-    v_reset: float
-    v_rest: float
-    scale: float
-    peak: float
-    center: float
-    a: float
-    b: float
-
-
-class _Modes(NamedTuple):
-    """The list `modes` of csrc/lif_bits.cpp."""
-
-    reset: int
-    strict: int
-    detach_reset: int
-    surrogate: int
-    in_thresholds: int
-    time_steps: int
-
-    def options(self, is_plain: bool = True) -> LifBitsOptions:
-        # Where there is no reset, no gradient passes one.
-        return LifBitsOptions(self.reset, 1 if self.reset == _NO_RESET else self.detach_reset, self.surrogate, is_plain)
-
-
-_NO_RESET = 2
-
-
 def lif_bits_forward(x, v_init, numbers, modes):
-    numbers, modes = _Numbers(*numbers), _Modes(*modes)
-    x = sequence(x, modes.time_steps)
-    state = state_dtype(x.dtype)
-    T, steps_per_byte = x.shape[0], 4 if modes.reset == RESET_TO.value else 8
-    spikes, v_last, bits = empty_sequence(x), empty_step(x, state), empty_sequence(x, T // steps_per_byte + 1, torch.uint8)
-    launch_neurons(
-        spikeops_lif_bits_forward_kernel, x.shape[1:].numel(), x, x=x, T=T, v_init=None if v_init is None else like_step(v_init, x),
-        spikes=spikes, v_last=v_last, bits=bits,
-        decay=numbers.decay, input_scale=numbers.input_scale, v_rest=numbers.v_rest, v_reset=numbers.v_reset,
-        reset_amount=numbers.reset_amount, threshold=numbers.threshold,
-        fire_level=next_above(numbers.threshold, state) if modes.strict else numbers.threshold,
+    numbers, modes = Numbers(*numbers), Modes(*modes)
+    steps_per_byte = 4 if modes.reset == RESET_TO.value else 8
+    return launch_forward(
+        spikeops_lif_bits_forward_kernel, x, v_init, numbers, modes, modes.options(), lambda T: T // steps_per_byte + 1, torch.uint8,
         scale=numbers.scale, center=numbers.center, low=numbers.a, high=numbers.b,
-        OPTIONS=modes.options(), IS_CONSTANT=modes.time_steps > 0, STATE=triton_state(x.dtype),
     )  # fmt: skip
-    return spikes, v_last, bits
 
 
 def lif_bits_backward(grad_spikes, grad_v_last, bits, numbers, modes, need_v_init):
-    numbers, modes = _Numbers(*numbers), _Modes(*modes)
-    state, is_constant = state_dtype(grad_spikes.dtype), modes.time_steps > 0
-    bits = time_major(bits)
-    # The layout of x is that of its bits.
-    step = empty_step(bits, grad_spikes.dtype)
-    like = step.expand(grad_spikes.shape[0], *step.shape)
-    grad_x = step if is_constant else empty_sequence(like)
-    grad_v_init = empty_step(like, state) if need_v_init else None
-    is_plain = modes.surrogate == RECTANGLE.value and numbers.center == 0
-    scales_sum = is_plain and is_constant
+    numbers, modes = Numbers(*numbers), Modes(*modes)
+    state = state_dtype(grad_spikes.dtype)
     unit = numbers.threshold if modes.in_thresholds & _HEIGHT_IN_THRESHOLDS else 1.0
-    launch_neurons(
-        spikeops_lif_bits_backward_kernel, like.shape[1:].numel(), like, T=like.shape[0], bits=bits,
-        grad_spikes=like_sequence(grad_spikes, like),
-        grad_v_last=None if grad_v_last is None else like_step(grad_v_last, like), grad_x=grad_x, grad_v_init=grad_v_init,
-        decay=numbers.decay, reset_amount=numbers.reset_amount,
+    return launch_backward(
+        spikeops_lif_bits_backward_kernel, grad_spikes, grad_v_last, bits, numbers, modes, need_v_init,
         inner=_quotient(numbers.peak, unit, state), outer=_quotient(numbers.a if modes.surrogate == _STEP.value else 0.0, unit, state),
-        step_scale=1.0 if scales_sum else numbers.input_scale, sum_scale=numbers.input_scale if scales_sum else 1.0,
-        OPTIONS=modes.options(is_plain), IS_CONSTANT=is_constant, STATE=triton_state(like.dtype),
     )  # fmt: skip
-    return grad_x, like.new_empty(0, dtype=state) if grad_v_init is None else grad_v_init
 
 
 @functools.lru_cache(maxsize=1024)

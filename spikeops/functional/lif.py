@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _general_lif, _lif_bits, _neuron, _provenance
+from spikeops.functional import _checks, _general_lif, _lif_kept, _neuron, _provenance
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
-from spikeops.functional._lif_bits import Save
+from spikeops.functional._lif_kept import Save
 from spikeops.functional._lif_options import (
     RESET_NAMES,
     RESETS,
@@ -115,11 +115,15 @@ def lif(
             ``u[t] / threshold``. The threshold must be above 0.
         rounding: how the number of thresholds is made whole: "down", or to the "nearest" one, half to even, of a single spike too.
         return_trace: return the membrane potentials of all steps as well: "before" the reset (u), or "after" it (v; True is the same).
-        save: what is kept for the backward pass: the "input" x, or "bits" from which the same gradients follow, of a step one for
-            whether the surrogate has its inner value and, with reset "to", one for whether the neuron has fired. A neuron with T steps
+        save: what is kept for the backward pass, of which less than the "input" x is for numbers, not tensors, as options, and not with a
+            trace, several spikes, a late reset or v_min (docs/memory.md). "bits" from which the same gradients follow, of a step one for
+            whether the surrogate has its inner value and, with reset "to", one for whether the neuron has fired: a neuron with T steps
             takes ``T // 8 + 1`` bytes, with reset "to" ``T // 4 + 1``, instead of 4 T in float32. For surrogates of two values
-            (Rectangle, Window, Heaviside, Step, StraightThrough) and numbers, not tensors, as options; with reset "to" for
-            detach_reset only; not with a trace, several spikes, a late reset or v_min.
+            (Rectangle, Window, Heaviside, Step, StraightThrough); with reset "to" for detach_reset only. "bfloat16", for the other
+            surrogates but PeriodicExponential: 2 T bytes, of each step ``u - threshold`` rounded to bfloat16, of which the sign says
+            exactly whether the neuron has fired. Spikes are the same, the surrogate derivative is off by 2^-8 of its peak at most (with a
+            center, of its peak and center times its steepest slope), and with reset "to" without detach_reset, so is u by 2^-8 of its
+            distance from the threshold; second derivatives as well. 16-bit x takes as little, and is kept itself.
         v_init: membrane potential before the first step, broadcastable to ``x.shape[1:]``; gets a gradient. 0 by default
             (whatever v_rest is).
         time_steps: T, for a current x (...) that has no time axis and is the same in all time steps, as from a still image. It is
@@ -221,10 +225,10 @@ def run_lif(
     if v_init is not None:
         checked_states("lif", x, time_steps, v_init=v_init)
     ops = _backend.serving("lif", x)
-    # Without gradients nothing is kept, and the reference keeps all. Of an exported program, which is for inference, the bits would be one
-    # more size that depends on T, of which torch.export would have to know whether it is 1.
-    if save != "input" and ops is not None and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-        return _provenance.mark_first(_lif_bits.run("lif", ops, x, time_steps, decay, threshold, options, v_init))
+    # Without gradients nothing is kept. Of an exported program, which is for inference, it would be one more size that depends on T, of
+    # which torch.export would have to know whether it is 1.
+    if save != "input" and torch.is_grad_enabled() and not torch.compiler.is_exporting() and _lif_kept.is_of_use(save, x):
+        return _provenance.mark_first(_lif_kept.run("lif", ops, x, time_steps, decay, threshold, options, v_init, save))
     if numbers is None:
         return _general_lif.run("lif", ops, x, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
     arguments = x, decay_tensor, v_init, numbers, modes
@@ -254,7 +258,7 @@ def _plan(
     general = _general_lif.checked_general_options(op, options, GeneralOptions(reset_timing, v_min, max_spikes, rounding))
     trace = _general_lif.trace_name(op, return_trace)
     if save != "input":
-        _lif_bits.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
+        _lif_kept.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
     tensors = (threshold, options.input_scale, options.reset_amount)
     if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
         not options.surrogate.suits_every_op

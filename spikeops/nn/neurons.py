@@ -10,7 +10,7 @@ from torch import nn
 from spikeops import functional as SF
 from spikeops.functional import _checks
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace, checked_general_options, trace_name
-from spikeops.functional._lif_bits import Save, checked_save
+from spikeops.functional._lif_kept import Save, checked_save
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import CLAMPED, FILTER, NEURON, TSSL, explain_other_words
 from spikeops.functional._other_words import LIF as LIF_WORDS

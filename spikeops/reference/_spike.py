@@ -128,6 +128,75 @@ class ResetTo(torch.autograd.Function):
 
 
 @forward_mode
+class Rounded(torch.autograd.Function):
+    """A distance from the threshold in bfloat16, by way of float32. No finite one becomes infinite. Derivatives are those of the
+    distance."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(distance):
+        most = torch.finfo(torch.bfloat16).max
+        within = torch.where(distance.isinf(), distance, distance.clamp(-most, most))
+        return within.to(torch.float32).to(torch.bfloat16).to(distance.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+    @staticmethod
+    def tangent(ctx, tangent):
+        return tangent.clone()
+
+
+class OfRounded:
+    """A surrogate for :class:`Spike`, of which the distance from the threshold is known but rounded."""
+
+    def __init__(self, surrogate):
+        self.surrogate = surrogate
+
+    def at(self, u, threshold):
+        return self.surrogate.at_distance(call(Rounded, u - threshold), threshold)
+
+
+@forward_mode
+class ResetToOfRounded(torch.autograd.Function):
+    """:class:`ResetTo`, whose derivative knows of u but its rounded distance from the threshold."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u, s, v_reset, threshold):
+        return ResetTo.forward(u, s, v_reset)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        u, s, ctx.v_reset, ctx.threshold = inputs
+        ctx.save_for_backward(u, s)
+        ctx.save_for_forward(u, s)
+
+    @staticmethod
+    def drop(ctx):
+        """What a spike takes away."""
+        u, _ = ctx.saved_tensors
+        return ctx.v_reset - (ctx.threshold + call(Rounded, u - ctx.threshold))
+
+    @staticmethod
+    def backward(ctx, grad_v):
+        _, s = ctx.saved_tensors
+        return call(ResetTo, grad_v, s, 0.0), grad_v * ResetToOfRounded.drop(ctx), None, None
+
+    @staticmethod
+    def tangent(ctx, tangent_u, tangent_s, *_):
+        _, s = ctx.saved_tensors
+        return torch.where(s > 0, 0.0, tangent_u) + tangent_s * ResetToOfRounded.drop(ctx)
+
+
+@forward_mode
 class ResetBy(torch.autograd.Function):
     """u - s * amount where a neuron fired, s times, else u, whatever the amount is. The derivatives are those of u - s * amount."""
 

@@ -6,7 +6,7 @@ import torch
 
 from spikeops._dtypes import state_dtype
 from spikeops.reference._forward_mode import call
-from spikeops.reference._spike import Outputs, ResetBy, ResetTo, Spike, Spikes
+from spikeops.reference._spike import OfRounded, Outputs, ResetBy, ResetTo, ResetToOfRounded, Spike, Spikes
 from spikeops.surrogate import ATan
 
 __all__ = ["lif", "lif_rate"]
@@ -15,8 +15,10 @@ __all__ = ["lif", "lif_rate"]
 def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset_amount=None, v_reset=0.0, v_rest=0.0,
         strict=False, detach_reset=False, surrogate=ATan(2.0), reset_timing="now", v_min=None, max_spikes=1, rounding="down",
         return_trace=False, save="input", v_init=None, time_steps=None):  # fmt: skip
-    """See :func:`spikeops.functional.lif`. What is kept for the backward pass makes no difference to numbers: here it is all of it."""
+    """See :func:`spikeops.functional.lif`. Here all is kept for the backward pass, which rounds what it would find rounded."""
     state = state_dtype(x.dtype)
+    is_rounded = save == "bfloat16" and x.dtype == state
+    surrogate = OfRounded(surrogate) if is_rounded else surrogate
     currents = x.to(state) if time_steps is None else x.to(state).expand(time_steps, *x.shape)
     step = currents.shape[1:]
     decay = decay.to(state) if isinstance(decay, torch.Tensor) else decay
@@ -60,6 +62,8 @@ def lif(x, decay=0.5, threshold=1.0, *, input_scale=1.0, reset="subtract", reset
             v = u
         elif reset == "subtract":
             v = reset_by(u, s_reset if late is None else s_reset - late)
+        elif is_rounded:
+            v = call(ResetToOfRounded, u, s_reset, v_reset, threshold)
         else:
             v = call(ResetTo, u, s_reset, v_reset)
         if v_min is not None:

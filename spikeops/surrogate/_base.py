@@ -79,9 +79,13 @@ class Surrogate:
         """The surrogate of d spike / d membrane at ``distance = membrane - threshold``, in plain PyTorch: the definition."""
         return self.height * self.bump(distance - self.center)
 
+    def at_distance(self, distance: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
+        """The same for a threshold that it may be measured in."""
+        return self.derivative(distance)
+
     def at(self, u: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
         """The same at a membrane potential."""
-        return self.derivative(u - threshold)
+        return self.at_distance(u - threshold, threshold)
 
     @property
     def scale_and_peak(self) -> tuple[int, float, float]:
@@ -107,3 +111,8 @@ class Surrogate:
     def has_two_values(self) -> bool:
         """Whether it is one number inside of a window or above a level, and another one elsewhere."""
         return self.all_coefficients.kind in (RECTANGLE, STEP, WINDOW)
+
+    @property
+    def bears_rounding(self) -> bool:
+        """Whether a distance that is rounded by a factor changes little of it: it has no jumps, and fades away."""
+        return not self.has_two_values and self.all_coefficients.kind != PERIODIC

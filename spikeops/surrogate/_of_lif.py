@@ -36,8 +36,8 @@ class SingleExponential(OfLif):
     height: float = 1.0
     center: float = 0.0
 
-    def at(self, u: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
-        distance = (u - threshold) / threshold - self.center
+    def at_distance(self, distance: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
+        distance = distance / threshold - self.center
         return self.height / self.width * torch.exp(-distance.abs() / self.width) / threshold
 
     @property
@@ -79,9 +79,9 @@ class MultiGaussian(OfLif):
     center: float = 0.0
     _of_any_sign: ClassVar[tuple[str, ...]] = ("height", "center", "h")
 
-    def at(self, u: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
+    def at_distance(self, distance: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
         wide = Gaussian(self.s * self.sigma)
-        d = u - threshold - self.center
+        d = distance - self.center
         sides = wide.bump(d - self.sigma) + wide.bump(d + self.sigma)
         return self.height * ((1 + self.h) * Gaussian(self.sigma).bump(d) - self.h * sides)
 

@@ -30,6 +30,11 @@ class OfNumbers(Surrogate):
         bump = makers[kind]()
         return peak / bump.scale_and_peak[2] * bump.bump(d)
 
+    def at_distance(self, distance: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
+        in_thresholds = self.numbers.in_thresholds
+        value = self.derivative(distance / threshold if in_thresholds & DISTANCE else distance)
+        return value / threshold if in_thresholds & HEIGHT else value
+
     def at(self, u: torch.Tensor, threshold: float | torch.Tensor) -> torch.Tensor:
         kind, scale, peak, center, a, b, _, in_thresholds = self.numbers
         if kind == STEP:
@@ -39,7 +44,7 @@ class OfNumbers(Surrogate):
         elif kind == WINDOW:
             return Window(a, b, height=peak, center=center).at(u, threshold)
         else:
-            value = self.derivative((u - threshold) / threshold if in_thresholds & DISTANCE else u - threshold)
+            return self.at_distance(u - threshold, threshold)
         return value / threshold if in_thresholds & HEIGHT else value
 
 

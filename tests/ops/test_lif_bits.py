@@ -16,7 +16,18 @@ from op_tests.pairwise import pairwise
 import spikeops.functional as SF
 import spikeops.nn as snn
 from spikeops.functional._lif_options import RESETS
-from spikeops.surrogate import ATan, Gaussian, Heaviside, Rectangle, Step, StraightThrough, Surrogate, Triangle, Window
+from spikeops.surrogate import (
+    ATan,
+    Gaussian,
+    Heaviside,
+    PeriodicExponential,
+    Rectangle,
+    Step,
+    StraightThrough,
+    Surrogate,
+    Triangle,
+    Window,
+)
 
 # Windows that begin, end and lie on the grid of the currents, so that many potentials are exactly at a border.
 SURROGATES = (Rectangle(1.0), Rectangle(0.5, center=0.25, height=-0.7), Window(0.5, 1.5), Window(0.25, 1.0, center=-0.25), Heaviside(0.5),
@@ -102,7 +113,7 @@ def test_bits_are_where_they_should_be(backend, device, reset):
         x = Inputs(T, (3, 50), on_grid=True).x()
         x[T // 2, 0, 0] = math.nan
         spikes, v_last, u = SF.lif(x.to(device), return_trace="before", **options)
-        numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0), (RESETS[reset], 0, 1, 5, 0, 0)
+        numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0), (RESETS[reset], 0, 1, 5, 0, 0)
         *others, bits = ops.lif_bits_forward(x.to(device), None, numbers, modes)
         assert_identical(others[0], spikes.cpu(), "spikes")
         assert_identical(others[1], v_last.cpu(), "v_last")
@@ -154,8 +165,9 @@ DECAY, ONE = torch.tensor(0.5), torch.tensor(1.0)
 
 
 @pytest.mark.parametrize("options, words", [
-    (dict(surrogate=ATan(2.0)), "is for a surrogate of two values, Rectangle, Window, Heaviside, Step or StraightThrough, got ATan(alpha=2.0). Use one of these, or save=\"input\"."),
+    (dict(surrogate=ATan(2.0)), "is for a surrogate of two values, Rectangle, Window, Heaviside, Step or StraightThrough, got ATan(alpha=2.0). Use one of these, save=\"bfloat16\", which rounds its derivative, or save=\"input\"."),
     (dict(surrogate=Triangle(1.0)), "is for a surrogate of two values"),
+    (dict(surrogate=PeriodicExponential()), "got PeriodicExponential(width=0.5). Use one of these, or save=\"input\"."),
     (dict(surrogate=Gaussian(1.0)), "is for a surrogate of two values"),
     (dict(decay=DECAY), "no membrane potential for the gradient of a tensor decay. Give decay as a number, or save=\"input\"."),
     (dict(threshold=ONE), "for the gradient of a tensor threshold. Give threshold as a number, or save=\"input\"."),
@@ -209,7 +221,7 @@ def test_a_surrogate_of_ones_own():
 
 def test_ops_check_what_protects_memory(native):
     ops = torch.ops.spikeops
-    numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0), (0, 0, 0, 5, 0, 0)
+    numbers, modes = (0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0), (0, 0, 0, 5, 0, 0)
     gradient, bits = torch.zeros(9, 3), torch.zeros(2, 3, dtype=torch.uint8)
     ops.lif_bits_backward(gradient, None, bits, numbers, modes, True)
     for call in (

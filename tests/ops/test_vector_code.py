@@ -118,8 +118,12 @@ def expected():
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
     for row, state in itertools.product(("gather_row", "product_row", "total_row", "recurrent_row"), ("float", "double")):
         yield f"{row} {'Recurrent ' if row == 'recurrent_row' else ''}{state} "
-    for row, state in itertools.product(("pack_row", "unpack_row"), ("float", "double")):
+    for row, state in itertools.product(("pack_row", "unpack_row", "keep_row", "kept_spike_row"), ("float", "double")):
         yield f"{row} {state} "
+    for state in ("float", "double"):
+        yield from (f"kept_slope_row {kind} {units} {state} " for kind in (0, 1, 2, 3, 4, 6, 8) for units in range(4) if units != 1)
+        yield from (f"step_row LifDistances {state} {reset} " for reset in ("subtract", "to"))
+        yield from (f"step_row LifFromDistances {state} to false {summed} " for summed in ("false", "true"))
     for row, state in itertools.product(("clamped_first_row", "clamped_next_row"), ("float", "double")):
         yield f"{row} {state} "
     yield from (f"{row} {data} " for row in ("clamped_product_row", "norm_gradient_row") for data in DATA)
@@ -131,6 +135,8 @@ def expected():
         yield from (f"step_row LifBits {data} {reset} {window} " for reset in ("subtract", "to") for window in (5, 7, 10))
         for way in ("subtract false", "subtract true", "to true"):
             yield from (f"step_row LifFromBits {data} {way} {summed} " for summed in ("false", "true"))
+            if data in ("float", "double"):
+                yield from (f"step_row LifFromDistances {data} {way} {summed} " for summed in ("false", "true"))
         yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
         yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
         yield f"step_row Readout {data} "

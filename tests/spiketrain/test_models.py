@@ -310,6 +310,8 @@ REFUSED = {
     "reset": ({}, {"neurons_keep": "bits", "reset": "to", "detach_reset": False}, "field method.detach_reset"),
     "decays": ({}, {"neurons_keep": "bits", "learn_decays": True}, "field method.learn_decays"),
     "synapses": ({}, {"neurons_keep": "bits", "current_decay": 0.5}, "field method.current_decay"),
+    "jumps": ({}, {"neurons_keep": "bfloat16", "surrogate": "Rectangle"}, "field method.surrogate: expected another than Rectangle.*bits"),
+    "learned": ({}, {"neurons_keep": "bfloat16", "surrogate": "ATan", "learn_decays": True}, "field method.learn_decays.*keep bfloat16"),
     "adaptation": ({}, {"neurons_keep": "bits", "beta": 0.5, "adaptation_decay": 0.9}, "field method.beta"),
 }
 

@@ -16,7 +16,7 @@ WITH_GRADIENT = pytest.mark.parametrize("name", [name for name, call in CALLS.it
 def test_second_derivative(name):
     call = CALLS[name]
     tensors = leaves(call)
-    close(penalty(call.make(), tensors), by_reference(penalty, call.make(), tensors))
+    close(penalty(call.make(), tensors), by_reference(penalty, call.make(), tensors), call.second_rounding)
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: s.name)

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../../math/lif_bits.h"
-#include "../walk.h"
+#include "lif_kept.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
@@ -16,7 +16,6 @@ struct LifBitsParams {
   LifWindow<S> window;
 };
 
-// A neuron without a reset is one that subtracts 0.
 template <class DataType, Reset reset, int surrogate>
 struct LifBits {
   using Data = DataType;
@@ -41,29 +40,20 @@ struct LifBits {
   }
 };
 
-template <class Data, class S, bool summed> struct LifBitsBackTypes {
-  struct State { S grad_v, byte; };
-  struct Output { Data grad_x; };
-  struct Result {};
-};
-template <class Data, class S> struct LifBitsBackTypes<Data, S, true> {
-  struct State { S grad_v, byte, sum; };  // of the gradient of x
-  struct Output {};
-  struct Result { Data grad_x; };
-};
+template <class S, bool summed> struct LifBitsBackState { S grad_v, byte; };
+template <class S> struct LifBitsBackState<S, true> { S grad_v, byte, sum; };  // of the gradient of x
 
 template <class DataType, Reset reset, bool detached, bool summed>
 struct LifFromBits {
   using Data = DataType;
   using S = spikeops::State<Data>;
-  using Types = LifBitsBackTypes<Data, S, summed>;
   using Params = LifBitsBack<S>;
   using Fixed = Nothing;
   using History = Nothing;
-  using State = typename Types::State;
+  using State = LifBitsBackState<S, summed>;
+  using Output = typename LifKeptGradient<Data, summed>::Output;
+  using Result = typename LifKeptGradient<Data, summed>::Result;
   struct Input { Data grad_spikes; };
-  using Output = typename Types::Output;
-  using Result = typename Types::Result;
 
   SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
     bool fired = false, inside;
@@ -76,15 +66,12 @@ struct LifFromBits {
       inside = state.byte >= S(128);
       state.byte = S(2) * (state.byte - (inside ? S(128) : S(0)));
     }
-    const S grad = p.step_scale * lif_bits_step_back<reset, detached>(state.grad_v, to_state(in.grad_spikes), inside, fired, p);
-    if constexpr (summed) state.sum += grad;
-    else out.grad_x = from_state<Data>(grad);
+    const S derivative = inside ? p.inner : p.outer;
+    const S grad_u = lif_kept_step_back<reset, detached>(state.grad_v, to_state(in.grad_spikes), derivative, fired, S(0), p.step);
+    lif_kept_put<Data>(p.step, grad_u, state, out);
   }
 
-  SPIKEOPS_HD Result result(const Params& p, State state) {
-    if constexpr (summed) return {from_state<Data>(p.sum_scale * state.sum)};
-    else return {};
-  }
+  SPIKEOPS_HD Result result(const Params& p, State state) { return lif_kept_result<Data, summed>(p.step, state); }
 };
 
 // The bytes of a row, which begins a new one: their bits moved down by a factor, and one more of so much where v is NaN.

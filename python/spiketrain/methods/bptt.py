@@ -59,7 +59,9 @@ class Options:
         memory: what is kept for the backward pass, with the same gradients: plain, all of it; packed, spikes as bits; checkpoint, that and
             of the blocks of a network.model nothing but spikes, from which they are computed again, for about a third more time
         recomputed_blocks: how many blocks memory checkpoint computes again, from the first on, whose maps are the largest; null for all
-        neurons_keep: of themselves for the backward pass, with the same gradients: their input current, or bits, with surrogate Rectangle
+        neurons_keep: of themselves for the backward pass: their input current; bits, with surrogate Rectangle and the same gradients; or
+            bfloat16, with any other surrogate: distances from the threshold, rounded, half of a float32 current, with derivatives off by
+            up to a 256th of their peak
     """
 
     name: str = "bptt"
@@ -80,7 +82,7 @@ class Options:
     loss: OverTime = "mean"
     memory: Literal["plain", "packed", "checkpoint"] = "plain"
     recomputed_blocks: Count | None = None
-    neurons_keep: Literal["input", "bits"] = "input"
+    neurons_keep: Literal["input", "bits", "bfloat16"] = "input"
 
 
 # Options of the readout, which networks by a name have of their own; options of neurons, which they may make themselves.
@@ -185,21 +187,25 @@ def _check(options: Options) -> None:
             f"field method.recomputed_blocks: expected null with method.memory {options.memory}, which computes nothing again, got "
             f"{options.recomputed_blocks}"
         )
-    if options.neurons_keep == "bits":
-        _check_bits(options)
+    if options.neurons_keep != "input":
+        _check_kept(options)
 
 
-def _check_bits(options: Options) -> None:
-    """Refuse what bits do not suffice for, by its field."""
+def _check_kept(options: Options) -> None:
+    """Refuse what bits or distances do not suffice for, by its field."""
+    bits, of_two_values = options.neurons_keep == "bits", options.surrogate == "Rectangle"
+    surrogates = "Rectangle, which has two values" if bits else "another than Rectangle, for which there is method.neurons_keep bits"
     for name, suits, expected in (
-        ("surrogate", options.surrogate == "Rectangle", "Rectangle, which has two values"),
-        ("detach_reset", options.detach_reset or options.reset != "to", "true with method.reset to"),
+        ("surrogate", of_two_values == bits, surrogates),
+        ("detach_reset", not bits or options.detach_reset or options.reset != "to", "true with method.reset to"),
         ("learn_decays", not options.learn_decays, "false"),
         ("current_decay", options.current_decay == 0, "0"),
         ("beta", options.beta == 0, "0"),
     ):
         if not suits:
-            raise UserError(f"field method.{name}: expected {expected}, for method.neurons_keep bits, got {shown(getattr(options, name))}")
+            raise UserError(
+                f"field method.{name}: expected {expected}, for method.neurons_keep {options.neurons_keep}, got {shown(getattr(options, name))}"
+            )
 
 
 def _set_recomputed_blocks(network: ResidualNetwork, options: Options) -> None:
@@ -238,8 +244,11 @@ def _neurons(options: Options, shape: Shape, factor: float = 1.0) -> nn.Module:
 
 
 def _recurrent_neurons(options: Options, layer: Recurrent) -> nn.Module:
-    if options.neurons_keep == "bits":
-        raise UserError("field method.neurons_keep: expected input with recurrent layers, whose gradients need their potentials, got bits")
+    if options.neurons_keep != "input":
+        raise UserError(
+            "field method.neurons_keep: expected input with recurrent layers, whose gradients need their potentials, got "
+            f"{options.neurons_keep}"
+        )
     adaptive = {} if options.adaptation_decay is None else dict(beta=options.beta, adaptation_decay=options.adaptation_decay)
     return snn.RecurrentLIF(
         layer.units, all_to_all=layer.all_to_all, current_decay=options.current_decay, learn_decays=options.learn_decays,

@@ -45,6 +45,22 @@ MUTANTS = (
         "tests/ops/test_lif_bits.py",
     ),
     Mutant(
+        "kernels/math/lif_distances.h", "the sign of a distance is its own, whether the neuron has fired or not",
+        "(fired ? 0u : kSilent)", "(distance < S(0) ? kSilent : 0u)",
+        "tests/ops/test_lif_distances.py",
+    ),
+    Mutant(
+        "kernels/math/lif_distances.h", "a distance may be rounded to infinity",
+        "const S within = size < most ? size : most;", "const S within = size;",
+        "tests/ops/test_lif_distances.py",
+    ),
+    Mutant(
+        "kernels/cpu/lif_distances.cpp", "the way back reads the distances of the step before",
+        "if (t > 0) prefetch(kept - a.neuron.N, rows.n);\n    slope_row(params.surrogate, params.threshold, kept,",
+        "if (t > 0) prefetch(kept - a.neuron.N, rows.n);\n    slope_row(params.surrogate, params.threshold, t > 0 ? kept - a.neuron.N : kept,",
+        "tests/ops/test_lif_distances.py",
+    ),
+    Mutant(
         "kernels/math/surrogate.h", "the rectangle without its edge",
         "return d <= scale ? peak : outside;", "return d < scale ? peak : outside;",
         "tests/ops/test_surrogates.py",

@@ -154,7 +154,7 @@ _OPTIONS = dict(threshold=0.5, input_scale=2.0, reset="to", reset_amount=0.7, v_
 MODULES = (
     Module(kind=snn.LIF, options=dict(decay=0.9, **_OPTIONS), function=_by_function,
            samples=({"decay": 0.9}, dict(decay=0.9, threshold=0.5, reset="to", v_reset=-0.1, strict=True),
-                    dict(decay=0.9, reset_timing="guarded", v_min=-0.1), dict(decay=0.9, surrogate=Rectangle(1.5), save="bits"))),
+                    dict(decay=0.9, reset_timing="guarded", v_min=-0.1), dict(decay=0.9, surrogate=Rectangle(1.5), save="bits"), dict(reset="to", save="bfloat16"))),
     Module(kind=snn.IF, options=_OPTIONS, function=functools.partial(_by_function, decay=1.0),
            samples=(dict(threshold=0.7, surrogate=Sigmoid(4.0)), dict(surrogate=Window(), reset="to", detach_reset=True, save="bits"))),
     Module(kind=snn.ParametricLIF, options=dict(decay=0.9, shape=(4, 1), decay_input=True, **_OPTIONS), function=_parametric,

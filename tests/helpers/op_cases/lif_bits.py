@@ -30,9 +30,9 @@ def kept_bytes(reset, T):
 
 
 def options(i, reset="subtract", strict=False, detach_reset=False, surrogate=Rectangle(1.1), is_constant=False):
-    """The lists of csrc/lif_bits.cpp."""
-    kind, scale, peak, center, a, b, _, in_thresholds = surrogate.all_coefficients
-    numbers = (0.6, 1.0, 1.2, 0.9, -0.2, 0.1, scale, peak, center, a, b)
+    """The lists of csrc/lif_kept.cpp."""
+    kind, *of_surrogate, in_thresholds = surrogate.all_coefficients
+    numbers = (0.6, 1.0, 1.2, 0.9, -0.2, 0.1, *of_surrogate)
     return numbers, (RESETS[reset], int(strict), int(detach_reset or reset == "to"), kind, in_thresholds, i.T if is_constant else 0)
 
 

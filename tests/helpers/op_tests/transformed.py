@@ -37,6 +37,7 @@ class Call:
     compile: str = WORKS
     export: str = WORKS
     trace: str = WORKS
+    second_rounding: float = 0.0  # of second derivatives, which may pass through numbers of few digits
     low: float = 0.0
     high: float = 1.6
     steps_are_fixed: bool = False  # T is an argument, or an input has none
