@@ -152,7 +152,8 @@ class GradientMethod(Method):
                 layer.synapses, layer.macs = count, multiplied
             return activity
         try:
-            neurons, is_image = list(self.network.neurons().values()), inputs.dim() == len(self.input_shape) + 1
+            neurons = list(self.network.neurons().values()) if hasattr(self.network, "neurons") else []
+            is_image = inputs.dim() == len(self.input_shape) + 1
             activity.operations = operations.count(
                 self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image
             )

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spikeops import nn as snn
+from spiketrain import plugins
+from spiketrain.errors import UserError
 from spiketrain.methods.base.activity import LayerOperations
 from spiketrain.models.layers import MeanOverSpace, SumPool2d
 from spiketrain.models.module import NEURONS
@@ -71,6 +73,10 @@ def count(
     try:
         with counter:
             run()
+    except (Uncountable, UserError):
+        raise
+    except Exception as error:  # foreign code that works, but not where each of its operators is looked at
+        raise Uncountable(f"it cannot be run where its operations are seen ({plugins.described(error)})") from error
     finally:
         for handle in handles:
             handle.remove()
