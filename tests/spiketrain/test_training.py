@@ -1,7 +1,6 @@
 """The loop: a stopped run goes on as if it had never stopped, whatever stopped it."""
 
 import csv
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import time
 import pytest
 import torch
 import yaml
+from run_drills.server import Server
 from trained_runs import OF_THE_MACHINE
 
 from spiketrain.errors import UserError
@@ -123,8 +123,9 @@ def test_run_killed_before_its_first_checkpoint_leaves_nothing_to_see(tiny, tmp_
 @pytest.mark.parametrize("stop, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
     run_dir = tmp_path / "run"
+    quick = ("--trainer.limit_train", 200, "--trainer.threads", 1)
     process = subprocess.Popen(
-        spiketrain("train", "tsslbp-digits", "--trainer.out", run_dir, "--trainer.epochs", 100_000, "--trainer.threads", 1),
+        spiketrain("train", "tsslbp-digits", "--trainer.out", run_dir, "--trainer.epochs", 100_000, *quick),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -227,8 +228,15 @@ def test_number_of_threads_hardly_matters_with_convolutions(tiny, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
+@pytest.fixture(scope="module")
+def server():
+    started = Server()
+    yield started
+    started.close()
+
+
 @pytest.mark.parametrize("method", ["tssl_bp", "spide"])
-def test_two_processes_train_like_one(tiny, tmp_path, method):
+def test_two_processes_train_like_one(tiny, tmp_path, server, method):
     """Every batch is shared out; only rounding differs (dropout and augmentation are off: they draw their own numbers)."""
     config = tiny(**METHODS[method], data={"augment": False}, trainer={"batch_size": 33})
     config.network.dropout = 0.0
@@ -237,26 +245,11 @@ def test_two_processes_train_like_one(tiny, tmp_path, method):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        port = free.getsockname()[1]
     # What torchrun would start: one process alone, and a pair that find each other through the environment.
-    processes = []
     for name, world_size in (("one", 1), ("two", 2)):
-        for rank in range(world_size):
-            where = {
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "WORLD_SIZE": str(world_size),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-            }
-            command = spiketrain("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / name)
-            processes.append(subprocess.Popen(command, env={**os.environ, **where}, stdout=subprocess.DEVNULL))
-    try:
-        assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        command = ("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / name)
+        assert server.run(*command, seconds=300, ports=[port] * world_size) == 0, server.errors
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 2
     for a, b in zip(one, two):
