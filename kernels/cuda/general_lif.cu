@@ -30,7 +30,6 @@ __device__ __forceinline__ void with_spikes(ResetScheme scheme, bool counts, F f
       if (scheme == ResetScheme::subtract) return f(KnownSpikes<ResetScheme::subtract, false>{});
       if (scheme == ResetScheme::subtract_late) return f(KnownSpikes<ResetScheme::subtract_late, false>{});
       if (scheme == ResetScheme::to) return f(KnownSpikes<ResetScheme::to, false>{});
-      if (scheme == ResetScheme::none) return f(KnownSpikes<ResetScheme::none, false>{});
     }
   }
   f(AnySpikes{scheme, counts});

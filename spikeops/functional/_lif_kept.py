@@ -97,7 +97,7 @@ def _lists(
     _checks.fit(
         op, data, threshold=threshold, input_scale=input_scale, reset_amount=reset_amount, v_reset=v_reset, v_rest=v_rest,
     )  # fmt: skip
-    _checks.fit(op, data, **{"the center of the surrogate": surrogate.center})
+    _checks.fit(op, data, **{"the center of the surrogate": of_surrogate[2]})
     numbers = (decay, threshold, input_scale, reset_amount, v_reset, v_rest, *of_surrogate)
     return numbers, (RESETS[reset], int(strict), int(detach_reset), kind, in_thresholds, time_steps)
 

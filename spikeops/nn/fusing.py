@@ -64,7 +64,7 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     Pairs are BatchNorm1d, 2d, 3d or SyncBatchNorm inside :class:`spikeops.nn.TimeDistributed`, alone or at the end of an
     ``nn.Sequential`` in it, and :class:`spikeops.nn.LIF` or ``IF`` next in the ``nn.Sequential`` that holds both, which may be made of
     others. The forward pass of an ``nn.Sequential`` is known; batch norms elsewhere are left, and named, as are those whose neurons the
-    op does not know (learned decays and thresholds, traces, ``save="bits"``, ...) and modules that have hooks or a ``forward`` that was put
+    op does not know (learned decays and thresholds, traces, another ``save`` than "input", ...) and modules that have hooks or a ``forward`` that was put
     over their class's, are parametrized, or are used in more than one place. A module of yours that calls the parts of an ``nn.Sequential``
     one by one, and does something between them, cannot be told from one that calls it as a whole: do not give it.
 

@@ -80,8 +80,8 @@ def built():
 SIZES = {"double": 8, "float": 4, "int": 4, "long": 8, "fp16": 2, "bf16": 2, "unsigned char": 1}
 
 
-# Which also store numbers of a time step, a sample or a class; or whose spikes, packed, counted or kept as bits or distances, have a type of their
-# own. What is left of the unrolled loops of latency_encode and lif_bits_forward stores 16-bit spikes one by one; latency_encode still
+# Which also store numbers of a time step, a sample or a class; or whose spikes, packed, counted or kept as bits, or whose distances have a
+# type of their own. What is left of the unrolled loops of latency_encode and lif_bits_forward stores 16-bit spikes one by one; latency_encode still
 # has 96 % of a copy's bandwidth on an H100.
 SINGLE_NUMBERS = ("feedback", "local_classes", "local_feedback", "pack", "spike_count", "lif_bits_forward", "lif_distances_forward",
                   "latency_encode")  # fmt: skip
