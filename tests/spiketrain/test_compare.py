@@ -82,7 +82,7 @@ def test_runs_that_are_not_complete_say_so(runs, tmp_path, cli):
 
 
 @pytest.mark.parametrize("case, words", [
-    ("twice", "is given twice"), ("copied", "the same seed 1"), ("no epoch", "no epoch of"), ("other figures", "cannot be compared"),
+    ("twice", "is given twice"), ("no figure", "an epoch has no test_accuracy"), ("copied", "the same seed 1"), ("no epoch", "no epoch of"), ("other figures", "cannot be compared"),
     ("missing", "is no run directory"), ("picture", "--figure: expected a file ending in .png, .pdf, .svg"), ("no folder", "cannot write the figure"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_is_one_line(runs, tmp_path, assert_error, cli, case, words):
@@ -94,7 +94,9 @@ def test_what_cannot_be_compared_is_one_line(runs, tmp_path, assert_error, cli, 
     if case == "other figures":
         content["history"] = [{**row, "test_rms_error": 1.0, "train_rms_error": 1.0} for row in content["history"]]
         content["config"]["optimizer"]["lr"] = 1.0
-    if case in ("copied", "no epoch", "other figures"):
+    if case == "no figure":
+        del content["history"][1]["test_accuracy"]
+    if case in ("copied", "no epoch", "no figure", "other figures"):
         checkpoint.save(tmp_path / "other" / "last.ckpt", content)
         given[1] = tmp_path / "other"
     elif case == "missing":

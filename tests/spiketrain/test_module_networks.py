@@ -276,6 +276,29 @@ def test_looking_at_a_run(own_code, cli, tmp_path):
     assert cli("eval", run, "--plugin", "own")[0] == 0
 
 
+def test_a_network_in_code_is_exported_as_a_program_and_as_nothing_else(own_code, cli, assert_error, tmp_path):
+    """For batches of any size. Formats that cannot name the one that can; `rates` sees neurons behind a batch norm in one op."""
+    own_code.write("own", """
+        from torch import nn
+        from spikeops import nn as snn
+
+        def network(config, input_shape, classes, neuron):
+            first = snn.TimeDistributed(nn.Sequential(nn.Flatten(), nn.Linear(64, 12, bias=False)))
+            return nn.Sequential(first, snn.BatchNormLIF(12, config.method.decay), nn.Linear(12, classes))
+    """)
+    run = tmp_path / "run"
+    small = ("--network.time_steps", 4, "--trainer.limit_train", 60, "--trainer.limit_test", 20, "--trainer.epochs", 1, "--trainer.out", run)
+    assert cli("train", "bptt-digits", "--network.model", "own:network", *small)[0] == 0
+    export = ("export", run, "--plugin", "own", "--out", tmp_path / "net.pt2")
+    assert cli(*export, "--format", "pt2")[0] == 0
+    with torch.no_grad():
+        program = torch.export.load(str(tmp_path / "net.pt2")).module()
+        assert [program(torch.zeros(count, 1, 8, 8, dtype=torch.uint8)).shape for count in (1, 7)] == [(1, 10), (7, 10)]
+    assert_error(["network.model own:network", "export it as pt2"], *export, "--format", "state_dict")
+    assert_error(["Export it as pt2"], *export, "--format", "nir")
+    assert cli("rates", run, "--plugin", "own")[0] == 0
+
+
 def test_a_last_batch_of_one_sample_is_named(method_of):
     """Batch norm over one value has no variance."""
     flat = lambda *_: nn.Sequential(snn.TimeDistributed(nn.Flatten()), MeanOverTime(), nn.BatchNorm1d(64), nn.Linear(64, 10))  # noqa: E731

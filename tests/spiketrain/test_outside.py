@@ -6,7 +6,7 @@ import yaml
 
 from spiketrain import data, methods
 from spiketrain.data import Dataset
-from spiketrain.data.base import ImageSplit, Split
+from spiketrain.data.base import Batches, ImageSplit, Split
 from spiketrain.data.tasks import REGRESSION
 from spiketrain.errors import UserError
 from spiketrain.methods import load_config
@@ -207,6 +207,9 @@ WRONG = {
     "one axis for classes": (lambda *_: dataset(floats(shape=(16,)), floats(shape=(16,)), shape=(16,)), "or (1, 1, 40) for 40 features, got [16]"),
     "no classes": (lambda *_: dataset(classes=0), "expected 1 or more as classes, got 0"),
     "names missing": (lambda *_: dataset(class_names=("a",)), "expected 2 class_names, one for each class, got 1"),
+    "names of numbers": (lambda *_: dataset(class_names=(1, 2)), "expected class_names to be a tuple of texts, got [1, 2]"),
+    "names in one word": (lambda *_: dataset(class_names="ab"), "expected class_names to be a tuple of texts, got ab"),
+    "NaN": (lambda *_: dataset(Floats(torch.full((8, 1, 4, 4), torch.nan), torch.arange(8) % 2)), "train: expected finite numbers"),
     "no function": (3, "expected a function of (name, root, config), got 3"),
 }
 
@@ -217,6 +220,26 @@ def test_what_is_no_data_set_is_named(monkeypatch, what):
     with pytest.raises(UserError) as refused:
         read(monkeypatch, load)
     assert words in str(refused.value) and "own_data:load" in str(refused.value) and len(str(refused.value)) <= 300
+
+
+class Fails(Floats):
+    def batch(self, index, generator=None):
+        if 5 in index:
+            raise KeyError("no sample 5")
+        return super().batch(index)
+
+
+@pytest.mark.parametrize("split, words", [
+    (Fails(torch.rand(8, 1, 4, 4), torch.arange(8) % 2), "data set of Fails: KeyError: 'no sample 5' (test_outside.py, line"),
+    (Floats(torch.rand(8, 1, 4, 4).index_fill_(0, torch.tensor([5]), torch.inf), torch.arange(8) % 2), "data set of Floats: a batch holds numbers"),
+], ids=["raises", "infinite"])  # fmt: skip
+def test_what_goes_wrong_in_a_later_batch_is_named(split, words):
+    """Not only in the first samples, which are tried out before a run."""
+    batches = iter(Batches(split, 4))
+    next(batches)
+    with pytest.raises(UserError) as refused:
+        next(batches)
+    assert words in str(refused.value)
 
 
 def test_options_of_event_sets_are_refused(monkeypatch):

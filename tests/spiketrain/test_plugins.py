@@ -1,5 +1,6 @@
 """Code from outside is imported where the command line names it or a package that brings it is installed, and never because a file does."""
 
+import os
 import shutil
 import sys
 
@@ -282,11 +283,16 @@ def test_presets_of_a_folder(own_code, cli, assert_error, tmp_path):
     (folder / "damaged.yaml").write_text("method: [")
     (folder / "pythonic.yaml").write_text("method: !!python/object/apply:os.mkdir [harmed]")
     (folder / ".hidden.yaml").write_text("")
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "folder.yaml").mkdir()
     status, lines, errors = cli("list", "--presets", folder, "--method", "bptt", "--dataset", "digits")
     assert status == 0 and not (tmp_path / "harmed").exists()
     (line,) = [line for line in lines if line.startswith("mine-1")]
     assert "91.50 +- 0.25 mean" in line and "my words" in line and "bptt-digits" in "\n".join(lines)
     assert len(errors) == 2 and "preset damaged:" in errors[0] and "preset pythonic:" in errors[1]
+    assert_error("unknown preset 'pipe'", "train", "pipe", "--presets", folder)
+    for nowhere in ("~nobody-of-this-name/presets", "no\0folder"):
+        assert_error("--presets: cannot read the folder", "list", "--presets", nowhere)
     assert_error("tags", "train", "pythonic", "--presets", folder)
     assert_error("Did you mean 'mine-1'?", "train", "mine-2", "--presets", folder)
     assert_error("unknown preset 'mine-1'", "train", "mine-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,10 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 def compare(arguments: argparse.Namespace, _: list[str]) -> int:
     from spiketrain.reports import comparison
 
-    picture = None if arguments.figure is None else Path(arguments.figure).expanduser()
+    picture = None if arguments.figure is None else Path(os.path.expanduser(arguments.figure))
     if picture is not None and picture.suffix.lower() not in comparison.PICTURES:
         raise UserError(f"option --figure: expected a file ending in {', '.join(comparison.PICTURES)}, got {shortened(picture.name, 80)}")
-    experiments = _experiments([Path(run).expanduser() for run in arguments.runs])
+    experiments = _experiments([Path(os.path.expanduser(run)) for run in arguments.runs])
     write = comparison.csv if arguments.csv else comparison.latex if arguments.latex else comparison.markdown
     print(write(experiments), end="")
     if picture is not None:
@@ -45,7 +46,7 @@ def compare(arguments: argparse.Namespace, _: list[str]) -> int:
 
 def _experiments(paths: list[Path]) -> list[Experiment]:
     """The experiments in the order of their first runs, each named by its preset and by what tells it from others of that preset."""
-    from spiketrain.data.tasks import is_through
+    from spiketrain.data import tasks
     from spiketrain.methods import load_config
     from spiketrain.reports.reproduction.figures import COMPLETE, Experiment, SeedRun
     from spiketrain.training.changes import other_settings
@@ -60,8 +61,12 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
         seen[path.resolve()] = path
         if not content["history"]:
             raise UserError(f"no epoch of {shortened(path, 120)} is complete yet: there is nothing to compare")
+        task = tasks.of(content["history"][0])
+        figure = f"{task.chosen_on(content['history'][0])}_{task.name}"
+        if not all(figure in row for row in content["history"]):
+            raise UserError(f"{shortened(path / 'last.ckpt', 120)} is not a checkpoint that a run has written: an epoch has no {figure}")
         config = load_config(content["config"])
-        complete = is_through(content["history"], config.trainer.epochs)
+        complete = tasks.is_through(content["history"], config.trainer.epochs)
         run = SeedRun(config.seed, config.trainer.epochs, content["history"], COMPLETE if complete else "not complete")
         settings = {**config.to_dict(), "seed": 0}
         group = next((group for known, group in groups if not other_settings(known, settings)), None)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spiketrain import plugins
 from spiketrain.data.tasks import CLASSIFICATION, Task
-from spiketrain.errors import UserError
+from spiketrain.errors import UserError, shortened
 
 
 class Split(abc.ABC):
@@ -196,7 +197,24 @@ class Batches:
         augmentation = self._augmentation()
         for start in range(0, count, self.batch_size):
             index = order[start : start + self.batch_size][self.rank :: self.world_size].to(device)
-            yield self.split.batch(index, augmentation), self.split.labels[index]
+            yield self._inputs(index, augmentation), self.split.labels[index]
+
+    def _inputs(self, index: Tensor, augmentation: torch.Generator | None) -> Tensor:
+        """The samples; those of code from outside are looked at, since a number that is none may become a plausible output: neurons do not
+        fire at NaN."""
+        if type(self.split).__module__.startswith("spiketrain."):
+            return self.split.batch(index, augmentation)
+        where = f"data set of {shortened(type(self.split).__qualname__, 60)}"
+        try:
+            inputs = self.split.batch(index, augmentation)
+            is_finite = bool(inputs.isfinite().all())
+        except (UserError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # foreign code can raise anything
+            raise UserError(f"{where}: {plugins.described(error)}") from error
+        if not is_finite:
+            raise UserError(f"{where}: a batch holds numbers that are not finite")
+        return inputs
 
     def _augmentation(self) -> torch.Generator | None:
         """A generator for one epoch of this process. The shuffling one must stay the same in all of them."""

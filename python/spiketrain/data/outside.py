@@ -50,6 +50,8 @@ def _check(dataset: Dataset, where: str, time_steps: int) -> None:
     names = dataset.class_names
     if names is not None and len(names) != classes:
         raise UserError(f"{where}: expected {classes} class_names, one for each class, got {len(names)}")
+    if names is not None and (isinstance(names, str) or not all(type(name) is str for name in names)):
+        raise UserError(f"{where}: expected class_names to be a tuple of texts, got {shown(names)}")
     for part, split in (("train", dataset.train), ("test", dataset.test)):
         _check_split(split, f"{where}, {part}", dataset, time_steps)
 
@@ -71,6 +73,10 @@ def _check_split(split: Split, where: str, dataset: Dataset, time_steps: int) ->
             f"{where}: expected a batch of {count} as float32 of shape {shapes[0]}, or with time {shapes[1]} (network.time_steps {time_steps}), "
             f"got {_of_tensor(batch)}"
         )
+
+
+    if not batch.isfinite().all():
+        raise UserError(f"{where}: expected finite numbers, got a batch with others")
 
 
 def _of_tensor(value: object) -> str:

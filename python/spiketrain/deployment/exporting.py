@@ -60,7 +60,7 @@ def export(
     """
     if format not in formats.NAMES:
         raise unknown_name("format", format, formats.NAMES)
-    out, writer = Path(out).expanduser(), formats.get(format)
+    out, writer = Path(os.path.expanduser(out)), formats.get(format)
     if model.config.trainer.precision != "float32":
         raise UserError(f"the run computes in {model.config.trainer.precision}: to export it in float32 add --trainer.precision float32")
     if format != "state_dict" and model.method.is_random:

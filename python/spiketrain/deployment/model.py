@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -236,7 +237,7 @@ def load_in_own_process(run: str | Path, options: list[str], device: str | None 
 
 
 def _load(run: str | Path, options: list[str], device: str | None, sets_threads: bool) -> Model:
-    content = _content(Path(run).expanduser())
+    content = _content(Path(os.path.expanduser(run)))
     config, notes = config_to_look(content, options)
     if sets_threads and config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)

@@ -79,12 +79,19 @@ def traceable(model: Model, replaced: dict[type[nn.Module], Callable[[Any], nn.M
     return copied.eval()
 
 
-def exported_program(model: Model, kind: str, others: str, sums_as_means: bool = False) -> Any:
+def other_formats(model: Model, kind: str) -> str:
+    """Which formats may express what one of them, `kind`, does not, as a sentence."""
+    formats = [name for name in ("pt2", "state_dict") if name != kind and (name != "state_dict" or model.method.source() is not None)]
+    if formats:
+        return f"Export it as {' or '.join(formats)}"
+    return "No other format can: build the network by its own code, and load the weights of best.ckpt into it"
+
+
+def exported_program(model: Model, kind: str, sums_as_means: bool = False) -> Any:
     """The `torch.export.ExportedProgram` of a model, for batches of any size.
 
     Args:
         kind: what it is for, in an error
-        others: which formats can express what this one cannot
         sums_as_means: whether pooling that sums is written as one that averages
 
     Raises:
@@ -98,4 +105,4 @@ def exported_program(model: Model, kind: str, others: str, sums_as_means: bool =
             return torch.export.export(traceable(model, replaced), (example,), dynamic_shapes=(shapes,), strict=False)
         except Exception as error:  # whatever a network may raise on torch.export's stand-ins for tensors
             reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
-            raise UserError(f"{kind} cannot express the network: torch.export says {reason}. Export it as {others}") from None
+            raise UserError(f"{kind} cannot express the network: torch.export says {reason}. {other_formats(model, kind)}") from None

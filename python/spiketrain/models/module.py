@@ -13,7 +13,7 @@ from spikeops.nn.time import at_all_steps
 from spiketrain import plugins
 from spiketrain.errors import UserError, shortened, shown
 
-NEURONS = (LIFNeurons, snn.ALIF, snn.CubaLIF, snn.RecurrentLIF)
+NEURONS = (LIFNeurons, snn.ALIF, snn.BatchNormLIF, snn.CubaLIF, snn.RecurrentLIF)
 
 
 class ModuleNetwork(nn.Module):
@@ -41,7 +41,7 @@ class ModuleNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.input_shape) + 1:
             outputs = at_all_steps(self.module, x, self.time_steps)
-            batch = (self.time_steps, len(x))
+            batch = (self.time_steps, x.shape[0])  # not `len`, which torch.export takes for a constant
         else:
             outputs = self.module(x)
             batch = tuple(x.shape[:2])

@@ -10,6 +10,7 @@ any file of a user is.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from importlib import resources
@@ -35,12 +36,13 @@ def also_in(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     shown = printable(shortened(folder, 100))
     try:
         found = _names_in(folder)
-    except OSError as error:
-        raise UserError(f"--presets: cannot read the folder {shown}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--presets: cannot read the folder {shown}: {reason}") from None
     if not found:
         raise UserError(f"--presets: there is no preset, a file NAME{_SUFFIX}, in {shown}")
     if taken := sorted(set(found) & set(_names_in(resources.files(__name__)))):
@@ -101,7 +103,9 @@ def _places() -> dict[str, tuple]:
 
 
 def _names_in(place) -> list[str]:
-    return [file.name.removesuffix(_SUFFIX) for file in place.iterdir() if file.name.endswith(_SUFFIX) and not file.name.startswith(".")]
+    # Regular files: a pipe, say, would never end.
+    files = [file for file in place.iterdir() if file.name.endswith(_SUFFIX) and not file.name.startswith(".") and file.is_file()]
+    return [file.name.removesuffix(_SUFFIX) for file in files]
 
 
 def _installed() -> list[Path]:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from spikeops import nn as snn
 from spikeops.nir import Scale, from_nir, to_nir
 from spiketrain.deployment.model import Model
+from spiketrain.deployment.traceable import other_formats
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.gradient import GradientMethod
 from spiketrain.models.layers import FullyConnected, SumPool2d, TimeSharedDropout
 from spiketrain.models.network import SpikingNetwork
 
 IS_EXACT = False
-OTHERS = "pt2 and state_dict can"
 
 
 def files(out: Path) -> list[Path]:
@@ -28,7 +28,10 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     network = model.network
     is_chain = type(network) is SpikingNetwork and isinstance(network.input_filter, nn.Identity)
     if not (is_chain and isinstance(model.method, GradientMethod)):
-        raise UserError(f"NIR has no networks of {model.config.method.name}, only chains of layers and integrate-and-fire neurons: {OTHERS}")
+        named = model.config.network.model or model.config.method.name
+        raise UserError(
+            f"NIR has no networks of {shortened(named, 60)}, only chains of layers and integrate-and-fire neurons. {other_formats(model, 'nir')}"
+        )
     try:
         import nir
 
@@ -37,7 +40,7 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     except ImportError as error:
         raise UserError(shortened(f'NIR needs its packages ({error}): pip install "spikeops[nir]"')) from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"NIR cannot express the network: {shortened(' '.join(str(error).split()), 220)}; {OTHERS}") from None
+        raise UserError(f"NIR cannot express the network: {shortened(' '.join(str(error).split()), 200)}. {other_formats(model, 'nir')}") from None
     steps = f"{model.time_steps} steps of {options['dt']:g} s"
     pictures = ", a picture normalised and shown at all of them" if model.white is not None else ""
     return [

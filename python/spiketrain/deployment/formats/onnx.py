@@ -16,12 +16,11 @@ from torch import Tensor
 import spikeops
 from spiketrain.deployment.formats.pt2 import about, wanted
 from spiketrain.deployment.model import Model
-from spiketrain.deployment.traceable import exported_program
+from spiketrain.deployment.traceable import exported_program, other_formats
 from spiketrain.errors import UserError, shortened
 
 IS_EXACT = False
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-OTHERS = "pt2 or state_dict"
 
 
 def files(out: Path) -> list[Path]:
@@ -38,7 +37,7 @@ def files(out: Path) -> list[Path]:
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     with spikeops.backend("reference"):
-        program = exported_program(model, "onnx", OTHERS, sums_as_means=True)
+        program = exported_program(model, "onnx", sums_as_means=True)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -48,7 +47,7 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
             converted.save(str(out), external_data=False)
     except Exception as error:  # whatever the converter has not, or a graph of more than 2 GB
         reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
-        raise UserError(f"onnx cannot express the network: torch.onnx says {reason}. Export it as {OTHERS}") from None
+        raise UserError(f"onnx cannot express the network: torch.onnx says {reason}. {other_formats(model, 'onnx')}") from None
     return [f"its input is called inputs, {wanted(model)}; its output scores, (N, {len(model.class_names)})"]
 
 

@@ -23,7 +23,7 @@ def files(out: Path) -> list[Path]:
 
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
-    program = exported_program(model, "pt2", "state_dict")
+    program = exported_program(model, "pt2")
     quiet = logging.getLogger("torch.export")
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # of file names that end otherwise

@@ -113,7 +113,8 @@ def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> 
 def _text(model: Model, out: Path) -> str:
     source = model.method.source()
     if source is None:
-        raise UserError(f"there is no source of the networks of {model.config.method.name}: export it as pt2, which can")
+        named = f"network.model {shortened(network, 80)}" if (network := model.config.network.model) else f"networks of {model.config.method.name}"
+        raise UserError(f"there is no source of {named} that needs torch and spikeops alone: export it as pt2, which can")
     takes_pictures = model.white is not None
     shape = ", ".join(map(str, ("N", *model.input_shape) if not model.batch_axis else (model.time_steps, "N", *model.input_shape)))
     head = _HEAD.format(
