@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.data.tasks import CLASSIFICATION
-from spiketrain.files import write_atomically
-from spiketrain.reports.drawing import empty_figure, label_axes, logarithmic
+from spiketrain.reports.drawing import CURVES, KINDS, empty_figure, label_axes, logarithmic, save_figure
 from spiketrain.reports.reproduction.figures import Experiment, Summary
 from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
 
-PICTURES = (".png", ".pdf", ".svg")
-COLOURS = ["#2a6fbb", "#e07a1f", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f", "#22303c"]
+PICTURES = tuple(f".{kind}" for kind in KINDS)
 DASHES = ["-", "--", ":", "-."]
 _ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -65,7 +63,7 @@ def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
     is_accuracy = task is CLASSIFICATION
     unit = 100 if is_accuracy else 1
     for i, experiment in enumerate(experiments):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        style = {"color": CURVES[i % len(CURVES)], "linestyle": DASHES[i // len(CURVES) % len(DASHES)]}
         for axes, name, factor in ((loss, "train_loss", 1), (test, f"test_{task.name}", unit)):
             curves = [[factor * row[name] for row in run.history] for run in experiment.runs]
             _draw(axes, curves, style, f"{experiment.preset} ({_seeds(experiment)})")
@@ -76,7 +74,7 @@ def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
     label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
     label_axes(test, f"test {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")
     figure.legend(*test.get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8, ncols=2 if len(experiments) > 1 else 1)
-    write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:].lower(), dpi=150))
+    save_figure(figure, path)
 
 
 def _draw(axes, curves: list[list[float]], style: dict[str, str], label: str) -> None:

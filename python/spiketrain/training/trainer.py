@@ -177,11 +177,11 @@ class Trainer:
         self._confusion = counts
         return self.task.figures(tally, len(self.dataset.test))
 
-    def draw_confusion(self, epoch: int, folder: Path) -> list[Path]:
+    def draw_confusion(self, epoch: int, folder: Path, kind: str = "png") -> list[Path]:
         """The confusion matrix of the latest test, where the task has one. Returns its path."""
         if self._confusion is None or not self._confusion.numel():
             return []
-        path = folder / "confusion.png"
+        path = folder / f"confusion.{kind}"
         confusion.save_confusion(self._confusion, self.dataset, self.config, epoch, path)
         return [path]
 
