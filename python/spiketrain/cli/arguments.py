@@ -9,6 +9,7 @@ from typing import NoReturn
 from spiketrain.cli import cache, commands, compare, export, import_weights, predict, report, reproduce, sweep
 from spiketrain.cli.raw_config import add_arguments
 from spiketrain.errors import UserError
+from spiketrain.reports.drawing import KINDS
 
 # Commands that take fields of the configuration.
 WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export", "report", "sweep")
@@ -16,7 +17,8 @@ WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
 # Of one command, elsewhere fields.
 OWN_OPTIONS_OF = {
-    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS, "report": report.OPTIONS, "sweep": sweep.OPTIONS,
+    "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
+    "report": report.OPTIONS, "sweep": sweep.OPTIONS, "rates": ("--format",), "plot": ("--format",),
 }  # fmt: skip
 
 WITH_PRESETS = ("list", "train", "bench", "import", "reproduce", "sweep")
@@ -87,6 +89,8 @@ def make_parser() -> Parser:
     ):
         added = command(name, run, text)
         added.add_argument("run_dir", metavar="RUN_DIR")
+        if name in ("rates", "plot"):
+            added.add_argument("--format", choices=KINDS, default="png", help="of the pictures: png, or pdf or svg, which any size suits")
         added.add_argument("-h", "--help", action="help", help="show this help")
 
     predict.register(command)

@@ -171,10 +171,10 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
     else:
         print(f"synaptic operations: not counted, since {measured.uncounted or 'the synapses of this network are not known layer by layer'}")
     try:
-        plots.save_rates(measured, trainer.config, run.path / "rates.png")
+        plots.save_rates(measured, trainer.config, run.path / f"rates.{arguments.format}")
     except OSError as error:
         raise UserError(f"cannot write the picture: {error}") from None
-    print(f"wrote {run.path / 'rates.png'}")
+    print(f"wrote {run.path / f'rates.{arguments.format}'}")
     return 0
 
 
@@ -187,8 +187,8 @@ def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
     if trainer.task is CLASSIFICATION:
         trainer.test_figures()
     try:
-        written = plots.save_pictures(history, trainer.method, trainer.dataset, trainer.config, run.path)
-        written += trainer.draw_confusion(content["epoch"], run.path)
+        written = plots.save_pictures(history, trainer.method, trainer.dataset, trainer.config, run.path, arguments.format)
+        written += trainer.draw_confusion(content["epoch"], run.path, arguments.format)
     except OSError as error:
         raise UserError(f"cannot write the pictures: {error}") from None
     print(f"wrote {', '.join(map(str, written))}")

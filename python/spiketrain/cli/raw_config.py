@@ -34,6 +34,8 @@ def raw_config(arguments: argparse.Namespace) -> dict:
     if not tssl_bp_files.is_one(given):
         network = given.get("network")
         said = [name for name, value in network.items() if value] if isinstance(network, dict) else []
+        if {"data", "network", "method"} & given.keys():  # another experiment than the one whose figures these are
+            raw = {key: value for key, value in raw.items() if key != "published"}
         return merge(without_other_network(raw, said), given)
     try:
         given = tssl_bp_files.translate(given)
@@ -47,4 +49,4 @@ def raw_config(arguments: argparse.Namespace) -> dict:
         note = f"Network.data_path: there is no folder {root}: the data is looked for where it is by default"
         print(f"spiketrain: note: {printable(note)}", file=sys.stderr)
         given["data"]["root"] = None
-    return {**raw, **given, "departs": []}  # its sections are complete: nothing in them is the preset's
+    return {**raw, **given, "departs": [], "published": {}}  # its sections are complete: nothing in them is the preset's

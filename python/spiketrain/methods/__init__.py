@@ -12,6 +12,7 @@ import pkgutil
 
 from spiketrain import plugins
 from spiketrain.config import Config, NetworkConfig, find_name, method_name
+from spiketrain.config.fields import Published
 from spiketrain.config.parser import parse
 from spiketrain.config.raw import split_options, without_other_network
 from spiketrain.errors import UserError, shortened, shown
@@ -67,11 +68,27 @@ def load_config(raw: dict, overrides: list[str] = ()) -> Config:
     given = [field.removeprefix("network.") for field, text in split_options(list(overrides)) if field.startswith("network.") and text]
     config = parse(without_other_network(raw, given), overrides, method.Options)
     config.method.name = name
+    if config.published != Published() and _is_another_experiment(raw, overrides, config, method):
+        config.published = Published()
     for field, why in _NOT_FOR_ALL.items():
         if (value := getattr(config.network, field)) and field not in method.network_fields:
             raise UserError(f"network.{field}: {shortened(name, 60)} {why}, got {shown(value)}")
     _check_model(config.network)
     return config
+
+
+def _is_another_experiment(raw: dict, overrides: list[str], config: Config, method: type[Method]) -> bool:
+    """Whether options change the data, the network or the method, of which the figures of a published experiment then say nothing; unless
+    options name these figures."""
+    given = [field for field, _ in split_options(list(overrides))]
+    if not any(field.startswith(("data.", "network.", "method.")) for field in given) or any(field.startswith("published.") for field in given):
+        return False
+    if _find(method_name(raw))[1] is not method:
+        return True
+    plain = parse(raw, [], method.Options)
+    plain.method.name = config.method.name
+    plain.data.root, plain.data.download = config.data.root, config.data.download  # where it lies is no part of it
+    return (plain.data, plain.network, plain.method) != (config.data, config.network, config.method)
 
 
 def _check_model(network: NetworkConfig) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.data.tasks import CLASSIFICATION
-from spiketrain.files import write_atomically
-from spiketrain.reports.drawing import empty_figure, label_axes, logarithmic
+from spiketrain.reports.drawing import CURVES, KINDS, empty_figure, label_axes, logarithmic, save_figure
 from spiketrain.reports.reproduction import tables
 from spiketrain.reports.reproduction.figures import Experiment, Summary, speed_of
 from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
 
-PICTURES = (".png", ".pdf", ".svg")
-COLOURS = ["#2a6fbb", "#e07a1f", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f", "#22303c"]
+PICTURES = tuple(f".{kind}" for kind in KINDS)
 DASHES = ["-", "--", ":", "-."]
 _ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -69,7 +67,7 @@ def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
     unit = 100 if is_accuracy else 1
     judges = dict.fromkeys(experiment.chosen_on for experiment in experiments)
     for i, experiment in enumerate(experiments):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        style = {"color": CURVES[i % len(CURVES)], "linestyle": DASHES[i // len(CURVES) % len(DASHES)]}
         judge = experiment.chosen_on
         which = f", on {judge} samples" if len(judges) > 1 else ""
         for axes, name, factor in ((loss, "train_loss", 1), (test, f"{judge}_{task.name}", unit)):
@@ -82,7 +80,7 @@ def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
     label_axes(loss, "training loss (mean over steps)", "epoch", "loss")
     label_axes(test, f"{' or '.join(judges)} {task.name.replace('_', ' ')}: mean over seeds ± standard deviation", "epoch", "%" if is_accuracy else "error")
     figure.legend(*test.get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8, ncols=2 if len(experiments) > 1 else 1)
-    write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:].lower(), dpi=150))
+    save_figure(figure, path)
 
 
 def _draw(axes, curves: list[list[float]], style: dict[str, str], label: str) -> None:

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, empty figures, labelled axes, files."""
+"""The style of all pictures: colours, empty figures, labelled axes, files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 from spiketrain.files import write_atomically
 
 INK, GREY = "#22303c", "#9aa5b1"
-BLUE, ORANGE = "#2a6fbb", "#e07a1f"
+BLUE, ORANGE, RED = "#2a6fbb", "#e07a1f", "#b3261e"
+LAYERS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]  # colours of layers of neurons
+CURVES = ["#2a6fbb", "#e07a1f", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f", "#22303c"]  # and of runs side by side
+KINDS = ("png", "pdf", "svg")  # of files
 
 
 def empty_figure(width: float, height: float):
@@ -44,5 +47,13 @@ def logarithmic(axes, values: Sequence[float]) -> None:
 
 
 def save_figure(figure, path: Path) -> None:
-    """The figure as PNG."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    """The figure as what the file's name ends in, one of `KINDS`."""
+    write_atomically(path, lambda file: figure.savefig(file, format=path.suffix[1:].lower(), dpi=130))
+
+
+def in_units(value: float) -> str:
+    """A number with three digits and a unit of thousands, as people read it: 0.25, 12.3 k, 1.23 M."""
+    for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"

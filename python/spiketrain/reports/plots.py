@@ -1,4 +1,4 @@
-"""The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample) or
+"""The pictures of a run: curve.png (loss and accuracy over the epochs), raster.png (spikes of all layers for a sample), membranes.png or
 surface.png and contours.png (the surfaces that a network fits: `surfaces`), and rates.png (firing rates and synaptic operations)."""
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from spiketrain.data.base import Dataset
 from spiketrain.data.surfaces import PointSplit
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method
-from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, logarithmic, save_figure
+from spiketrain.reports.drawing import BLUE, GREY, INK, LAYERS, ORANGE, empty_figure, in_units, label_axes, logarithmic, save_figure
+from spiketrain.reports.membranes import save_membranes
 from spiketrain.reports.surfaces import save_surfaces
 
-LAYER_COLOURS = ["#2a6fbb", "#1b998b", "#7b4ea3", "#c8553d", "#5c7a29", "#a0527f"]
 NEURONS_SHOWN = 150
 
 
 def save_pictures(
-    history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, folder: Path
+    history: list[dict[str, float]], method: Method, dataset: Dataset, config: Config, folder: Path, kind: str = "png"
 ) -> list[Path]:
     """The learning curve, and what the network does: the spikes of a sample, or the surfaces it fits. Returns their paths.
 
-    A network without neurons that spike has no picture of its spikes, a run without a complete epoch no curve.
+    `kind` is that of the files, one of `drawing.KINDS`. A network without neurons that spike has no picture of its spikes, a run without a complete epoch no curve.
     """
     written = []
     if history:
-        written.append(folder / "curve.png")
+        written.append(folder / f"curve.{kind}")
         save_curve(history, config, written[0])
     if isinstance(dataset.test, PointSplit):
-        written += save_surfaces(history, method, dataset, config, folder / "surface.png")
-    elif save_raster(method, dataset, config, folder / "raster.png"):
-        written.append(folder / "raster.png")
+        written += save_surfaces(history, method, dataset, config, folder / f"surface.{kind}")
+    elif save_raster(method, dataset, config, folder / f"raster.{kind}"):
+        written.append(folder / f"raster.{kind}")
+        if save_membranes(method, dataset, config, folder / f"membranes.{kind}"):
+            written.append(folder / f"membranes.{kind}")
     return written
 
 
@@ -70,6 +72,10 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
     shown = f"best {judge} {task.show(task.judged(best))} in epoch {best['epoch']}{tested}"
     label_axes(accuracy, f"{task.name.replace('_', ' ')}: {shown}", "epoch", "%" if is_accuracy else "error")
 
+    if is_accuracy:
+        accuracy.set_xlabel("epoch   (training: of each batch before its step, dropout on)", fontsize=9)
+    if loss.get_yscale() == "log":
+        loss.set_ylabel("loss, logarithmic")
     for axes in (loss, accuracy):
         axes.locator_params(axis="x", integer=True)
         axes.grid(color="#e6e9ec", linewidth=0.6)
@@ -97,7 +103,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
     rasters = grid[:, 1].subgridspec(len(trains), 1)
     for i, (name, spikes) in enumerate(trains.items()):
         axes = figure.add_subplot(rasters[i])
-        _draw_raster(axes, name, spikes, LAYER_COLOURS[i % len(LAYER_COLOURS)])
+        _draw_raster(axes, name, spikes, LAYERS[i % len(LAYERS)])
         if i == len(trains) - 1:
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
@@ -129,7 +135,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
             bars["backward SynOps"] = ([activity.backward_operations(layer) for layer in layers], ORANGE)
         bars["MACs without spikes"] = ([layer.non_spiking for layer in layers], GREY)
         operations = figure.add_subplot(1, panels, 2)
-        _draw_bars(operations, names, bars, "{:.3g}")
+        _draw_bars(operations, names, bars)
         label_axes(operations, "operations per sample", "synaptic operations, or multiply-accumulates", "")
     elif by_weights is not None:
         operations = figure.add_subplot(1, panels, 2)
@@ -144,16 +150,19 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], number: str) -> None:
-    """Groups of horizontal bars, one group per layer, the first layer on top, each with its value."""
+def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], number: str = "") -> None:
+    """Groups of horizontal bars, one group per layer, the first layer on top, each with its value: as `number` formats it, or as a count."""
     height = 0.8 / len(bars)
     for i, (label, (values, colour)) in enumerate(bars.items()):
         places = [k + (i - (len(bars) - 1) / 2) * height for k in range(len(names))]
         drawn = axes.barh(places, values, height * 0.9, color=colour, label=label)
-        axes.bar_label(drawn, [number.format(value) for value in values], padding=2, fontsize=7, color=INK)
+        shown = [number.format(value) if number else in_units(value) for value in values]
+        axes.bar_label(drawn, shown, padding=2, fontsize=7, color=INK)
     axes.set_yticks(range(len(names)), labels=names)
     axes.invert_yaxis()
     axes.margins(x=0.15)
+    if not number:
+        axes.xaxis.set_major_formatter(lambda value, _: in_units(value))
     if len(bars) > 1:
         axes.legend(frameon=False, fontsize=8)
 
@@ -200,7 +209,8 @@ def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
             axes.axvline(t + 0.5, color="white", linewidth=120 / steps)
     if steps <= 20:
         axes.set_xticks(range(1, steps + 1))
-    axes.set_yticks([i + 0.5 for i in range(neurons)] if neurons <= 10 else [], labels=range(neurons) if neurons <= 10 else [])
+    rows = range(len(shown)) if len(shown) <= 10 else sorted({round(i * (len(shown) - 1) / 4) for i in range(5)})
+    axes.set_yticks([i + 0.5 for i in rows], labels=[int(shown[i]) for i in rows])
     rate = 100 * spikes.mean().item()
     drawn = f"{len(shown)} of {len(fires)} that fire drawn" if len(shown) < neurons else "all drawn"
-    label_axes(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neurons")
+    label_axes(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neuron")

@@ -55,7 +55,7 @@ def save_surfaces(history: list[dict[str, float]], method: Method, dataset: Data
     save_figure(figure, path)
     if len(points.surfaces) > 1:
         return [path]
-    contours = path.with_name("contours.png")
+    contours = path.with_name(f"contours{path.suffix}")
     save_contours(method, side, config, contours)
     return [path, contours]
 

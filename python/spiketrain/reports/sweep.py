@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.files import write_atomically
-from spiketrain.reports.comparison import COLOURS
-from spiketrain.reports.drawing import GREY, INK, empty_figure, label_axes, save_figure
+from spiketrain.reports.drawing import CURVES, GREY, INK, empty_figure, label_axes, save_figure
 from spiketrain.reports.reproduction.figures import Experiment, Summary, speed_of
 from spiketrain.reports.reproduction.tables import (
     SPEED,
@@ -190,7 +189,7 @@ def _draw_lines(figure, axes, sweep: Sweep, shown: list[tuple[Experiment, Summar
         points.sort(key=lambda point: point[0])
         label = ", ".join(f"{name.rpartition('.')[2]} {value or 'as in the preset'}" for name, value in zip(others, values))
         means, spreads = [summary.mean for _, summary, _ in points], [summary.std or 0.0 for _, summary, _ in points]
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": "o", "markersize": 4, "capsize": 3}
+        style = {"color": CURVES[number % len(CURVES)], "marker": "o", "markersize": 4, "capsize": 3}
         axes.errorbar([x for x, _, _ in points], means, yerr=spreads, label=label.replace("$", r"\$"), **style)
     positions = sorted({x for points in lines.values() for x, _, _ in points})
     if positions[0] > 0 and positions[-1] >= 10 * positions[0]:
@@ -207,7 +206,7 @@ def _draw_rows(axes, sweep: Sweep, shown: list[tuple[Experiment, Summary]]) -> N
         runs = experiment.complete
         figures = [run.validation if run.chosen_on == "validation" else run.best for run in runs]
         axes.scatter(figures, [height] * len(figures), s=14, color=GREY, linewidths=0, zorder=2)
-        axes.errorbar(summary.mean, height, xerr=summary.std, fmt="o", markersize=5, capsize=3, color=COLOURS[0], zorder=3)
+        axes.errorbar(summary.mean, height, xerr=summary.std, fmt="o", markersize=5, capsize=3, color=CURVES[0], zorder=3)
         pairs = zip(sweep.fields, sweep.values(experiment))
         text = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in pairs if value) or "the preset as it is"
         labels.append((text if len(text) <= 60 else f"{text[:57]}...").replace("$", r"\$"))

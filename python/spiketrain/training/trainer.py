@@ -229,11 +229,11 @@ class Trainer:
         """int64 (classes, classes + 1) of the latest test: how many samples of each class were taken for which; None where there are no classes."""
         return self._confusion if self._confusion is not None and self._confusion.numel() else None
 
-    def draw_confusion(self, epoch: int, folder: Path) -> list[Path]:
+    def draw_confusion(self, epoch: int, folder: Path, kind: str = "png") -> list[Path]:
         """The confusion matrix of the latest test, where the task has one. Returns its path."""
         if self.confusion is None:
             return []
-        path = folder / "confusion.png"
+        path = folder / f"confusion.{kind}"
         confusion.save_confusion(self.confusion, self.dataset, self.config, epoch, path)
         return [path]
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spiketrain.data.tasks import CLASSIFICATION
-from spiketrain.reports.comparison import COLOURS, DASHES
-from spiketrain.reports.drawing import INK, empty_figure, label_axes, logarithmic
+from spiketrain.reports.comparison import DASHES
+from spiketrain.reports.drawing import CURVES, INK, empty_figure, label_axes, logarithmic
 from spiketrain.reports.page.facts import RunFacts
 
 WIDTH, HEIGHT = 5.6, 3.5  # inches
 
 
 def colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
+    return CURVES[number % len(CURVES)]
 
 
 def dash(number: int) -> str:
-    return DASHES[number // len(COLOURS) % len(DASHES)]
+    return DASHES[number // len(CURVES) % len(DASHES)]
 
 
 def losses(runs: Sequence[RunFacts]):

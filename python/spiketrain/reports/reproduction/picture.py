@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, empty_figure, label_axes, save_figure
+from spiketrain.reports.drawing import BLUE, GREY, INK, ORANGE, RED, empty_figure, label_axes, save_figure
 from spiketrain.reports.reproduction.figures import Experiment
 
-RED = "#b3261e"
 _ROWS = ("published", "best epoch", "last epoch")  # from the top
 _PANELS_BESIDE = 2  # columns of panels, where there are more than three
 
