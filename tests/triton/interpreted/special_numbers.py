@@ -21,8 +21,8 @@ def assert_same(op, arguments):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("name", CALLS)
 def test_every_op(name, dtype):
-    # A program for each row of a sum, or for each trial.
-    shape = (2, 6) if name.startswith(("row_sum", "convex")) else (2, 64)
+    # A program for each row of a sum, channel, layer or trial.
+    shape = (2, 6) if name.startswith(("row_sum", "channel_statistics", "recurrent", "convex")) else (2, 64)
     share = SHARES[([*CALLS].index(name) + (dtype == torch.float16)) % len(SHARES)]
     assert_same(*special_call(name, Inputs(T=6, shape=shape, dtype=dtype), share))
 
