@@ -30,12 +30,14 @@ def test_potentials_are_those_of_the_neurons(tmp_path):
     seen = {}
     network = trainer.method.network
     for name, module in network.neurons().items():
-        module.register_forward_hook(lambda module, arguments, _, name=name: seen.update({name: (module, arguments[0])}))
+        hook = lambda module, arguments, options, _, name=name: seen.update({name: (module, *arguments, options)})  # noqa: E731
+        module.register_forward_hook(hook, with_kwargs=True)
     found = membranes.potentials(trainer.method, inputs[:1])
     assert list(found) == list(network.neurons())
     for name, (potential, spikes, threshold) in found.items():
-        module, x = seen[name]
-        expected, _, before = SF.lif(x, decay=module.decay, threshold=module.threshold, **module.options._asdict(), return_trace="before")
+        module, x, given = seen[name]  # a current that is the same in all steps comes without them
+        options = {**module.options._asdict(), **given, "return_trace": "before"}
+        expected, _, before = SF.lif(x, decay=module.decay, threshold=module.threshold, **options)
         assert torch.equal(potential, before[:, 0].flatten(1)) and torch.equal(spikes, expected[:, 0].flatten(1))
         assert torch.equal(potential >= threshold, spikes.bool())
     assert not any(module.return_trace for module in network.neurons().values())
