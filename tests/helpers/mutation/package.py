@@ -133,7 +133,7 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/functional/_batch_norm.py", "the running variance is the biased one",
-        "variance * (statistics.count / (statistics.count - 1))", "variance",
+        "momentum * (variance * count / (count - 1))", "momentum * variance",
         "tests/ops/test_batch_norm_lif.py -k torchs",
     ),
     Mutant(
