@@ -109,7 +109,7 @@ build/testing-sanitized/.built: $(VENV)/.extras $(sources)
 
 build/testing-clang/.built: $(VENV)/.extras $(sources)
 	mkdir -p $(@D)
-	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v3 -fsyntax-only -x c++ - 2> /dev/null; then \
-	  $(testing) -DCMAKE_CXX_COMPILER=clang++ -DSPIKEOPS_ISAS=v3 && \
-	  $(VENV)/bin/cmake --build $(@D) --target spikeops_testing_kernels_v3; fi
+	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
+	  $(testing) -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=v3;v4" && \
+	  $(VENV)/bin/cmake --build $(@D) --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
 	@touch $@

@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _NormBase
 
 from spikeops.functional import _checks
-from spikeops.functional._batch_norm import NormOptions, checked_norm
+from spikeops.functional._batch_norm import NormOptions, checked_momentum, checked_norm
 from spikeops.functional._lif_options import LIFOptions, Reset, checked_options
 from spikeops.functional._other_words import NEURON, explain_other_words
 from spikeops.functional.batch_norm_lif import run_batch_norm_lif
@@ -62,7 +62,8 @@ class BatchNormLIF(_NormBase):
                  surrogate: Surrogate = ATan(2.0), return_state: bool = False):  # fmt: skip
         for name, value in (("affine", affine), ("track_running_stats", track_running_stats), ("return_state", return_state)):
             _checks.flag("BatchNormLIF", name, value)
-        given = NormOptions(True, 0.0 if momentum is None else momentum, eps, tdbn_alpha, synchronized, process_group)
+        weight = 0.0 if momentum is None else checked_momentum("BatchNormLIF", momentum)
+        given = NormOptions(True, weight, eps, tdbn_alpha, synchronized, process_group)
         norm = checked_norm("BatchNormLIF", given)
         options = LIFOptions(input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate)
         threshold, options = checked_options("BatchNormLIF", threshold, options)
