@@ -95,7 +95,7 @@ def rows(built: str) -> dict[str, dict[str, list[str]]]:
     found = {isa: {} for isa in REGISTERS}
     for symbol, body in re.findall(r"^[0-9a-f]+ <(.+)>:\n((?:.+\n)*)", listing, re.MULTILINE):
         isa = re.search(r"spikeops::cpu::(v\d)::", symbol)
-        if isa and (name := short_name(symbol)):
+        if isa and isa[1] in found and (name := short_name(symbol)):
             found[isa[1]].setdefault(name, []).append(body)
     return found
 
