@@ -91,6 +91,8 @@ def commands(run, config, folder):
         "plot": [(run,)],
         "predict": [(run, folder)],
         "export": [(run, "--format", "state_dict", "--out", folder / "exported")],
+        "report": [(run, "--out", folder / "report.html")],
+        "sweep": [("marked-preset", *presets, "--over", "optimizer.lr=0.1,0.2", "--seeds", "1", "--out", folder / "swept")],
     }
 
 
@@ -103,9 +105,14 @@ def test_no_command_imports_what_a_file_names(run, own_code, cli, tmp_path):
         for words in calls:
             status, _, errors = cli(command, *words)
             where = f"{command} {words}: {errors}"
-            if kind != "method" and (words[-1] == "--help" or command == "reproduce"):
+            if kind != "method" and (words[-1] == "--help" or command in ("reproduce", "sweep")):
                 # Help says what fields there are. Of a network or a data set the process of each run finds out.
                 assert "marked" not in sys.modules, where
+                continue
+            if kind != "method" and command == "report":
+                # Of what the run has written down; the page says what could not be measured.
+                assert status == 0 and "marked" not in sys.modules, where
+                assert "add --plugin marked" in words[-1].read_text(), where
                 continue
             if kind == "data" and command in ("predict", "export"):
                 # What they must know of the data is in the checkpoint.

@@ -35,7 +35,7 @@ HOUSE = fields(
         **dict(schedule="constant", milestones=[], gamma=0.1, warmup_steps=0),
     ),
     trainer=dict(
-        **dict(epochs=10, batch_size=50, eval_batch_size=500, limit_train=0, limit_test=0, device="cpu", precision="float32"),
+        **dict(epochs=10, batch_size=50, eval_batch_size=500, limit_train=0, limit_test=0, device="auto", precision="float32"),
         **dict(threads=0, pipeline=1, checkpoint_minutes=0, out=None, progress="auto"),
     ),
 )
