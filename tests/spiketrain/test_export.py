@@ -252,7 +252,7 @@ def test_files_are_replaced_at_once(runs, tmp_path, monkeypatch):
     assert (tmp_path / "model.pt").stat().st_mode & 0o777 == 0o666 & ~exporting._umask()
 
 
-@pytest.mark.parametrize("out, words", [("folder", "it is a folder"), ("nowhere/model.pt", "no such folder"), ("model.py", "a name such as model.pt"),
+@pytest.mark.parametrize("out, words", [("folder", "it is a folder"), ("nowhere/model.pt", "no such folder"), ("best.ckpt", "a run keeps its own file by that name"), ("model.py", "a name such as model.pt"),
                                         ("my-model.pt", "a name such as model.pt"), ("class.x.pt", "a name such as model.pt"),
                                         ("class.pt", "a name such as model.pt"), ("own.pt", "own.py would be overwritten")])  # fmt: skip
 def test_places_that_cannot_be_are_refused(runs, tmp_path, out, words, assert_error):
