@@ -11,7 +11,8 @@ from spikeops.triton._launch import launch_neurons, sized_kernel, triton_state
 from spikeops.triton._math import block_of_neurons, load_step, next_above, scalar
 from spikeops.triton._walk import launch_back, walk, walk_back
 from spikeops.triton.channels import ROWS_OF_NEURONS, _channels_of, _totals
-from spikeops.triton.lif import LifOptions, _grad_u, _Numbers, _reset
+from spikeops.triton.lif import LifOptions, _grad_u, _Numbers
+from spikeops.triton.lif import _step as _lif_step
 
 GIVEN, OWN = 0, 1
 
@@ -35,10 +36,8 @@ class BatchNormLif(NamedTuple):
 
 @triton.jit
 def _step(neuron, OPTIONS: tl.constexpr, state, inputs):
-    """State: the membrane potential after the reset. Kept: that before it. Output: the spike."""
-    y = (inputs[0] - neuron.mean) * neuron.scale + neuron.bias
-    u = (neuron.v_rest + neuron.decay * (state[0] - neuron.v_rest)) + neuron.input_scale * y
-    return (_reset(neuron, OPTIONS, u),), (u,), ((u >= neuron.fire_level).to(u.dtype),)
+    """That of LIF neurons whose current is the normalised x."""
+    return _lif_step(neuron, OPTIONS, state, ((inputs[0] - neuron.mean) * neuron.scale + neuron.bias,))
 
 
 @triton.jit

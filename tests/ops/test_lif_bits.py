@@ -1,5 +1,6 @@
 """save="bits": the spikes and the gradients of save="input", bit for bit, from a bit or two of each time step."""
 
+import functools
 import itertools
 import math
 
@@ -8,6 +9,7 @@ import torch
 from op_cases.lif_bits import kept_bytes, steps_per_byte
 from op_tests.compare import assert_identical
 from op_tests.inputs import Inputs
+from op_tests.kept import assert_same_as_of_input
 from op_tests.layouts import INPUTS, UPSTREAM, lay_out
 from op_tests.neurons import DTYPES
 from op_tests.op_calls import as_tuple
@@ -36,22 +38,7 @@ SURROGATES = (Rectangle(1.0), Rectangle(0.5, center=0.25, height=-0.7), Window(0
 WAYS = (("subtract", False), ("subtract", True), ("to", True), ("none", False), ("none", True))
 
 
-def run(x, v_init, save, upstream, **options):
-    """spikes, v_last and the gradients of x and v_init."""
-    leaves = [tensor.detach().requires_grad_() for tensor in (x, v_init)]
-    outputs = SF.lif(leaves[0], v_init=leaves[1], save=save, **options)
-    used = [(output, g) for output, g in zip(outputs, upstream) if g is not None]
-    gradients = torch.autograd.grad([output for output, _ in used], leaves, [g for _, g in used])
-    return *(output.detach() for output in outputs), *gradients
-
-
-def compare(x, v_init, upstream, **options):
-    names = ("spikes", "v_last", "gradient of x", "gradient of v_init")
-    results = zip(names, run(x, v_init, "bits", upstream, **options), run(x, v_init, "input", upstream, **options), strict=True)
-    for name, bits, whole in results:
-        assert_identical(bits, whole.cpu(), name)
-        assert bits.stride() == whole.stride(), name
-    return run(x, v_init, "bits", upstream, **options)
+compare = functools.partial(assert_same_as_of_input, "bits")
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)

@@ -1,5 +1,6 @@
 """save="bfloat16": the spikes of save="input", and its gradients up to what rounding a distance from the threshold changes."""
 
+import functools
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from op_cases.lif_distances import kept_bytes
 from op_tests.compare import ROUNDING, assert_close, assert_identical
 from op_tests.inputs import Inputs
+from op_tests.kept import assert_same_as_of_input, run
 from op_tests.layouts import INPUTS, UPSTREAM, lay_out
 from op_tests.pairwise import pairwise
 from op_tests.saved import saved_bytes
@@ -39,21 +41,7 @@ WAYS = (("subtract", False), ("subtract", True), ("to", False), ("to", True), ("
 UNIT = 2.0**-8  # of rounding to the 8 digits of bfloat16
 
 
-def run(x, v_init, save, upstream, **options):
-    """spikes, v_last and the gradients of x and v_init."""
-    leaves = [tensor.detach().requires_grad_() for tensor in (x, v_init)]
-    outputs = SF.lif(leaves[0], v_init=leaves[1], save=save, **options)
-    used = [(output, g) for output, g in zip(outputs, upstream) if g is not None]
-    gradients = torch.autograd.grad([output for output, _ in used], leaves, [g for _, g in used])
-    return *(output.detach() for output in outputs), *gradients
-
-
-def compare(x, v_init, upstream, **options):
-    names = ("spikes", "v_last", "gradient of x", "gradient of v_init")
-    results = zip(names, run(x, v_init, "bfloat16", upstream, **options), run(x, v_init, "input", upstream, **options), strict=True)
-    for name, rounded, whole in results:
-        assert_identical(rounded, whole.cpu(), name)
-        assert rounded.stride() == whole.stride(), name
+compare = functools.partial(assert_same_as_of_input, "bfloat16")
 
 
 def potentials(x, v_init, **options):

@@ -48,7 +48,7 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
     """The experiments in the order of their first runs, each named by its preset and by what tells it from others of that preset."""
     from spiketrain.data import tasks
     from spiketrain.methods import load_config
-    from spiketrain.reports.reproduction.figures import COMPLETE, Experiment, SeedRun
+    from spiketrain.reports.reproduction.figures import Experiment, SeedRun
     from spiketrain.training.changes import other_settings
     from spiketrain.training.run_directory import RunDirectory
 
@@ -66,8 +66,7 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
         if not all(figure in row for row in content["history"]):
             raise UserError(f"{shortened(path / 'last.ckpt', 120)} is not a checkpoint that a run has written: an epoch has no {figure}")
         config = load_config(content["config"])
-        complete = tasks.is_through(content["history"], config.trainer.epochs)
-        run = SeedRun(config.seed, config.trainer.epochs, content["history"], COMPLETE if complete else "not complete")
+        run = SeedRun.of_history(config.seed, config.trainer.epochs, content["history"])
         settings = {**config.to_dict(), "seed": 0}
         group = next((group for known, group in groups if not other_settings(known, settings)), None)
         if group is None:

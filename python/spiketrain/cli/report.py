@@ -69,10 +69,9 @@ def report(arguments: argparse.Namespace, fields: list[str]) -> int:
 def _facts(path: Path, fields: list[str]) -> RunFacts:
     """What the checkpoints of a run say."""
     from spiketrain import presets
-    from spiketrain.data.tasks import is_through
     from spiketrain.methods import load_config
     from spiketrain.reports.page.facts import RunFacts
-    from spiketrain.reports.reproduction.figures import COMPLETE, SeedRun
+    from spiketrain.reports.reproduction.figures import SeedRun
     from spiketrain.training import sessions
     from spiketrain.training.changes import config_to_look
     from spiketrain.training.run_directory import RunDirectory
@@ -82,8 +81,7 @@ def _facts(path: Path, fields: list[str]) -> RunFacts:
         raise UserError(f"no epoch of {shortened(path, 120)} is complete yet: there is nothing to show")
     config = load_config(content["config"])
     config_to_look(content, fields)  # refuses options that mean nothing here, before anything takes time
-    complete = is_through(content["history"], config.trainer.epochs)
-    run = SeedRun(config.seed, config.trainer.epochs, content["history"], COMPLETE if complete else "not complete")
+    run = SeedRun.of_history(config.seed, config.trainer.epochs, content["history"])
     model = content.get("model") or {}
     try:
         preset = load_config(presets.load(config.preset)).to_dict()

@@ -28,8 +28,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     added.add_argument("--config", metavar="FILE", help="YAML file put over each preset (or used alone)")
     added.add_argument("--seeds", metavar="N", help="how many, from the preset's own seed on, or a list such as 3,5,8 or [3]; default 5")
     added.add_argument("--out", metavar="DIR", default="runs/reproduce", help="runs lie in DIR/<preset>/seed-<n>; default runs/reproduce")
-    added.add_argument("--parallel", metavar="N", type=count, default=1, help="runs at a time; default 1")
-    added.add_argument("--threads", metavar="N", type=count, help="CPU threads of each run; default: PyTorch's choice, shared out among them")
+    add_process_options(added)
     added.add_argument("--table-only", action="store_true", help="train nothing, show what is there; without PRESET all of it")
     added.add_argument("--copy-to", metavar="FOLDER", help="write tables and picture there, too, and a small history of each complete run")
     added.add_argument("-h", "--help", action="help", help="show this help")
@@ -54,14 +53,25 @@ def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
     requests = []
     for name in names:
         raw = raw_config(argparse.Namespace(preset=name, config=arguments.config))
-        source = [name] if name else []
-        for option, given in (("--config", arguments.config), ("--presets", arguments.presets_folder)):
-            source += [] if given is None else [option, given]
-        requests.append(Request(raw, source, fields, *seeds_of(arguments.seeds)))
+        requests.append(Request(raw, source_of(name, arguments), fields, *seeds_of(arguments.seeds)))
     out, copy_to = folder("--out", arguments.out), arguments.copy_to and folder("--copy-to", arguments.copy_to)
     if arguments.table_only:
         return show_table(requests, out, copy_to, every=arguments.seeds is None)
     return run_seeds(requests, out, copy_to, arguments.parallel)
+
+
+def add_process_options(added: argparse.ArgumentParser) -> None:
+    """How many runs at a time, with how many threads."""
+    added.add_argument("--parallel", metavar="N", type=count, default=1, help="runs at a time; default 1")
+    added.add_argument("--threads", metavar="N", type=count, help="CPU threads of each run; default: PyTorch's choice, shared out among them")
+
+
+def source_of(preset: str | None, arguments: argparse.Namespace) -> list[str]:
+    """Words that name a preset, and what is put over it, on the command line of each run."""
+    source = [preset] if preset else []
+    for option, given in (("--config", arguments.config), ("--presets", arguments.presets_folder)):
+        source += [] if given is None else [option, given]
+    return source
 
 
 def seeds_of(text: str | None, default: int = 5) -> tuple[int, list[int] | None]:

@@ -40,8 +40,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     kinds.add_argument("--list", metavar="FILE", help="CSV with a column for each field, named in its first line, and a line for each setting")
     added.add_argument("--seeds", metavar="N", help="how many for each setting, or a list such as 3,5,8; default 1")
     added.add_argument("--out", metavar="DIR", default="runs/sweep", help="runs lie in DIR/<setting>/seed-<n>; default runs/sweep")
-    added.add_argument("--parallel", metavar="N", type=reproduce.count, default=1, help="runs at a time; default 1")
-    added.add_argument("--threads", metavar="N", type=reproduce.count, help="CPU threads of each run; default: PyTorch's choice, shared out among them")
+    reproduce.add_process_options(added)
     added.add_argument("--table-only", action="store_true", help="train nothing, show what is there")
     added.add_argument("-h", "--help", action="help", help="show this help")
 
@@ -68,9 +67,7 @@ def sweep(arguments: argparse.Namespace, fields: list[str]) -> int:
     if arguments.preset is None and arguments.config is None:
         raise UserError("name the preset to sweep over (see 'spiketrain list'), or a configuration with --config FILE")
     raw = raw_config(arguments)
-    source = [arguments.preset] if arguments.preset else []
-    for option, given in (("--config", arguments.config), ("--presets", arguments.presets_folder)):
-        source += [] if given is None else [option, given]
+    source = reproduce.source_of(arguments.preset, arguments)
     number, seeds = reproduce.seeds_of(arguments.seeds, default=1)
     if len(settings) * number > _MOST:
         raise UserError(f"expected at most {_MOST} runs, got {len(settings)} settings with {number} seeds each")

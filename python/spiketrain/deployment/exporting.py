@@ -21,10 +21,10 @@ from spiketrain.deployment.agreement import Agreement
 from spiketrain.deployment.model import Model
 from spiketrain.errors import UserError, shortened, unknown_name
 from spiketrain.files import TEMPORARY_PREFIX, sync_folder
+from spiketrain.training.run_directory import OWN_FILES
 
 EXAMPLES = 64
 LARGEST_BATCH = 2**24  # numbers
-_OF_A_RUN = ("best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "sessions.csv")  # what resuming and looking at a run read
 
 
 @dataclass
@@ -70,7 +70,7 @@ def export(
         raise UserError(f"cannot write {shortened(out, 150)}: {'it is a folder' if out.is_dir() else 'there is no such folder'}")
     places = writer.files(out)
     for place in places:
-        if place.name in _OF_A_RUN:
+        if place.name in OWN_FILES:
             raise UserError(f"cannot write {shortened(place, 150)}: a run keeps its own file by that name; take another")
     model = copy.deepcopy(model).cpu()  # lest a program be one for a GPU alone
     options = {"dialect": dialect, "dt": dt}

@@ -10,7 +10,7 @@ from spiketrain.data.tasks import CLASSIFICATION
 from spiketrain.reports.drawing import CURVES, KINDS, empty_figure, label_axes, logarithmic, save_figure
 from spiketrain.reports.reproduction import tables
 from spiketrain.reports.reproduction.figures import Experiment, Summary, speed_of
-from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, shown_figure, with_spread
+from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, plain_number, shown_figure, with_spread
 
 PICTURES = tuple(f".{kind}" for kind in KINDS)
 DASHES = ["-", "--", ":", "-."]
@@ -50,10 +50,10 @@ def csv(experiments: Sequence[Experiment]) -> str:
             "epochs": "; ".join(str(len(run.history)) for run in experiment.runs),
         }
         for which, summary in (("last_epoch", experiment.last), ("best_epoch", experiment.best), ("published", experiment.published)):
-            row |= {f"{which}_{part}": _number(getattr(summary, part, None)) for part in parts}
+            row |= {f"{which}_{part}": plain_number(getattr(summary, part, None)) for part in parts}
         row |= {"seconds": round(_seconds(experiment), 1), "chosen_on": experiment.chosen_on}
-        row["validation_mean"] = _number(_validation(experiment))
-        rows.append({**row, **dict(zip(tables.SPEED, map(_number, speed_of(experiment.runs))))})
+        row["validation_mean"] = plain_number(_validation(experiment))
+        rows.append({**row, **dict(zip(tables.SPEED, map(plain_number, speed_of(experiment.runs))))})
     return csv_table([*columns, "seconds", "chosen_on", "validation_mean", *tables.SPEED], rows)
 
 
@@ -101,7 +101,7 @@ def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]
     measure = experiments[0].measure
     header = ["experiment", "seeds", "epochs", f"last epoch: test {measure}", "best epoch", "best run", "published", "time for a run"]
     header += ["best epoch chosen on", *tables.SPEED_TITLES]
-    digits = 2 if measure.endswith("%") else 4
+    digits = experiments[0].digits
     rows = []
     for experiment in experiments:
         epochs = dict.fromkeys(f"{len(run.history)}" + (f" of {run.epochs}" if len(run.history) < run.epochs else "") for run in experiment.runs)
@@ -136,7 +136,3 @@ def _seconds(experiment: Experiment) -> float:
 def _seeds(experiment: Experiment) -> str:
     count = len(experiment.runs)
     return f"{count} seed{'s' * (count > 1)}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else shown_figure(value, 6).rstrip("0").rstrip(".")

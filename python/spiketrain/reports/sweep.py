@@ -15,8 +15,8 @@ from spiketrain.reports.reproduction.tables import (
     csv_table,
     duration,
     markdown_table,
+    plain_number,
     runs_csv,
-    shown_figure,
     speed,
     with_spread,
 )  # fmt: skip
@@ -79,19 +79,18 @@ class Sweep:
         return [*header, f"best epoch: test {measure}", "last epoch: test", "best epoch", "time for a run", *SPEED_TITLES]
 
     def _row(self, experiment: Experiment, rank: int | None, has_validation: bool) -> list[str]:
-        digits = 2 if experiment.measure.endswith("%") else 4
-        runs = experiment.complete
+        runs, digits = experiment.complete, experiment.digits
         begun = [run for run in experiment.runs if run.history]
         row = [*self.values(experiment), "" if rank is None else str(rank), experiment.seeds]
         if has_validation:
-            row.append(_shown(judged_figures(experiment) if experiment.chosen_on == "validation" else None, digits))
+            row.append(_shown(experiment.validation, digits))
         row += [_shown(experiment.best, digits), _shown(experiment.last, digits)]
         row.append(", ".join(str(run.best_epoch) for run in runs))
         seconds = statistics.fmean(run.seconds for run in runs) if runs else None
         return [*row, "" if seconds is None else duration(seconds), *speed(begun)]
 
     def _ranks(self, experiments: Sequence[Experiment]) -> dict[str, int]:
-        figures = {experiment.preset: summary.mean for experiment in experiments if (summary := judged_figures(experiment)) is not None}
+        figures = {experiment.preset: summary.mean for experiment in experiments if (summary := experiment.judged) is not None}
         begun = next((experiment for experiment in experiments if experiment.complete), None)
         if begun is None:
             return {}
@@ -112,22 +111,14 @@ class Sweep:
             row: dict[str, object] = dict(zip(self.fields, self.values(experiment)))
             row |= {"rank": ranks.get(experiment.preset, ""), "seeds": len(experiment.complete), "seeds_asked": len(experiment.runs)}
             row |= {"measure": experiment.measure, "chosen_on": experiment.chosen_on, "folder": experiment.preset}
-            validation = judged_figures(experiment) if experiment.chosen_on == "validation" else None
-            for name, summary in (("validation", validation), ("best_epoch", experiment.best), ("last_epoch", experiment.last)):
-                row |= {f"{name}_{part}": _number(getattr(summary, part, None)) for part in parts}
+            for name, summary in (("validation", experiment.validation), ("best_epoch", experiment.best), ("last_epoch", experiment.last)):
+                row |= {f"{name}_{part}": plain_number(getattr(summary, part, None)) for part in parts}
             runs = experiment.complete
             row["seconds"] = f"{statistics.fmean(run.seconds for run in runs):.1f}" if runs else ""
-            rows.append({**row, **dict(zip(SPEED, map(_number, speed_of(experiment.runs))))})
+            rows.append({**row, **dict(zip(SPEED, map(plain_number, speed_of(experiment.runs))))})
         columns = ["rank", "seeds", "seeds_asked", "measure", "chosen_on"]
         columns += [f"{name}_{part}" for name in ("validation", "best_epoch", "last_epoch") for part in parts]
         return csv_table([*self.fields, *columns, "seconds", *SPEED, "folder"], rows)
-
-
-def judged_figures(experiment: Experiment) -> Summary | None:
-    """Of the complete runs' best epochs, on the samples that choose these."""
-    runs = experiment.complete
-    figures = [run.validation if run.chosen_on == "validation" else run.best for run in runs]
-    return Summary.of(figures, runs[0].task) if runs and None not in figures else None
 
 
 def _judges(experiments: Sequence[Experiment]) -> list[str]:
@@ -138,13 +129,9 @@ def _shown(summary: Summary | None, digits: int) -> str:
     return "" if summary is None else with_spread(summary, digits)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else shown_figure(value, 6).rstrip("0").rstrip(".")
-
-
 def _save_picture(sweep: Sweep, experiments: Sequence[Experiment], path: Path) -> None:
     """The figures over a field of numbers, a line for each combination of the others; else a row for each setting."""
-    shown = [(experiment, summary) for experiment in experiments if (summary := judged_figures(experiment)) is not None]
+    shown = [(experiment, summary) for experiment in experiments if (summary := experiment.judged) is not None]
     place = _axis(sweep, [experiment for experiment, _ in shown])
     judged = " or ".join(_judges(experiments)) or "test"
     title = f"best epoch, {judged} samples: mean over seeds ± standard deviation"
@@ -194,7 +181,7 @@ def _draw_lines(figure, axes, sweep: Sweep, shown: list[tuple[Experiment, Summar
     positions = sorted({x for points in lines.values() for x, _, _ in points})
     if positions[0] > 0 and positions[-1] >= 10 * positions[0]:
         axes.set_xscale("log")
-    label_axes(axes, "", sweep.fields[place], _unit(shown[0][0]))
+    label_axes(axes, "", sweep.fields[place], shown[0][0].measure)
     axes.grid(color="#e6e9ec", linewidth=0.6)
     if others:
         figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", fontsize=8, ncols=2)
@@ -203,8 +190,7 @@ def _draw_lines(figure, axes, sweep: Sweep, shown: list[tuple[Experiment, Summar
 def _draw_rows(axes, sweep: Sweep, shown: list[tuple[Experiment, Summary]]) -> None:
     labels = []
     for height, (experiment, summary) in enumerate(shown):
-        runs = experiment.complete
-        figures = [run.validation if run.chosen_on == "validation" else run.best for run in runs]
+        figures = [run.judged for run in experiment.complete]
         axes.scatter(figures, [height] * len(figures), s=14, color=GREY, linewidths=0, zorder=2)
         axes.errorbar(summary.mean, height, xerr=summary.std, fmt="o", markersize=5, capsize=3, color=CURVES[0], zorder=3)
         pairs = zip(sweep.fields, sweep.values(experiment))
@@ -214,8 +200,4 @@ def _draw_rows(axes, sweep: Sweep, shown: list[tuple[Experiment, Summary]]) -> N
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.grid(axis="x", color="#e6e9ec", linewidth=0.6)
-    label_axes(axes, "", _unit(shown[0][0]) if shown else "", "")
-
-
-def _unit(experiment: Experiment) -> str:
-    return experiment.measure
+    label_axes(axes, "", shown[0][0].measure if shown else "", "")

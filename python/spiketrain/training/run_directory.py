@@ -21,6 +21,9 @@ from spiketrain.training.lock import Lock
 # Columns before the first epoch is complete.
 METRICS = ["epoch", "train_loss", "train_accuracy", "test_accuracy", "learning_rate", "train_seconds", "test_seconds"]
 
+# What resuming and looking at a run read.
+OWN_FILES = ("last.ckpt", "best.ckpt", "config.yaml", "metrics.csv", "sessions.csv")
+
 
 class RunDirectory:
     """One run's files. Every one of them is replaced atomically, so a killed process leaves the last complete version.

@@ -57,6 +57,11 @@ class SeedRun:
     def task(self) -> Task:
         return tasks.of(self.history[0])
 
+    @classmethod
+    def of_history(cls, seed: int, epochs: int, history: list[dict[str, float]]) -> SeedRun:
+        """A run that is told of by its metrics alone."""
+        return cls(seed, epochs, history, COMPLETE if tasks.is_through(history, epochs) else "not complete")
+
     @property
     def last(self) -> float | None:
         """Test figure of the last epoch, in percent where it is an accuracy; None in a run with validation samples, which tests only the best
@@ -78,6 +83,11 @@ class SeedRun:
         """Figure of the best epoch on the validation samples, where there are such."""
         best = self.task.best(self.history)
         return self._in_percent(self.task.judged(best)) if self.chosen_on == "validation" else None
+
+    @property
+    def judged(self) -> float | None:
+        """Figure of the best epoch on the samples that choose it."""
+        return self.validation if self.chosen_on == "validation" else self.best
 
     @property
     def best_epoch(self) -> int:
@@ -141,6 +151,11 @@ class Experiment:
         return "accuracy, %" if task is CLASSIFICATION else task.name.replace("_", " ")
 
     @property
+    def digits(self) -> int:
+        """Decimals with which figures are shown."""
+        return 2 if self.measure.endswith("%") else 4
+
+    @property
     def last(self) -> Summary | None:
         """Of the complete runs' last epochs; None without any, or where those were not tested."""
         return self._summary([run.last for run in self.complete])
@@ -149,6 +164,16 @@ class Experiment:
     def best(self) -> Summary | None:
         """Of the complete runs' best epochs."""
         return self._summary([run.best for run in self.complete])
+
+    @property
+    def judged(self) -> Summary | None:
+        """Of the complete runs' best epochs, on the samples that choose these."""
+        return self._summary([run.judged for run in self.complete])
+
+    @property
+    def validation(self) -> Summary | None:
+        """The same where these are validation samples."""
+        return self.judged if self.chosen_on == "validation" else None
 
     def _summary(self, figures: Sequence[float | None]) -> Summary | None:
         return Summary.of(figures, self.complete[0].task) if figures and None not in figures else None

@@ -28,7 +28,7 @@ def save_picture(experiments: Sequence[Experiment], path: Path) -> None:
 
 
 def _draw(axes, experiment: Experiment) -> None:
-    runs, digits = experiment.complete, 2 if experiment.measure.endswith("%") else 4
+    runs, digits = experiment.complete, experiment.digits
     own = {"best epoch": (experiment.best, [run.best for run in runs], ORANGE), "last epoch": (experiment.last, [run.last for run in runs], BLUE)}
     published = experiment.published
     labels = {}

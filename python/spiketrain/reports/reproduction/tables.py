@@ -77,7 +77,7 @@ def results_table(experiments: Sequence[Experiment]) -> list[str]:
     header += ["best epoch against published", "last epoch against published"]
     rows = []
     for experiment in experiments:
-        digits = 2 if experiment.measure.endswith("%") else 4
+        digits = experiment.digits
         row = [experiment.preset if digits == 2 else f"{experiment.preset} ({experiment.measure})", experiment.seeds]
         for summary in (experiment.last, experiment.best, experiment.published):
             row += [with_spread(summary, digits), shown_figure(summary.best, digits)] if summary is not None else ["", ""]
@@ -93,9 +93,8 @@ def remarks_on(experiment: Experiment) -> list[str]:
     if experiment.departs:
         remarks.append(f"{experiment.preset}: the published experiment differs in {'; '.join(experiment.departs)}")
     if experiment.chosen_on == "validation":
-        figures = [run.validation for run in experiment.complete]
-        digits = 2 if experiment.measure.endswith("%") else 4
-        mean = f", on which its mean is {with_spread(Summary.of(figures, experiment.runs[0].task), digits)}" if figures else ""
+        summary = experiment.validation
+        mean = "" if summary is None else f", on which its mean is {with_spread(summary, experiment.digits)}"
         remarks.append(f"{experiment.preset}: the best epoch is chosen on validation samples{mean}; it alone is tested")
     return [*remarks, *(f"{experiment.preset}: {note}" for note in experiment.notes)]
 
@@ -121,7 +120,7 @@ def _runs_table(experiments: Sequence[Experiment]) -> list[str]:
     header = ["preset", "seed", "last", "best", "best epoch", "epochs", "time", *ORIGIN, *SPEED_TITLES]
     rows = []
     for experiment in experiments:
-        digits = 2 if experiment.measure.endswith("%") else 4
+        digits = experiment.digits
         for run in experiment.runs:
             figures = [shown_figure(run.last, digits), shown_figure(run.best, digits), str(run.best_epoch)] if run.history else ["", "", ""]
             epochs = str(len(run.history)) if run.state == COMPLETE else f"{len(run.history)} of {run.epochs}: {run.state}"
@@ -152,6 +151,11 @@ def _epochs(experiment: Experiment) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
+
+
+def plain_number(value: float | None) -> str:
+    """Six decimals and no zeros behind them; "" for None."""
+    return "" if value is None else shown_figure(value, 6).rstrip("0").rstrip(".")
 
 
 def shown_figure(value: float | None, digits: int) -> str:
