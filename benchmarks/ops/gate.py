@@ -58,13 +58,13 @@ class Gate:
     def __init__(self, device: str, outcomes: dict[str, dict[str, Outcome]] | None = None):
         self.device = device
         self.outcomes = dict(outcomes or {})
+        self._run: dict[str, set[str]] = {}  # by provider: the files that this gate has run itself
 
     def reason(self, op: Op, provider: str, ops: Iterable[Op]) -> str:
-        """Why `op` by `provider` must not be measured; empty if it may. The tests of all `ops` are run together, once."""
+        """Why `op` by `provider` must not be measured; empty if it may. The tests of all `ops` are run together, each file once."""
         proven_by = self._prover(provider)
-        if proven_by not in self.outcomes:
-            options = ["--backend", BACKENDS[proven_by], "-m", "gpu" if self.device == "cuda" else "not gpu"]
-            self.outcomes[proven_by] = run_tests([*SHARED, *(file for each in ops for file in each.tests)], options)
+        if proven_by not in self.outcomes or proven_by in self._run:
+            self._run_missing(proven_by, {*SHARED, *(file for each in ops for file in each.tests)})
         outcomes = self.outcomes[proven_by]
         silent = []
         for file in op.tests:
@@ -81,6 +81,13 @@ class Gate:
                 if op.function in (named := _functions_in(test)) or not named:
                     return f"its tests are red: tests/ops/{file}: {test}"
         return ""
+
+    def _run_missing(self, proven_by, files):
+        already = self._run.setdefault(proven_by, set())
+        if missing := files - already:
+            already |= missing
+            options = ["--backend", BACKENDS[proven_by], "-m", "gpu" if self.device == "cuda" else "not gpu"]
+            self.outcomes[proven_by] = {**self.outcomes.get(proven_by, {}), **run_tests(missing, options)}
 
     def _prover(self, provider):
         """Whose tests count: our own kernels', and for the others those of the kernels that they are compared with."""

@@ -114,8 +114,10 @@ class SilentRows:
 class _SpikeLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spikes, weight, bias, density):
-        ctx.save_for_backward(spikes, weight)
-        ctx.density = density
+        need_spikes, need_weight, *_ = ctx.needs_input_grad
+        # No more than `linear` keeps: a weight may change before the backward pass of an input without a gradient.
+        ctx.save_for_backward(spikes if need_weight else None, weight if need_spikes else None)
+        ctx.density, ctx.gradient_like = density, weight.detach() if need_weight else None
         return SilentRows(spikes, density).times(weight, bias)
 
     @staticmethod
@@ -128,7 +130,7 @@ class _SpikeLinear(torch.autograd.Function):
         if need_weight and torch.is_grad_enabled():  # to be differentiated again
             grad_weight = grad_out.flatten(0, -2).t() @ spikes.flatten(0, -2)
         elif need_weight:
-            grad_weight = SilentRows(spikes, ctx.density).weight_gradient(grad_out, weight)
+            grad_weight = SilentRows(spikes, ctx.density).weight_gradient(grad_out, ctx.gradient_like)
         if need_bias:
             grad_bias = grad_out.flatten(0, -2).sum(0)
         return grad_spikes, grad_weight, grad_bias, None

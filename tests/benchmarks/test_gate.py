@@ -53,6 +53,20 @@ def test_the_files_named_exist():
     assert [file for file in files if not (gate.TESTS / file).exists()] == []
 
 
+def test_each_file_of_tests_is_run_once_when_first_asked_for(monkeypatch):
+    runs = []
+
+    def run_tests(files, options):
+        runs.append(set(files))
+        return {file: Outcome(passed=1) for file in files}
+
+    monkeypatch.setattr(gate, "run_tests", run_tests)
+    asked = gate.Gate("cpu")
+    for name in ("lif", "tssl_bp", "lif", "tssl_bp"):
+        assert asked.reason(OPS[name], "spikeops", [OPS[name]]) == ""
+    assert runs[0] == {*gate.SHARED, *OPS["lif"].tests} and runs[1:] == [set(OPS["tssl_bp"].tests) - runs[0]]
+
+
 def test_runs_pytest(tmp_path, monkeypatch):
     (tmp_path / "test_good.py").write_text("import pytest\ndef test_a(): pass\n@pytest.mark.skip\ndef test_b(): pass\n")
     (tmp_path / "test_bad.py").write_text("def test_c(): assert False\n")

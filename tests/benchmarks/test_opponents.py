@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+import spikeops
+
 from ops import gate
 from ops.providers import COMPILED, EAGER, FUSED, PUBLISHED, Bench, LeftOut, time_last
 from ops.registry import OPS, Case
-from steps import catalogue, tssl_bp_step
+from steps import catalogue, training_step, tssl_bp_step
 
 CASES = [(op, provider) for op in OPS.values() for provider in (FUSED, EAGER, *([PUBLISHED] if op.published else []))]
 
@@ -47,6 +49,25 @@ def test_time_last_is_what_published_networks_see():
 def test_the_published_training_step_is_ours(name):
     pytest.importorskip("yaml")
     assert catalogue.disagreement(name, "cpu") == ""
+
+
+@pytest.mark.parametrize("name", catalogue.settings())
+def test_opponents_have_no_kernels_of_ours(name, monkeypatch):
+    pytest.importorskip("yaml")
+    problem = catalogue.make(name, "cpu", batch=2, compared=True)
+    step = problem.step(PUBLISHED)
+    called = []
+
+    class Calls(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            called.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    for pays in ("_event_matmul.pays", "_events.have_kernel"):
+        monkeypatch.setattr(f"spikeops.functional.{pays}", lambda *_, pays=pays, **__: called.append(pays) or True)
+    with spikeops.backend(training_step.backend(PUBLISHED)), Calls():
+        step()
+    assert [name for name in called if name.startswith(("spikeops", "_event"))] == []
 
 
 @pytest.mark.parametrize("name, kind", catalogue.settings().items())

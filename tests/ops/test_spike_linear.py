@@ -124,6 +124,32 @@ def test_spikes_that_were_changed_before_the_backward_pass():
         out.sum().backward()
 
 
+@pytest.mark.parametrize("function", (SF.spike_linear, F.linear))
+def test_a_weight_that_changes_before_the_backward_pass(function):
+    x, (weight, _) = spikes(), weights()
+    out = function(x, weight.requires_grad_())
+    with torch.no_grad():
+        weight.add_(1)  # of no account to its own gradient
+    out.sum().backward()
+    torch.testing.assert_close(weight.grad, x.flatten(0, -2).sum(0).expand_as(weight))
+    out = function(x.requires_grad_(), weight)
+    with torch.no_grad():
+        weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("learns", ("x", "weight"))
+def test_keeps_what_the_gradient_asks_for(calls, learns):
+    x, (weight, _) = spikes(), weights()
+    wanted = {"x": x, "weight": weight}[learns].requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        SF.spike_linear(x, weight)
+    assert calls["forward"] == 1
+    assert [tensor.data_ptr() for tensor in kept] == [(weight if wanted is x else x).data_ptr()]
+
+
 def test_same_for_any_number_of_threads(threads):
     results = []
     for count in (1, 2):
