@@ -25,7 +25,8 @@ BLOCK_WARPS = 2  # kThreads of kernels/cuda/grid.hpp
 
 @dataclass
 class Kernel:
-    """Counts of one kernel. ``loads`` and ``stores``: bytes of a global access -> instructions of that width."""
+    """Counts of one kernel. ``loads`` and ``stores``: bytes of a global access -> instructions of that width. ``code``: address and
+    bytes moved of each instruction; ``jumps``: addresses of each branch back, and of where it leads."""
 
     registers: int = 0
     shared: int = 0
@@ -34,6 +35,8 @@ class Kernel:
     instructions: int = 0
     loads: Counter = field(default_factory=Counter)
     stores: Counter = field(default_factory=Counter)
+    code: list[tuple[int, int]] = field(default_factory=list, compare=False, repr=False)
+    jumps: list[tuple[int, int]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def threads(self) -> int:
@@ -41,6 +44,16 @@ class Kernel:
         registers = -(-max(self.registers, 1) // 8) * 8
         warps = REGISTERS // PARTITIONS // (registers * WARP) * PARTITIONS
         return min(warps // BLOCK_WARPS * BLOCK_WARPS * WARP, THREADS)
+
+    @property
+    def per_byte(self) -> float | None:
+        """Instructions for each byte that goes to global memory or comes from there, in the innermost loop that moves the most bytes, or
+        in all of the code, if that has no such loop. None where nothing is moved."""
+        loops = [(to, at) for at, to in self.jumps]
+        inner = [loop for loop in loops if not any(loop != other and loop[0] <= other[0] and other[1] <= loop[1] for other in loops)]
+        moved = [[size for address, size in self.code if first <= address <= last] for first, last in inner]
+        most = max([code for code in moved if any(code)], key=sum, default=[size for _, size in self.code])
+        return len(most) / sum(most) if any(most) else None
 
 
 def parse(usage: str, sass: str) -> dict[str, Kernel]:
@@ -53,21 +66,25 @@ def parse(usage: str, sass: str) -> dict[str, Kernel]:
     for line in sass.splitlines():
         if found := re.search(r"Function : (\S+)", line):
             kernel = kernels.setdefault(found[1], Kernel())
-        elif kernel and (found := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line)):
-            _count(kernel, found[1])
+        elif kernel and (found := re.match(r"\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)", line)):
+            _count(kernel, int(found[1], 16), found[2], found[3])
     return kernels
 
 
-def _count(kernel: Kernel, instruction: str) -> None:
+def _count(kernel: Kernel, address: int, instruction: str, operands: str) -> None:
     operation, *modifiers = instruction.split(".")
     if operation == "NOP":
         return
     kernel.instructions += 1
+    size = 0
     if operation in ("LDL", "STL"):
         kernel.spills += 1
     elif operation in ("LDG", "STG", "LD", "ST"):
-        bits = next((int(m.lstrip("US")) for m in modifiers if m in ("U8", "S8", "U16", "S16", "64", "128")), 32)
-        (kernel.loads if operation.startswith("L") else kernel.stores)[bits // 8] += 1
+        size = next((int(m.lstrip("US")) for m in modifiers if m in ("U8", "S8", "U16", "S16", "64", "128")), 32) // 8
+        (kernel.loads if operation.startswith("L") else kernel.stores)[size] += 1
+    elif operation == "BRA" and (to := re.search(r"0x([0-9a-f]+)", operands)) and int(to[1], 16) < address:
+        kernel.jumps.append((address, int(to[1], 16)))
+    kernel.code.append((address, size))
 
 
 def _readable(demangled: str) -> str:
@@ -91,6 +108,7 @@ def table(after: dict[str, Kernel], before: dict[str, Kernel] | None = None) -> 
         "spills": lambda k: str(k.spills),
         "shared": lambda k: str(k.shared),
         "instructions": lambda k: str(k.instructions),
+        "per byte": lambda k: "-" if k.per_byte is None else f"{k.per_byte:.2f}",
         "loads": lambda k: _widths(k.loads),
         "stores": lambda k: _widths(k.stores),
     }
@@ -112,8 +130,10 @@ def _widths(accesses: Counter) -> str:
 _LEGEND = """\
 Read from the machine code ({architecture}) by `benchmarks/kernel_counts.py`. **threads**: of a multiprocessor, as far as registers
 leave room for them; dynamic shared memory, which backward passes take, is not in the code. **spills**: instructions that touch
-local memory. **shared**: static, bytes. **instructions**: all of the kernel's, each branch included once. **loads**, **stores**:
-global ones, number x bytes.
+local memory. **shared**: static, bytes. **instructions**: all of the kernel's, each branch included once. **per byte**: instructions for
+each byte that a thread moves to or from global memory, in the innermost loop that moves the most bytes, all its branches included; in all of
+the code where no loop moves any, which of the backward passes that take short sequences at once is far more than is run: one of several resets
+and surrogates is, whose codes it adds up. **loads**, **stores**: global ones, number x bytes.
 """
 
 

@@ -1,4 +1,5 @@
-// Neurons that stop at their threshold: a tile of neurons goes through all time steps.
+// Neurons that stop at their threshold: a tile of neurons goes through all time steps. A loop of its own, not the walk's
+// (walk.h): of the steps there is one input for all, and one count.
 #include "../math/clamped.h"
 #include "rows.h"
 

@@ -1,4 +1,5 @@
-// Trials of the convex-optimisation network: each step costs O(neurons), unless the input changes.
+// Trials of the convex-optimisation network: each step costs O(neurons), unless the input changes. A loop of its own, not
+// the walk's (walk.h): in each step one neuron of all may fire, and the others feel it.
 #include "../math/convex.h"
 #include "common.h"
 

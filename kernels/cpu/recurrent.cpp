@@ -1,5 +1,6 @@
 // Recurrent spiking neurons: spikes, and the backward pass. A thread takes a few layers at a time through all their steps, so that
-// what it reads of the weights serves them all. Of the weights, the way there reads those of the neurons that fired.
+// what it reads of the weights serves them all. Of the weights, the way there reads those of the neurons that fired. A loop of
+// its own, around the walk's steps (walk.h): in each of them neurons wait for all others of their layer.
 #include "../math/recurrent.h"
 
 #include "cuba_timing.h"

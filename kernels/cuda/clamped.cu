@@ -1,4 +1,5 @@
-// Neurons that stop at their threshold: each thread reads its input once and keeps the state in registers.
+// Neurons that stop at their threshold: each thread reads its input once and keeps the state in registers. A loop of its
+// own, not the walk's (walk.hpp): of the steps there is one input for all, and one count.
 #include "../math/clamped.h"
 
 #include "channel_sums.hpp"

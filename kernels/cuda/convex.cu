@@ -1,5 +1,6 @@
 // Trials of the convex-optimisation network: a block of threads per trial, which share its neurons. Learning trials follow one
-// another in a single block.
+// another in a single block. A loop of its own, not the walk's (walk.hpp): in each step one neuron of all may fire, and
+// the others feel it.
 #include "../math/convex.h"
 
 #include "grid.hpp"

@@ -1,6 +1,7 @@
 // Recurrent spiking neurons: a block of threads per layer, which takes it through all steps. The weights are read from L2: on the way
 // there those of the neurons that fired, each sum in the order of the neurons, as on the CPU. Neurons connected one to one do not see
-// each other: a layer of them is cut into parts for as many blocks.
+// each other: a layer of them is cut into parts for as many blocks. A loop of its own, not the walk's (walk.hpp): neurons wait for
+// each other in each step.
 #include "../math/recurrent.h"
 
 #include "cuba_timing.hpp"

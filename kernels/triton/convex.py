@@ -1,5 +1,5 @@
 """Trials of the convex-optimisation network (kernels/math/convex.h, kernels/math/normal.h): a program per trial, or one program for
-all that learn, one after the other."""
+all that learn, one after the other. A loop of its own, not that of `_walk.py`: in each step one neuron of all may fire."""
 
 import math
 

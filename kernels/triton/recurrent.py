@@ -1,5 +1,6 @@
 """Recurrent spiking neurons: forward and backward (kernels/math/recurrent.h). A program takes a layer through all steps; what its
-neurons tell each other goes through memory. Neurons connected one to one tell each other nothing: a layer of them is cut into parts."""
+neurons tell each other goes through memory. Neurons connected one to one tell each other nothing: a layer of them is cut into parts.
+A loop of its own, not that of `_walk.py`: neurons wait for each other in each step."""
 
 from typing import NamedTuple
 

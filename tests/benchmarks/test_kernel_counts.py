@@ -39,6 +39,33 @@ def test_counts_of_one_kernel():
     assert parse(USAGE, SASS) == {"_Z6kernelPf": COUNTED}
 
 
+LOOPS = """\
+\t\tFunction : _Z6kernelPf
+        /*0000*/                   LDG.E R2, desc[UR4][R4.64] ;
+        /*0010*/                   LDG.E.128 R20, desc[UR10][R12.64] ;
+        /*0020*/                   FADD R0, R2, R3 ;
+        /*0030*/                   STG.E.128 desc[UR4][R4.64], R2 ;
+        /*0040*/              @!P0 BRA 0x10 ;
+        /*0050*/                   FADD R0, R2, R3 ;
+        /*0060*/                   STG.E desc[UR4][R4.64], R2 ;
+        /*0070*/               @P1 BRA 0x60 ;
+        /*0080*/               @P1 BRA 0xa0 ;
+        /*0090*/                   BRA.U UP0, 0x0 ;
+        /*00a0*/                   EXIT ;
+        /*00b0*/                   BRA 0xb0;
+        /*00c0*/                   NOP ;
+"""
+
+
+def test_instructions_for_each_byte():
+    (kernel,) = parse("", LOOPS).values()
+    assert kernel.per_byte == 4 / 32  # the first of the two innermost loops moves more
+    (kernel,) = parse("", SASS).values()
+    assert kernel.per_byte == 8 / (16 + 4 + 8 + 2)  # no loop: all of the code
+    (kernel,) = parse("", LOOPS.replace("LDG", "LDS").replace("STG", "STS")).values()
+    assert kernel.per_byte is None
+
+
 @pytest.mark.parametrize(
     ("registers", "threads"),
     [(24, 2048), (32, 2048), (33, 1536), (64, 1024), (128, 512), (129, 384), (168, 384), (169, 256), (255, 256)],
@@ -62,9 +89,10 @@ def test_readable_names():
 
 def test_table_of_two_states():
     before = Kernel(registers=40, shared=1024, stack=8, spills=1, instructions=9, loads={16: 1, 4: 1}, stores={})
-    lines = table({"a": COUNTED, "new": COUNTED}, {"a": before}).splitlines()
-    assert lines[0] == "| kernel | registers | threads | stack | spills | shared | instructions | loads | stores |"
-    assert lines[2] == "| `a` | 40 → 41 | 1536 → 1280 | 8 | 1 | 1024 | 9 → 8 | 1 x 16, 1 x 4 | - → 1 x 8, 1 x 2 |"
+    counted = next(iter(parse(USAGE, SASS).values()))
+    lines = table({"a": counted, "new": counted}, {"a": before}).splitlines()
+    assert lines[0] == "| kernel | registers | threads | stack | spills | shared | instructions | per byte | loads | stores |"
+    assert lines[2] == "| `a` | 40 → 41 | 1536 → 1280 | 8 | 1 | 1024 | 9 → 8 | - → 0.27 | 1 x 16, 1 x 4 | - → 1 x 8, 1 x 2 |"
     assert lines[3].startswith("| `new` | - → 41 |")
 
 

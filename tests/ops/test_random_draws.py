@@ -3,14 +3,15 @@
 import op_cases
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from op_tests.compare import assert_identical, assert_same_results, run_call
 from op_tests.inputs import Inputs
 from op_tests.layouts import INPUTS, UPSTREAM
 from op_tests.neurons import DTYPES
 
 import spikeops.functional as SF
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, pytest.importorskip("hypothesis.strategies")
 
 SIZES = dict(
     T=st.integers(1, 40),

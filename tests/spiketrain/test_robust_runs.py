@@ -11,11 +11,13 @@ import time
 
 import pytest
 import python_code
+import torch
 
 from spiketrain.cli import main
 from spiketrain.reports import drawing, plots
 from spiketrain.training import checkpoint
 from spiketrain.training.interrupt import SIGNALS, Stopped, StopRequests, stopping_at_once
+from spiketrain.training.trainer import Trainer
 
 QUICK = ("--trainer.limit_train", 64, "--trainer.limit_test", 20, "--trainer.epochs", 1, "--trainer.threads", 1)
 
@@ -135,17 +137,52 @@ def test_output_that_nobody_can_read(tmp_path):
     assert checkpoint.load(tmp_path / "full" / "best.ckpt")["epoch"] == 1
 
 
-def test_memory_that_runs_out_is_one_line(quick, monkeypatch):
-    import torch
+OUT_OF_MEMORY = (
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("lif_forward: the CUDA kernel could not be launched: out of memory; free memory of the GPU"),
+)
+LOST_DEVICE = (
+    torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported"),
+    torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore"),
+    torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"),
+    RuntimeError("lif_forward: the CUDA kernel could not be launched: unknown error; the GPU is lost to this process: look for it with nvidia-smi"),
+    RuntimeError("No CUDA GPUs are available"),
+)
+FAULTS = (torch.AcceleratorError("CUDA error: device-side assert triggered"), RuntimeError("lif: unknown error"))
 
-    from spiketrain.training.trainer import Trainer
 
-    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")):
-        monkeypatch.setattr(Trainer, "_run_epoch", lambda *_, error=error: (_ for _ in ()).throw(error))
-        status, _, errors = quick()
-        assert status == 2 and len(errors) == 1 and "out of memory" in errors[0] and "trainer.batch_size" in errors[0]
-        for path in os.listdir("run"):
-            os.unlink(f"run/{path}")
+def fail_in_training(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Trainer, "_run_epoch", fail)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_memory_that_runs_out_is_one_line(quick, monkeypatch, error):
+    fail_in_training(monkeypatch, error)
+    status, _, errors = quick()
+    assert status == 2 and len(errors) == 1 and "out of memory" in errors[0] and "trainer.batch_size" in errors[0]
+
+
+@pytest.mark.parametrize("error", LOST_DEVICE)
+def test_a_gpu_that_vanishes_is_one_line(quick, monkeypatch, error):
+    fail_in_training(monkeypatch, error)
+    status, _, errors = quick()
+    assert status == 2 and len(errors) == 1
+    said = str(error).split("\n")[0]
+    assert errors[0].startswith(f"spiketrain: error: the GPU failed: {said}. ") and "nvidia-smi" in errors[0] and "resume" in errors[0]
+
+
+@pytest.mark.parametrize("error", FAULTS)
+def test_faults_of_programs_keep_their_traceback(quick, monkeypatch, error):
+    fail_in_training(monkeypatch, error)
+    with pytest.raises(type(error)):
+        quick()
 
 
 @pytest.fixture

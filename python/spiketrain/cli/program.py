@@ -15,6 +15,13 @@ from spiketrain.errors import UserError, printable
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
+# What CUDA says of a device that is gone, broken or taken by others. An illegal access or a failed assertion is a fault of a program, whose
+# traceback is wanted.
+LOST_DEVICE = (
+    "no CUDA-capable device", "No CUDA GPUs are available", "invalid device ordinal", "busy or unavailable", "uncorrectable ECC error",
+    "uncorrectable NVLink error", "unknown error", "unspecified launch failure", "launch timed out", "hardware stack error",
+    "system not yet initialized", "external device", "driver shutting down", "is lost",
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,10 +55,12 @@ def _run(argv: list[str], is_own_process: bool) -> int:
             raise
         return _fail(f"the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'")
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        reason = str(error).strip().split("\n")[0]
-        return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        if _is_out_of_memory(error):
+            return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
+        if _is_lost_device(error):
+            return _fail(f"the GPU failed: {reason}. Look for it with nvidia-smi; 'spiketrain resume RUN' goes on from the last checkpoint")
+        raise
     except KeyboardInterrupt as error:
         print("spiketrain: interrupted", file=sys.stderr)
         return error.status if isinstance(error, Stopped) else Stopped().status
@@ -78,8 +87,18 @@ def _fail(message: str) -> int:
 def _is_out_of_memory(error: Exception) -> bool:
     # torch.OutOfMemoryError is that of devices; the allocator of the CPU raises a plain RuntimeError.
     names = [cls.__name__ for cls in type(error).__mro__]
-    text = str(error)
-    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or "can't allocate memory" in text or "not enough memory" in text
+    # CUDA's own allocations, as of a kernel that is loaded, and those of cuBLAS are beside PyTorch's.
+    texts = (
+        *("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+        "the CUDA kernel could not be launched: out of memory",
+    )
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or any(text in str(error) for text in texts)
+
+
+def _is_lost_device(error: Exception) -> bool:
+    """Whether CUDA, asked by PyTorch or by our kernels, says so."""
+    text = str(error).strip().split("\n")[0]
+    return any(word in text for word in ("CUDA", "CUBLAS", "cuDNN", "CUDNN")) and any(words in text for words in LOST_DEVICE)
 
 
 def _print_warning(message: Warning | str, *_) -> None:

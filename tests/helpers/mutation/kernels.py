@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "kernels/cpu/reduce.cpp", "lanes added up in reverse order",
         "for (int l = 0; l < kRowSumLanes; ++l) sum += lanes[l];", "for (int l = kRowSumLanes; l-- > 0;) sum += lanes[l];",
-        "tests/ops/test_row_sum.py",
+        "tests/ops/test_reduce.py",
     ),
     # --- kernels/cuda
     Mutant(

@@ -11,7 +11,7 @@ import spikeops.nn as snn
 TESTED_ELSEWHERE = {
     "event_conv_": "test_event_conv.py",
     "event_conv_weight": "test_event_conv.py",
-    "spike_conv2d": "test_spike_conv.py",
+    "spike_conv2d": "test_conv.py",
 }
 
 _IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).round()

@@ -33,7 +33,7 @@ MEASURED = (
         fused=lambda s, T: SF.spike_count(s),
         eager=lambda s, T: reference.spike_count(s),
         make_input=measured.spikes,
-        tests=("test_spike_count.py",),
+        tests=("test_count.py",),
         moves=lambda T, N: (4 * T * N + 4 * N, None),
     ),
     Op(
@@ -41,7 +41,7 @@ MEASURED = (
         fused=lambda words, T: SF.spike_count(words),
         eager=lambda words, T: reference.spike_count(words),
         make_input=measured.packed,
-        tests=("test_spike_count.py", "test_pack.py"),
+        tests=("test_count.py", "test_pack.py"),
         moves=lambda T, N: (2 * measured.words(T) * N + 4 * N, None),
         of="spike_count",
         is_packed=True,

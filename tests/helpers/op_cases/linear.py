@@ -11,7 +11,7 @@ import spikeops.nn as snn
 TESTED_ELSEWHERE = {
     "find_events": "test_event_matmul.py",
     "event_matmul_": "test_event_matmul.py",
-    "spike_linear": "test_spike_linear.py",
+    "spike_linear": "test_linear.py",
 }
 
 TRANSFORMED = {

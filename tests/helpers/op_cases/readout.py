@@ -125,7 +125,7 @@ MEASURED = (
         fused=lambda x, T: SF.leaky_readout(x, DECAY)[0],
         eager=lambda x, T: reference.leaky_readout(x, DECAY)[0],
         make_input=measured.currents,
-        tests=("test_leaky_readout.py",),
+        tests=("test_readout.py",),
         moves=lambda T, N: (8 * T * N, 12 * T * N),
         has_gradient=True,
     ),

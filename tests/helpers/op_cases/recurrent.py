@@ -122,8 +122,8 @@ _BETWEEN = (-1.5, 1.5)
 _NUMBERS = ("threshold", "current_scale", "beta", "input_scale", "reset_amount", "v_reset", "v_rest")
 _SPREAD = ("decay", "threshold", "current_decay", "current_scale", "adaptation_decay", "v_init", "i_init", "a_init", "s_init")
 _TENSORS = ("x", "weight", "bias", *_SPREAD)
-_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,), weights=("weight", "bias"), own_test="test_recurrent_lif.py",
-             own_bad_input="test_recurrent_lif.py")  # fmt: skip
+_CALL = dict(differentiable=_TENSORS, keeps=_TENSORS, keeps_outputs=(0,), weights=("weight", "bias"), own_test="test_recurrent.py",
+             own_bad_input="test_recurrent.py")  # fmt: skip
 _PER_NEURON = functools.partial(_recurrent, **dict.fromkeys(_SPREAD, "per_neuron"), bias=True)
 CALLS = (
     Call(
@@ -270,7 +270,7 @@ MEASURED = (
         fused=_fused,
         eager=_eager,
         make_input=measured.currents,
-        tests=("test_recurrent_lif.py",),
+        tests=("test_recurrent.py",),
         moves=lambda T, N: (8 * T * N, 12 * T * N),
         has_gradient=True,
         sizes=measured.TRIALS,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spikeops.nir import Scale, from_nir, to_nir
+from spikeops.nn.time import at_all_steps
 from spiketrain.deployment.model import Model
 from spiketrain.deployment.traceable import other_formats
 from spiketrain.errors import UserError, shortened
@@ -52,9 +53,8 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
 def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> Tensor:
     network = from_nir(str(out), dt=options["dt"], dialect=options["dialect"], dtype=torch.float32).eval()
     inputs = model.preprocess(inputs) if inputs.dtype is torch.uint8 else inputs
-    if not model.batch_axis:
-        inputs = inputs.expand(model.time_steps, *inputs.shape)
-    return model.method.logits(network(inputs.cpu()))
+    inputs = inputs.cpu()
+    return model.method.logits(network(inputs) if model.batch_axis else at_all_steps(network, inputs, model.time_steps))
 
 
 def _chain(network: SpikingNetwork) -> nn.Sequential:
