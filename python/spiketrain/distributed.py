@@ -8,18 +8,30 @@ gradients themselves, not by wrapping the network: methods that update weights i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from spiketrain import launcher
+from spiketrain.errors import UserError, message_of, shortened
+
 
 def start(device: torch.device) -> None:
-    """Join the process group that torchrun announces in the environment, if there is one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    """Join the process group that torchrun announces in the environment, if there is one.
+
+    Raises:
+        UserError: it is announced by halves, or nobody answers.
+    """
+    launcher.check()
+    if launcher.processes() == 1 or dist.is_initialized():
+        return
+    try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as error:
+        reason = shortened(" ".join(message_of(error).split()), 150)
+        raise UserError(f"WORLD_SIZE is {launcher.processes()}, but the processes cannot be joined ({reason}): start them by torchrun") from error
 
 
 def stop() -> None:
@@ -29,16 +41,11 @@ def stop() -> None:
 
 def _is_data_parallel() -> bool:
     """Whether the process group shares batches out: not that of `trainer.pipeline`, which torchrun did not start."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized()
+    return dist.is_initialized() and launcher.processes() > 1
 
 
 def rank() -> int:
     return dist.get_rank() if _is_data_parallel() else 0
-
-
-def local_rank() -> int:
-    """Which of the processes on this machine this one is."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def world_size() -> int:
@@ -47,11 +54,6 @@ def world_size() -> int:
 
 def is_main() -> bool:
     return rank() == 0
-
-
-def starts_as_main() -> bool:
-    """Whether this process is, or will be after `start`, the main one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:

@@ -21,6 +21,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says, nothing where it cannot: those of foreign code may fail at that, too."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def shortened(text: object, limit: int = LONGEST_LINE) -> str:
     """The text with its middle left out where it is longer than `limit` characters."""
     text = str(text)
@@ -55,6 +63,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a list of known ones, with the nearest of them where there is one."""
     names = sorted(known)
     name = shortened(name, LONGEST_VALUE)  # matching takes time that grows with its length
+    if not names:
+        return UserError(f"unknown {kind} '{name}'. There are none.")
     # Of equally near names difflib takes the last one.
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     begin = [known for known in names if known.startswith(name)] if name else []

@@ -15,13 +15,14 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from spiketrain.errors import UserError, shortened, unknown_name
+from spiketrain.errors import UserError, message_of, shortened, unknown_name
 
 # The field that names it -> the group of entry points, and what messages call it.
 GROUPS = {
@@ -31,7 +32,9 @@ GROUPS = {
 }
 PRESETS = "spiketrain.presets"  # the group of entry points that name a package of YAML files
 _HERE = str(Path(__file__).parent)
+_INSTALLED = ("<", *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _allowed: ContextVar[tuple[str, ...]] = ContextVar("allowed_modules", default=())
+_asked_for: ContextVar[set[str] | None] = ContextVar("packages_asked_for", default=None)  # those of the code that was asked for since `allowed`
 
 
 @contextlib.contextmanager
@@ -45,11 +48,12 @@ def allowed(modules: Iterable[str]) -> Iterator[None]:
     for module in modules:
         if not _is_dotted(module):
             raise UserError(f"--plugin: expected the name of a module, such as package.module, got {shortened(module, 60)}")
-    token = _allowed.set(tuple(dict.fromkeys([*_allowed.get(), *modules])))
+    allowed_before, asked_for_before = _allowed.set(tuple(dict.fromkeys([*_allowed.get(), *modules]))), _asked_for.set(set())
     try:
         yield
     finally:
-        _allowed.reset(token)
+        _allowed.reset(allowed_before)
+        _asked_for.reset(asked_for_before)
 
 
 def allowed_modules() -> tuple[str, ...]:
@@ -70,6 +74,7 @@ def import_module(module: str) -> Any:
         UserError: there is none, or it cannot be imported; the message says where in it that failed.
     """
     _look_in_working_folder(module)
+    _note(module)
     try:
         return importlib.import_module(module)
     except KeyboardInterrupt:
@@ -78,6 +83,11 @@ def import_module(module: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise UserError(f"there is no module {shortened(module, 100)}, neither installed nor in the folder {_folder()}") from None
         raise UserError(f"cannot import {shortened(module, 100)}: {described(error)}") from error
+
+
+def _note(module: str) -> None:
+    if (packages := _asked_for.get()) is not None:
+        packages.add(module.partition(".")[0])
 
 
 def is_reference(name: object) -> bool:
@@ -118,12 +128,17 @@ def load(field: str, name: str) -> Any:
             f"{field}: {shortened(name, 80)} is code that a file names, not this command line, and is not imported. If you trust it, "
             f"add --plugin {shortened(module, 80)}"
         )
-    found = import_module(module)
+    found, where = import_module(module), module
     for part in path.split("."):
-        if not hasattr(found, part):
-            public = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
-            raise unknown_name(f"name in {shortened(module, 60)}", path, public)
-        found = getattr(found, part)
+        try:
+            inner = getattr(found, part)
+        except AttributeError:
+            names = vars(found) if hasattr(found, "__dict__") else ()
+            public = [other for other in names if isinstance(other, str) and not other.startswith("_")]
+            raise unknown_name(f"name in {shortened(where, 60)}", part, public) from None
+        except Exception as error:  # a module may have a __getattr__ of its own
+            raise UserError(f"{field}: {shortened(name, 80)}: {described(error)}") from error
+        found, where = inner, f"{where}.{part}"
     return found
 
 
@@ -133,6 +148,7 @@ def _load_installed(field: str, name: str) -> Any:
     if len({point.value for point in points}) > 1:
         packages = " and ".join(sorted(point.dist.name if point.dist else "?" for point in points))
         raise UserError(f"{field}: the packages {packages} both have a {kind} {name}; write {points[0].value} or {points[1].value}")
+    _note(points[0].module)
     try:
         return points[0].load()
     except KeyboardInterrupt:
@@ -143,11 +159,24 @@ def _load_installed(field: str, name: str) -> Any:
 
 def described(error: BaseException) -> str:
     """What went wrong in foreign code, and where in it."""
-    text = shortened(" ".join(str(error).split()), 120)
+    text = shortened(" ".join(message_of(error).split()), 120)
     said = f"{type(error).__name__}{f': {text}' if text else ''}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     own = [frame for frame in frames if f"{os.sep}site-packages{os.sep}" not in frame.filename] or frames
     return f"{said} ({shortened(Path(own[-1].filename).name, 40)}, line {own[-1].lineno})" if own else said
+
+
+def is_at_fault(error: BaseException) -> bool:
+    """Whether code that was asked for since `allowed` raised it, or called what did: in a network's forward, a batch, a hook."""
+    packages = _asked_for.get()
+    if not packages:
+        return False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        is_imported_by_it = package not in ("spiketrain", "spikeops") and not frame.f_code.co_filename.startswith(_INSTALLED)
+        if package in packages or is_imported_by_it:
+            return True
+    return False
 
 
 def _is_ours(file: str) -> bool:

@@ -6,13 +6,14 @@ import copy
 import importlib
 import importlib.metadata
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
-from spikeops.conversion._exact import Counterpart, NotExact
+from spikeops.conversion._exact import Counterpart, NotExact, require
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -34,6 +35,8 @@ _HARMLESS = {
     "__annotations__", "__doc__", "__firstlineno__", "__init__", "__module__", "__orig_bases__", "__parameters__", "__qualname__",
     "__static_attributes__", "__annotate_func__", "__annotations_cache__", "extra_repr",
 }  # fmt: skip
+_OF_TORCH = set(vars(nn.Module()))  # attributes of all modules
+_DEEPEST = 4  # containers in containers
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -83,7 +86,7 @@ def convert(model: Model, *, inplace: bool = False, strict: bool = True, report:
 
     Raises:
         NotExact: a neuron without an exact counterpart: of an unknown kind, option or version of the library, of a subclass that
-            changes what is computed, with hooks. All of them are named, and nothing has been converted.
+            changes what is computed, with hooks, in a plain list or dict. All of them are named, and nothing has been converted.
         RuntimeError: the model cannot be copied.
         TypeError: an argument of a wrong type.
     """
@@ -102,13 +105,13 @@ def convert(model: Model, *, inplace: bool = False, strict: bool = True, report:
         )
     if not inplace:
         model = _copy(model)
-    modules = dict(model.named_modules())
+    modules = {name: module for name, module, _ in _modules(model)}
     for finding, counterpart in plan:
+        module = modules[finding.name]
         if counterpart is not None:
-            module = modules[finding.name]
             module.__class__ = counterpart
-            if not inplace:
-                importlib.import_module(counterpart.__module__).adopt(module)
+        if not inplace:
+            _library(_kinds(module)[0]).adopt(module)
     if report is not None:
         report.extend(finding for finding, _ in plan)
     elif refused:
@@ -121,18 +124,49 @@ def _plan(model: nn.Module) -> list[tuple[Finding, type[nn.Module] | None]]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"spikeops.convert: expected model to be a torch.nn.Module, got {type(model).__name__}.")
     plan = []
-    for name, module in model.named_modules():
-        kinds = [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] in LIBRARIES]
+    for name, module, is_registered in _modules(model):
+        kinds = _kinds(module)
         if not kinds or not (library := _library(kinds[0])).is_neuron(module):
             continue
         kind, counterpart, reason = f"{type(module).__module__}.{type(module).__qualname__}", None, ""
         if not isinstance(module, Counterpart):
             try:
+                require(is_registered, "it is in a plain list or dict, where torch does not see it; use nn.ModuleList or nn.ModuleDict")
                 counterpart = _counterpart(module, kinds[0], library)
             except NotExact as refusal:
                 reason = str(refusal)
         plan.append((Finding(name, kind, reason), counterpart))
     return plan
+
+
+def _kinds(module: nn.Module) -> list[type]:
+    """The classes of the libraries that a module is of, the nearest first."""
+    return [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] in LIBRARIES]
+
+
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """(name, module, whether torch knows that the model holds it) of all modules, those in plain lists and dicts too."""
+    found = [(name, module, True) for name, module in model.named_modules()]
+    seen = {id(module) for _, module, _ in found}
+    for name, module, is_registered in found:  # which grows on the way
+        yield name, module, is_registered
+        for key, value in vars(module).items():
+            if key in _OF_TORCH:
+                continue
+            for path, outer in _in_containers(f"{name}.{key}" if name else key, value):
+                inner = [(path, part, False) for path, part in outer.named_modules(prefix=path) if id(part) not in seen]
+                seen.update(id(part) for _, part, _ in inner)
+                found += inner
+
+
+def _in_containers(path: str, value: object, depth: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    if not isinstance(value, (list, tuple, set, frozenset, dict)) or depth == _DEEPEST:
+        return
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(part, nn.Module):
+            yield f"{path}[{key!r}]", part
+        else:
+            yield from _in_containers(f"{path}[{key!r}]", part, depth + 1)
 
 
 def _library(kind: type) -> ModuleType:
@@ -172,7 +206,7 @@ def _copy(model: Model) -> Model:
     """A deep copy, also of hidden states that belong to a graph, which are detached in it; with the modes and the frozen
     parameters of the model, which some libraries' copies lose."""
     memo: dict = {}
-    for module in model.modules():
+    for _, module, _ in _modules(model):
         states = [*vars(module).values(), *module._buffers.values(), *getattr(module, "_memories", {}).values()]
         for state in states:
             if isinstance(state, torch.Tensor) and state.grad_fn is not None:

@@ -24,6 +24,10 @@ _NEURONS = (snn.LIF, snn.IF, snn.ParametricLIF, snn.CubaLIF, snn.RecurrentLIF, s
 _LAYERS = (nn.Linear, snn.SpikeLinear, nn.Conv1d, nn.Conv2d, snn.SpikeConv2d, nn.AvgPool2d, nn.LPPool2d, nn.Flatten, Scale)
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _HINTS = {
+    "BatchNormLIF": (
+        "NIR has no batch-norm; export the network as it was before spikeops.fuse, with batch norm folded into the layer before it: "
+        "torch.nn.utils.fusion.fuse_conv_bn_eval, fuse_linear_bn_eval, and snn.LIF with the same options behind it"
+    ),
     "BatchNorm": "NIR has no batch-norm; fold it into the layer before it: torch.nn.utils.fusion.fuse_conv_bn_eval, fuse_linear_bn_eval",
     "Parametrized": "fix the weights first: torch.nn.utils.parametrize.remove_parametrizations",
     "MaxPool": "NIR has no maximum; average and sum pooling are AvgPool2d and AvgPool2d(divisor_override=1)",

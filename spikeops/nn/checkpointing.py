@@ -50,7 +50,8 @@ def checkpoint(
     gradients (`torch.no_grad`) it is the call of the block.
 
     Raises:
-        TypeError: an argument of a wrong type or dtype. ValueError: spikes other than 0 and 1, or of unknown origin on a device.
+        TypeError: an argument of a wrong type or dtype. ValueError: spikes other than 0 and 1, such as -0.0, or of unknown origin on a
+        device.
         NotImplementedError: a transform of `torch.func`, or forward mode. RuntimeError, in the backward pass: the spikes, or parameters
         of a block that is a module, were written to in between.
 
@@ -112,5 +113,9 @@ def _known(spikes: torch.Tensor, check_values: bool) -> torch.Tensor | None:
         raise ValueError(
             f"{_OP}: expected spikes to be 0 or 1, since they are kept as bits, got other values, from {least:.6g} to {most:.6g}. For "
             "such inputs there is torch.utils.checkpoint."
+        )
+    if spikes.is_floating_point() and torch.signbit(spikes).any().item():
+        raise ValueError(
+            f"{_OP}: expected spikes to be 0 or 1, since they are kept as bits, got -0.0, whose sign would be lost. Adding 0.0 makes it 0."
         )
     return spikes

@@ -79,6 +79,41 @@ def test_converted_models_are_left_alone(leaky):
     assert type(again[0]) is type(converted[0]) and inspect(again)[0].reason == ""
 
 
+def test_copies_of_all_neurons_are_known_to_their_library(leaky):
+    """Those that were converted before, and those that are left, are reset with the others."""
+    from snntorch import utils
+
+    x = drawn(2, 3, high=0.9)
+    net = spikeops.convert(nn.Sequential(leaky(0.9, init_hidden=True)))
+    left = nn.Sequential(leaky(0.9, init_hidden=True, inhibition=True), nn.Identity())
+    left[1].neurons = {"a": [leaky(0.9, init_hidden=True)]}
+    left[1].neurons["a"][0](x)
+    for copied in (spikeops.convert(net), spikeops.convert(left, strict=False, report=[])):
+        neurons = [copied[0], *(copied[1].neurons["a"] if len(copied) > 1 else [])]
+        for neuron in neurons:
+            neuron(x)
+        utils.reset(copied)
+        assert not any(neuron.mem.any() for neuron in neurons)
+
+
+@pytest.mark.parametrize("held", [lambda n: [n], lambda n: (0, [n]), lambda n: {"a": n}, lambda n: {"a": ({1: n},)}, lambda n: [nn.Sequential(n)]])
+def test_neurons_that_torch_does_not_see_are_refused(leaky, held):
+    net = nn.Sequential(nn.Linear(3, 3), nn.Identity())
+    net[1].others = held(leaky(0.9, init_hidden=True))
+    (finding,) = inspect(net)
+    assert finding.name.startswith("1.others[") and "nn.ModuleList or nn.ModuleDict" in finding.reason
+    with pytest.raises(NotExact, match=r"1\.others\[.*in a plain list or dict"):
+        spikeops.convert(net)
+
+
+def test_lists_of_modules_that_torch_sees_are_none_of_its_business(leaky):
+    net = nn.Sequential(leaky(0.9), nn.Linear(3, 3))
+    net.order = [net[1], net[0], net]
+    net.order.append(net.order)
+    assert [finding.reason for finding in inspect(net)] == [""]
+    assert type(spikeops.convert(net).order[1]) is not leaky
+
+
 def test_the_model_itself_may_be_a_neuron(leaky):
     neuron = leaky(0.9)
     assert isinstance(spikeops.convert(neuron), leaky) and type(neuron) is leaky

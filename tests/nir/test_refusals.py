@@ -67,6 +67,7 @@ REFUSED = {
     "it .ALIF.: is not among the modules": lambda: snn.ALIF(),
     "it .ReLU.: is not among the modules": nn.ReLU,
     "it .BatchNorm1d.: is not among the modules that can be exported: NIR has no batch-norm; fold it": lambda: nn.BatchNorm1d(6),
+    "it .BatchNormLIF.: is not among .*; export the network as it was before spikeops.fuse": lambda: snn.BatchNormLIF(6),
     "ParametrizedLinear.: is not among .*remove_parametrizations": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
     "it .Linear.: has forward hooks": hooked,
     "it .Linear.: has a forward that is not its class's": patched,

@@ -102,6 +102,28 @@ def test_programs_compute_what_eval_does(runs, kind, tmp_path):
         assert agreement.compare(scores[:count], found).flipped == 0
 
 
+DEEP = {
+    "sew_resnet18": {"name": "bptt", "detach_reset": True, "surrogate": "Rectangle", "surrogate_parameter": 1, "memory": "packed", "neurons_keep": "bits", "threshold": 0.3},
+    "spikformer": {"name": "bptt", "reset": "to", "detach_reset": True, "normalize_input": True, "surrogate": "Sigmoid", "memory": "checkpoint", "threshold": 0.2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", DEEP)
+def test_deep_networks_are_programs_and_refused_by_formats_without_them(model, tmp_path, cli, assert_error):
+    """With the options of their presets."""
+    raw = {**BPTT, "network": {"model": model, "width": 8, "depth": 1, "time_steps": 2, **({"heads": 2} if model == "spikformer" else {})}, "method": DEEP[model]}
+    folder = trained_runs.train(raw, tmp_path / "run")
+    trainer, _, scores = trained_runs.evaluated(folder)
+    status, lines, errors = cli("export", folder, "--format", "pt2", "--out", tmp_path / "model.pt2")
+    assert (status, errors) == (0, []) and "64 samples" in lines[0]
+    program = torch.export.load(str(tmp_path / "model.pt2")).module()
+    for count in (1, 7, 40):
+        assert agreement.compare(scores[:count], program(trainer.dataset.test.images[:count])).flipped == 0
+    for format, words in (("state_dict", ["network.model", "export it as pt2"]), ("nir", ["NIR has no networks of", "Export it as pt2"])):
+        assert_error([model, *words], "export", folder, "--format", format, "--out", tmp_path / "refused.pt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt2", "run"]
+
+
 # The converter takes seconds for each: one for every kind of op.
 @pytest.mark.parametrize("kind", ["bptt", "tssl_bp", "ide with feedback", "clamped"])
 def test_onnx_computes_what_eval_does(runs, kind, tmp_path):
@@ -277,7 +299,7 @@ def test_all_formats_are_documented(cli):
     assert f"{', '.join(NAMES[:-1])} or {NAMES[-1]}" == FORMATS
 
 
-def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, assert_error):
+def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, assert_error, monkeypatch):
     """Drawn inputs that leave the network silent would tell nothing of the export."""
     from PIL import Image
 
@@ -288,6 +310,9 @@ def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, a
     for tensor in content["method"]["network"].values():
         tensor.zero_()
     checkpoint.save(tmp_path / "silent.ckpt", content)
+    with monkeypatch.context() as patched:  # which may take minutes
+        patched.setattr(pt2, "write", None)
+        assert_error("--check FILE", "export", tmp_path / "silent.ckpt", "--format", "pt2", "--out", tmp_path / "model.pt2")
     assert_error("--check FILE", "export", tmp_path / "silent.ckpt", "--format", "state_dict", "--out", tmp_path / "model.pt")
     for i in range(3):
         Image.new("L", (8, 8), 80 * i).save(tmp_path / f"{i}.png")

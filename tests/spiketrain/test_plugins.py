@@ -1,5 +1,6 @@
 """Code from outside is imported where the command line names it or a package that brings it is installed, and never because a file does."""
 
+import json
 import os
 import shutil
 import sys
@@ -210,6 +211,8 @@ def test_programs_say_what_is_allowed(own_code):
     ("raise ValueError('x' * 5000)", ["ValueError: xxx"]),
     ("class Netwrk: pass", ["unknown name in own 'Network'", "Did you mean 'Netwrk'?"]),
     ("Network = 3", ["method own:Network: expected a subclass of", "got 3"]),
+    ("def __getattr__(name): raise ValueError(name)", ["own:Network: ValueError: Network (own.py, line 1)"]),
+    ("class Odd(Exception):\n def __str__(self): return 1 / 0\nraise Odd", ["cannot import own: Odd (own.py, line 3)"]),
 ])  # fmt: skip
 def test_faults_of_a_module_are_one_line(own_code, assert_error, cli, text, words):
     own_code.write("own", text)
@@ -235,6 +238,79 @@ def test_faults_of_a_module_are_one_line(own_code, assert_error, cli, text, word
 ])  # fmt: skip
 def test_wrong_names_are_one_line(assert_error, option, word):
     assert_error(word, "train", "bptt-digits", option)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("os:__builtins__.eval", "unknown name in os.__builtins__ 'eval'. There are none."),
+    ("os:path.dirnam", "unknown name in os.path 'dirnam'. Did you mean 'dirname'?"),
+    ("os:sep.x.y", "unknown name in os.sep 'x'. There are none."),
+])  # fmt: skip
+def test_a_name_within_a_name_is_looked_for_where_it_is(assert_error, name, words):
+    assert_error(words, "train", "bptt-digits", "--network.model", name)
+
+
+FAILS = """
+    import sys
+    import torch
+    from spikeops import nn as snn
+    import helpers
+
+    class Network(torch.nn.Module):
+        def __init__(self, neurons, classes):
+            super().__init__()
+            self.first = snn.TimeDistributed(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 12)))
+            self.neurons, self.last, self.steps = neurons, torch.nn.Linear(12, classes), 0
+
+        def forward(self, x):
+            self.steps += self.training
+            if self.steps == 2:
+                helpers.{fail}()
+            return self.last(self.neurons(self.first(x)))
+
+    def network(config, input_shape, classes, neuron):
+        return Network(neuron((12,)), classes)
+"""
+HELPERS = """
+    import sys
+
+    class Own(BaseException): pass
+    class Mute(Exception):
+        def __str__(self): return 1 / 0
+    def raises(error):
+        def fail(): raise error
+        return fail
+    def leaves(): sys.exit(0)
+    def recurs(): recurs()
+    own, mute, value, name = raises(Own("of mine")), raises(Mute()), raises(ValueError("two\\nlines")), lambda: no_such_name
+    ends, package = raises(GeneratorExit()), lambda: __import__("no_such_package_of_anyone")
+"""
+
+
+@pytest.mark.parametrize("fail, words", [
+    ("value", "ValueError: two lines (helpers.py, line "), ("leaves", "SystemExit: 0 (helpers.py, line 10)"), ("own", "Own: of mine (helpers.py, line "),
+    ("mute", "Mute (helpers.py, line "), ("recurs", "RecursionError: maximum recursion depth exceeded"), ("name", "NameError: "), ("ends", "GeneratorExit (helpers.py"),
+    ("package", "No module named 'no_such_package_of_anyone' (helpers.py"),
+])  # fmt: skip
+def test_code_that_fails_in_the_middle_of_training_is_one_line(own_code, assert_error, cli, tmp_path, fail, words):
+    """Whatever it raises: an exit status of 0, above all, would say that all went well."""
+    own_code.write("marked", FAILS.format(fail=fail))
+    own_code.write("helpers", HELPERS)
+    raw = {**SMALL, "network": {"model": "marked:network", "time_steps": 3}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(raw))
+    assert_error(["code that the command line names has failed: ", words], "train", "--config", tmp_path / "a.yaml", "--plugin", "marked", "--trainer.out", "run")
+    own_code.forget()
+    (own_code.folder / "helpers.py").write_text(f"def {fail}(): pass")
+    status, lines, errors = cli("resume", "run", "--plugin", "marked")
+    assert (status, errors) == (0, []) and "epoch" in lines[-1]
+
+
+def test_errors_of_ours_are_not_called_errors_of_others(own_code, monkeypatch):
+    own_code.write("marked", NETWORK)
+    monkeypatch.setattr("spiketrain.cli.commands.begin_to_compute", json.loads)
+    from spiketrain.cli.program import main
+
+    with pytest.raises(TypeError, match="must be str"):
+        main(["bench", "bptt-digits", "--plugin", "marked"])
 
 
 def test_an_installed_module_comes_before_one_in_the_working_folder(own_code, assert_error):

@@ -137,13 +137,15 @@ def test_surfaces(cli, tmp_path):
 
 @pytest.mark.parametrize("case, words", [
     ("twice", "given twice"), ("missing", "no run directory"), ("unwritable", "cannot write the page"), ("option", "has no effect"),
-    ("figures", "cannot be compared"),
+    ("figures", "cannot be compared"), ("nobody", "no run directory"), ("page of nobody", "cannot write the page"), ("loop", "cannot read"),
 ])  # fmt: skip
 def test_errors_are_one_line(runs, tmp_path, cli, assert_error, case, words):
     given = {
         "twice": (runs[0], runs[0]), "missing": (tmp_path / "none",), "unwritable": (runs[0], "--no-measure", "--out", tmp_path / "no" / "a.html"),
-        "option": (runs[0], "--optimizer.lr", "1"),
+        "option": (runs[0], "--optimizer.lr", "1"), "nobody": ("~nobody-of-this-name/run",), "loop": (tmp_path / "loop",),
+        "page of nobody": (runs[0], "--no-measure", "--out", "~nobody-of-this-name/a.html"),
     }  # fmt: skip
+    (tmp_path / "loop").symlink_to("loop")
     if case == "figures":
         given[case] = (runs[0], trained_runs.train("convex-own-surfaces-1layer", tmp_path / "run", trainer={"limit_train": 20}), "--no-measure")
     assert_error(words, "report", *given[case])

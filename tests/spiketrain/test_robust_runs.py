@@ -76,6 +76,27 @@ def test_no_home(quick, monkeypatch):
     assert quick()[0] == 0
 
 
+@pytest.mark.parametrize("name, value", [("WORLD_SIZE", ""), ("WORLD_SIZE", "two"), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "-1"), ("LOCAL_RANK", "1.5"), ("RANK", "x")])
+def test_an_environment_that_no_launcher_sets(assert_error, quick, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    if name == "RANK":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("MASTER_PORT", "none")
+    commands = [("train", "bptt-digits", *QUICK)]
+    if name == "WORLD_SIZE":
+        commands += [("reproduce", "bptt-digits"), ("sweep", "bptt-digits", "--over", "seed=1")]
+    for command in commands:
+        assert_error(name, *command)
+    assert not os.path.exists("runs")
+
+
+def test_processes_that_are_announced_and_do_not_come(assert_error, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert_error(["WORLD_SIZE is 2", "environment variable RANK", "start them by torchrun"], "train", "bptt-digits", *QUICK)
+
+
 def test_in_a_thread(tmp_path):
     """Python gives signals to the main thread only: elsewhere training goes on without them."""
     results = []

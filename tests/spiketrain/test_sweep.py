@@ -161,6 +161,7 @@ def test_a_run_that_fails_is_named_and_ends_no_other(cli, trained):
     (("--over", "trainer.threads=1,2", "--threads", "1"), "--threads and trainer.threads are one"),
     (("--over", "optimizer.lr=1e-3", "--list", "a.csv"), "--list and --over"),
     (("--list", "none.csv"), "--list: cannot read none.csv"),
+    (("--list", "~nobody-of-this-name/a.csv"), "--list: cannot read ~nobody"),
     (("--list", "empty.csv"), "expected in empty.csv a first line of fields"),
     (("--list", "ragged.csv"), "line 3 of ragged.csv has 3 values for 2 fields"),
     (("--list", "doubled.csv"), "a field is given twice"),

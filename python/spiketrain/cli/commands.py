@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from spiketrain import presets
+from spiketrain import launcher, presets
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config import find_name, method_name
 from spiketrain.config.parser import parse
@@ -95,7 +95,7 @@ def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
     begin_to_compute(arguments)
     run = RunDirectory.open(_folder(arguments))
     try:
-        if distributed.starts_as_main():
+        if launcher.is_main():
             run.lock()
         content = run.load_last()
         config, changes = resumed_config(content, fields)

@@ -11,7 +11,7 @@ import warnings
 from spiketrain import plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.config.raw import split_options
-from spiketrain.errors import UserError, printable
+from spiketrain.errors import UserError, message_of, printable
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
@@ -76,7 +76,14 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
     with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):
         for module in given:
             plugins.import_module(module)
-        return arguments.run(arguments, fields)
+        try:
+            return arguments.run(arguments, fields)
+        except (UserError, KeyboardInterrupt, BrokenPipeError):
+            raise
+        except BaseException as error:  # foreign code can raise anything, at any moment; sys.exit would pass for an end of ours
+            if _is_out_of_memory(error) or _is_lost_device(error) or not plugins.is_at_fault(error):
+                raise
+            raise UserError(f"code that the command line names has failed: {plugins.described(error)}") from error
 
 
 def _fail(message: str) -> int:
@@ -84,7 +91,7 @@ def _fail(message: str) -> int:
     return EXIT_USER_ERROR
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError is that of devices; the allocator of the CPU raises a plain RuntimeError.
     names = [cls.__name__ for cls in type(error).__mro__]
     # CUDA's own allocations, as of a kernel that is loaded, and those of cuBLAS are beside PyTorch's.
@@ -92,12 +99,12 @@ def _is_out_of_memory(error: Exception) -> bool:
         *("can't allocate memory", "not enough memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
         "the CUDA kernel could not be launched: out of memory",
     )
-    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or any(text in str(error) for text in texts)
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or any(text in message_of(error) for text in texts)
 
 
-def _is_lost_device(error: Exception) -> bool:
+def _is_lost_device(error: BaseException) -> bool:
     """Whether CUDA, asked by PyTorch or by our kernels, says so."""
-    text = str(error).strip().split("\n")[0]
+    text = message_of(error).strip().split("\n")[0]
     return any(word in text for word in ("CUDA", "CUBLAS", "cuDNN", "CUDNN")) and any(words in text for words in LOST_DEVICE)
 
 

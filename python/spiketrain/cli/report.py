@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -38,11 +39,12 @@ def report(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.files import write_atomically
     from spiketrain.reports.page.page import page
     from spiketrain.training.changes import NO_PART_OF_THE_EXPERIMENT
+    from spiketrain.training.run_directory import RunDirectory
 
-    paths = [Path(run).expanduser() for run in arguments.runs]
+    paths = [Path(os.path.expanduser(run)) for run in arguments.runs]
     if len(paths) > _MOST:
         raise UserError(f"expected at most {_MOST} runs on a page, got {len(paths)}. 'spiketrain compare' makes a table of any number")
-    resolved = [path.resolve() for path in paths]
+    resolved = [RunDirectory.open(path).path.resolve() for path in paths]
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise UserError(f"{shortened(path, 120)} is given twice")
@@ -55,7 +57,7 @@ def report(arguments: argparse.Namespace, fields: list[str]) -> int:
     if not arguments.no_measure:
         for facts in runs:
             _measure(facts, fields)
-    out = Path(arguments.out).expanduser() if arguments.out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
+    out = Path(os.path.expanduser(arguments.out)) if arguments.out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     content = page(runs, made, (*NO_PART_OF_THE_EXPERIMENT, "seed")).encode("utf-8", "backslashreplace")
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Callable
 
+from spiketrain import launcher
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config.bounds import Folder
 from spiketrain.config.raw import split_options
@@ -35,7 +35,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launcher.processes() > 1:
         raise UserError("reproduce starts its processes itself (--parallel N): start it without torchrun")
     for name, _ in split_options(fields):
         if name in _INSTEAD:

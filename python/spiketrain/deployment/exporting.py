@@ -74,13 +74,14 @@ def export(
             raise UserError(f"cannot write {shortened(place, 150)}: a run keeps its own file by that name; take another")
     model = copy.deepcopy(model).cpu()  # lest a program be one for a GPU alone
     options = {"dialect": dialect, "dt": dt}
+    inputs = _inputs(model, check, resize)  # before a converter takes its minutes
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}@", dir=out.parent))
     except OSError as error:
         raise UserError(shortened(f"cannot write to {out.parent}: {error}")) from None
     try:
         notes = writer.write(model, folder / out.name, options)
-        found = _compared(model, writer, folder / out.name, _inputs(model, check, resize), options)
+        found = _compared(model, writer, folder / out.name, inputs, options)
         for place in places:
             os.chmod(folder / place.name, 0o666 & ~_umask())
             with open(folder / place.name, "rb") as file:

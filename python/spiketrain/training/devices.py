@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import spikeops
-from spiketrain import distributed
+from spiketrain import launcher
 from spiketrain.errors import UserError
 
 AUTO = "auto"
@@ -37,7 +37,7 @@ def named(name: str) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError("trainer.device: this PyTorch sees no CUDA device; use --trainer.device cpu")
-        device = torch.device("cuda", distributed.local_rank() if device.index is None else device.index)
+        device = torch.device("cuda", launcher.local_rank() if device.index is None else device.index)
         if device.index >= torch.cuda.device_count():
             raise UserError(f"trainer.device: there are {torch.cuda.device_count()} CUDA devices, got {device}")
     return device
@@ -45,7 +45,7 @@ def named(name: str) -> torch.device:
 
 def usual() -> str:
     """What auto means in this process: cuda where PyTorch sees a GPU that our kernels serve, native ones or Triton's, else cpu."""
-    return "cuda" if torch.cuda.is_available() and _kernels(distributed.local_rank()) else "cpu"
+    return "cuda" if torch.cuda.is_available() and _kernels(launcher.local_rank()) else "cpu"
 
 
 def described(device: torch.device) -> str:
@@ -54,7 +54,7 @@ def described(device: torch.device) -> str:
         return f"{device}, {torch.cuda.get_device_name(device)}, {_kernels(device.index) or 'no'} kernels"
     threads = torch.get_num_threads()
     text = f"{device}, {threads} thread{'s' * (threads > 1)}"
-    index = distributed.local_rank()
+    index = launcher.local_rank()
     if torch.cuda.is_available() and index < torch.cuda.device_count() and not _kernels(index):
         text += f"; no kernels for {torch.cuda.get_device_name(index)}: 'python -m spikeops' says why"
     return text

@@ -28,7 +28,9 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # of file names that end otherwise
     try:
-        torch.export.save(program, str(out), extra_files={ABOUT: json.dumps(about(model))})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights that share memory, which they do not
+            torch.export.save(program, str(out), extra_files={ABOUT: json.dumps(about(model))})
     finally:
         quiet.setLevel(level)
     ours = any(str(node.target).startswith("spikeops") for node in program.graph.nodes)
