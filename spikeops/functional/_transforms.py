@@ -37,6 +37,11 @@ def wants_gradient(args) -> bool | None:
     return wanted and torch.is_grad_enabled()
 
 
+def is_exporting() -> bool:
+    """Whether torch.export traces. Before torch 2.12 `torch.compiler.is_exporting` says so in all compiled code."""
+    return torch.compiler._is_exporting_flag
+
+
 def are_active() -> bool:
     """Whether a transform of `torch.func` is active, or forward-mode differentiation."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

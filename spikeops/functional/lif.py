@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _general_lif, _lif_kept, _neuron, _provenance
+from spikeops.functional import _checks, _general_lif, _lif_kept, _neuron, _provenance, _transforms
 from spikeops.functional._general_lif import GeneralOptions, ResetTiming, Rounding, Trace
 from spikeops.functional._lif_kept import Save
 from spikeops.functional._lif_options import (
@@ -227,7 +227,7 @@ def run_lif(
     ops = _backend.serving("lif", x)
     # Without gradients nothing is kept. Of an exported program, which is for inference, it would be one more size that depends on T, of
     # which torch.export would have to know whether it is 1.
-    if save != "input" and torch.is_grad_enabled() and not torch.compiler.is_exporting() and _lif_kept.is_of_use(save, x):
+    if save != "input" and torch.is_grad_enabled() and not _transforms.is_exporting() and _lif_kept.is_of_use(save, x):
         return _provenance.mark_first(_lif_kept.run("lif", ops, x, time_steps, decay, threshold, options, v_init, save))
     if numbers is None:
         return _general_lif.run("lif", ops, x, time_steps, decay, decay_tensor, threshold, options, general, trace, v_init)
@@ -260,7 +260,7 @@ def _plan(
     if save != "input":
         _lif_kept.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
     tensors = (threshold, options.input_scale, options.reset_amount)
-    if trace or general is not _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
+    if trace or general != _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
         not options.surrogate.suits_every_op
     ):  # fmt: skip
         return _Plan(threshold, options, general, trace, decay, None, None)

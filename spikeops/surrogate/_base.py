@@ -59,7 +59,8 @@ class Surrogate:
             if value is not given:
                 object.__setattr__(self, field.name, value)  # frozen
             any_sign = field.name in self._of_any_sign
-            if not (math.isfinite(value) and (any_sign or value > 0)):
+            # Unlike math.isfinite, also for the symbolic numbers of torch.compile, in all versions of torch.
+            if not (-math.inf < value < math.inf and (any_sign or value > 0)):
                 wanted = "finite" if any_sign else "finite and above 0"
                 raise ValueError(f"{type(self).__name__}: expected {field.name} to be {wanted}, got {value}.")
 
