@@ -15,6 +15,7 @@ from spiketrain.errors import UserError, printable
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
+_OF_SEVERAL_PROCESSES = ("train", "resume", "evaluate", "reproduce", "sweep")  # the last two say themselves how they start them
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +63,8 @@ def _run(argv: list[str], is_own_process: bool) -> int:
 
 def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
     """Run it where the code that its command line names, and no other, may be imported."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and arguments.run.__name__ not in _OF_SEVERAL_PROCESSES:
+        raise UserError("of these commands, only train, resume and eval are for several processes: start it without torchrun")
     given = getattr(arguments, "plugin", [])
     named = plugins.named_modules(split_options(fields))
     with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):

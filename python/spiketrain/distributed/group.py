@@ -1,10 +1,4 @@
-"""Data-parallel training over the processes that ``torchrun`` starts; with a single process everything here does nothing.
-
-    torchrun --nproc-per-node 2 -m spiketrain train tsslbp-mnist-cnn
-
-Each process computes its share of every batch, and gradients are added up before the update. That is done on the
-gradients themselves, not by wrapping the network: methods that update weights inside a training step use it as well.
-"""
+"""The group of processes, and what they tell each other."""
 
 from __future__ import annotations
 
@@ -16,20 +10,25 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def start(device: torch.device) -> None:
-    """Join the process group that torchrun announces in the environment, if there is one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+def start() -> None:
+    """Join the process group that torchrun announces in the environment, if there is one. Tensors of a GPU go by NCCL, all else by gloo."""
+    if is_shared_out() and not dist.is_initialized():
+        has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
 
 
-def stop() -> None:
+def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
+def is_shared_out() -> bool:
+    """Whether this process was started as one of several that share batches out; not so those of `trainer.pipeline`."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def _is_data_parallel() -> bool:
-    """Whether the process group shares batches out: not that of `trainer.pipeline`, which torchrun did not start."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and dist.is_initialized()
+    return is_shared_out() and dist.is_initialized()
 
 
 def rank() -> int:
@@ -51,7 +50,7 @@ def is_main() -> bool:
 
 def starts_as_main() -> bool:
     """Whether this process is, or will be after `start`, the main one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"
+    return not is_shared_out() or os.environ.get("RANK", "0") == "0"
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:
