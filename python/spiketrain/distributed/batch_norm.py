@@ -66,7 +66,7 @@ class _Normalized(torch.autograd.Function):
     def backward(ctx, grad: Tensor, *_):
         normed, inverse, weight = ctx.saved_tensors
         sums = torch.stack([grad.sum(ctx.axes, dtype=torch.float64), (grad * normed).sum(ctx.axes, dtype=torch.float64)])
-        of_bias, of_weight = sums.to(grad.dtype)  # of this process's samples: gradients of weights are added up later
+        of_bias, of_weight = sums.to(grad.dtype, copy=True)  # of this process's samples: gradients of weights are added up later
         dist.all_reduce(sums, group=ctx.members)
         means = (sums / ctx.count).to(grad.dtype)
         scale = inverse if weight is None else inverse * weight.view(ctx.shape)

@@ -167,14 +167,9 @@ class GradientMethod(Method):
             for layer, count, multiplied in zip(activity.layers, others, macs):
                 layer.synapses, layer.macs = count, multiplied
             return activity
-        try:
-            neurons = list(self.network.neurons().values()) if hasattr(self.network, "neurons") else []
-            is_image = inputs.dim() == len(self.input_shape) + 1
-            activity.operations = operations.count(
-                self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image
-            )
-        except operations.Uncountable as reason:
-            activity.uncounted = str(reason)
+        neurons = list(self.network.neurons().values()) if hasattr(self.network, "neurons") else []
+        is_image = inputs.dim() == len(self.input_shape) + 1
+        operations.note(activity, self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image)
         return activity
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from spiketrain.config import Config
 from spiketrain.distributed.gradients import GradientSums
+from spiketrain.methods.base import operations
+from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import LayerResult, Method, StepResult
 from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
@@ -99,6 +101,11 @@ class LayerwiseMethod(Method):
         _, results = self.train_layers(self.layers, inputs, labels, batch_size)
         *_, last = results.values()
         return StepResult(sum(result.loss for result in results.values()), last.correct, results)
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        activity = super().activity(inputs, labels)
+        operations.note(activity, self.network, [], inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=inputs.dim() == 4)
+        return activity
 
     def start_epoch(self, epoch: int) -> float:
         self.rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)
