@@ -128,3 +128,43 @@ def test_command_prints_a_table_and_draws_it(tiny, tmp_path, cli, name):
 
 def test_no_run(tmp_path, assert_error):
     assert_error("no run directory", "rates", tmp_path)
+
+
+LOCAL = {
+    "ell": ("4C3-P2-12", {}), "fell": ("4C3-P2-12", {"update": "window"}), "bell": ("4C3-6C3", {"decoder_size": 20}),
+    "local_ce": ("4C3-P2-12-10", {}), "local_corr": ("12-14-10", {}), "local_ce_corr": ("4C3-P2-6C3-10", {"neuron": "lif"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_operations_of_layers_that_learn_on_their_own(build, name):
+    """Each layer adds a weight for each spike that it gets and each synapse that leads on from there."""
+    layers, options = LOCAL[name]
+    method = build(name, {"layers": layers, "padding": 1, "time_steps": 6, "dropout": 0, "conv_weight_scale": 3.0, "linear_weight_scale": 3.0}, **options)
+    inputs, labels = batch()
+    measured, trains = method.activity(inputs, labels), method.spike_trains(inputs)
+    assert measured.uncounted == "" and sum(spikes.sum() for spikes in trains.values()) > 0
+    counted = {layer.name: layer for layer in measured.operations}
+    names = list(counted)
+    assert counted[names[0]].additions == 0 and counted[names[0]].macs == counted[names[0]].synapses, "an image is multiplied once"
+    for below, spikes in trains.items():
+        if names.index(below) + 1 == len(names):
+            continue
+        reached = counted[names[names.index(below) + 1]]
+        assert reached.synapses > 0 and reached.macs in (0, reached.synapses)
+        if spikes.dim() == 3 and reached.macs == 0:  # a layer of units: each spike reaches all of the next one
+            fan_out = reached.synapses / spikes.shape[2]
+            assert reached.additions == pytest.approx(spikes.sum().item() / len(labels) * fan_out, rel=1e-9), reached.name
+    totals = measured.totals()
+    assert totals.additions > 0 and totals.macs > 0
+    assert "energy" in rates.energy_line(totals)
+
+
+def test_classifier_behind_pooling_counts_the_ways_of_each_spike(build):
+    """A window that reaches past the maps misses none here, so each spike takes one way to each class; without spikes pooled maps are multiplied."""
+    method = build("bell", {"layers": "4C3-6C3", "padding": 1, "time_steps": 6, "dropout": 0, "conv_weight_scale": 4.0}, decoder_size=24)
+    inputs, labels = batch()
+    (spikes,) = list(method.spike_trains(inputs).values())[1:]
+    classifier = {layer.name: layer for layer in method.activity(inputs, labels).operations}["conv_2.classifier"]
+    assert spikes.sum() > 0 and classifier.additions == pytest.approx(spikes.sum().item() / len(labels) * 10)
+    assert classifier.synapses == 24 * 10 and classifier.macs == 0

@@ -6,9 +6,11 @@ Modules that need PyTorch are imported by the commands that use them: 'list' and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from spiketrain import launcher, presets
 from spiketrain.cli.raw_config import raw_config
@@ -67,48 +69,98 @@ def train(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.training.weights import load_weights
 
     begin_to_compute(arguments)
-    trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
-    if config.init:
-        others = load_weights(trainer.method, config.init)
-        if others:
-            trainer.console.say(others)
-    run = error = None
-    if distributed.is_main():
-        try:
-            run = RunDirectory.create(config)
-        except UserError as refused:
-            error = str(refused)
-    path, error = distributed.share((run and run.path, error))
-    if error:
+    with _together():
+        if begun := distributed.share(_begun_before()):
+            return _go_on(begun, [])
+        trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
+        if config.init:
+            others = load_weights(trainer.method, config.init)
+            if others:
+                trainer.console.say(others)
+        run = error = None
+        if distributed.is_main():
+            try:
+                run = RunDirectory.create(config)
+                distributed.note_run(run.path)
+            except UserError as refused:
+                error = str(refused)
+        path, error = distributed.share((run and run.path, error))
+        if error:
+            raise UserError(error)
+        return _fit(trainer, run or RunDirectory(path))
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[None]:
+    """Inside, the processes that torchrun has started are a group; one that is gone ends the others with its name."""
+    from spiketrain import distributed
+
+    distributed.start()
+    try:
+        yield
+    except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
+        if (happened := distributed.what_happened()) is None:
+            raise
+        raise UserError(happened) from error
+    finally:
         distributed.stop()
-        raise UserError(error)
-    return _fit(trainer, run or RunDirectory(path))
+
+
+def _begun_before() -> str | None:
+    """Of processes that torchrun has started again: the run that those before them began, once there is anything to go on with."""
+    from spiketrain import distributed
+
+    begun = distributed.noted_run() if distributed.is_main() else None
+    return str(begun) if begun is not None and (begun / "last.ckpt").is_file() else None
 
 
 def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
+    begin_to_compute(arguments)
+    with _together():
+        return _go_on(_folder(arguments), fields)
+
+
+def _go_on(folder: str, fields: list[str]) -> int:
     from spiketrain import distributed
     from spiketrain.methods import load_config
     from spiketrain.training.changes import differences, resumed_config
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
-    begin_to_compute(arguments)
-    run = RunDirectory.open(_folder(arguments))
+    run, content = _read(folder, RunDirectory.load_last, locks=True)
     try:
-        if launcher.is_main():
-            run.lock()
-        content = run.load_last()
         config, changes = resumed_config(content, fields)
-        edited = differences(run.recorded_config(), load_config(content["config"]))
+        edited = differences(run.recorded_config(), load_config(content["config"])) if distributed.is_main() else None
         trainer = Trainer(config)
         trainer.restore(content)
-        if edited and distributed.is_main():
+        if edited:
             _note(edited)
         for line in changes:
             trainer.console.say(line)
         return _fit(trainer, run)
     finally:
         run.release()
+
+
+def _read(folder: str, load: Callable, locks: bool = False):
+    """(run directory, one of its checkpoints). The main process alone reads: others may be on machines that do not see its disk."""
+    from spiketrain import distributed
+    from spiketrain.training.run_directory import RunDirectory
+
+    run, content, error = RunDirectory(Path(folder)), None, ""
+    if distributed.is_main():
+        try:
+            run = RunDirectory.open(folder)
+            if locks:
+                run.lock()
+            content = load(run)
+        except UserError as refused:
+            run.release()
+            error = str(refused)
+    content, error = distributed.share((content, error))
+    if error:
+        raise UserError(error)
+    return run, content
 
 
 def begin_to_compute(arguments: argparse.Namespace) -> None:
@@ -127,16 +179,17 @@ def _fit(trainer, run) -> int:
         with StopRequests() as stop:
             try:
                 best = trainer.fit(run, stop.check)
-            except RuntimeError:
-                stop.check()  # another process stopped first, and a sum over all of them failed here
-                raise
+            except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
+                happened = distributed.what_happened()
+                stop.check()
+                if happened is None:
+                    raise
+                raise UserError(f"{happened}. Go on with: spiketrain resume {run.path}, started as this was") from error
     except Stopped as stopped:
         if distributed.is_main():
             where = f" and {steps} steps" if (steps := trainer.saved_steps) else ""
             print(f"spiketrain: interrupted after epoch {trainer.epoch}{where}. Go on with: spiketrain resume {run.path}", file=sys.stderr)
         return stopped.status
-    finally:
-        distributed.stop()
     figure = f"{trainer.judge}_{trainer.task.name}"
     tested = "" if trainer.judge == "test" else f"test_{trainer.task.name}={trainer.task.tested(best):.4f} "
     trainer.console.say(f"best_{figure}={best[figure]:.4f} {tested}epoch={best['epoch']}")
@@ -144,10 +197,16 @@ def _fit(trainer, run) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
+    from spiketrain import distributed
     from spiketrain.training.changes import config_to_look
 
-    trainer, run, content = _load_best(arguments, fields)
-    print(f"test_{trainer.task.name}={trainer.test_figures()[trainer.task.name]:.4f} epoch={content['epoch']}")
+    with _together():
+        trainer, run, content = _load_best(arguments, fields)
+        figures = trainer.test_figures()
+        distributed.gather(None)  # nobody leaves before all have their sums
+    if not launcher.is_main():
+        return 0
+    print(f"test_{trainer.task.name}={figures[trainer.task.name]:.4f} epoch={content['epoch']}")
     if not config_to_look(content, fields)[1]:  # else the picture would be that of another experiment
         try:
             trainer.draw_confusion(content["epoch"], run.path)
@@ -202,16 +261,16 @@ def _load_best(arguments: argparse.Namespace, fields: list[str]):
 
 def load_best(folder: str, fields: list[str], say: Callable[[str], object] = lambda line: None):
     """(trainer with the best weights, run directory, checkpoint) of a finished or interrupted run."""
+    from spiketrain import distributed
     from spiketrain.training.changes import config_to_look
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 
-    run = RunDirectory.open(folder)
-    content = run.load_best()
+    run, content = _read(folder, RunDirectory.load_best)
     config, changes = config_to_look(content, fields)
     trainer = Trainer(config)
     trainer.restore(content)
-    for line in changes:
+    for line in changes if distributed.is_main() else []:
         say(line)
     return trainer, run, content
 

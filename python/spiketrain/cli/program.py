@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from spiketrain import plugins, presets
+from spiketrain import launcher, plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, message_of, printable
@@ -22,6 +22,7 @@ LOST_DEVICE = (
     "uncorrectable NVLink error", "unknown error", "unspecified launch failure", "launch timed out", "hardware stack error",
     "system not yet initialized", "external device", "driver shutting down", "is lost",
 )  # fmt: skip
+_OF_SEVERAL_PROCESSES = ("train", "resume", "evaluate", "reproduce", "sweep")  # the last two say themselves how they start them
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,6 +72,8 @@ def _run(argv: list[str], is_own_process: bool) -> int:
 
 def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
     """Run it where the code that its command line names, and no other, may be imported."""
+    if launcher.processes() > 1 and arguments.run.__name__ not in _OF_SEVERAL_PROCESSES:
+        raise UserError("of these commands, only train, resume and eval are for several processes: start it without torchrun")
     given = getattr(arguments, "plugin", [])
     named = plugins.named_modules(split_options(fields))
     with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):

@@ -167,6 +167,9 @@ class TrainerConfig:
         device: cpu, cuda, cuda:N, or auto: cuda where there is a GPU that our kernels serve, else cpu
         precision: float32, or bfloat16 to run convolutions and linear layers under autocast
         threads: CPU threads; 0 leaves the choice to PyTorch
+        sync_batch_norm: of several processes, whether batch norms normalise by the whole batch (as torch.nn.SyncBatchNorm), so that the run
+            computes what one process would; false: each by its own part, and running statistics are averaged
+        lost_seconds: of several processes, how long one may give no sign of life before the others end with its name; 0: for ever
         pipeline: processes that train at the same time, each some of the layers; for methods whose layers learn on their own
         checkpoint_minutes: save a checkpoint in the middle of an epoch, too, so many minutes after the last one and when interrupted; 0: never
         out: run directory; default runs/<preset>-<n>, the first n that is free
@@ -181,6 +184,8 @@ class TrainerConfig:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
+    sync_batch_norm: bool = False
+    lost_seconds: NotNegative = 60.0
     pipeline: Count = 1
     checkpoint_minutes: NotNegative = 0.0
     out: Annotated[str, Folder()] | None = None

@@ -14,14 +14,20 @@ from spiketrain.errors import UserError, shortened, shown
 from spiketrain.methods import load_config
 
 _LABELS = ("preset", "about", "published.", "departs")
-_PLACES = ("data.root", "data.download", "trainer.device", "trainer.threads", "trainer.progress", "trainer.eval_batch_size")
+_PLACES = (
+    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.progress", "trainer.eval_batch_size",
+    "trainer.lost_seconds",
+)  # fmt: skip
 # Names of fields, or of whole sections where they end with a dot.
 _RESUME = (
     *_LABELS, *_PLACES, "optimizer.", "network.dropout", "network.dropout_kind", "data.augment", "data.augment_border",
     "data.augment_flip", "trainer.epochs", "trainer.batch_size", "trainer.limit_train", "trainer.precision", "trainer.pipeline",
-    "trainer.checkpoint_minutes",
+    "trainer.checkpoint_minutes", "trainer.sync_batch_norm",
 )  # fmt: skip
-_WITHIN_EPOCH = ("trainer.batch_size", "trainer.limit_train", "trainer.pipeline", "data.augment", "data.augment_border", "data.augment_flip")
+_WITHIN_EPOCH = (
+    "trainer.batch_size", "trainer.limit_train", "trainer.pipeline", "trainer.sync_batch_norm", "data.augment", "data.augment_border",
+    "data.augment_flip",
+)  # fmt: skip
 _LOOK = (*_LABELS, *_PLACES)
 # What does not change the outcome of a training: who looks on, where it runs and lies, how often it is saved, and who learns which layer.
 NO_PART_OF_THE_EXPERIMENT = (*_LABELS, *_PLACES, "trainer.out", "trainer.checkpoint_minutes", "trainer.pipeline")

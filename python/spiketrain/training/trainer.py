@@ -44,7 +44,8 @@ class Trainer:
         if config.trainer.threads:
             torch.set_num_threads(config.trainer.threads)
         self.device = devices.pick(config.trainer.device)
-        distributed.start(self.device)
+        distributed.start()
+        distributed.watch(config.trainer.lost_seconds)
         self.console = console or Console(config.trainer.progress, quiet=not distributed.is_main())
         self.dataset = load_data(config, self.device)
         checkpoint.seed_everything(config.seed)
@@ -207,7 +208,7 @@ class Trainer:
 
         Testing leaves no trace in the method: however often it is done, training goes on alike, and it ends the same way again.
         """
-        tally = torch.zeros((), device=self.device)
+        tally = torch.zeros((), dtype=torch.float64, device=self.device)  # counts and squares of many samples
         classes = self.dataset.classes if self.task is CLASSIFICATION else 0
         counts = torch.zeros(classes, classes + 1, dtype=torch.int64, device=self.device)
         with undisturbed(self.method, self.config.seed, self.device):

@@ -29,6 +29,11 @@ class FeedbackMethod(GradientMethod):
     backward_time_steps = 0
 
     def __init__(self, config: Config, input_shape: tuple[int, int, int], classes: int, device: torch.device) -> None:
+        if config.trainer.sync_batch_norm and distributed.world_size() > 1:
+            raise UserError(
+                f"trainer.sync_batch_norm: {config.method.name} solves for its gradient, through its batch norms, in each process by itself. "
+                "Leave the option out, or train in one process"
+            )
         super().__init__(config, input_shape, classes, device)
         self.measured: dict[str, Tensor] = {}
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from spiketrain import distributed
 from spiketrain.config import Config
+from spiketrain.distributed import batch_norm
+from spiketrain.distributed.gradients import GradientSums
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base import operations
 from spiketrain.methods.base.activity import Activity
@@ -22,8 +25,6 @@ from spiketrain.methods.base.schedules import learning_rate, warm_up
 from spiketrain.models import source
 from spiketrain.models.network import SpikingNetwork
 from spiketrain.models.source import NetworkSource
-
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
 class GradientMethod(Method):
@@ -46,9 +47,20 @@ class GradientMethod(Method):
             model = config.network.model
             name = f"network.model: {shortened(model, 80)}" if model else f"network.layers: {config.network.layers}"
             raise UserError(f"{name} has {outputs} outputs, the data set has {classes} classes")
+        self.is_synchronized = batch_norm.synchronize(self.network, everywhere=config.trainer.sync_batch_norm)
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
+        self._gradients = GradientSums([])
+
+    @property
+    def gradients(self) -> GradientSums:
+        """Those of all parameters that learn."""
+        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        known = self._gradients.parameters
+        if len(learned) != len(known) or any(one is not other for one, other in zip(learned, known)):
+            self._gradients = GradientSums(learned, overlaps=not self.is_synchronized)
+        return self._gradients
 
     def _count_outputs(self) -> int:
         """How many the network has: as its attribute `outputs` says, else counted on two samples of zeros."""
@@ -90,7 +102,7 @@ class GradientMethod(Method):
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         self.network.train()
         if len(labels) == 0:  # other processes have the rest of a short last batch
-            return self._step_of_others()
+            return self._step_of_others(inputs)
         try:
             outputs = self.forward(inputs)
         except ValueError as error:
@@ -102,23 +114,27 @@ class GradientMethod(Method):
             ) from None
         loss = self.loss(outputs, labels, batch_size)
         self.optimizer.zero_grad()
-        (loss * self.loss_scale).backward()
+        with self.gradients.sending():
+            (loss * self.loss_scale).backward()
         self.update_weights()
         with torch.no_grad():
             correct = (self.logits(outputs).argmax(1) == labels).sum()
         return StepResult(loss.detach(), correct)
 
-    def _step_of_others(self) -> StepResult:
+    def _step_of_others(self, inputs: Tensor) -> StepResult:
         """Take part in a training step in which this process has no sample."""
-        for parameter in self.network.parameters():
-            if parameter.requires_grad:
+        self.optimizer.zero_grad()
+        if self.is_synchronized:  # the others wait for what its batch norms have to say
+            self.forward(inputs).sum().backward()
+        for parameter in self.gradients.parameters:
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         self.update_weights()
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
 
     def finish_epoch(self) -> dict[str, float]:
         """Each process has seen its own part of the batches: test, and save, with the mean of the statistics of their batch norms."""
-        norms = [module for module in self.network.modules() if isinstance(module, BATCH_NORMS) and module.running_mean is not None]
+        norms = [module for module in self.network.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
         statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
         if distributed.world_size() > 1 and statistics:
             distributed.add_up(statistics)
@@ -130,8 +146,7 @@ class GradientMethod(Method):
         """Clip the gradient, step the optimiser, keep the weights in bounds."""
         self.steps += 1
         rate = self.rate * warm_up(self.config.optimizer, self.steps) / self.loss_scale
-        learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        update_weights(self.optimizer, learned, rate, self.config.optimizer)
+        update_weights(self.optimizer, self.gradients, rate, self.config.optimizer)
 
     @torch.inference_mode()
     def scores(self, inputs: Tensor) -> Tensor:
@@ -151,14 +166,9 @@ class GradientMethod(Method):
             for layer, count, multiplied in zip(activity.layers, others, macs):
                 layer.synapses, layer.macs = count, multiplied
             return activity
-        try:
-            neurons = list(self.network.neurons().values()) if hasattr(self.network, "neurons") else []
-            is_image = inputs.dim() == len(self.input_shape) + 1
-            activity.operations = operations.count(
-                self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image
-            )
-        except operations.Uncountable as reason:
-            activity.uncounted = str(reason)
+        neurons = list(self.network.neurons().values()) if hasattr(self.network, "neurons") else []
+        is_image = inputs.dim() == len(self.input_shape) + 1
+        operations.note(activity, self.network, neurons, inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=is_image)
         return activity
 
     def record_neurons(self, inputs: Tensor, what: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> dict[str, Tensor]:

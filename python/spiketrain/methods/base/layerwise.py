@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from spiketrain.config import Config
+from spiketrain.distributed.gradients import GradientSums
+from spiketrain.methods.base import operations
+from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import LayerResult, Method, StepResult
 from spiketrain.methods.base.optimizers import load_optimizer, make_optimizer, update_weights
 from spiketrain.methods.base.schedules import learning_rate, warm_up
@@ -34,7 +37,7 @@ class LayerOptimizer:
     """
 
     def __init__(self, layer: nn.Module, config: Config) -> None:
-        self.parameters = [p for p in layer.parameters() if p.requires_grad]
+        self.gradients = GradientSums(p for p in layer.parameters() if p.requires_grad)
         self.options = config.optimizer
         self.rate = config.optimizer.lr
         self.optimizer = make_optimizer(layer, config.optimizer)
@@ -42,11 +45,12 @@ class LayerOptimizer:
     def minimize(self, loss: Tensor) -> None:
         """One step down a loss of the layer."""
         self.optimizer.zero_grad()
-        loss.backward()
+        with self.gradients.sending():
+            loss.backward()
         self.step()
 
     def step(self) -> None:
-        update_weights(self.optimizer, self.parameters, self.rate, self.options)
+        update_weights(self.optimizer, self.gradients, self.rate, self.options)
 
 
 class LayerwiseMethod(Method):
@@ -97,6 +101,11 @@ class LayerwiseMethod(Method):
         _, results = self.train_layers(self.layers, inputs, labels, batch_size)
         *_, last = results.values()
         return StepResult(sum(result.loss for result in results.values()), last.correct, results)
+
+    def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
+        activity = super().activity(inputs, labels)
+        operations.note(activity, self.network, [], inputs, self.config.network.time_steps, lambda: self.scores(inputs), is_image=inputs.dim() == 4)
+        return activity
 
     def start_epoch(self, epoch: int) -> float:
         self.rate = learning_rate(self.config.optimizer, epoch, self.config.trainer.epochs)

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikeops import nn as snn
 from spiketrain import plugins
 from spiketrain.errors import UserError
-from spiketrain.methods.base.activity import LayerOperations
+from spiketrain.methods.base.activity import Activity, LayerOperations
 from spiketrain.models.layers import MeanOverSpace, SumPool2d
 from spiketrain.models.module import NEURONS
 from spiketrain.models.spikformer import SpikeProducts
@@ -31,7 +31,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTran
 _TRANSPOSED = {nn.ConvTranspose1d: F.conv_transpose1d, nn.ConvTranspose2d: F.conv_transpose2d, nn.ConvTranspose3d: F.conv_transpose3d}
 _PLACES = {1: (nn.AvgPool1d, nn.AdaptiveAvgPool1d), 2: (nn.AvgPool2d, nn.AdaptiveAvgPool2d), 3: (nn.AvgPool3d, nn.AdaptiveAvgPool3d)}
 POOLS = (SumPool2d, MeanOverSpace, *(kind for kinds in _PLACES.values() for kind in kinds))
-COUNTED = (nn.Linear, *CONVOLUTIONS, snn.RecurrentLIF, SpikeProducts)
+COUNTED = (nn.Linear, *CONVOLUTIONS, snn.RecurrentLIF, snn.LocalClassifier, SpikeProducts)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
 # Of PyTorch's operators those that multiply matrices, whole or as they are taken apart.
 _PRODUCTS = {
@@ -39,12 +39,22 @@ _PRODUCTS = {
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "_convolution", "mkldnn_convolution",
     "scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu", "spike_linear", "spike_conv2d",
 }  # fmt: skip
-_BORING = ("module", "stages", "blocks", "branch", "layers")
+_BORING = ("module", "stages", "blocks", "block", "branch", "layers", "encoder")
 _CLOSE = 1e-4  # to a whole number, for spikes times the factor of a pooling
 
 
 class Uncountable(Exception):
     """A network some of whose operations nobody has counted; the message says which."""
+
+
+def note(
+    activity: Activity, network: nn.Module, neurons: list[nn.Module], inputs: Tensor, time_steps: int, run: Callable[[], object], *, is_image: bool
+) -> None:
+    """Note in an activity what `count` counts, or why it cannot."""
+    try:
+        activity.operations = count(network, neurons, inputs, time_steps, run, is_image=is_image)
+    except Uncountable as reason:
+        activity.uncounted = str(reason)
 
 
 def count(
@@ -153,6 +163,8 @@ class _Counter(TorchDispatchMode):
             self._note_pool(module, x, output)
         elif isinstance(module, SpikeProducts):
             self._products(name, *arguments)
+        elif isinstance(module, snn.LocalClassifier):
+            self._classifier(name, module, x)
         else:
             self._weights(name, module, x)
 
@@ -174,6 +186,15 @@ class _Counter(TorchDispatchMode):
             summed = spikes.reshape(frames, module.groups, module.in_channels // module.groups, *sides).sum(2)
             additions = _arrivals(module, summed)
         self._add(name, additions, 0.0, synapses, frames / self.samples)
+
+    def _classifier(self, name: str, module: snn.LocalClassifier, x: Tensor) -> None:
+        """A spike takes one way to each class, through the pooling, whose windows may miss some. Without spikes, what is pooled is multiplied."""
+        frames, synapses = len(x), module.weight.numel()
+        if (spikes := self._spikes(x)) is None:
+            self._add(name, 0.0, synapses * frames, synapses, frames / self.samples)
+            return
+        ways = module.unpooled(torch.ones_like(module.weight), x).ne(0).sum(0).double()
+        self._add(name, (module.flat(spikes.to(x.dtype)).double() @ ways).sum().item(), 0.0, synapses, frames / self.samples)
 
     def _products(self, name: str, query: Tensor, key: Tensor, value: Tensor) -> None:
         """(key value^T) query: each spike of a key adds a row of values, each of a query a row of what came of that."""

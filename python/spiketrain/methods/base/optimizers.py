@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from spiketrain import distributed
 from spiketrain.config import OptimizerConfig
+from spiketrain.distributed.gradients import GradientSums
 
 
 def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.Optimizer:
@@ -56,12 +56,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     optimizer.load_state_dict({"state": state["state"], "param_groups": own})
 
 
-def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, options: OptimizerConfig) -> None:
+def update_weights(optimizer: torch.optim.Optimizer, gradients: GradientSums, rate: float, options: OptimizerConfig) -> None:
     """One step of an optimiser with gradients that are added up over the processes and clipped, and weights kept in bounds."""
-    _complete_gradients(parameters)
-    distributed.add_up(p.grad for p in parameters)
+    gradients.add_up()
     if options.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+        nn.utils.clip_grad_norm_(gradients.parameters, options.clip_norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
@@ -70,11 +69,3 @@ def update_weights(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramet
             for weight in optimizer.param_groups[0]["params"]:
                 if weight.requires_grad:
                     weight.clamp_(-options.weight_clamp, options.weight_clamp)
-
-
-def _complete_gradients(parameters: list[nn.Parameter]) -> None:
-    """Let all processes send the same sums: a parameter that had no part in this one's loss may have one in another's."""
-    if distributed.world_size() > 1:
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)

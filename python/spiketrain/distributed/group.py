@@ -1,10 +1,4 @@
-"""Data-parallel training over the processes that ``torchrun`` starts; with a single process everything here does nothing.
-
-    torchrun --nproc-per-node 2 -m spiketrain train tsslbp-mnist-cnn
-
-Each process computes its share of every batch, and gradients are added up before the update. That is done on the
-gradients themselves, not by wrapping the network: methods that update weights inside a training step use it as well.
-"""
+"""The group of processes, and what they tell each other."""
 
 from __future__ import annotations
 
@@ -18,8 +12,8 @@ from spiketrain import launcher
 from spiketrain.errors import UserError, message_of, shortened
 
 
-def start(device: torch.device) -> None:
-    """Join the process group that torchrun announces in the environment, if there is one.
+def start() -> None:
+    """Join the process group that torchrun announces in the environment, if there is one. Tensors of a GPU go by NCCL, all else by gloo.
 
     Raises:
         UserError: it is announced by halves, or nobody answers.
@@ -27,14 +21,15 @@ def start(device: torch.device) -> None:
     launcher.check()
     if launcher.processes() == 1 or dist.is_initialized():
         return
+    has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
     except (ValueError, RuntimeError) as error:
         reason = shortened(" ".join(message_of(error).split()), 150)
         raise UserError(f"WORLD_SIZE is {launcher.processes()}, but the processes cannot be joined ({reason}): start them by torchrun") from error
 
 
-def stop() -> None:
+def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
