@@ -11,7 +11,7 @@ import warnings
 from spiketrain import plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.config.raw import split_options
-from spiketrain.errors import UserError, message_of, printable
+from spiketrain.errors import UserError, message_of, printable, shortened
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
@@ -36,11 +36,17 @@ def _run(argv: list[str], is_own_process: bool) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             own, fields = split_fields(argv)
-            arguments, rest = make_parser().parse_known_args(own)
+            try:
+                arguments, rest = make_parser().parse_known_args(own)
+            except SystemExit:  # of --help and --version, which have printed
+                _flush()
+                raise
             if rest:
                 raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
             arguments.is_own_process = is_own_process
-            return _run_command(arguments, fields)
+            status = _run_command(arguments, fields)
+            _flush()
+            return status
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -50,14 +56,17 @@ def _run(argv: list[str], is_own_process: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        reason = str(error).strip().split("\n")[0]
+        reason = message_of(error).strip().split("\n")[0]
         return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
     except KeyboardInterrupt as error:
         print("spiketrain: interrupted", file=sys.stderr)
         return error.status if isinstance(error, Stopped) else Stopped().status
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return EXIT_USER_ERROR
+    except OSError as error:  # what no command has expected, such as standard output on a full disk
+        _print_no_more()
+        return _fail(shortened(f"cannot read or write: {error}"))
 
 
 def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
@@ -75,6 +84,19 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
             if _is_out_of_memory(error) or not plugins.is_at_fault(error):
                 raise
             raise UserError(f"code that the command line names has failed: {plugins.described(error)}") from error
+
+
+def _print_no_more() -> None:
+    """Let what is still to be written to a broken standard output go nowhere."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    with contextlib.suppress(AttributeError, ValueError):  # there is none, or it is closed
+        sys.stdout.flush()
 
 
 def _fail(message: str) -> int:
