@@ -156,7 +156,7 @@ def test_output_that_nobody_can_read(tmp_path):
     assert checkpoint.load(tmp_path / "full" / "best.ckpt")["epoch"] == 1
 
 
-@pytest.mark.parametrize("words", [("list",), ("--help",)])
+@pytest.mark.parametrize("words", [("list",), ("--version",)])
 def test_output_that_is_the_result_and_cannot_be_written_is_one_line(words):
     program = "import sys; from spiketrain.cli import main; sys.exit(main())"
     with open("/dev/full", "w") as full:

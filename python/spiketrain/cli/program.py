@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from spiketrain import plugins, presets
+from spiketrain import launcher, plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, message_of, printable, shortened
@@ -54,9 +54,11 @@ def _run(argv: list[str], is_own_process: bool) -> int:
             raise
         return _fail(f"the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'")
     except (MemoryError, RuntimeError) as error:
+        reason = message_of(error).strip().split("\n")[0]
+        if launcher.is_lost_process(error):
+            return _fail(f"another process of this run is gone ({shortened(reason, 120)}). Start all again; a training goes on by 'spiketrain resume'")
         if not _is_out_of_memory(error):
             raise
-        reason = message_of(error).strip().split("\n")[0]
         return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
     except KeyboardInterrupt as error:
         print("spiketrain: interrupted", file=sys.stderr)
@@ -81,7 +83,7 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
         except (UserError, KeyboardInterrupt, BrokenPipeError):
             raise
         except BaseException as error:  # foreign code can raise anything, at any moment; sys.exit would pass for an end of ours
-            if _is_out_of_memory(error) or not plugins.is_at_fault(error):
+            if _is_out_of_memory(error) or launcher.is_lost_process(error) or not plugins.is_at_fault(error):
                 raise
             raise UserError(f"code that the command line names has failed: {plugins.described(error)}") from error
 
