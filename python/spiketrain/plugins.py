@@ -171,12 +171,22 @@ def is_at_fault(error: BaseException) -> bool:
     packages = _asked_for.get()
     if not packages:
         return False
+    beside = tuple({f"{folder}{os.sep}" for folder in map(_folder_of, packages) if folder})
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        is_imported_by_it = package not in ("spiketrain", "spikeops") and not frame.f_code.co_filename.startswith(_INSTALLED)
-        if package in packages or is_imported_by_it:
+        package, file = str(frame.f_globals.get("__name__")).partition(".")[0], frame.f_code.co_filename
+        is_beside = package not in ("spiketrain", "spikeops") and file.startswith(beside) and not file.startswith(_INSTALLED)
+        if package in packages or is_beside:  # a module that lies beside one that was asked for is imported by that one
             return True
     return False
+
+
+def _folder_of(package: str) -> str:
+    """Where a package or module lies; "" if that is not known."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if not isinstance(file, str):
+        return ""
+    folder = os.path.dirname(os.path.abspath(file))
+    return os.path.dirname(folder) if hasattr(sys.modules[package], "__path__") else folder
 
 
 def _is_ours(file: str) -> bool:

@@ -105,13 +105,13 @@ def convert(model: Model, *, inplace: bool = False, strict: bool = True, report:
         )
     if not inplace:
         model = _copy(model)
-    modules = {name: module for name, module, _ in _modules(model)}
+    modules = dict(model.named_modules())
     for finding, counterpart in plan:
-        module = modules[finding.name]
         if counterpart is not None:
-            module.__class__ = counterpart
-        if not inplace:
-            _library(_kinds(module)[0]).adopt(module)
+            modules[finding.name].__class__ = counterpart
+    if not inplace:
+        for _, library, module, _ in _neurons(model):
+            library.adopt(module)
     if report is not None:
         report.extend(finding for finding, _ in plan)
     elif refused:
@@ -124,15 +124,12 @@ def _plan(model: nn.Module) -> list[tuple[Finding, type[nn.Module] | None]]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"spikeops.convert: expected model to be a torch.nn.Module, got {type(model).__name__}.")
     plan = []
-    for name, module, is_registered in _modules(model):
-        kinds = _kinds(module)
-        if not kinds or not (library := _library(kinds[0])).is_neuron(module):
-            continue
+    for name, library, module, is_registered in _neurons(model):
         kind, counterpart, reason = f"{type(module).__module__}.{type(module).__qualname__}", None, ""
         if not isinstance(module, Counterpart):
             try:
                 require(is_registered, "it is in a plain list or dict, where torch does not see it; use nn.ModuleList or nn.ModuleDict")
-                counterpart = _counterpart(module, kinds[0], library)
+                counterpart = _counterpart(module, _kinds(module)[0], library)
             except NotExact as refusal:
                 reason = str(refusal)
         plan.append((Finding(name, kind, reason), counterpart))
@@ -142,6 +139,14 @@ def _plan(model: nn.Module) -> list[tuple[Finding, type[nn.Module] | None]]:
 def _kinds(module: nn.Module) -> list[type]:
     """The classes of the libraries that a module is of, the nearest first."""
     return [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] in LIBRARIES]
+
+
+def _neurons(model: nn.Module) -> Iterator[tuple[str, ModuleType, nn.Module, bool]]:
+    """(name, our file on its library, the neuron, whether torch knows that the model holds it) of each neuron of a library."""
+    for name, module, is_registered in _modules(model):
+        kinds = _kinds(module)
+        if kinds and (library := _library(kinds[0])).is_neuron(module):
+            yield name, library, module, is_registered
 
 
 def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:

@@ -58,6 +58,18 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
     assert listing.left_out == {"that lead back up": 1}
 
 
+def test_folders_within_folders_have_an_end(tmp_path):
+    """Before Python's own."""
+    folder = tmp_path
+    for _ in range(150):
+        folder /= "a"
+    folder.mkdir(parents=True)
+    touch(folder / "1.png")
+    with pytest.raises(UserError, match="folders within folders, more than 100 deep"):
+        list_files(tmp_path, (".png",))
+    assert len(list_files(tmp_path.joinpath(*["a"] * 100), (".png",)).files) == 1
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

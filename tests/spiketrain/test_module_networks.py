@@ -323,3 +323,42 @@ def test_a_file_puts_its_network_in_the_place_of_a_presets(tmp_path, text, expec
     (tmp_path / "a.yaml").write_text(text)
     network = load_config(raw_config(argparse.Namespace(preset="bptt-digits", config=str(tmp_path / "a.yaml")))).network
     assert (network.model, network.layers, network.padding) == expected
+
+
+def test_all_statistics_are_the_mean_of_the_processes(method_of, monkeypatch):
+    """Those of all norms: with the main process's own alone, `eval` would find another network than was tested."""
+
+    class Norms(Net):
+        def __init__(self):
+            super().__init__(neuron=snn.BatchNormLIF(12))
+            self.instance = nn.InstanceNorm1d(12, track_running_stats=True)
+
+        def forward(self, x):
+            return super().forward(x) + 0 * self.instance(x.flatten(0, 1).flatten(1)[:, None, :12].expand(-1, 12, -1)).sum()
+
+    method = method_of(lambda *_: Norms())
+    norms = [module for module in method.network.modules() if getattr(module, "running_mean", None) is not None]
+    assert {type(norm) for norm in norms} == {nn.BatchNorm1d, snn.BatchNormLIF, nn.InstanceNorm1d}
+    monkeypatch.setattr("spiketrain.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("spiketrain.distributed.add_up", lambda tensors: [tensor.add_(3.0) for tensor in tensors])  # another's
+    for norm in norms:
+        norm.running_mean.fill_(1.0)
+        norm.running_var.fill_(2.0)
+    method.finish_epoch()
+    assert all(norm.running_mean.eq(2.0).all() and norm.running_var.eq(2.5).all() for norm in norms)
+
+
+@pytest.mark.parametrize("batch_size, fits", [(16, True), (19, False), (95, False), (94, True), (1, False), (200, True)])
+def test_shared_statistics_need_samples_of_all_processes(monkeypatch, batch_size, fits):
+    """One that has none of a short last batch would not come to the sum, and another sum would be taken for it."""
+    from spiketrain.training.trainer import Trainer
+
+    monkeypatch.setattr(outside, "_builder", lambda name: lambda *_: Net(neuron=snn.BatchNormLIF(12, synchronized=True)))
+    config = load_config(merge(RAW, {"trainer": {"batch_size": batch_size}}))
+    Trainer(config)
+    monkeypatch.setattr("spiketrain.distributed.world_size", lambda: 2)
+    if fits:
+        Trainer(config)
+    else:
+        with pytest.raises(UserError, match=f"trainer.batch_size: {batch_size} leaves 1 of 96 samples for the 2 processes .* module.neuron"):
+            Trainer(config)

@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
 
 import pytest
+import python_code
 import torch
 import yaml
 
@@ -302,6 +305,26 @@ def test_code_that_fails_in_the_middle_of_training_is_one_line(own_code, assert_
     (own_code.folder / "helpers.py").write_text(f"def {fail}(): pass")
     status, lines, errors = cli("resume", "run", "--plugin", "marked")
     assert (status, errors) == (0, []) and "epoch" in lines[-1]
+
+
+def test_a_process_that_fails_is_said_by_the_others(own_code, tmp_path):
+    own_code.write("marked", FAILS.format(fail="value"))
+    own_code.write("helpers", HELPERS + "    import os\n    fail, value = value, lambda: fail() if os.environ['RANK'] == '1' else None\n")
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({**SMALL, "network": {"model": "marked:network", "time_steps": 3}}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    program = "import sys; sys.path.append('.'); from spiketrain.cli import main; sys.exit(main())"
+    command = python_code.command(program, "train", "--config", "a.yaml", "--plugin", "marked", "--trainer.out", "run")
+    started = [
+        subprocess.Popen(command, env={**os.environ, **where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1].splitlines() for process in started]
+    assert [process.returncode for process in started] == [2, 2], errors
+    for lines, words in zip(errors, ("another process of this run is gone", "ValueError: two lines (helpers.py, line")):
+        lines = [line for line in lines if line.startswith("spiketrain: ") or "Traceback" in line]
+        assert len(lines) == 1 and words in lines[0], errors
 
 
 def test_errors_of_ours_are_not_called_errors_of_others(own_code, monkeypatch):

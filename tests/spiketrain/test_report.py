@@ -137,7 +137,7 @@ def test_surfaces(cli, tmp_path):
 
 @pytest.mark.parametrize("case, words", [
     ("twice", "given twice"), ("missing", "no run directory"), ("unwritable", "cannot write the page"), ("option", "has no effect"),
-    ("figures", "cannot be compared"), ("nobody", "no run directory"), ("page of nobody", "cannot write the page"), ("loop", "cannot read"),
+    ("figures", "cannot be compared"), ("nobody", "no run directory"), ("page of nobody", "cannot write the page"), ("loop", "no run directory"),
 ])  # fmt: skip
 def test_errors_are_one_line(runs, tmp_path, cli, assert_error, case, words):
     given = {

@@ -158,6 +158,22 @@ def test_output_that_nobody_can_read(tmp_path):
     assert checkpoint.load(tmp_path / "full" / "best.ckpt")["epoch"] == 1
 
 
+@pytest.mark.parametrize("words", [("list",), ("--version",)])
+def test_output_that_is_the_result_and_cannot_be_written_is_one_line(words):
+    program = "import sys; from spiketrain.cli import main; sys.exit(main())"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(python_code.command(program, *words), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "spiketrain: error: cannot read or write: [Errno 28] No space left on device\n")
+
+
+def test_errors_of_files_that_no_command_expects_are_one_line(assert_error, monkeypatch):
+    def unreadable(arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", "a\nfile")
+
+    monkeypatch.setattr("spiketrain.cli.commands.begin_to_compute", unreadable)
+    assert_error("cannot read or write: [Errno 13] Permission denied", "bench", "bptt-digits", *QUICK)
+
+
 OUT_OF_MEMORY = (
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),

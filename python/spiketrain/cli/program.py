@@ -11,7 +11,7 @@ import warnings
 from spiketrain import launcher, plugins, presets
 from spiketrain.cli.arguments import make_parser, split_fields
 from spiketrain.config.raw import split_options
-from spiketrain.errors import UserError, message_of, printable
+from spiketrain.errors import UserError, message_of, printable, shortened
 from spiketrain.training.interrupt import Stopped, stopping_at_once
 
 EXIT_USER_ERROR = 2
@@ -44,11 +44,17 @@ def _run(argv: list[str], is_own_process: bool) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             own, fields = split_fields(argv)
-            arguments, rest = make_parser().parse_known_args(own)
+            try:
+                arguments, rest = make_parser().parse_known_args(own)
+            except SystemExit:  # of --help and --version, which have printed
+                _flush()
+                raise
             if rest:
                 raise UserError(f"unrecognized arguments: {' '.join(rest)}. See 'spiketrain --help'")
             arguments.is_own_process = is_own_process
-            return _run_command(arguments, fields)
+            status = _run_command(arguments, fields)
+            _flush()
+            return status
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -56,7 +62,9 @@ def _run(argv: list[str], is_own_process: bool) -> int:
             raise
         return _fail(f"the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'")
     except (MemoryError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+        reason = message_of(error).strip().split("\n")[0].rstrip(".")
+        if launcher.is_lost_process(error):
+            return _fail(f"another process of this run is gone ({shortened(reason, 120)}). Start all again; a training goes on by 'spiketrain resume'")
         if _is_out_of_memory(error):
             return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
         if _is_lost_device(error):
@@ -66,8 +74,11 @@ def _run(argv: list[str], is_own_process: bool) -> int:
         print("spiketrain: interrupted", file=sys.stderr)
         return error.status if isinstance(error, Stopped) else Stopped().status
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return EXIT_USER_ERROR
+    except OSError as error:  # what no command has expected, such as standard output on a full disk
+        _print_no_more()
+        return _fail(shortened(f"cannot read or write: {error}"))
 
 
 def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
@@ -84,9 +95,23 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
         except (UserError, KeyboardInterrupt, BrokenPipeError):
             raise
         except BaseException as error:  # foreign code can raise anything, at any moment; sys.exit would pass for an end of ours
-            if _is_out_of_memory(error) or _is_lost_device(error) or not plugins.is_at_fault(error):
+            ours = _is_out_of_memory(error) or _is_lost_device(error) or launcher.is_lost_process(error)
+            if ours or not plugins.is_at_fault(error):
                 raise
             raise UserError(f"code that the command line names has failed: {plugins.described(error)}") from error
+
+
+def _print_no_more() -> None:
+    """Let what is still to be written to a broken standard output go nowhere."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    with contextlib.suppress(AttributeError, ValueError):  # there is none, or it is closed
+        sys.stdout.flush()
 
 
 def _fail(message: str) -> int:

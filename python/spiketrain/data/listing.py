@@ -14,6 +14,7 @@ from spiketrain.errors import UserError, printable
 
 # What operating systems leave beside the files of users, without a dot at the front that hides it.
 LITTER = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information")
+_DEEPEST = 100  # folders within folders
 KINDS = {
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a named pipe",
@@ -61,7 +62,7 @@ def list_files(folder: Path, suffixes: Collection[str]) -> Listing:
     with other endings are left out and counted. Links are followed, but not in a circle.
 
     Raises:
-        UserError: an entry with one of the suffixes is no regular file.
+        UserError: an entry with one of the suffixes is no regular file; folders without end.
         OSError: a folder cannot be read.
     """
     listing = Listing(folder)
@@ -71,6 +72,8 @@ def list_files(folder: Path, suffixes: Collection[str]) -> Listing:
 
 
 def _walk(folder: Path, suffixes: frozenset[str], listing: Listing, above: frozenset[tuple[int, int]]) -> None:
+    if len(above) > _DEEPEST:
+        raise UserError(f"{listing.folder} holds folders within folders, more than {_DEEPEST} deep")
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
     for name in names:

@@ -25,6 +25,7 @@ FORMAT = 1
 # but the main one has of its own; where they are missing there is none. And "model": what the network must know of its data to be used
 # without them (`Dataset.description`), the preset, the versions that wrote it; where it is missing, it is found from the configuration.
 FIELDS = {"format", "config", "epoch", "step", "method", "random", "history"}
+_LARGEST = 2**53  # whole numbers up to it are floats
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -98,13 +99,20 @@ def _check(content: dict[str, Any]) -> None:
         if not isinstance(row, dict) or type(row.get("epoch")) is not int or row["epoch"] != number:
             raise ValueError(f"row {number} of the history is not that of epoch {number}")
         for name, value in row.items():
-            if not isinstance(name, str) or type(value) not in (int, float):
+            if not isinstance(name, str) or type(value) not in (int, float) or not _can_be_measured(name, value):
                 raise ValueError(f"row {number} of the history has {shown(value)} as {shown(name)}")
         if not row.keys() >= {"train_loss", "learning_rate", "train_seconds"} or not row.keys() & {"validation_seconds", "test_seconds"}:
             raise ValueError(f"row {number} of the history lacks columns")
     for name, kind in (("position", dict), ("processes", list), ("model", dict)):
         if not isinstance(content.get(name), (kind, type(None))):
             raise ValueError(f"{name} is {shown(content[name])}")
+
+
+def _can_be_measured(name: str, value: float) -> bool:
+    """Whether a column may have this number: what methods count and lose may be anything that is a float, of seconds tables make times."""
+    if name in ("train_seconds", "validation_seconds", "test_seconds"):
+        return 0 <= value <= _LARGEST
+    return isinstance(value, float) or abs(value) <= _LARGEST
 
 
 def versions() -> dict[str, str]:

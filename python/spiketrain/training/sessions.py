@@ -55,7 +55,7 @@ def with_row(path: Path, session: dict[str, object]) -> str:
 def read(path: Path) -> list[dict[str, str]]:
     """The sessions that a file holds, [] if there is none or it is none."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
             return []
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, csv.Error):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spiketrain import distributed
 from spiketrain.config import Config
@@ -51,6 +51,7 @@ class Trainer:
         checkpoint.seed_everything(config.seed)
         self.method = build_method(config, self.dataset, self.device)
         pipeline.check(self.method, config)
+        self._check_shares()
         self.shuffling = torch.Generator().manual_seed(config.seed)
         self.epoch = 0  # complete epochs
         self.step = 0  # training steps in them
@@ -304,6 +305,17 @@ class Trainer:
         self.method.load_epoch_state(position["process"]["method"])
         return progress
 
+    def _check_shares(self) -> None:
+        """Batch norms that share their statistics meet in each step: refuse a step in which a process has no sample, and does not come."""
+        processes, size, count = distributed.world_size(), self.config.trainer.batch_size, len(self.dataset.train)
+        least = min(size, count % size or size)
+        synchronized = [name for name, module in self.method.network.named_modules() if _is_synchronized(module)]
+        if least < processes and synchronized:
+            raise UserError(
+                f"field trainer.batch_size: {size} leaves {least} of {count} samples for the {processes} processes in a step, and "
+                f"{shortened(synchronized[0], 60)} shares its statistics among all: choose another"
+            )
+
     def _part_from_other_processes(self) -> None:
         """Let every process but the main one draw its own dropout masks: up to here all have the same random numbers."""
         if not distributed.is_main():
@@ -351,6 +363,10 @@ class Trainer:
             "model": {"preset": self.config.preset, "versions": checkpoint.versions(), **self.dataset.description()},
             **state.of_processes(self.method, self.shuffling, self._progress, self._position),
         }
+
+
+def _is_synchronized(module: nn.Module) -> bool:
+    return isinstance(module, nn.SyncBatchNorm) or getattr(module, "synchronized", False) is True
 
 
 def _speed(part: str, seconds: float, samples: int) -> dict[str, float]:

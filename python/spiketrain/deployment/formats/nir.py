@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
         import nir
 
         graph = to_nir(_chain(network), model.input_shape, dt=options["dt"], dialect=options["dialect"])
-        nir.write(str(out), graph)
+        buffer = io.BytesIO()  # h5py raises several kinds of errors on a full disk
+        nir.write(buffer, graph)
     except ImportError as error:
         raise UserError(shortened(f'NIR needs its packages ({error}): pip install "spikeops[nir]"')) from None
     except (TypeError, ValueError) as error:
         raise UserError(f"NIR cannot express the network: {shortened(' '.join(str(error).split()), 200)}. {other_formats(model, 'nir')}") from None
+    out.write_bytes(buffer.getbuffer())
     steps = f"{model.time_steps} steps of {options['dt']:g} s"
     pictures = ", a picture normalised and shown at all of them" if model.white is not None else ""
     return [

@@ -45,6 +45,8 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
             for name, value in about(model).items():
                 converted.model.metadata_props[f"spiketrain.{name}"] = value if isinstance(value, str) else json.dumps(value)
             converted.save(str(out), external_data=False)
+    except OSError:  # of the file
+        raise
     except Exception as error:  # whatever the converter has not, or a graph of more than 2 GB
         reason = shortened(str(error).strip().split("\n")[0] or type(error).__name__, 120)
         raise UserError(f"onnx cannot express the network: torch.onnx says {reason}. {other_formats(model, 'onnx')}") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,11 @@ def files(out: Path) -> list[Path]:
 
 def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     program = exported_program(model, "pt2")
-    quiet = logging.getLogger("torch.export")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # of file names that end otherwise
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of weights that share memory, which they do not
-            torch.export.save(program, str(out), extra_files={ABOUT: json.dumps(about(model))})
-    finally:
-        quiet.setLevel(level)
+    buffer = io.BytesIO()  # torch's writer of files says no more of a full disk than where it stands
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that share memory, which they do not
+        torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about(model))})
+    out.write_bytes(buffer.getbuffer())
     ours = any(str(node.target).startswith("spikeops") for node in program.graph.nodes)
     how = "import spikeops, then " if ours else ""
     return [f"read it with: {how}torch.export.load({out.name!r}).module()(inputs), inputs {wanted(model)}"]

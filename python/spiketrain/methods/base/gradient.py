@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from spiketrain import distributed
 from spiketrain.config import Config
@@ -25,6 +24,8 @@ from spiketrain.methods.base.schedules import learning_rate, warm_up
 from spiketrain.models import source
 from spiketrain.models.network import SpikingNetwork
 from spiketrain.models.source import NetworkSource
+
+NORMS = nn.modules.batchnorm._NormBase  # all that keep statistics: snn.BatchNormLIF and instance norms are no _BatchNorm
 
 
 class GradientMethod(Method):
@@ -106,7 +107,7 @@ class GradientMethod(Method):
         try:
             outputs = self.forward(inputs)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
+            if "value per channel when training" not in str(error):  # torch's batch norms and ours
                 raise
             raise UserError(
                 f"training step {self.steps + 1}: a batch norm got one value of each channel, from a batch of one sample. Choose another "
@@ -133,8 +134,8 @@ class GradientMethod(Method):
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
 
     def finish_epoch(self) -> dict[str, float]:
-        """Each process has seen its own part of the batches: test, and save, with the mean of the statistics of their batch norms."""
-        norms = [module for module in self.network.modules() if isinstance(module, _NormBase) and module.running_mean is not None]
+        """Each process has seen its own part of the batches: test, and save, with the mean of the statistics of their norms."""
+        norms = [module for module in self.network.modules() if isinstance(module, NORMS) and module.running_mean is not None]
         statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
         if distributed.world_size() > 1 and statistics:
             distributed.add_up(statistics)
