@@ -4,10 +4,12 @@ import torch
 
 
 def saved_tensors(function, *arguments):
-    """(what the function returns, the distinct storages that it keeps for its backward pass: a tensor in each)."""
+    """(what the function returns, the distinct storages that it keeps for its backward pass, but empty ones: a tensor in each)."""
     storages = {}
 
     def note(tensor):
+        if not tensor.numel():  # torch.utils.checkpoint keeps an empty one, before torch 2.11
+            return tensor
         storages[tensor.untyped_storage().data_ptr()] = tensor.detach()
         return storages[tensor.untyped_storage().data_ptr()]
 

