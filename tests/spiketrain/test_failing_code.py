@@ -84,6 +84,6 @@ def test_a_process_that_fails_is_said_by_the_others(own_code, tmp_path):
     ]
     errors = [process.communicate(timeout=300)[1].splitlines() for process in started]
     assert [process.returncode for process in started] == [2, 2], errors
-    for lines, words in zip(errors, ("another process of this run is gone", "ValueError: two lines (helpers.py, line")):
+    for lines, words in zip(errors, ("stopped before the others, and says why", "ValueError: two lines (helpers.py, line")):
         lines = [line for line in lines if line.startswith("spiketrain: ") or "Traceback" in line]
         assert len(lines) == 1 and words in lines[0], errors
