@@ -135,6 +135,7 @@ each byte that a thread moves to or from global memory, in the innermost loop th
 the code where no loop moves any, which of the backward passes that take short sequences at once is far more than is run: one of several resets
 and surrogates is, whose codes it adds up. **loads**, **stores**: global ones, number x bytes.
 """
+_BEFORE = "Where two states differ, a cell reads before → after; -: there was, or is, no such kernel.\n"
 
 
 def tool(name: str) -> str | None:
@@ -178,7 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.out is None:
         print(text, end="")
     else:
-        legend = _LEGEND.format(architecture=given.architecture)
+        legend = _LEGEND.format(architecture=given.architecture) + (_BEFORE if before else "")
         given.out.write_text(f"# What the CUDA kernels compile to\n\n{legend}\n{text}", encoding="utf-8")
 
 

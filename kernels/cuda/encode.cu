@@ -38,7 +38,9 @@ __global__ void __launch_bounds__(kThreads) latency_encode_kernel(LatencyEncode 
     for (int64_t t = 0; t < args.T; ++t) {
       Lanes<Data, width> spikes;
       for (int l = 0; l < width; ++l) spikes[l] = spike_value<Data>(t == when[l]);
-      store(static_cast<Data*>(args.spikes) + t * args.N + i, spikes);
+      Data* const to = static_cast<Data*>(args.spikes) + t * args.N + i;
+      if constexpr (width > 1) store(global_address(to), spikes);  // whole, in what is left of the unrolled loop too
+      else store(to, spikes);
     }
   });
 }

@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kThreads)
                              const unsigned inside = is_inside(a.surrogate, u[l], window);
                              made[l] |= (inside | (bits > 1 ? unsigned(fired) << 1 : 0u)) << bit;
                            }
-                           store(spikes + offset, s);
+                           if constexpr (width > 1) store(global_address(spikes + offset), s);  // whole, in the last rows too
+                           else store(spikes + offset, s);
                            bit += bits;
                            if (bit == kBitsPerByte) {
                              put();

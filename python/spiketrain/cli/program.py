@@ -19,7 +19,7 @@ EXIT_USER_ERROR = 2
 # traceback is wanted.
 LOST_DEVICE = (
     "no CUDA-capable device", "No CUDA GPUs are available", "invalid device ordinal", "busy or unavailable", "uncorrectable ECC error",
-    "uncorrectable NVLink error", "unknown error", "unspecified launch failure", "launch timed out", "hardware stack error",
+    "uncorrectable NVLink error", "unknown error", "unspecified launch failure", "launch timed out",
     "system not yet initialized", "external device", "driver shutting down", "is lost",
 )  # fmt: skip
 _OF_SEVERAL_PROCESSES = ("train", "resume", "evaluate", "reproduce", "sweep")  # the last two say themselves how they start them
