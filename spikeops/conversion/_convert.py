@@ -170,7 +170,7 @@ def _check_version(package: str) -> None:
 
 def _copy(model: Model) -> Model:
     """A deep copy, also of hidden states that belong to a graph, which are detached in it; with the modes and the frozen
-    parameters of the model, which some libraries' copies lose."""
+    parameters of the model, which some libraries' copies lose, and with what changes its gradients, which torch's copies lose."""
     memo: dict = {}
     for module in model.modules():
         states = [*vars(module).values(), *module._buffers.values(), *getattr(module, "_memories", {}).values()]
@@ -185,4 +185,16 @@ def _copy(model: Model) -> Model:
         module.training = original.training
     for parameter, original in zip(copied.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
+    _keep_gradient_hooks(copied, model)
     return copied
+
+
+def _keep_gradient_hooks(copied: nn.Module, model: nn.Module) -> None:
+    """Norse keeps neurons from learning weights to themselves by such hooks, others mask weights that they have pruned."""
+    seen = set()
+    for module, original in zip(copied.modules(), model.modules(), strict=True):
+        for name, tensor in (*original._parameters.items(), *vars(original).items()):
+            if isinstance(tensor, torch.Tensor) and tensor.is_leaf and tensor._backward_hooks and id(tensor) not in seen:
+                seen.add(id(tensor))
+                for hook in () if getattr(module, name)._backward_hooks else tensor._backward_hooks.values():
+                    getattr(module, name).register_hook(hook)
