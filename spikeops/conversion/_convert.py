@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from spikeops.conversion._exact import Counterpart, NotExact
+from spikeops.nn._hooks import keep_gradient_hooks
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -185,16 +186,5 @@ def _copy(model: Model) -> Model:
         module.training = original.training
     for parameter, original in zip(copied.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
-    _keep_gradient_hooks(copied, model)
+    keep_gradient_hooks(copied, model)
     return copied
-
-
-def _keep_gradient_hooks(copied: nn.Module, model: nn.Module) -> None:
-    """Norse keeps neurons from learning weights to themselves by such hooks, others mask weights that they have pruned."""
-    seen = set()
-    for module, original in zip(copied.modules(), model.modules(), strict=True):
-        for name, tensor in (*original._parameters.items(), *vars(original).items()):
-            if isinstance(tensor, torch.Tensor) and tensor.is_leaf and tensor._backward_hooks and id(tensor) not in seen:
-                seen.add(id(tensor))
-                for hook in () if getattr(module, name)._backward_hooks else tensor._backward_hooks.values():
-                    getattr(module, name).register_hook(hook)
