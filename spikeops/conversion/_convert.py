@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from spikeops.conversion._exact import Counterpart, NotExact, require
+from spikeops.nn._hooks import keep_gradient_hooks
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -209,7 +210,7 @@ def _check_version(package: str) -> None:
 
 def _copy(model: Model) -> Model:
     """A deep copy, also of hidden states that belong to a graph, which are detached in it; with the modes and the frozen
-    parameters of the model, which some libraries' copies lose."""
+    parameters of the model, which some libraries' copies lose, and with what changes its gradients, which torch's copies lose."""
     memo: dict = {}
     for _, module, _ in _modules(model):
         states = [*vars(module).values(), *module._buffers.values(), *getattr(module, "_memories", {}).values()]
@@ -224,4 +225,5 @@ def _copy(model: Model) -> Model:
         module.training = original.training
     for parameter, original in zip(copied.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
+    keep_gradient_hooks(copied, model)
     return copied

@@ -8,8 +8,9 @@ from typing import Any
 import norse.torch
 import torch
 from norse.torch.functional.iaf import iaf_feed_forward_step
+from norse.torch.functional.leaky_integrator import LIState, li_feed_forward_step
 from norse.torch.functional.leaky_integrator_box import LIBoxState, li_box_feed_forward_step
-from norse.torch.functional.lif import LIFFeedForwardState, lif_feed_forward_step
+from norse.torch.functional.lif import LIFFeedForwardState, LIFState, lif_feed_forward_step, lif_step
 from norse.torch.functional.lif_box import lif_box_feed_forward_step
 from norse.torch.functional.reset import reset_subtract, reset_value
 from norse.torch.module.leaky_integrator_box import LIBoxCell as TheirLIBoxCell
@@ -81,14 +82,37 @@ def li_box_options(layer: Any) -> dict:
 
 def lif_options(layer: Any) -> dict:
     require(layer.activation is lif_feed_forward_step, "its activation is not its own, or the method is 'adjoint'")
-    require(not getattr(layer, "record_states", False), "record_states=True has no counterpart")
+    options = _membrane(layer) | _fired(layer.p)
+    options["current_scale"] = options.pop("input_scale")
+    return options | dict(current_decay=_synapse(layer), order="input_membrane_decay")
+
+
+def recurrent_options(layer: Any) -> dict:
+    """Of the membrane, whose current comes from weights and a synapse."""
+    require(layer.activation is lif_step, "its activation is not its own, or the method is 'adjoint'")
+    _synapse(layer)
+    return _membrane(layer) | _fired(layer.p) | dict(detach_reset=True)
+
+
+def li_options(layer: Any) -> dict:
+    """Of the membrane, whose current comes from a synapse."""
+    own = isinstance(layer, norse.torch.LILinearCell) or layer.activation is li_feed_forward_step
+    require(own, "its activation is not its own")
+    _synapse(layer)
+    decay, rate = _leak("dt * tau_mem_inv", layer.dt * layer.p.tau_mem_inv)
+    return dict(decay=decay, input_scale=rate, v_rest=number("v_leak", layer.p.v_leak), reset="none")
+
+
+def _membrane(layer: Any) -> dict:
     p = layer.p
     decay, rate = _leak("dt * tau_mem_inv", layer.dt * p.tau_mem_inv)
-    current_decay, _ = _leak("dt * tau_syn_inv", layer.dt * p.tau_syn_inv)
-    return dict(
-        decay=decay, current_scale=rate, current_decay=current_decay, order="input_membrane_decay", v_rest=number("v_leak", p.v_leak),
-        reset="to", v_reset=number("v_reset", p.v_reset), **_fired(p),
-    )  # fmt: skip
+    v_leak, v_reset = number("v_leak", p.v_leak), number("v_reset", p.v_reset)
+    return dict(decay=decay, input_scale=rate, v_rest=v_leak, reset="to", v_reset=v_reset)
+
+
+def _synapse(layer: Any) -> float | torch.Tensor:
+    """The decay of the current in a time step."""
+    return _leak("dt * tau_syn_inv", layer.dt * layer.p.tau_syn_inv)[0]
 
 
 class _Layer(Counterpart):
@@ -163,8 +187,27 @@ class LIBoxCell(_Cell, TheirLIBoxCell):
         return trace, LIBoxState(v)
 
 
-class _CurrentBased(_Layer):
+class _Synapses(_Layer):
+    """Layers with a synapse, which decays after the membrane has read it."""
+
+    def _currents(self, x: torch.Tensor, i: torch.Tensor, decay: float | torch.Tensor) -> torch.Tensor:
+        """What the membranes read in all steps."""
+        first = (i + x[0]).unsqueeze(0)
+        return first if len(x) == 1 else SF.leaky_readout(torch.cat([first, x[1:]]), decay)[0]
+
+    def _decayed(self, current: torch.Tensor) -> torch.Tensor:
+        """The state after steps in which the membrane has read this; in Norse's order of operations."""
+        return current + -self.dt * self.p.tau_syn_inv * current
+
+
+class _CurrentBased(_Synapses):
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        if getattr(self, "record_states", False):
+            del options["order"]
+            options["input_scale"] = options.pop("current_scale")
+            currents = self._currents(x, state.i, options.pop("current_decay"))
+            spikes, _, trace = SF.lif(currents, v_init=state.v, return_trace=True, **options)
+            return _passed(spikes, options), LIFFeedForwardState(v=trace, i=self._decayed(currents))
         spikes, v, i = SF.cuba_lif(x, v_init=state.v, i_init=state.i, **options)
         return _passed(spikes, options), LIFFeedForwardState(v=v, i=i)
 
@@ -178,12 +221,73 @@ class LIFCell(_Cell, _CurrentBased, norse.torch.LIFCell):
     options = lif_options
 
 
+class _Integrator(_Synapses):
+    """Integrators, which put out their potentials."""
+
+    def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        currents = self._currents(x, state.i, tensors_like(x, dict(decay=_synapse(self)))["decay"])
+        _, v, trace = SF.lif(currents, v_init=state.v, return_trace=True, **options)
+        recorded = getattr(self, "record_states", False)
+        return trace, LIState(trace, self._decayed(currents)) if recorded else LIState(v, self._decayed(currents[-1]))
+
+
+class LI(_Integrator, norse.torch.LI):
+    options = li_options
+    _cell = False
+
+
+class LICell(_Cell, _Integrator, norse.torch.LICell):
+    options = li_options
+
+
+class LILinearCell(_Cell, _Integrator, norse.torch.LILinearCell):
+    options = li_options
+
+    def state_fallback(self, input_tensor: torch.Tensor) -> LIState:
+        current = torch.zeros(*input_tensor.shape[:-1], self.hidden_size, device=input_tensor.device, dtype=input_tensor.dtype)
+        return LIState(v=self.p.v_leak.detach().clone().requires_grad_(), i=current)
+
+    def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        return super()._run(nn.functional.linear(x, self.input_weights), state, options)
+
+
+class _Recurrent(_Synapses):
+    """A kernel call per step: the weights add up the spikes of the step before as Norse's do."""
+
+    def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        z, v, i = state
+        states = []
+        for x_t in x.unbind():
+            current = i + nn.functional.linear(x_t, self.input_weights) + nn.functional.linear(z, self.recurrent_weights)
+            spikes, v = SF.lif(current.unsqueeze(0), v_init=v, **options)
+            z, i = _passed(spikes, options).squeeze(0), self._decayed(current)
+            states.append(LIFState(z, v, i))
+        spikes = torch.stack([state.z for state in states])
+        if not getattr(self, "record_states", False):
+            return spikes, states[-1]
+        return spikes, LIFState(spikes, torch.stack([state.v for state in states]), torch.stack([state.i for state in states]))
+
+
+class LIFRecurrent(_Recurrent, norse.torch.LIFRecurrent):
+    options = recurrent_options
+    _cell = False
+
+
+class LIFRecurrentCell(_Cell, _Recurrent, norse.torch.LIFRecurrentCell):
+    options = recurrent_options
+
+
 COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     norse.torch.IAF: IAF,
     norse.torch.IAFCell: IAFCell,
     norse.torch.LIF: LIF,
     norse.torch.LIFCell: LIFCell,
     norse.torch.LIFBoxCell: LIFBoxCell,
+    norse.torch.LIFRecurrent: LIFRecurrent,
+    norse.torch.LIFRecurrentCell: LIFRecurrentCell,
+    norse.torch.LI: LI,
+    norse.torch.LICell: LICell,
+    norse.torch.LILinearCell: LILinearCell,
     TheirLIBoxCell: LIBoxCell,
 }
 _CONTAINERS = ("norse.torch.module.sequential", "norse.torch.module.lift", "norse.torch.module.regularization")

@@ -122,6 +122,12 @@ def synaptic_options(node: Any) -> dict:
     return options | dict(reset="to")
 
 
+def rsynaptic_options(node: Any) -> dict:
+    """Of the membrane, whose current comes from weights and a synapse."""
+    require(bool(node.reset_delay), "reset_delay=False has no effect on it, but an error where it is given no spk")
+    return rleaky_options(node)
+
+
 def _require_silence_at_zero(threshold: float | torch.Tensor) -> None:
     low = threshold if isinstance(threshold, float) else float(threshold.detach().min())
     require(low >= 0, 'reset_delay=False with reset_mechanism="zero" and a negative threshold has no counterpart')
@@ -236,15 +242,24 @@ class Synaptic(_Neuron, snntorch.Synaptic):
         return spikes, syn, mem
 
 
-class RLeaky(_Neuron, snntorch.RLeaky):
+class _RecurrentNeuron(_Neuron):
     """A kernel call per step: what comes back from the spikes of the step before is its module's doing."""
 
+    def _call(self, input_: torch.Tensor, given: tuple) -> Any:
+        _, states = self._sequence(input_.unsqueeze(0), given)
+        return states[0] if self.init_hidden and not self.output else states
+
+    def _fire(self, current: torch.Tensor, mem: torch.Tensor, options: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        fired, mem = SF.lif(current.unsqueeze(0), v_init=mem, **options)
+        return fired.squeeze(0) if "surrogate" in options else fired.squeeze(0).detach(), mem
+
+
+class RLeaky(_RecurrentNeuron, snntorch.RLeaky):
     options = rleaky_options
     _states = ("spk", "mem")
 
     def forward(self, input_: torch.Tensor, spk: torch.Tensor | None = None, mem: torch.Tensor | None = None) -> Any:
-        _, states = self._sequence(input_.unsqueeze(0), (spk, mem))
-        return states[0] if self.init_hidden and not self.output else states
+        return self._call(input_, (spk, mem))
 
     def multi_step(self, input_: torch.Tensor, spk: torch.Tensor | None = None, mem: torch.Tensor | None = None) -> Any:
         """All time steps.
@@ -261,10 +276,41 @@ class RLeaky(_Neuron, snntorch.RLeaky):
     def _run(self, x: torch.Tensor, options: dict, spk: torch.Tensor, mem: torch.Tensor) -> tuple[torch.Tensor, ...]:
         spikes = []
         for x_t in x.unbind():
-            fired, mem = SF.lif((x_t + self.recurrent(spk)).unsqueeze(0), v_init=mem, **options)
-            spk = fired.squeeze(0) if "surrogate" in options else fired.squeeze(0).detach()
+            spk, mem = self._fire(x_t + self.recurrent(spk), mem, options)
             spikes.append(spk)
         return torch.stack(spikes), spk.float(), mem
+
+
+class RSynaptic(_RecurrentNeuron, snntorch.RSynaptic):
+    options = rsynaptic_options
+    _states = ("spk", "syn", "mem")
+
+    def forward(
+        self, input_: torch.Tensor, spk: torch.Tensor | None = None, syn: torch.Tensor | None = None, mem: torch.Tensor | None = None
+    ) -> Any:
+        return self._call(input_, (spk, syn, mem))
+
+    def multi_step(
+        self, input_: torch.Tensor, spk: torch.Tensor | None = None, syn: torch.Tensor | None = None, mem: torch.Tensor | None = None
+    ) -> Any:
+        """All time steps.
+
+        Args:
+            input_: (T, ...). spk, syn, mem: before the first step, as for a call.
+
+        Returns:
+            What a call returns, with spikes (T, ...).
+        """
+        spikes, (_, syn, mem) = self._sequence(input_, (spk, syn, mem))
+        return self._outputs(spikes, (syn, mem))
+
+    def _run(self, x: torch.Tensor, options: dict, spk: torch.Tensor, syn: torch.Tensor, mem: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        spikes = []
+        for x_t in x.unbind():
+            syn = self.alpha.clamp(0, 1) * syn + x_t + self.recurrent(spk)  # in their order of operations
+            spk, mem = self._fire(syn, mem, options)
+            spikes.append(spk)
+        return torch.stack(spikes), spk.float(), syn, mem
 
 
 COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
@@ -272,6 +318,7 @@ COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     snntorch.Lapicque: Lapicque,
     snntorch.Synaptic: Synaptic,
     snntorch.RLeaky: RLeaky,
+    snntorch.RSynaptic: RSynaptic,
 }
 
 

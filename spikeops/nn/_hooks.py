@@ -1,7 +1,8 @@
-"""Hooks of modules: those of one, and those that :mod:`torch.nn.modules.module` registers for all."""
+"""Hooks of modules: those of one, those that :mod:`torch.nn.modules.module` registers for all, and those of parameters."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.modules import module as for_all_modules
 from torch.nn.utils import prune
@@ -36,3 +37,16 @@ def is_observed(module: nn.Module) -> bool:
     if have_hooks_for_all():
         return True
     return has_own_hooks(module) and sum(len(getattr(module, f"_{kind}")) for kind in _KINDS) > len(hooks_of_weights(module))
+
+
+def keep_gradient_hooks(copied: nn.Module, model: nn.Module) -> None:
+    """Registers the hooks of parameters, which change their gradients, for those of a deep copy, which torch leaves without.
+
+    Norse's neurons do not learn weights to themselves by such hooks, and masks keep pruned weights from learning."""
+    seen = set()
+    for module, original in zip(copied.modules(), model.modules(), strict=True):
+        for name, tensor in (*original._parameters.items(), *vars(original).items()):
+            if isinstance(tensor, torch.Tensor) and tensor.is_leaf and tensor._backward_hooks and id(tensor) not in seen:
+                seen.add(id(tensor))
+                for hook in () if getattr(module, name)._backward_hooks else tensor._backward_hooks.values():
+                    getattr(module, name).register_hook(hook)

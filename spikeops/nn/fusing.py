@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spikeops.functional import _general_lif
+from spikeops.nn._hooks import keep_gradient_hooks
 from spikeops.nn.batch_norm import BatchNormLIF
 from spikeops.nn.neurons import IF, LIF, LIFNeurons
 from spikeops.nn.time import TimeDistributed
@@ -91,7 +92,9 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fuse: expected a module, got {type(model).__name__}.")
-    model = model if inplace else copy.deepcopy(model)
+    if not inplace:
+        original, model = model, copy.deepcopy(model)
+        keep_gradient_hooks(model, original)
     modules = dict(model.named_modules(remove_duplicate=False))
     uses = Counter(map(id, modules.values()))
     norms = [name for name, module in modules.items() if isinstance(module, _NORMS)]

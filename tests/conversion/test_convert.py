@@ -134,6 +134,18 @@ def test_hidden_states_that_belong_to_a_graph_are_copied(leaky):
     assert torch.equal(converted[1].mem, net[1].mem) and converted[1].mem.grad_fn is None
 
 
+def test_what_changes_gradients_is_copied(leaky):
+    """A hook on a parameter, as of a mask of pruned weights, which torch's copies lose; once, though two modules share it."""
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    first.weight.register_hook(lambda gradient: gradient * torch.eye(3) / 2)
+    net = nn.Sequential(first, leaky(0.9, init_hidden=True), second)
+    for model in (net, spikeops.convert(net)):
+        model(drawn(2, 3)).sum().backward()
+        assert model[0].weight.grad.any()
+    assert torch.equal(model[0].weight.grad, net[0].weight.grad), "the hook was lost, or comes twice"
+
+
 @pytest.mark.parametrize("module, name", [("spikingjelly.activation_based.neuron", "LIFNode"), ("sinabs.layers", "IAF")])
 def test_converted_models_are_saved_whole(module, name):
     """Their classes are found by name, so pickle knows them. (snnTorch's neurons hold surrogates that are closures, as before.)"""

@@ -8,6 +8,7 @@ import spikeops
 
 norse = pytest.importorskip("norse.torch")
 from norse.torch.functional.iaf import IAFParameters  # noqa: E402
+from norse.torch.functional.leaky_integrator import LIParameters  # noqa: E402
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters  # noqa: E402
 from norse.torch.functional.lif import LIFParameters  # noqa: E402
 from norse.torch.functional.lif_box import LIFBoxParameters  # noqa: E402
@@ -36,6 +37,18 @@ LAYERS = {
     "IAF": lambda: norse.IAF(),
     "LIF": lambda: norse.LIF(LIFParameters(v_th=t(0.3))),
     "LIF, own dt": lambda: norse.LIF(LIFParameters(v_th=t(0.3), v_leak=t(0.05), v_reset=t(-0.1)), dt=0.002),
+}  # fmt: skip
+OF_EACH = LIFParameters(torch.linspace(100, 400, 25), torch.linspace(50, 300, 25), t(0.05), torch.linspace(0.2, 0.6, 25), t(-0.1))
+RECURRENT = {
+    "default": lambda kind: kind(30, 25),
+    "of each neuron, to themselves": lambda kind: kind(30, 25, OF_EACH, autapses=True, dt=0.002),
+    "heaviside": lambda kind: kind(30, 25, LIFParameters(v_th=t(0.4), method="heaviside")),
+    "own weights": lambda kind: kind(30, 25, input_weights=drawn(25, 30), recurrent_weights=drawn(25, 25, low=-1, seed=2)),
+}  # fmt: skip
+INTEGRATORS = {
+    "LICell": lambda p, **o: norse.LICell(p, **o),
+    "LILinearCell": lambda p, **o: norse.LILinearCell(30, 30, p, **o),
+    "LI": lambda p, **o: norse.LI(p, **o),
 }  # fmt: skip
 
 
@@ -93,6 +106,69 @@ def test_readout():
     assert_near("potentials", theirs, ours, 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("kind", ["LIFRecurrentCell", "LIFRecurrent"])
+def test_recurrent_neurons(kind, name, dtype):
+    """Their own weights, in their own order of operations; a cell takes all steps at once, too."""
+    if (name, dtype) == ("own weights", torch.float64):
+        pytest.skip("weights that are no parameters stay float32 there")
+    torch.manual_seed(0)
+    run = run_cell if kind.endswith("Cell") else run_layer
+    x = drawn(20, 4, 30, low=-2, high=3, dtype=dtype)
+    converted = assert_alike(RECURRENT[name](getattr(norse, kind)).to(dtype), run, x)
+    if kind == "LIFRecurrentCell":
+        (loop, state), (at_once, last) = run_cell(converted, x), converted.multi_step(x)
+        assert torch.equal(loop, at_once) and all(map(torch.equal, state, last))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_no_weights_to_themselves_are_learned(inplace):
+    """Norse keeps the gradients of those at 0 by a hook on the tensor, which torch does not copy."""
+    torch.manual_seed(0)
+    cell = norse.LIFRecurrentCell(6, 5, LIFParameters(v_th=t(0.2)))
+    converted = spikeops.convert(cell, inplace=inplace)
+    for _ in range(2):  # a hook that was registered twice would show in the second backward pass of a shared parameter
+        run_cell(converted, drawn(12, 3, 6, low=0, high=3))[0].sum().backward()
+        gradient = converted.recurrent_weights.grad
+        assert gradient.any() and not gradient.diagonal().any()
+
+
+@pytest.mark.parametrize("options", [dict(), dict(dt=0.002)], ids=str)
+@pytest.mark.parametrize("name", INTEGRATORS)
+def test_integrators_with_a_synapse(name, options):
+    """Their outputs are potentials, which are added up in another order: within some roundings of each of 100 steps."""
+    torch.manual_seed(0)
+    p = LIParameters(torch.linspace(100, 400, 30), torch.linspace(50, 300, 30), t(0.1))
+    net = INTEGRATORS[name](p, **options)
+    converted, results = spikeops.convert(net), []
+    for model in (net, converted):
+        x = drawn(100, 4, 30, low=-2, high=5).requires_grad_()
+        potentials, states = (run_layer if name == "LI" else run_cell)(model, x)
+        loss = (potentials * drawn(100, 4, 30, seed=1)).sum() + sum((state * state).sum() for state in states)
+        results.append((potentials, *states, *torch.autograd.grad(loss, [x, *model.parameters()])))
+    for theirs, ours in zip(*results, strict=True):
+        assert theirs.shape == ours.shape
+        assert_near(name, theirs, ours, 1e-5)
+    if name != "LI":
+        potentials, state = converted.multi_step(x)
+        for one, other in zip((potentials, *state), results[1]):
+            assert_near("multi_step", one, other, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["LIF", "LI", "LIFRecurrent"])
+def test_states_of_all_steps_with_a_synapse(kind):
+    torch.manual_seed(0)
+    net = norse.LIFRecurrent(30, 25, record_states=True) if kind == "LIFRecurrent" else getattr(norse, kind)(record_states=True)
+    x = drawn(12, 4, 30, low=-2, high=8)
+    (theirs, their_states), (ours, our_states) = net(x), spikeops.convert(net)(x)
+    assert type(our_states) is (type(their_states))
+    assert kind == "LI" or torch.equal(theirs, ours)
+    for name, states, found in zip(their_states._fields, their_states, our_states, strict=True):
+        assert states.shape == found.shape
+        assert_near(name, states, found, 1e-5)
+
+
 def test_hundred_steps_of_a_network():
     """In a SequentialState, which finds out which of its modules have states."""
     torch.manual_seed(0)
@@ -122,10 +198,20 @@ def test_all_steps_in_one_kernel(name):
         assert torch.equal(one, other)
 
 
-def test_training_goes_on_alike():
-    """As in its tutorial: a linear layer, LIF, a readout, and cross-entropy on its largest potentials."""
+TUTORIALS = {
+    "feedforward": lambda: (torch.nn.Linear(20, 30), norse.LIFCell(LIFParameters(v_th=t(0.2))), torch.nn.Linear(30, 10), LIBoxCell()),
+    "recurrent": lambda: (norse.LIFRecurrentCell(20, 30, LIFParameters(v_th=t(0.2))), norse.LILinearCell(30, 10)),
+    "readout with a synapse": lambda: (
+        torch.nn.Linear(20, 30), norse.LIFCell(LIFParameters(v_th=t(0.2))), torch.nn.Linear(30, 10), norse.LICell()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_training_goes_on_alike(tutorial):
+    """As in its tutorials: LIF, a readout, and cross-entropy on its largest potentials."""
     torch.manual_seed(0)
-    nets = [norse.SequentialState(torch.nn.Linear(20, 30), norse.LIFCell(LIFParameters(v_th=t(0.2))), torch.nn.Linear(30, 10), LIBoxCell())]
+    nets = [norse.SequentialState(*TUTORIALS[tutorial]())]
     events, labels = torch.bernoulli(drawn(15, 10, 20, low=0, high=1), generator=torch.Generator().manual_seed(1)), torch.arange(10)
 
     def step(net, optimizer):
@@ -149,7 +235,9 @@ def test_training_goes_on_alike():
 def test_what_is_refused():
     assert_refused(norse.LIFCell(LIFParameters(method="adjoint")), "adjoint")
     assert_refused(norse.IAFCell(IAFParameters(method="circ")), "circ")
-    assert_refused(norse.LIFRecurrentCell(3, 3), "LIFRecurrentCell")
+    assert_refused(norse.LIFRecurrentCell(3, 3, LIFParameters(method="adjoint")), "adjoint")
+    assert_refused(norse.LIFExRecurrentCell(3, 3), "LIFExRecurrentCell")
+    assert_refused(norse.LI(LIParameters(tau_syn_inv=t(2000.0))), "dt * tau_syn_inv")
     assert_refused(norse.LSNNCell(), "LSNNCell")
     assert_refused(norse.LIFBoxCell(dt=0.1), "dt * tau_mem_inv")
     assert_refused(norse.LIFBoxCell(LIFBoxParameters(v_reset=torch.nn.Parameter(t(0.0)))), "v_reset is learned")

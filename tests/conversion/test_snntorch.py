@@ -72,6 +72,12 @@ RECURRENT = {
     "linear": lambda **o: snn.RLeaky(0.9, linear_features=60, **o),
     "one to one": lambda **o: snn.RLeaky(0.9, V=torch.linspace(-1, 1, 60), all_to_all=False, learn_beta=True, learn_threshold=True, **o),
     "convolution": lambda **o: snn.RLeaky(0.9, conv2d_channels=2, kernel_size=3, **o),
+    "synapse, linear": lambda **o: snn.RSynaptic(0.6, 0.9, linear_features=60, threshold=1.5, **o),
+    "synapse, one to one": lambda **o: snn.RSynaptic(
+        torch.linspace(-0.1, 1.1, 60), 0.8, V=torch.linspace(-1, 1, 60), all_to_all=False, learn_alpha=True, learn_beta=True,
+        learn_threshold=True, spike_grad=SURROGATES["triangular"], **o
+    ),
+    "synapse, convolution": lambda **o: snn.RSynaptic(0.6, 0.9, conv2d_channels=2, kernel_size=3, **o),
 }  # fmt: skip
 
 
@@ -81,15 +87,18 @@ def test_recurrent_neurons(kind, options):
     """Its weights are kept, and its own module adds them up; all steps at once give the same."""
 
     def run_recurrent(net, x):
-        (spk, mem), spikes, others = net.reset_mem(), [], []
+        states, spikes, others = net.reset_mem(), [], []
         for x_t in x:
-            spk, mem = net(x_t, spk, mem)
-            spikes.append(spk)
-            others.append(mem)
+            states = net(x_t, *states)
+            spikes.append(states[0])
+            others += states[1:]
         return torch.stack(spikes), tuple(others)
 
     torch.manual_seed(0)
-    x = drawn(20, 4, 2, 5, 6, low=-1, high=2) if kind == "convolution" else drawn(20, 4, 60, low=-1, high=2)
+    x = drawn(20, 4, 2, 5, 6, low=-1, high=2) if "convolution" in kind else drawn(20, 4, 60, low=-1, high=2)
+    if "synapse" in kind and "reset_delay" in options:
+        assert_refused(RECURRENT[kind](**options), "reset_delay=False has no effect")
+        return
     converted = assert_alike(RECURRENT[kind](**options), run_recurrent, x)
     loop, _ = run_recurrent(converted, x)
     converted.reset_mem()

@@ -15,7 +15,8 @@ PACKAGES = {
     "spikingjelly": ["spikingjelly.activation_based.neuron", "spikingjelly.activation_based.surrogate"],
     "snntorch": ["snntorch", "snntorch.surrogate"],
     "norse": ["norse.torch", "norse.torch.functional.lif_box", "norse.torch.functional.iaf", "norse.torch.functional.lif",
-              "norse.torch.functional.reset", "norse.torch.module.leaky_integrator_box", "norse.torch.functional.leaky_integrator_box"],
+              "norse.torch.functional.reset", "norse.torch.module.leaky_integrator_box", "norse.torch.functional.leaky_integrator_box",
+              "norse.torch.functional.leaky_integrator"],
     "sinabs": ["sinabs.layers", "sinabs.activation"],
 }  # fmt: skip
 
@@ -53,7 +54,8 @@ def run_snntorch(net, x):
 
 
 def run_norse(net, x):
-    if isinstance(net, importlib.import_module("norse.torch.module.snn").SNN):
+    snn = importlib.import_module("norse.torch.module.snn")
+    if isinstance(net, (snn.SNN, snn.SNNRecurrent)):
         return net(x)[0], ()
     state, outputs = None, []
     for x_t in x:
@@ -72,13 +74,14 @@ def run_sinabs(net, x):
 
 RUN = {"spikingjelly": run_spikingjelly, "snntorch": run_snntorch, "norse": run_norse, "sinabs": run_sinabs}
 # Outputs that are potentials differ in their last bits where the order of operations does.
-INTEGRATORS = ("NonSpiking", "LIBoxCell", "ExpLeak")
+INTEGRATORS = ("NonSpiking", "LIBoxCell", "LI(", "LICell", "LILinearCell", "ExpLeak")
 
 
 @pytest.mark.parametrize("library", PACKAGES)
 def test_neurons(library):
     """The left cell makes the neuron, the right one says what its counterpart calls; both give the same."""
     names = names_of(library)
+    torch.manual_seed(0)  # for recurrent weights
     found = rows(library, "Neurons")
     assert len(found) >= 6
     for theirs, ours in found:

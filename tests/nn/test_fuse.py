@@ -110,6 +110,17 @@ def test_parameters_are_the_same_objects_in_place():
     assert {id(parameter) for parameter in network.parameters()} == {id(parameter) for parameter in parameters}
 
 
+def test_what_changes_gradients_is_copied():
+    """Hooks on parameters, as of masks of pruned weights: torch's copies lose them."""
+    net = nn.Sequential(snn.TimeDistributed(nn.Conv2d(1, 2, 1)), snn.TimeDistributed(nn.BatchNorm2d(2)), snn.LIF())
+    for parameter in (net[0].module.weight, net[1].module.weight):
+        parameter.register_hook(lambda gradient: torch.zeros_like(gradient))
+    fused = spikeops.fuse(net)
+    fused(torch.rand(3, 2, 1, 4, 4)).sum().backward()
+    masked = {name for name, parameter in fused.named_parameters() if not parameter.grad.any()}
+    assert {"0.module.weight", "1.module.weight"} <= masked and fused.get_parameter("1.module.bias").grad.any()
+
+
 def test_options_and_mode_come_along():
     norm = nn.SyncBatchNorm(5, eps=0.25, momentum=0.5)
     neurons = snn.LIF(0.7, 0.5, input_scale=2.0, reset="to", v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True, surrogate=Rectangle(0.7))
