@@ -9,12 +9,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from spiketrain.distributed import store
+
 
 def start() -> None:
     """Join the process group that torchrun announces in the environment, if there is one. Tensors of a GPU go by NCCL, all else by gloo."""
     if is_shared_out() and not dist.is_initialized():
         has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
+        place = {}
+        if store.is_kept():
+            number, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            place = dict(store=store.meet(number, processes), rank=number, world_size=processes)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo", **place)
 
 
 def leave() -> None:
