@@ -17,9 +17,14 @@ def local_rank() -> int:
     return _whole("LOCAL_RANK", 0)
 
 
+def rank() -> int:
+    """Which of all processes this one is."""
+    return _whole("RANK", 0)
+
+
 def is_main() -> bool:
     """Whether this process is, or will be, the main one."""
-    return processes() == 1 or _whole("RANK", 0) == 0
+    return processes() == 1 or rank() == 0
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from spiketrain import launcher
+from spiketrain.distributed import store
 from spiketrain.errors import UserError, message_of, shortened
 
 
@@ -23,7 +24,11 @@ def start() -> None:
         return
     has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo")
+        place = {}
+        if store.is_kept():
+            number, processes = launcher.rank(), launcher.processes()
+            place = dict(store=store.meet(number, processes), rank=number, world_size=processes)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo", **place)
     except (ValueError, RuntimeError) as error:
         reason = shortened(" ".join(message_of(error).split()), 150)
         raise UserError(f"WORLD_SIZE is {launcher.processes()}, but the processes cannot be joined ({reason}): start them by torchrun") from error

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import uuid
 
 import torch.distributed as dist
 
@@ -34,9 +35,10 @@ class Watch:
     def __init__(self, seconds: float) -> None:
         own = f"rank {group.rank()} (host {socket.gethostname()}, process {os.getpid()})"
         self.names: list[str] = group.gather(own)
+        together = group.share(uuid.uuid4().hex)  # the store may hold what processes before these have said
         self.seconds = seconds
         self._store = store.connect(max(seconds, 60.0))
-        self._keys = [store.key("alive", store.attempt(), rank) for rank in range(len(self.names))]
+        self._keys = [store.key("alive", together, rank) for rank in range(len(self.names))]
         self._others = [rank for rank in range(len(self.names)) if rank != group.rank()]
         self._seen = dict.fromkeys(self._others, b"")
         self._silent = dict.fromkeys(self._others, 0)  # looks since a process has been heard of

@@ -11,9 +11,7 @@ _WAIT = 60.0  # seconds for torchrun to answer
 
 
 def _may_restart() -> bool:
-    """Whether torchrun keeps the store, so that it outlives this process, and may start it again."""
-    is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and store.address() is not None
-    return is_kept and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    return store.is_kept() and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 def note_run(path: Path) -> None:
@@ -24,7 +22,7 @@ def note_run(path: Path) -> None:
 
 def noted_run() -> Path | None:
     """For the main process: the run directory that processes before these have begun to train in, None if there is none."""
-    if store.attempt() == 0 or not _may_restart():
+    if not _may_restart():
         return None
     known = store.connect(_WAIT)
     return Path(known.get(store.key("run")).decode()) if known.check([store.key("run")]) else None

@@ -4,9 +4,14 @@ torchrun itself on the first host, which outlives its processes."""
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from datetime import timedelta
 
 import torch.distributed as dist
+
+_LONGEST = 1800.0  # seconds, as torch.distributed waits
+_SHORT = 0.02  # seconds between two looks
 
 
 def address() -> str | None:
@@ -25,11 +30,33 @@ def connect(seconds: float) -> dist.TCPStore:
     return dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=seconds), wait_for_workers=False)
 
 
+def is_kept() -> bool:
+    """Whether torchrun keeps it, from one start of the processes to the next."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and address() is not None
+
+
 def key(*parts: object) -> str:
-    """The name of an entry, of this run of torchrun alone."""
-    return "/".join(map(str, ("spiketrain", os.environ.get("TORCHELASTIC_RUN_ID", ""), *parts)))
+    """The name of an entry."""
+    return "/".join(map(str, ("spiketrain", *parts)))
 
 
-def attempt() -> int:
-    """How often torchrun has started the processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+def meet(rank: int, processes: int) -> dist.Store:
+    """A part of the store for the processes that have been started together, and nothing that others before them left there.
+
+    In a store that is kept, gloo would take the addresses of dead processes for those of living ones; how often torchrun has started processes
+    is another number on each machine. So each says hello by a name of its own, and the first one goes on when all have answered to theirs.
+    """
+    known = connect(_LONGEST)
+    mine = uuid.uuid4().hex
+    known.set(key("hello", rank), mine)
+    if rank == 0:
+        names: list[str] = []
+        while not names or not known.check([key("answer", name) for name in names[1:]]):
+            names = [mine, *(known.get(key("hello", other)).decode() for other in range(1, processes))]
+            known.set(key("names"), " ".join(names))
+            time.sleep(_SHORT)
+    else:
+        while mine not in (names := known.get(key("names")).decode().split()):
+            time.sleep(_SHORT)
+        known.set(key("answer", mine), "")
+    return dist.PrefixStore(key("together", names[0]), known)
