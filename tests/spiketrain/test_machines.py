@@ -18,6 +18,9 @@ FATAL = '''
 import os, signal, subprocess
 from spiketrain import distributed
 from spiketrain.methods import bptt
+from spiketrain.training.trainer import Trainer
+
+Trainer._draw = lambda trainer, run: None  # pictures take longer than all else
 
 class Fatal(bptt.BPTT):
     def training_step(self, inputs, labels, batch_size):
@@ -149,6 +152,8 @@ ALONE_WITH_THE_OTHER = """
 import os, signal, sys
 from spiketrain.cli import main
 from spiketrain.methods import bptt
+from spiketrain.training.trainer import Trainer
+Trainer._draw = lambda trainer, run: None
 step = bptt.BPTT.training_step
 def fatal(self, inputs, labels, batch_size):
     if self.steps == 9 and os.environ["RANK"] == "1":

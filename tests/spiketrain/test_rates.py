@@ -151,7 +151,7 @@ def test_operations_of_layers_that_learn_on_their_own(build, name):
         if names.index(below) + 1 == len(names):
             continue
         reached = counted[names[names.index(below) + 1]]
-        assert 0 < reached.synapses and reached.macs in (0, reached.synapses)
+        assert reached.synapses > 0 and reached.macs in (0, reached.synapses)
         if spikes.dim() == 3 and reached.macs == 0:  # a layer of units: each spike reaches all of the next one
             fan_out = reached.synapses / spikes.shape[2]
             assert reached.additions == pytest.approx(spikes.sum().item() / len(labels) * fan_out, rel=1e-9), reached.name

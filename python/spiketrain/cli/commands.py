@@ -180,8 +180,9 @@ def _fit(trainer, run) -> int:
             try:
                 best = trainer.fit(run, stop.check)
             except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
-                happened = distributed.what_happened()
                 stop.check()
+                happened = distributed.what_happened()
+                stop.check()  # torchrun has told all, and says why
                 if happened is None:
                     raise
                 raise UserError(f"{happened}. Go on with: spiketrain resume {run.path}, started as this was") from error
@@ -197,9 +198,8 @@ def _fit(trainer, run) -> int:
 
 
 def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
-    from spiketrain.training.changes import config_to_look
-
     from spiketrain import distributed
+    from spiketrain.training.changes import config_to_look
 
     with _together():
         trainer, run, content = _load_best(arguments, fields)
@@ -262,8 +262,8 @@ def _load_best(arguments: argparse.Namespace, fields: list[str]):
 
 def load_best(folder: str, fields: list[str], say: Callable[[str], object] = lambda line: None):
     """(trainer with the best weights, run directory, checkpoint) of a finished or interrupted run."""
-    from spiketrain.training.changes import config_to_look
     from spiketrain import distributed
+    from spiketrain.training.changes import config_to_look
     from spiketrain.training.run_directory import RunDirectory
     from spiketrain.training.trainer import Trainer
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-
 _LONGEST = 1800.0  # seconds, as torch.distributed waits
 _SHORT = 0.02  # seconds between two looks
 

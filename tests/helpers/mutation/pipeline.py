@@ -132,8 +132,8 @@ MUTANTS = (
         "tests/spiketrain/test_pipeline.py -k same_weights",
     ),
     Mutant(
-        "python/spiketrain/distributed.py", "gradients averaged, not added up",
-        "    dist.all_reduce(flat)\n", "    dist.all_reduce(flat)\n    flat /= world_size()\n",
+        "python/spiketrain/distributed/gradients.py", "gradients averaged, not added up",
+        "            work.wait()\n", "            work.wait()\n            flat /= group.world_size()\n",
         _PROCESSES,
     ),
     # --- methods
@@ -160,13 +160,13 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/methods/base/optimizers.py", "clipped before the processes' gradients are added up",
-        """    distributed.add_up(p.grad for p in parameters)
+        """    gradients.add_up()
     if options.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+        nn.utils.clip_grad_norm_(gradients.parameters, options.clip_norm)
 """,
         """    if options.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
-    distributed.add_up(p.grad for p in parameters)
+        nn.utils.clip_grad_norm_(gradients.parameters, options.clip_norm)
+    gradients.add_up()
 """,
         _PROCESSES,
     ),

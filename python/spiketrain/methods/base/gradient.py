@@ -27,7 +27,6 @@ from spiketrain.models.network import SpikingNetwork
 from spiketrain.models.source import NetworkSource
 
 
-
 class GradientMethod(Method):
     """A method that gets its gradients from one backward pass over a batch and updates all weights with one optimiser.
 
