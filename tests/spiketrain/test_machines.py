@@ -18,6 +18,9 @@ FATAL = '''
 import os, signal, subprocess
 from spiketrain import distributed
 from spiketrain.methods import bptt
+from spiketrain.training.trainer import Trainer
+
+Trainer._draw = lambda trainer, run: None  # pictures take longer than all else
 
 class Fatal(bptt.BPTT):
     def training_step(self, inputs, labels, batch_size):
@@ -107,9 +110,8 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_if_it_had_never_b
     lines = printed(restarted).splitlines()
     assert sum("run directory" in line for line in lines) == 2 and len((restarted / "run" / "sessions.csv").read_text().splitlines()) == 3
     assert checkpoint.load(ended / "run" / "last.ckpt")["epoch"] == 1
-    # torchrun says who it was, too.
-    text = printed(ended)
-    assert "rank      : 1" in text and socket.gethostname() in text and "Signal 9 (SIGKILL)" in text, text
+    text = printed(ended)  # torchrun stops the others at once, and says whom it has lost
+    assert "rank      : 1" in text and "host      : " in text and "Signal 9 (SIGKILL)" in text, text
 
 
 @pytest.mark.long
@@ -149,6 +151,8 @@ ALONE_WITH_THE_OTHER = """
 import os, signal, sys
 from spiketrain.cli import main
 from spiketrain.methods import bptt
+from spiketrain.training.trainer import Trainer
+Trainer._draw = lambda trainer, run: None
 step = bptt.BPTT.training_step
 def fatal(self, inputs, labels, batch_size):
     if self.steps == 9 and os.environ["RANK"] == "1":
@@ -191,3 +195,25 @@ def test_commands_for_one_process(monkeypatch, assert_error):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for command in ("rates", "plot", "predict", "export", "report"):
         assert_error("without torchrun", command, *["somewhere"] * (2 if command == "predict" else 1))
+
+
+def test_two_processes_test_a_run_as_one_does(cli, run_file, tmp_path):
+    out = str(tmp_path / "run")
+    assert cli("train", "--config", run_file, "--trainer.out", out, "--trainer.epochs", 1)[0] == 0
+    status, lines, _ = cli("eval", out)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "import sys; from spiketrain.cli import main; sys.exit(main(['eval', *sys.argv[1:]]))", out, "--trainer.eval_batch_size", "7"]
+    started = [
+        subprocess.Popen(command, env={**where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=LIMIT) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert status == 0 and [process.returncode for process in started] == [0, 0], said
+    assert [output.splitlines() for output, _ in said] == [lines, []], "the main process alone speaks"

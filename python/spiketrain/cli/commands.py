@@ -180,8 +180,9 @@ def _fit(trainer, run) -> int:
             try:
                 best = trainer.fit(run, stop.check)
             except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
-                happened = distributed.what_happened()
                 stop.check()
+                happened = distributed.what_happened()
+                stop.check()  # torchrun has told all, and says why
                 if happened is None:
                     raise
                 raise UserError(f"{happened}. Go on with: spiketrain resume {run.path}, started as this was") from error
