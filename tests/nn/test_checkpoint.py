@@ -283,7 +283,7 @@ def test_arguments_and_results_are_passed_on():
     ((block(), (X > 1).to(torch.int8)), TypeError, "checkpoint: expected spikes to be one of bool, uint8, .*, got int8"),
     ((block(), [1.0]), TypeError, "checkpoint: expected spikes to be a tensor, got list"),
     ((3, X), TypeError, "checkpoint: expected block to be a module or a function, got int"),
-], ids=range(9))  # fmt: skip
+], ids=range(10))  # fmt: skip
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         snn.checkpoint(*arguments)
