@@ -57,16 +57,6 @@ def require(condition: bool, reason: str) -> None:
         raise NotExact(reason)
 
 
-def of_current_based(options: dict) -> dict:
-    """Options of cuba_lif, if it has their surrogate.
-
-    Raises:
-        NotExact: it is one of those that only lif has."""
-    surrogate = options.get("surrogate")
-    require(surrogate is None or surrogate.suits_every_op, f"its surrogate, {surrogate} here, has no counterpart with a synapse")
-    return options
-
-
 def full_precision(library: str, x: torch.Tensor) -> None:
     """The libraries keep the state of 16-bit inputs in 16 bits, spikeops in float32.
 

@@ -16,7 +16,6 @@ from spikeops.conversion._exact import (
     full_precision,
     number,
     number_or_tensor,
-    of_current_based,
     owned,
     require,
     tensors_like,
@@ -65,23 +64,25 @@ def _reset(layer: Any) -> dict:
 
 
 def lif_options(layer: Any) -> dict:
-    """The options of lif, or of cuba_lif where there is a synapse."""
+    """The options of cuba_lif where there is a synapse and it has the rest, else of lif, of whose x `_currents` makes what a synapse does."""
     require(layer.spike_threshold is not None and not layer.spike_threshold.requires_grad, "its spike_threshold is learned, or none")
     options = dict(
         threshold=number_or_tensor("spike_threshold", layer.spike_threshold), surrogate=spike_function(layer.surrogate_grad_fn),
         **_reset(layer), **_spikes(layer.spike_fn), **_leaks(layer),
     )  # fmt: skip
-    if layer.alpha_syn_calculated is not None:
-        require(not layer.record_states, "record_states=True with a tau_syn has no counterpart")
-        require("max_spikes" not in options, "several spikes in a step with a tau_syn have no counterpart; SingleSpike has")
-        require("v_min" not in options, "a min_v_mem with a tau_syn has no counterpart")
-        options |= dict(current_decay=number_or_tensor("alpha_syn", layer.alpha_syn_calculated), order="input_decay_membrane")
-        options["current_scale"] = options.pop("input_scale", 1.0)
-        if isinstance(options["surrogate"], SingleExponential) and isinstance(options["threshold"], float):
-            width = options["surrogate"].width * options["threshold"]
-            options["surrogate"] = Exponential(1 / width, height=options["surrogate"].height / width)
-        return of_current_based(options)
-    return options
+    if layer.alpha_syn_calculated is None or layer.record_states or "max_spikes" in options or "v_min" in options:
+        return options
+    surrogate = options["surrogate"]
+    if isinstance(surrogate, SingleExponential) and isinstance(options["threshold"], float):
+        width = surrogate.width * options["threshold"]
+        surrogate = Exponential(1 / width, height=surrogate.height / width)
+    if not surrogate.suits_every_op:
+        return options
+    current_decay = number_or_tensor("alpha_syn", layer.alpha_syn_calculated)
+    current_scale = options.pop("input_scale", 1.0)
+    return options | dict(
+        surrogate=surrogate, current_decay=current_decay, current_scale=current_scale, order="input_decay_membrane"
+    )
 
 
 def recurrent_options(layer: Any) -> dict:
@@ -139,8 +140,21 @@ class _Layer(Counterpart):
             _, v, outputs = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace="before", **options)
             recorded = outputs if "v_min" not in options else torch.relu(outputs - options["v_min"]) + options["v_min"]
             return outputs, dict(v_mem=v), dict(v_mem=recorded) if self.record_states else {}
-        spikes, v, *trace = SF.lif(x, v_init=self.v_mem.to(x.dtype), return_trace=self.record_states, **options)
-        return spikes, dict(v_mem=v), dict(v_mem=trace[0]) if trace else {}
+        currents = None if self.alpha_syn_calculated is None else self._currents(x)
+        read = x if currents is None else currents
+        spikes, v, *trace = SF.lif(read, v_init=self.v_mem.to(x.dtype), return_trace=self.record_states, **options)
+        states, recordings = dict(v_mem=v), dict(v_mem=trace[0]) if trace else {}
+        if currents is not None:
+            states["i_syn"] = currents[-1]
+            if recordings:
+                recordings["i_syn"] = currents
+        return spikes, states, recordings
+
+    def _currents(self, x: torch.Tensor) -> torch.Tensor:
+        """What the membranes read in all steps, in the order of operations of theirs: decay * (current + x)."""
+        decay = tensors_like(x, dict(decay=number_or_tensor("alpha_syn", self.alpha_syn_calculated)))["decay"]
+        first = (self.i_syn.to(x.dtype) + x[0]).unsqueeze(0)
+        return decay * (first if len(x) == 1 else SF.leaky_readout(torch.cat([first, x[1:]]), decay)[0])
 
 
 class LIF(_Layer, layers.LIF):

@@ -15,7 +15,6 @@ from spikeops.conversion._exact import (
     NotExact,
     full_precision,
     number_or_tensor,
-    of_current_based,
     owned,
     require,
     tensors_like,
@@ -109,17 +108,21 @@ def lapicque_options(node: Any) -> dict:
 
 
 def synaptic_options(node: Any) -> dict:
-    options, mechanism, late = of_current_based(_fired(node)), _mechanism(node), bool(node.reset_delay)
-    options |= dict(decay=_clamped("beta", node.beta), current_decay=_clamped("alpha", node.alpha), order="decay_input_membrane")
+    """The options of cuba_lif where it has them all, else of lif, whose x is then what a synapse has made of it."""
+    options, mechanism, late = dict(decay=_clamped("beta", node.beta), **_fired(node)), _mechanism(node), bool(node.reset_delay)
     if mechanism == "none":
-        return options | dict(reset="none")
-    if late:
-        if mechanism == "subtract":
-            return options | dict(reset="subtract", reset_timing="late")
-        return options | dict(reset="to", reset_timing="late_with_input")
-    require(mechanism == "zero", 'reset_delay=False with reset_mechanism="subtract" has no counterpart')
-    _require_silence_at_zero(options["threshold"])
-    return options | dict(reset="to")
+        options |= dict(reset="none")
+    elif mechanism == "subtract":
+        options |= dict(reset_timing="late" if late else "guarded")
+    elif late:
+        options |= dict(reset="to", reset_timing="late_with_input")
+    else:
+        _require_silence_at_zero(options["threshold"])
+        options |= dict(reset="to")
+    surrogate = options.get("surrogate")
+    if options.get("reset_timing") == "guarded" or (surrogate is not None and not surrogate.suits_every_op):
+        return options
+    return options | dict(current_decay=_clamped("alpha", node.alpha), order="decay_input_membrane")
 
 
 def rsynaptic_options(node: Any) -> dict:
@@ -238,7 +241,12 @@ class Synaptic(_Neuron, snntorch.Synaptic):
         return self._outputs(*self._sequence(input_, (syn, mem)))
 
     def _run(self, x: torch.Tensor, options: dict, syn: torch.Tensor, mem: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        spikes, mem, syn = SF.cuba_lif(x, v_init=mem, i_init=syn, **options)
+        if "current_decay" in options:
+            spikes, mem, syn = SF.cuba_lif(x, v_init=mem, i_init=syn, **options)
+            return spikes, syn, mem
+        alpha = tensors_like(x, dict(decay=_clamped("alpha", self.alpha)))
+        currents, syn = SF.leaky_readout(x, v_init=syn, **alpha)
+        spikes, mem = SF.lif(currents, v_init=mem, **options)
         return spikes, syn, mem
 
 

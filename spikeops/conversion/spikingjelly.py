@@ -10,7 +10,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, of_current_based, owned, require, tensors_like
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, owned, require, tensors_like
 from spikeops.surrogate import (
     ATan,
     Exponential,
@@ -93,9 +93,12 @@ def ilif_options(node: Any) -> dict:
 
 
 def cuba_options(node: Any) -> dict:
-    require(not node.store_v_seq, "store_v_seq=True has no counterpart")
-    decays = dict(decay=number("v_decay", node.v_decay), current_decay=number("c_decay", node.c_decay))
-    return of_current_based(dict(order="decay_input_membrane", **decays, **_fired(node)))
+    """The options of cuba_lif where it has the surrogate, else of lif, whose x is then what a synapse has made of it."""
+    options = dict(decay=number("v_decay", node.v_decay), **_fired(node))
+    current_decay = number("c_decay", node.c_decay)
+    if not options["surrogate"].suits_every_op:
+        return options
+    return options | dict(current_decay=current_decay, order="decay_input_membrane")
 
 
 def leak_options(node: Any) -> dict:
@@ -168,8 +171,13 @@ class CUBALIFNode(_Node, neuron.CUBALIFNode):
     options = cuba_options
 
     def _run(self, x: torch.Tensor, states: tuple, options: dict) -> tuple[torch.Tensor, tuple, tuple]:
-        spikes, v, current = SF.cuba_lif(x, v_init=states[0], i_init=states[1], **options)
-        return spikes, owned(v, current), ()
+        if "current_decay" in options and "return_trace" not in options:
+            spikes, v, current = SF.cuba_lif(x, v_init=states[0], i_init=states[1], **options)
+            return spikes, owned(v, current), ()
+        of_lif = {name: value for name, value in options.items() if name not in ("current_decay", "order")}
+        currents, current = SF.leaky_readout(x, number("c_decay", self.c_decay), v_init=states[1])
+        spikes, v, *trace = SF.lif(currents, v_init=states[0], **of_lif)
+        return spikes, owned(v, current), tuple(trace)
 
 
 class _SimpleNode(Counterpart):

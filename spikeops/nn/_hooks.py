@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import nn
 from torch.nn.modules import module as for_all_modules
@@ -48,5 +50,13 @@ def keep_gradient_hooks(copied: nn.Module, model: nn.Module) -> None:
         for name, tensor in (*original._parameters.items(), *vars(original).items()):
             if isinstance(tensor, torch.Tensor) and tensor.is_leaf and tensor._backward_hooks and id(tensor) not in seen:
                 seen.add(id(tensor))
-                for hook in () if getattr(module, name)._backward_hooks else tensor._backward_hooks.values():
-                    getattr(module, name).register_hook(hook)
+                _register(tensor._backward_hooks.values(), getattr(module, name))
+
+
+def _register(hooks: Iterable[Callable], tensor: torch.Tensor) -> None:
+    if not tensor._backward_hooks:
+        is_learned = tensor.requires_grad
+        tensor.requires_grad_()  # frozen ones take none, but may be learned again
+        for hook in hooks:
+            tensor.register_hook(hook)
+        tensor.requires_grad_(is_learned)

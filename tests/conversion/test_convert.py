@@ -135,12 +135,17 @@ def test_hidden_states_that_belong_to_a_graph_are_copied(leaky):
 
 
 def test_what_changes_gradients_is_copied(leaky):
-    """A hook on a parameter, as of a mask of pruned weights, which torch's copies lose; once, though two modules share it."""
+    """A hook on a parameter, as of a mask of pruned weights, which torch's copies lose; once, though two modules share it, and on one
+    that is frozen and learned again."""
     first, second = nn.Linear(3, 3), nn.Linear(3, 3)
     second.weight = first.weight
     first.weight.register_hook(lambda gradient: gradient * torch.eye(3) / 2)
     net = nn.Sequential(first, leaky(0.9, init_hidden=True), second)
-    for model in (net, spikeops.convert(net)):
+    first.weight.requires_grad_(False)
+    copied = spikeops.convert(net)
+    assert not copied[0].weight.requires_grad
+    for model in (net, copied):
+        model[0].weight.requires_grad_()
         model(drawn(2, 3)).sum().backward()
         assert model[0].weight.grad.any()
     assert torch.equal(model[0].weight.grad, net[0].weight.grad), "the hook was lost, or comes twice"

@@ -59,6 +59,30 @@ def test_synapse(norm_input, train_alphas):
     assert_alike(layers.IAF(tau_syn=4.0, spike_fn=a.SingleSpike), run, drawn(4, 20, 50, low=-1, high=1))
 
 
+@pytest.mark.parametrize("options", [
+    dict(), dict(train_alphas=True), dict(norm_input=False, spike_fn=a.MaxSpike(2)), dict(min_v_mem=-0.3), dict(reset_fn=a.MembraneReset()),
+    dict(spike_fn=a.SingleSpike, surrogate_grad_fn=a.PeriodicExponential()), dict(spike_fn=a.SingleSpike, min_v_mem=-0.3),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_synapse_of_neurons_with_more_options(options, dtype):
+    """The library's default, several spikes in a step, among them; of each neuron, too; in pieces of one step."""
+
+    def run_pieces(net, x):
+        net.reset_states()
+        return torch.cat([net(x[:, :1]), net(x[:, 1:2]), net(x[:, 2:])], dim=1), tuple(net.buffers())
+
+    for tau_syn in (4.0, torch.linspace(2, 9, 50)):
+        net = layers.LIF(10.0, tau_syn, **options)
+        assert_alike(net, run_pieces, drawn(4, 20, 50, low=-2, high=1 if net.norm_input is False else 4, dtype=dtype))
+    assert_alike(layers.IAFSqueeze(batch_size=2, tau_syn=4.0), lambda net, x: (net(x), ()), drawn(40, 50, low=-1, high=1, dtype=dtype))
+
+
+def test_recordings_of_a_synapse():
+    net = layers.LIF(5.0, 4.0, record_states=True, min_v_mem=-0.3)
+    x = drawn(4, 20, 50, low=-1, high=5)
+    assert_alike(net, lambda net, x: (net(x), (net.recordings["v_mem"], net.recordings["i_syn"], net.v_mem, net.i_syn)), x)
+
+
 @pytest.mark.parametrize("options", [dict(), dict(norm_input=True), dict(min_v_mem=-0.1), dict(train_alphas=True)], ids=str)
 def test_leaky_integrator(options):
     assert_alike(layers.ExpLeak(10.0, **options), run, drawn(4, 20, 50), silent=True)
@@ -177,7 +201,6 @@ def test_what_the_copy_of_a_layer_leaves_out():
 
 
 def test_what_is_refused():
-    assert_refused(layers.LIF(5.0, 4.0), "several spikes")
     assert_refused(layers.LIF(5.0, reset_fn=a.MembraneReset(0.2)), "MembraneReset")
     assert_refused(layers.LIF(5.0, surrogate_grad_fn=lambda v, threshold: v), "surrogate")
     assert_refused(layers.ALIF(5.0, 5.0), "ALIF", "no counterpart")

@@ -51,7 +51,7 @@ def test_neurons(name, reset, dtype):
 
 @pytest.mark.parametrize("name, reset", [
     *((name, dict(reset_mechanism=mechanism)) for name in NEURONS if name.startswith("Leaky") for mechanism in ("subtract", "zero")),
-    ("Synaptic", dict(reset_mechanism="zero")),
+    *((name, dict(reset_mechanism=mechanism)) for name in ("Synaptic", "Synaptic, learned") for mechanism in ("subtract", "zero")),
 ])  # fmt: skip
 def test_resets_at_once(name, reset):
     """Potentials above two thresholds, where its subtraction leaves the next reset out, are among them."""
@@ -65,7 +65,8 @@ def test_resets_at_once(name, reset):
 def test_surrogates(function, options):
     """At the threshold, too: the inputs are multiples of an eighth."""
     x = (drawn(10, 200, low=-1, high=2) * 8).round() / 8
-    assert_alike(snn.Leaky(0.5, spike_grad=SURROGATES[function], **options), run, x)
+    for neuron in (snn.Leaky(0.5, spike_grad=SURROGATES[function], **options), snn.Synaptic(0.25, 0.5, spike_grad=SURROGATES[function], **options)):
+        assert_alike(neuron, run, x)
 
 
 RECURRENT = {
@@ -205,7 +206,6 @@ def test_what_is_refused():
     assert_refused(snn.Leaky(0.9, state_quant=lambda v: v), "state_quant")
     assert_refused(snn.Leaky(0.9, spike_grad=surrogate.heaviside()), "heaviside")
     assert_refused(snn.Leaky(0.9, spike_grad=lambda v: (v > 0).float()), "surrogate")
-    assert_refused(snn.Synaptic(0.5, 0.5, reset_delay=False), "reset_delay")
     assert_refused(snn.Alpha(0.6, 0.5), "Alpha", "no counterpart")
     assert_refused(snn.Leaky(0.9, threshold=-1.0, reset_delay=False, reset_mechanism="zero"), "negative threshold")
     changed = snn.Leaky(0.9)

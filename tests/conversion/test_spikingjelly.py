@@ -123,6 +123,17 @@ def test_potentials_of_all_steps():
         for name in ("LIFNode", "IFNode, soft", "ParametricLIFNode"):
             node = NODES[name](step_mode=step_mode, store_v_seq=True)
             assert_alike(node, lambda net, x: (run(net, x)[0], (net.v_seq,)), drawn(12, 30))
+        for name in ("CUBALIFNode", "CUBALIFNode, soft"):
+            node = NODES[name](step_mode=step_mode)
+            node.store_v_seq = True
+            assert_alike(node, lambda net, x: (run(net, x)[0], (net.v_seq, *net._memories.values())), drawn(12, 30))
+
+
+@pytest.mark.parametrize("function", SURROGATES, ids=lambda function: type(function).__name__)
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_surrogates_behind_a_synapse(function, step_mode):
+    x = (drawn(10, 300, low=-1, high=2) * 8).round() / 8
+    assert_alike(NODES["CUBALIFNode"](surrogate_function=function, step_mode=step_mode), run, x)
 
 
 @pytest.mark.parametrize("decode", [None, "max-mem", "max-abs-mem", "mean-mem", "last_mem"])
