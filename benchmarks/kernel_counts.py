@@ -49,25 +49,26 @@ def parse(usage: str, sass: str) -> dict[str, Kernel]:
     pattern = r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)"
     for name, registers, stack, shared in re.findall(pattern, usage):
         kernels[name] = Kernel(int(registers), int(shared), int(stack))
-    kernel = None
-    for line in sass.splitlines():
-        if found := re.search(r"Function : (\S+)", line):
-            kernel = kernels.setdefault(found[1], Kernel())
-        elif kernel and (found := re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", line)):
-            _count(kernel, found[1])
+    for function in sass.split("Function : ")[1:]:
+        kernel = kernels.setdefault(function.split(maxsplit=1)[0], Kernel())
+        for instruction, times in Counter(_INSTRUCTION.findall(function)).items():
+            _count(kernel, instruction, times)
     return kernels
 
 
-def _count(kernel: Kernel, instruction: str) -> None:
+_INSTRUCTION = re.compile(r"^[ \t]+/\*[0-9a-f]{4,}\*/[ \t]+(?:@!?U?P\w+[ \t]+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
+
+
+def _count(kernel: Kernel, instruction: str, times: int) -> None:
     operation, *modifiers = instruction.split(".")
     if operation == "NOP":
         return
-    kernel.instructions += 1
+    kernel.instructions += times
     if operation in ("LDL", "STL"):
-        kernel.spills += 1
+        kernel.spills += times
     elif operation in ("LDG", "STG", "LD", "ST"):
         bits = next((int(m.lstrip("US")) for m in modifiers if m in ("U8", "S8", "U16", "S16", "64", "128")), 32)
-        (kernel.loads if operation.startswith("L") else kernel.stores)[bits // 8] += 1
+        (kernel.loads if operation.startswith("L") else kernel.stores)[bits // 8] += times
 
 
 def _readable(demangled: str) -> str:
