@@ -10,6 +10,8 @@ TORCH ?= torch torchvision
 VENV ?= .venv
 DIST ?= dist
 WORKERS ?= auto
+# Of which a test reads what clang makes.
+CLANG_ISAS ?= v3;v4
 
 pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
@@ -110,6 +112,6 @@ build/testing-sanitized/.built: $(VENV)/.extras $(sources)
 build/testing-clang/.built: $(VENV)/.extras $(sources)
 	mkdir -p $(@D)
 	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
-	  $(testing) -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=v3;v4" && \
-	  $(VENV)/bin/cmake --build $(@D) --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
+	  $(testing) -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=$(CLANG_ISAS)" && \
+	  $(VENV)/bin/cmake --build $(@D) --target $(patsubst %,spikeops_testing_kernels_%,$(subst ;, ,$(CLANG_ISAS))); fi
 	@touch $@
