@@ -13,8 +13,6 @@ def pytest_addoption(parser):
         choices=["native", "triton"],
         help="implementation that the op tests compare with the reference (triton on the CPU needs TRITON_INTERPRET=1)",
     )
-
-
     parser.addoption("--one-in", type=int, default=1, metavar="N", help="of each test run one in N of its cases, and at least one")
 
 

@@ -50,8 +50,6 @@ def taking_turns(turn, steps=STEPS, neurons=NEURONS, misaligned=(False, True)):
 
 # Ops whose threads wait for each other, which takes the stand-in long. They have tests of their own, with sizes that suit them.
 WAITING = {"batch_norm_lif_backward", "channel_statistics", "clamped_lif_backward", "convex_snn_trial", "local_learning_step_", "row_sum"}
-
-
 # More neurons than threads of a block, of layers whose neurons all see each other.
 LAYER = 545
 
