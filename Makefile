@@ -10,6 +10,8 @@ TORCH ?= torch torchvision
 VENV ?= .venv
 DIST ?= dist
 WORKERS ?= auto
+# Of which a test reads what clang makes.
+CLANG_ISAS ?= v3;v4
 
 pip := $(VENV)/bin/python -m pip --disable-pip-version-check
 sources := pyproject.toml setup.py CMakeLists.txt LICENSE README.md \
@@ -51,9 +53,14 @@ wheel: $(DIST)/.built
 clean:
 	rm -rf build dist .venv .pytest_cache .hypothesis
 
-$(VENV)/.torch:
+# What builds need beside a compiler, and torch's headers.
+$(VENV)/.tools:
 	$(PYTHON) -m venv $(VENV)
 	$(pip) install --quiet --upgrade pip
+	$(pip) install --quiet "cmake>=3.22" ninja
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.tools
 	@echo "Installing $(TORCH) (some minutes and gigabytes the first time)"
 	$(pip) install --quiet $(TORCH)
 	@touch $@
@@ -94,8 +101,8 @@ $(VENV)/.docs: $(VENV)/.spikeops
 # For the tests only: the ops on the CUDA kernels compiled for the host, beside those on the wheel's own CPU kernels; both once more
 # under sanitizers; and the CPU kernels by clang, where there is one that knows the instruction sets and finds its headers, since a test
 # reads what it made of their loops.
-testing = $(VENV)/bin/cmake -S . -B $(@D) -G Ninja -DSPIKEOPS_BUILD_TESTING=ON \
-  -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja
+cmake = $(VENV)/bin/cmake -S . -B $(@D) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja
+testing = $(cmake) -DSPIKEOPS_BUILD_TESTING=ON -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python
 
 build/testing/.built: $(DIST)/.built $(VENV)/.extras
 	$(testing) -DSPIKEOPS_COMPILED_KERNELS=$$(ls -td $(CURDIR)/build/temp.*/native | head -n 1)
@@ -107,9 +114,9 @@ build/testing-sanitized/.built: $(VENV)/.extras $(sources)
 	$(VENV)/bin/cmake --build $(@D)
 	@touch $@
 
-build/testing-clang/.built: $(VENV)/.extras $(sources)
+build/testing-clang/.built: $(VENV)/.tools $(sources)
 	mkdir -p $(@D)
 	if echo "#include <cstdlib>" | clang++ -std=c++20 -march=x86-64-v4 -fsyntax-only -x c++ - 2> /dev/null; then \
-	  $(testing) -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=v3;v4" && \
-	  $(VENV)/bin/cmake --build $(@D) --target spikeops_testing_kernels_v3 spikeops_testing_kernels_v4; fi
+	  $(cmake) -DSPIKEOPS_KERNELS_ALONE=ON -DCMAKE_CXX_COMPILER=clang++ "-DSPIKEOPS_ISAS=$(CLANG_ISAS)" && \
+	  $(VENV)/bin/cmake --build $(@D); fi
 	@touch $@

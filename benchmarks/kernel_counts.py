@@ -62,13 +62,14 @@ def parse(usage: str, sass: str) -> dict[str, Kernel]:
     pattern = r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)"
     for name, registers, stack, shared in re.findall(pattern, usage):
         kernels[name] = Kernel(int(registers), int(shared), int(stack))
-    kernel = None
-    for line in sass.splitlines():
-        if found := re.search(r"Function : (\S+)", line):
-            kernel = kernels.setdefault(found[1], Kernel())
-        elif kernel and (found := re.match(r"\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)", line)):
-            _count(kernel, int(found[1], 16), found[2], found[3])
+    for function in sass.split("Function : ")[1:]:
+        kernel = kernels.setdefault(function.split(maxsplit=1)[0], Kernel())
+        for address, instruction, operands in _INSTRUCTION.findall(function):
+            _count(kernel, int(address, 16), instruction, operands)
     return kernels
+
+
+_INSTRUCTION = re.compile(r"^[ \t]+/\*([0-9a-f]{4,})\*/[ \t]+(?:@!?U?P\w+[ \t]+)?([A-Z][A-Z0-9_.]*)([^;\n]*)", re.MULTILINE)
 
 
 def _count(kernel: Kernel, address: int, instruction: str, operands: str) -> None:

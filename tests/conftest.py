@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import zlib
 
 import pytest
 
@@ -12,6 +13,7 @@ def pytest_addoption(parser):
         choices=["native", "triton"],
         help="implementation that the op tests compare with the reference (triton on the CPU needs TRITON_INTERPRET=1)",
     )
+    parser.addoption("--one-in", type=int, default=1, metavar="N", help="of each test run one in N of its cases, and at least one")
 
 
 def _cores():
@@ -34,6 +36,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Long tests come first. Without a CUDA device, one test of each function that needs one is skipped, in the place of all its
     parameters."""
+    _keep_a_sample(config, items, config.getoption("--one-in"))
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if not any(item.get_closest_marker("gpu") for item in items) or not (reason := _no_gpu()):
         return
@@ -49,6 +52,20 @@ def pytest_collection_modifyitems(config, items):
         kept.append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
+
+
+def _keep_a_sample(config, items, one_in):
+    """The same cases in every run, other ones of every test: drawn by their names."""
+    cases = {}
+    for item in items if one_in > 1 else ():
+        cases.setdefault((item.parent.nodeid, getattr(item, "originalname", item.name)), []).append(item)
+    left_out = set()
+    for of_test in cases.values():
+        of_test.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
+        left_out.update(of_test[-(-len(of_test) // one_in) :])
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
 
 
 def _no_gpu():

@@ -7,6 +7,7 @@ summary; the exit status is 1 where there is any. TRITON_INTERPRET and SPIKEOPS_
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import torch  # noqa: E402
 from op_tests import random_draws  # noqa: E402
+
+if os.environ.get("TRITON_INTERPRET") == "1":
+    from op_tests.interpreter import patch_once_a_launch
+
+    patch_once_a_launch()
 
 MOST_SHOWN = 10  # faults of a function
 

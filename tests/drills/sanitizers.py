@@ -32,7 +32,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     library = build()
-    if b"__asan_report_load" not in library.read_bytes() or b"__ubsan_handle" not in library.read_bytes():
+    if not all(call in library.read_bytes() for call in (b"__asan_load", b"__ubsan_handle")):
         raise SystemExit(f"{library} was built without sanitizers")
     failed = []
     with tempfile.TemporaryDirectory() as folder:

@@ -150,6 +150,8 @@ def expected():
 @pytest.mark.parametrize("built", ["the wheel", "clang"])
 def test_rows_of_neurons_are_worked_on_as_whole_vectors(built, isa):
     code = rows(built)[isa]
+    if built == "clang" and not code:
+        pytest.skip(f"{isa} is not in {CLANG_DIR}: see CLANG_ISAS in the Makefile")
     missing = [name for name in expected() if not any(name in f"{found} " for found in code)]
     assert not missing, f"{isa}: not in the code of {built} (is it up to date?): {missing}"
     faults = {}

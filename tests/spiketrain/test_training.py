@@ -1,10 +1,9 @@
 """The loop: a stopped run goes on as if it had never stopped, whatever stopped it."""
 
 import csv
+import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -28,10 +27,6 @@ METHODS = {
     "ide": {"method": {"name": "ide", "leak": 0.9, "solver_steps": 6}, "network": FEEDBACK, "optimizer": SGD},
     "spide": {"method": {"name": "spide", "backward_time_steps": 6, "norm_range": 0.5}, "network": FEEDBACK, "optimizer": SGD},
 }
-
-
-def spiketrain(*arguments):
-    return [sys.executable, "-m", "spiketrain", *map(str, arguments)]
 
 
 def train(config, out, epochs):
@@ -83,22 +78,30 @@ def test_two_epochs_and_a_resume_are_four_epochs(tiny, tmp_path, cli, method):
     assert checkpoint.load(tmp_path / "stopped" / "best.ckpt")["epoch"] == best["epoch"]
 
 
-def test_run_killed_in_the_middle_goes_on_bit_for_bit(tiny, tmp_path, cli):
+@pytest.fixture(scope="module")
+def server():
+    started = Server()
+    yield started
+    started.close()
+
+
+def start(server, run_dir, epochs, *words):
+    """A run that goes on for long, after its first epochs."""
+    running = server.start("train", *words, "--trainer.out", run_dir, "--trainer.epochs", 100_000)
+    deadline = time.monotonic() + 300
+    while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < epochs:
+        assert not running.has_ended() and time.monotonic() < deadline, server.errors
+        time.sleep(0.01)
+    return running
+
+
+def test_run_killed_in_the_middle_goes_on_bit_for_bit(tiny, tmp_path, cli, server):
     config = tiny()
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
     run_dir = tmp_path / "killed"
-    process = subprocess.Popen(
-        spiketrain("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", run_dir, "--trainer.epochs", 100_000),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 300
-    while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 2:
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    process.stderr.close()
+    running = start(server, run_dir, 2, "--config", tmp_path / "tiny.yaml")
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
 
     done = checkpoint.load(run_dir / "last.ckpt")["epoch"]
     assert done >= 2
@@ -121,25 +124,13 @@ def test_run_killed_before_its_first_checkpoint_leaves_nothing_to_see(tiny, tmp_
 
 
 @pytest.mark.parametrize("stop, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
-def test_interrupt_leaves_a_run_to_resume(tmp_path, stop, status):
+def test_interrupt_leaves_a_run_to_resume(tmp_path, server, stop, status):
     run_dir = tmp_path / "run"
-    quick = ("--trainer.limit_train", 200, "--trainer.threads", 1)
-    process = subprocess.Popen(
-        spiketrain("train", "tsslbp-digits", "--trainer.out", run_dir, "--trainer.epochs", 100_000, *quick),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),  # under nohup, say, the tests' own process ignores some
-    )
-    deadline = time.monotonic() + 300
-    while not (run_dir / "metrics.csv").exists() or len(rows(run_dir)) < 1:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(stop)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == status
-    assert f"spiketrain resume {run_dir}" in errors.splitlines()[-1]
-    assert "Traceback" not in errors
+    running = start(server, run_dir, 1, "tsslbp-digits", "--trainer.limit_train", 200, "--trainer.threads", 1)
+    os.kill(running.pid, stop)
+    assert running.wait() == status
+    assert f"spiketrain resume {run_dir}" in server.errors.splitlines()[-1]
+    assert "Traceback" not in server.errors
     assert checkpoint.load(run_dir / "last.ckpt")["epoch"] == len(rows(run_dir))
 
 
@@ -226,13 +217,6 @@ def test_number_of_threads_hardly_matters_with_convolutions(tiny, tmp_path):
     ]
     # Seven steps: a spike that rounding moves across the threshold changes the loss by far less than 2 %.
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
-
-
-@pytest.fixture(scope="module")
-def server():
-    started = Server()
-    yield started
-    started.close()
 
 
 @pytest.mark.parametrize("method", ["tssl_bp", "spide"])

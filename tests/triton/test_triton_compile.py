@@ -99,17 +99,21 @@ def call_every_op(T, N, dtype=torch.float32, inputs=Inputs, without=()):
             IMPLEMENTATIONS[op](*arguments)
 
 
-def call_every_kernel(T, N, dtype):
-    """Makes the call of each op that has the most tensors, for each number of axes: there an op may have several kernels."""
+def call_every_kernel(T, N, *dtypes):
+    """Makes the call of each op that has the most tensors, for each number of axes: there an op may have several kernels. The ops take
+    turns at the types, their ways back with them."""
     most = {}
     for build in op_cases.RAW.values():
-        op, arguments = build(Inputs(T, (N,), dtype))
-        tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
-        kind = (op, max(tensor.dim() for tensor in tensors))
-        if op in IMPLEMENTATIONS and len(tensors) > most.get(kind, (0,))[0]:
-            most[kind] = len(tensors), arguments
-    for (op, _), (_, arguments) in most.items():
-        IMPLEMENTATIONS[op](*arguments)
+        op, arguments = build(Inputs(T, (N,)))
+        if op in IMPLEMENTATIONS:
+            tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
+            kind = (op, max(tensor.dim() for tensor in tensors))
+            if len(tensors) > most.get(kind, (0,))[0]:
+                most[kind] = len(tensors), build
+    turns = {}
+    for (op, _), (_, build) in most.items():
+        turn = turns.setdefault(op.removesuffix("_backward").removesuffix("_forward"), len(turns))
+        IMPLEMENTATIONS[op](*build(Inputs(T, (N,), dtypes[turn % len(dtypes)]))[1])
 
 
 class Shared(Inputs):
@@ -130,32 +134,22 @@ BACKWARD = {op for op in IMPLEMENTATIONS if op.endswith("_backward")}
 RECURRENT = {op for op in IMPLEMENTATIONS if op.startswith("recurrent_")}
 
 
-# Every call in float32, each alignment, and every kernel for each type: a variant takes a third of a second to compile.
-@pytest.mark.parametrize(
-    "calls, dtype, N",
-    [
-        (call_every_op, torch.float32, 512),
-        (call_every_op, torch.float32, 129),
-        (call_every_kernel, torch.bfloat16, 512),
-        (call_every_kernel, torch.float16, 129),
-        (call_every_kernel, torch.float64, 512),
-    ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
-def test_every_kernel_compiles_for_hopper(compiled, calls, dtype, N):
+# A variant takes a third of a second to compile: every call is compiled once, for Hopper and in float32 (below), and every kernel for the
+# other types, alignments and GPUs, which are the same few lines of all of them.
+@pytest.mark.parametrize("dtype, N", [(torch.float16, 129), (torch.float64, 512)], ids=str)
+def test_every_kernel_compiles_for_hopper(compiled, dtype, N):
     variants = compiled()
-    calls(5, N, dtype)
+    call_every_kernel(5, N, dtype)
     assert {name for name, _ in variants} == set(all_kernels())
     for name, kernel in variants:
         assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
         assert ".target sm_90" in kernel.asm["ptx"], name
 
 
-# Each state; float32's with conversions.
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
-def test_every_kernel_compiles_for_rocm(compiled, dtype):
+def test_every_kernel_compiles_for_rocm(compiled):
+    """Each state; float32's with conversions."""
     variants = compiled(MI300)
-    call_every_kernel(5, 512, dtype)
+    call_every_kernel(5, 512, torch.bfloat16, torch.float64)
     assert {name for name, _ in variants} == set(all_kernels())
     assert all(kernel.asm["hsaco"].startswith(b"\x7fELF") for _, kernel in variants)
 
@@ -169,31 +163,38 @@ def test_every_kernel_compiles_for_the_oldest_gpu_that_it_is_promised_to(compile
     assert all(f".target sm_{major}{minor}" in kernel.asm["ptx"] for _, kernel in variants)
 
 
-def test_every_mode_compiles_without_fused_multiply_add(compiled):
+@pytest.mark.long
+def test_every_call_and_mode_compiles_without_fused_multiply_add(compiled):
     """Fused operations round once where kernels/math rounds twice. Division is exact, exp is the project's own."""
     variants = compiled()
-    x = torch.empty(3, 512)
-    for surrogate in SURROGATES:
-        for reset in range(3):
-            IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x, surrogate, reset), False, False)
+    call_every_op(5, 512)
+    assert {name for name, _ in variants} == set(all_kernels())
+    every_call = len(variants)
+    call_every_mode(torch.empty(3, 512))
+    assert len(variants) > every_call + 20
+    for name, kernel in variants:
+        assert kernel.asm["cubin"].startswith(b"\x7fELF"), name
+        code = kernel.asm["ptx"]
+        assert ".target sm_90" in code, name
+        for forbidden in (r"\bfma\.", r"\bmad\.\w*\.f", r"\bdiv\.(full|approx)", r"\bex2\b", r"\.ftz"):
+            assert not re.search(forbidden, code), f"{name}: {re.search(forbidden, code).group()} in\n{code}"
+
+
+def call_every_mode(x):
+    """Of LIF: surrogates take turns at the resets, and rates at their weightings. Numbers of all pairs are compared in the interpreter."""
+    for turn, surrogate in enumerate(SURROGATES):
+        IMPLEMENTATIONS["lif_backward"](x, None, *neuron(x, surrogate, turn % 3), False, False)
     for reset in range(3):
-        for arguments in (neuron(x, reset=reset), neuron(x, reset=reset, decay_shape=512, strict=True)):
+        for given, arguments in enumerate((neuron(x, reset=reset), neuron(x, reset=reset, decay_shape=512, strict=True))):
+            weighting = (reset + given) % 2
             IMPLEMENTATIONS["lif_forward"](*arguments)
-            for weighting in range(2):
-                IMPLEMENTATIONS["lif_rate_forward"](*arguments, weighting)
-                IMPLEMENTATIONS["lif_rate_backward"](x[0], *arguments, weighting, True, True)
+            IMPLEMENTATIONS["lif_rate_forward"](*arguments, weighting)
+            IMPLEMENTATIONS["lif_rate_backward"](x[0], *arguments, weighting, True, True)
         IMPLEMENTATIONS["lif_backward"](x, x[0], *neuron(x, reset=reset, detach_reset=True), False, True)
     constant = neuron(x, is_constant=True)
     IMPLEMENTATIONS["lif_forward"](*constant)
     IMPLEMENTATIONS["lif_rate_forward"](*constant, 1)
     IMPLEMENTATIONS["lif_backward"](x, None, *constant, False, False)
-    call_every_op(5, 512)
-    assert len(variants) > 40
-    for name, kernel in variants:
-        code = kernel.asm["ptx"]
-        assert re.search(r"\.target sm_90", code)
-        for forbidden in (r"\bfma\.", r"\bmad\.\w*\.f", r"\bdiv\.(full|approx)", r"\bex2\b", r"\.ftz"):
-            assert not re.search(forbidden, code), f"{name}: {re.search(forbidden, code).group()} in\n{code}"
 
 
 def test_float64_parameters_arrive_in_full_precision(compiled):

@@ -3,8 +3,11 @@ processes of their own, because TRITON_INTERPRET=1 must be set before triton is 
 
 import pytest
 import torch
+from op_tests.interpreter import patch_once_a_launch
 
 import spikeops
+
+patch_once_a_launch()
 
 
 @pytest.fixture(autouse=True)
