@@ -44,19 +44,20 @@ def meet(rank: int, processes: int) -> dist.Store:
     """A part of the store for the processes that have been started together, and nothing that others before them left there.
 
     In a store that is kept, gloo would take the addresses of dead processes for those of living ones; how often torchrun has started processes
-    is another number on each machine. So each says hello by a name of its own, and the first one goes on when all have answered to theirs.
+    is another number on each machine. So each says hello by a name of its own, and the first one goes on when all
+    have answered it by theirs.
     """
     known = connect(_LONGEST)
     mine = uuid.uuid4().hex
     known.set(key("hello", rank), mine)
     if rank == 0:
         names: list[str] = []
-        while not names or not known.check([key("answer", name) for name in names[1:]]):
+        while not names or not known.check([key("answer", mine, name) for name in names[1:]]):
             names = [mine, *(known.get(key("hello", other)).decode() for other in range(1, processes))]
             known.set(key("names"), " ".join(names))
             time.sleep(_SHORT)
     else:
         while mine not in (names := known.get(key("names")).decode().split()):
             time.sleep(_SHORT)
-        known.set(key("answer", mine), "")
+        known.set(key("answer", names[0], mine), "")
     return dist.PrefixStore(key("together", names[0]), known)
