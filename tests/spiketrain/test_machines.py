@@ -128,7 +128,7 @@ def test_two_hosts_train_as_one_does_and_go_on_when_a_process_is_killed(start, f
     assert start(alone, "", "--standalone", "--nproc-per-node", "2").wait(timeout=LIMIT) == 0, printed(alone)
     assert_same_run(alone, host_a)
     # The main process writes, and nobody else.
-    assert sorted(path.name for path in host_b.iterdir()) == ["__pycache__", "fatal.py", "printed"]
+    assert {path.name for path in host_b.iterdir()} - {"__pycache__"} == {"fatal.py", "printed"}
 
 
 @pytest.mark.long
