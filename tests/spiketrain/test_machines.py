@@ -128,7 +128,7 @@ def test_two_hosts_train_as_one_does_and_go_on_when_a_process_is_killed(start, f
     assert start(alone, "", "--standalone", "--nproc-per-node", "2").wait(timeout=LIMIT) == 0, printed(alone)
     assert_same_run(alone, host_a)
     # The main process writes, and nobody else.
-    assert sorted(path.name for path in host_b.iterdir()) == ["__pycache__", "fatal.py", "printed"]
+    assert {path.name for path in host_b.iterdir()} - {"__pycache__"} == {"fatal.py", "printed"}
 
 
 @pytest.mark.long
@@ -137,13 +137,13 @@ def test_a_host_that_does_not_answer_ends_the_run_with_its_name(start, folder_of
     host_a, host_b = map(folder_of, ("a", "b"))
     with Hosts(tmp_path) as hosts:
         first, second = [
-            start(folder, "cut 1", *words, prefix=prefix, seconds=8)
+            start(folder, "cut 1", *words, prefix=prefix, seconds=20)
             for folder, (words, prefix) in ((host_a, on(hosts, "host-a")), (host_b, on(hosts, "host-b")))
         ]
         assert first.wait(timeout=LIMIT) != 0, printed(host_a)
         text = printed(host_a)
         (line,) = [line for line in text.splitlines() if line.startswith("spiketrain: error")]
-        assert "rank 1 (host host-b, process" in line and "no sign of life for 8 s" in line, text
+        assert "rank 1 (host host-b, process" in line and "no sign of life for 20 s" in line, text
     assert checkpoint.load(host_a / "run" / "last.ckpt")["epoch"] == 1
 
 
