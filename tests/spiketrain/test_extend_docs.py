@@ -25,7 +25,7 @@ def commands(page):
 
 
 def test_pages_hold_code_and_commands():
-    assert {"README.md", "method.md", "network.md", "data.md"} == {page.name for page in PAGES} and len(EXAMPLES) == 5
+    assert {"README.md", "method.md", "network.md", "data.md"} == {page.name for page in PAGES} and len(EXAMPLES) == 6
     assert sum(len(commands(page)) for page in PAGES) >= 10
 
 
