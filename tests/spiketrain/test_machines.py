@@ -101,17 +101,13 @@ def assert_same_run(one, other):
 
 @pytest.mark.long
 def test_a_killed_process_is_started_again_and_the_run_ends_as_if_it_had_never_been(start, folder_of, tmp_path):
-    straight, restarted, ended = map(folder_of, ("straight", "restarted", "ended"))
-    ways = ((straight, "", 0), (restarted, "killed 1", 1), (ended, "killed 1", 0))
-    for folder, fatal, restarts in ways:
-        process = start(folder, fatal, "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts))
-        assert (process.wait(timeout=LIMIT) == 0) == (folder is not ended), printed(folder)
+    straight, restarted = map(folder_of, ("straight", "restarted"))
+    for folder, fatal in ((straight, ""), (restarted, "killed 1")):
+        process = start(folder, fatal, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+        assert process.wait(timeout=LIMIT) == 0, printed(folder)
     assert_same_run(straight, restarted)
     lines = printed(restarted).splitlines()
     assert sum("run directory" in line for line in lines) == 2 and len((restarted / "run" / "sessions.csv").read_text().splitlines()) == 3
-    assert checkpoint.load(ended / "run" / "last.ckpt")["epoch"] == 1
-    text = printed(ended)  # torchrun stops the others at once, and says whom it has lost
-    assert "rank      : 1" in text and "host      : " in text and "Signal 9 (SIGKILL)" in text, text
 
 
 @pytest.mark.long
@@ -193,8 +189,8 @@ def test_who_is_left_says_who_is_gone(run_file, tmp_path, way):
 
 def test_commands_for_one_process(monkeypatch, assert_error):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for command in ("rates", "plot", "predict", "export", "report"):
-        assert_error("without torchrun", command, *["somewhere"] * (2 if command == "predict" else 1))
+    for words in (["rates", "run"], ["plot", "run"], ["predict", "run", "file"], ["report", "run", "--out", "page.html"], ["bench", "bptt-digits"]):
+        assert_error("without torchrun", *words)
 
 
 def test_two_processes_test_a_run_as_one_does(cli, run_file, tmp_path):
