@@ -306,10 +306,10 @@ class Trainer:
         return progress
 
     def _check_shares(self) -> None:
-        """Batch norms that share their statistics meet in each step: refuse a step in which a process has no sample, and does not come."""
+        """Refuse a step in which a process has no sample for a batch norm that shares its statistics and needs some."""
         processes, size, count = distributed.world_size(), self.config.trainer.batch_size, len(self.dataset.train)
         least = min(size, count % size or size)
-        synchronized = [name for name, module in self.method.network.named_modules() if _is_synchronized(module)]
+        synchronized = [name for name, module in self.method.network.named_modules() if _needs_samples(module)]
         if least < processes and synchronized:
             raise UserError(
                 f"field trainer.batch_size: {size} leaves {least} of {count} samples for the {processes} processes in a step, and "
@@ -365,8 +365,9 @@ class Trainer:
         }
 
 
-def _is_synchronized(module: nn.Module) -> bool:
-    return isinstance(module, nn.SyncBatchNorm) or getattr(module, "synchronized", False) is True
+def _needs_samples(module: nn.Module) -> bool:
+    """Whether it is `snn.BatchNormLIF` with statistics of all processes, or the like. `torch.nn.SyncBatchNorm` takes part without any sample."""
+    return getattr(module, "synchronized", False) is True
 
 
 def _speed(part: str, seconds: float, samples: int) -> dict[str, float]:
