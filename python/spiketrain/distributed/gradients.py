@@ -71,7 +71,8 @@ class GradientSums:
         for (work, flat), message in zip(self._sent, self._messages):
             work.wait()
             for parameter, summed in zip(message, flat.split([parameter.numel() for parameter in message])):
-                parameter.grad.copy_(summed.view_as(parameter))
+                if summed.data_ptr() != parameter.grad.data_ptr():
+                    parameter.grad.copy_(summed.view_as(parameter))
         self._sent = []
 
     def _arrived(self, parameter: nn.Parameter) -> None:
@@ -91,7 +92,8 @@ class GradientSums:
             # One that had no part in this process's loss may have one in another's.
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([parameter.grad.reshape(-1) for parameter in message])
+        parts = [parameter.grad.reshape(-1) for parameter in message]
+        flat = parts[0] if len(parts) == 1 else torch.cat(parts)  # one gradient may be its own sum
         self._sent.append((dist.all_reduce(flat, async_op=True), flat))
 
 

@@ -105,10 +105,12 @@ def _sums(rank: int) -> dict:
         for step in range(3):
             x = torch.randn(4, 6, generator=torch.Generator().manual_seed(10 * step + rank)).requires_grad_()
             network.zero_grad()
+            network(x).square().sum().backward()
+            whole = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+            network.zero_grad()
             with sums.sending():
                 network(x).square().sum().backward()
             sent = len(sums._sent)
-            whole = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
             sums.add_up()
             distributed.add_up(whole)
             found[f"{name} {step}"] = [p.grad.clone() for p in parameters], whole, sent
