@@ -154,6 +154,8 @@ def test_export(name):
         with pytest.raises((RuntimeError, torch._dynamo.exc.Unsupported)):
             torch.export.export(network, (call.tensors(torch.float32, **first),))
         return
+    if name == "spike_conv2d" and not TRACES_TRANSFORMS:
+        pytest.skip("torch 2.10 wants the widths of convolutions bounded by a number that is not whole")
     free = {"B": torch.export.Dim("B", min=2)}
     if not call.steps_are_fixed:
         free["T"] = torch.export.Dim("T", min=17 if "pack" in name else 3)
