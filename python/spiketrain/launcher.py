@@ -39,8 +39,8 @@ def check() -> None:
     Raises:
         UserError: a variable that is no number.
     """
-    for name, least in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("RANK", 0)):
-        _whole(name, least)
+    for number in (processes, local_rank, rank):
+        number()
 
 
 def _whole(name: str, default: int) -> int:

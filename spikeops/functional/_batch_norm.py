@@ -105,20 +105,26 @@ def own(ops, x: torch.Tensor, eps: float) -> Statistics:
 def gathered(op: str, ops, x: torch.Tensor, eps: float, group) -> Statistics:
     """Of the x of all processes of a group, each of which may have another number of samples, or none."""
     count, channels = count_of(x), x.shape[2]
-    of_this = x.new_zeros(2 * channels + 1, dtype=torch.float64)
-    if count > 0:
-        of_this[:-1] = _channel_statistics(ops, x.detach(), eps)[2].flatten()
-        of_this[-1] = count
+    moments = _channel_statistics(ops, x.detach(), eps)[2] if count > 0 else x.new_zeros(2, channels, dtype=torch.float64)
+    mean, variance, total = of_all_processes(moments, count, group)
+    if total.device.type == "cpu" and total <= 1:  # on a device, looking at it would wait
+        raise ValueError(f"{op}: expected more than one value per channel when training, got {int(total)} in all processes together.")
+    state = state_dtype(x.dtype)
+    return Statistics(mean.to(state), inverse_deviation(variance, eps, state), torch.stack((mean, variance)), total)
+
+
+def of_all_processes(moments: torch.Tensor, count, group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(mean (C,), variance (C,), count ()) of the numbers of all processes of a group, in float64, from the mean and variance (2, C)
+    and the count of this one's, which may be 0."""
+    channels = moments.shape[1]
+    of_this = moments.new_empty(2 * channels + 1)
+    of_this[:-1], of_this[-1] = moments.flatten(), count
     of_all = [torch.empty_like(of_this) for _ in range(torch.distributed.get_world_size(group))]
     torch.distributed.all_gather(of_all, of_this, group=group)
     means, variances, counts = torch.stack(of_all).split((channels, channels, 1), 1)
     total = counts.sum()
-    if total.device.type == "cpu" and total <= 1:  # on a device, looking at it would wait
-        raise ValueError(f"{op}: expected more than one value per channel when training, got {int(total)} in all processes together.")
     mean = (means * counts).sum(0) / total
-    variance = ((variances + (means - mean) ** 2) * counts).sum(0) / total
-    state = state_dtype(x.dtype)
-    return Statistics(mean.to(state), inverse_deviation(variance, eps, state), torch.stack((mean, variance)), total)
+    return mean, ((variances + (means - mean) ** 2) * counts).sum(0) / total, total
 
 
 def update(

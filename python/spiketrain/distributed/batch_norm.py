@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from spikeops import nn as snn
+from spikeops.functional._batch_norm import of_all_processes
 from spiketrain.distributed import group
 from spiketrain.errors import UserError
 
@@ -40,18 +41,13 @@ class _Normalized(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, members: dist.ProcessGroup | None):
         channels = x.shape[1]
         axes = [axis for axis in range(x.dim()) if axis != 1]
-        of_this = x.new_zeros(2 * channels + 1, dtype=torch.float64)
+        moments = x.new_zeros(2, channels, dtype=torch.float64)
         if x.numel():
             variance, mean = torch.var_mean(x, axes, correction=0)
-            of_this = torch.cat([mean.double(), variance.double(), of_this.new_tensor([x.numel() // channels])])
-        of_all = [torch.empty_like(of_this) for _ in range(dist.get_world_size(members))]
-        dist.all_gather(of_all, of_this, group=members)
-        means, variances, counts = torch.stack(of_all).split((channels, channels, 1), 1)
-        count = counts.sum()
+            moments = torch.stack((mean.double(), variance.double()))
+        mean, variance, count = of_all_processes(moments, x.numel() // channels, members)
         if count <= 1:
             raise ValueError("Expected more than 1 value per channel when training, in all processes together")
-        mean = (means * counts).sum(0) / count
-        variance = ((variances + (means - mean) ** 2) * counts).sum(0) / count
         shape = [channels if axis == 1 else 1 for axis in range(x.dim())]
         inverse = (variance + eps).rsqrt().to(x.dtype).view(shape)
         normed = (x - mean.to(x.dtype).view(shape)) * inverse

@@ -27,6 +27,7 @@ from spiketrain.models.source import NetworkSource
 
 NORMS = nn.modules.batchnorm._NormBase  # all that keep statistics: snn.BatchNormLIF and instance norms are no _BatchNorm
 
+
 class GradientMethod(Method):
     """A method that gets its gradients from one backward pass over a batch and updates all weights with one optimiser.
 
