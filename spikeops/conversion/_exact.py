@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+import spikeops.functional as SF
+
 
 class NotExact(ValueError):
     """A module, or a call of a converted module, that spikeops cannot compute exactly as its library does. The message says why."""
@@ -55,6 +57,13 @@ def require(condition: bool, reason: str) -> None:
     """Raises NotExact for the reason if the condition does not hold."""
     if not condition:
         raise NotExact(reason)
+
+
+def added_up(x: torch.Tensor, current: torch.Tensor, decay: float | torch.Tensor) -> torch.Tensor:
+    """(T, ...): what a synapse holds once the input x of each step has come, from the current that is there before the first one. It decays
+    between steps."""
+    first = (current + x[0]).unsqueeze(0)
+    return first if len(x) == 1 else SF.leaky_readout(torch.cat([first, x[1:]]), decay)[0]
 
 
 def full_precision(library: str, x: torch.Tensor) -> None:

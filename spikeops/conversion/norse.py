@@ -18,7 +18,16 @@ from norse.torch.module.snn import SNN, SNNCell
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, number_or_tensor, require, tensors_like
+from spikeops.conversion._exact import (
+    Counterpart,
+    NotExact,
+    added_up,
+    full_precision,
+    number,
+    number_or_tensor,
+    require,
+    tensors_like,
+)
 from spikeops.surrogate import FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
 
 _SURROGATES = {
@@ -190,11 +199,6 @@ class LIBoxCell(_Cell, TheirLIBoxCell):
 class _Synapses(_Layer):
     """Layers with a synapse, which decays after the membrane has read it."""
 
-    def _currents(self, x: torch.Tensor, i: torch.Tensor, decay: float | torch.Tensor) -> torch.Tensor:
-        """What the membranes read in all steps."""
-        first = (i + x[0]).unsqueeze(0)
-        return first if len(x) == 1 else SF.leaky_readout(torch.cat([first, x[1:]]), decay)[0]
-
     def _decayed(self, current: torch.Tensor) -> torch.Tensor:
         """The state after steps in which the membrane has read this; in Norse's order of operations."""
         return current + -self.dt * self.p.tau_syn_inv * current
@@ -205,7 +209,7 @@ class _CurrentBased(_Synapses):
         if getattr(self, "record_states", False):
             del options["order"]
             options["input_scale"] = options.pop("current_scale")
-            currents = self._currents(x, state.i, options.pop("current_decay"))
+            currents = added_up(x, state.i, options.pop("current_decay"))
             spikes, _, trace = SF.lif(currents, v_init=state.v, return_trace=True, **options)
             return _passed(spikes, options), LIFFeedForwardState(v=trace, i=self._decayed(currents))
         spikes, v, i = SF.cuba_lif(x, v_init=state.v, i_init=state.i, **options)
@@ -225,7 +229,7 @@ class _Integrator(_Synapses):
     """Integrators, which put out their potentials."""
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
-        currents = self._currents(x, state.i, tensors_like(x, dict(decay=_synapse(self)))["decay"])
+        currents = added_up(x, state.i, tensors_like(x, dict(decay=_synapse(self)))["decay"])
         _, v, trace = SF.lif(currents, v_init=state.v, return_trace=True, **options)
         recorded = getattr(self, "record_states", False)
         return trace, LIState(trace, self._decayed(currents)) if recorded else LIState(v, self._decayed(currents[-1]))

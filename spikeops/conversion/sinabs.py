@@ -13,6 +13,7 @@ import spikeops.functional as SF
 from spikeops.conversion._exact import (
     Counterpart,
     NotExact,
+    added_up,
     full_precision,
     number,
     number_or_tensor,
@@ -153,8 +154,7 @@ class _Layer(Counterpart):
     def _currents(self, x: torch.Tensor) -> torch.Tensor:
         """What the membranes read in all steps, in the order of operations of theirs: decay * (current + x)."""
         decay = tensors_like(x, dict(decay=number_or_tensor("alpha_syn", self.alpha_syn_calculated)))["decay"]
-        first = (self.i_syn.to(x.dtype) + x[0]).unsqueeze(0)
-        return decay * (first if len(x) == 1 else SF.leaky_readout(torch.cat([first, x[1:]]), decay)[0])
+        return decay * added_up(x, self.i_syn.to(x.dtype), decay)
 
 
 class LIF(_Layer, layers.LIF):
