@@ -5,6 +5,15 @@ from __future__ import annotations
 import sys
 import textwrap
 
+# A run of a moment, for those that put a method, network or data set of their own in it.
+SMALL = {
+    "preset": "small",
+    "data": {"name": "digits"},
+    "network": {"layers": "12-10", "time_steps": 3},
+    "method": {"name": "bptt"},
+    "trainer": {"epochs": 1, "batch_size": 20, "limit_train": 40, "limit_test": 20, "threads": 1, "progress": "off"},
+}
+
 
 class OwnCode:
     """Writes modules into a folder from which commands import them.

@@ -7,14 +7,9 @@ import subprocess
 import pytest
 import python_code
 import yaml
+from own_code import SMALL
 
-CONFIG = {
-    "preset": "small",
-    "data": {"name": "digits"},
-    "network": {"model": "marked:network", "time_steps": 3},
-    "method": {"name": "bptt"},
-    "trainer": {"epochs": 1, "batch_size": 20, "limit_train": 40, "limit_test": 20, "threads": 1, "progress": "off"},
-}
+CONFIG = {**SMALL, "network": {"model": "marked:network", "time_steps": 3}}
 FAILS = """
     import sys
     import torch

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import yaml
+from own_code import SMALL
 
 from spiketrain import plugins
 from spiketrain.cli import arguments
@@ -15,13 +16,6 @@ from spiketrain.errors import UserError
 from spiketrain.methods import load_config
 from spiketrain.training import checkpoint
 
-SMALL = {
-    "preset": "small",
-    "data": {"name": "digits"},
-    "network": {"layers": "12-10", "time_steps": 3},
-    "method": {"name": "bptt"},
-    "trainer": {"epochs": 1, "batch_size": 20, "limit_train": 40, "limit_test": 20, "threads": 1, "progress": "off"},
-}
 METHOD = """
     from dataclasses import dataclass
     from spiketrain.methods import bptt
