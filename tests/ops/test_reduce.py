@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from op_tests.row_sums import sum_in_order
 
 from spikeops.functional import _reduce
 
@@ -18,20 +19,6 @@ def test_sums(device, native, draw, dtype, rows, columns):
     # Summed in double: what is lost is rounding to the result's type, and for float64 the additions' own.
     scale = x.double().abs().sum(1)
     assert ((actual.double() - exact).abs() <= torch.finfo(dtype).eps / 2 * exact.abs() + 1e-14 * scale).all()
-
-
-def sum_in_order(row):
-    """As kernels/math/reduce.h has it: blocks of 4096, in each of them 32 lanes, then the lanes, then the blocks, one after the other."""
-    total = 0.0
-    for block in row.double().split(4096):
-        lanes = [0.0] * 32
-        for i, value in enumerate(block.tolist()):
-            lanes[i % 32] += value
-        of_block = 0.0
-        for lane in lanes:
-            of_block += lane
-        total += of_block
-    return total
 
 
 @pytest.mark.parametrize("columns", [31, 33, 4096, 4097, 12_345])

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import uuid
+from functools import cached_property
 
 import torch.distributed as dist
 
@@ -101,8 +102,9 @@ class Watch:
         """One of those that are left speaks for all."""
         return self._unanswered > 2 or all(rank > group.rank() or self._silent[rank] > 2 for rank in self._others)
 
+    @cached_property
     def after_failure(self) -> str | None:
-        """What became of the others, when a sum over all has failed; None if they are all there."""
+        """What became of the others, when a sum over all has failed; None if they are all there. It waits for signs of life, once."""
         for _ in range(_AT_ONCE + 4):
             if found := self._found(_AT_ONCE):
                 return found
@@ -125,7 +127,7 @@ def watch(seconds: float) -> None:
 
 def what_happened() -> str | None:
     """After a sum over all processes has failed: who is gone, in a sentence; None if nobody is, or nobody watches."""
-    return _watch.after_failure() if _watch is not None and dist.is_initialized() else None
+    return _watch.after_failure if _watch is not None and dist.is_initialized() else None
 
 
 def stop() -> None:

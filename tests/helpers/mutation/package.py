@@ -138,7 +138,7 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/functional/_batch_norm.py", "the variance of all processes without that between them",
-        "variance = ((variances + (means - mean) ** 2) * counts).sum(0) / total", "variance = (variances * counts).sum(0) / total",
+        "return mean, ((variances + (means - mean) ** 2) * counts).sum(0) / total", "return mean, (variances * counts).sum(0) / total",
         "tests/ops/test_synchronized_batch_norm.py",
     ),
     Mutant(

@@ -5,6 +5,7 @@ import torch
 from op_tests.compare import assert_identical, assert_same_results, run_both
 from op_tests.layouts import INPUTS, is_kept, same_memory_order
 from op_tests.neurons import DTYPES, spike_trains
+from op_tests.row_sums import sum_in_order
 
 import spikeops.functional as SF
 from spikeops import reference
@@ -88,30 +89,14 @@ def test_encodings_keep_the_layout(draw, op):
     assert same_memory_order(actual[0], p)
 
 
-def row_sum_in_order(x):
-    """kernels/math/reduce.h, one addition at a time."""
-    sums = []
-    for row in x.double():
-        total = 0.0
-        for block in row.split(4096):
-            lanes = [0.0] * 32
-            for i, value in enumerate(block.tolist()):
-                lanes[i % 32] += value
-            partial = 0.0
-            for lane in lanes:
-                partial += lane
-            total += partial
-        sums.append(total)
-    return torch.tensor(sums, dtype=torch.float64).to(x.dtype)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("columns", [1, 31, 4096, 4097, 9000])
 def test_row_sum_order(draw, columns, dtype):
     # Values of very different size: a float64 sum in another order has other last bits.
     x = torch.randn(3, columns, generator=draw, dtype=torch.float64)
     x = (x * 10 ** torch.empty_like(x).uniform_(-8, 8, generator=draw)).to(dtype)
-    assert torch.equal(triton_ops.row_sum(x), row_sum_in_order(x))
+    expected = torch.tensor([sum_in_order(row) for row in x], dtype=torch.float64)
+    assert torch.equal(triton_ops.row_sum(x), expected.to(dtype))
 
 
 def test_row_sum_of_nothing():
