@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from spiketrain.errors import UserError, message_of, shown
+from spiketrain.errors import UserError, shown
 
 
 def processes() -> int:
@@ -25,12 +25,6 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this process is, or will be, the main one."""
     return processes() == 1 or rank() == 0
-
-
-def is_lost_process(error: BaseException) -> bool:
-    """Whether an error says that another of the processes is gone: those of torch's backends are RuntimeErrors that name them."""
-    text = message_of(error).lower()
-    return processes() > 1 and any(word in text for word in ("gloo", "nccl", "connection closed by peer", "connection reset by peer"))
 
 
 def check() -> None:

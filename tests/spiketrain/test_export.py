@@ -289,8 +289,13 @@ def test_places_that_cannot_be_are_refused(runs, tmp_path, out, words, assert_er
     (["--format", "pt2", "--trainer.device", "cpu"], "made on the CPU"), (["--format", "pt2", "--check", "none.png"], "none.png"), ([], "--format"),
 ])  # fmt: skip
 def test_wrong_options_are_one_line(runs, tmp_path, assert_error, options, words):
-    assert_error(words, "export", runs("bptt"), "--out", tmp_path / "model.x", *options)
-    assert not (tmp_path / "model.x").exists()
+    assert_error(words, "export", runs("bptt"), "--out", tmp_path / "model.pt2", *options)
+    assert not (tmp_path / "model.pt2").exists()
+
+
+def test_names_that_torch_complains_of_are_refused(runs, tmp_path, assert_error):
+    """Its reader warns that it cannot load such a program, and then does."""
+    assert_error("expected a name that ends in .pt2, got model", "export", runs("bptt"), "--format", "pt2", "--out", tmp_path / "model")
 
 
 def test_all_formats_are_documented(cli):

@@ -1,15 +1,18 @@
 """Several machines, as network namespaces with a cable between them, and one: torchrun, restarts, and what is lost ends the run with its name."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 from hosts import Hosts
 
+from spiketrain.distributed import store
 from spiketrain.training import checkpoint
 
 LIMIT = 500  # seconds, on a busy machine; it takes some ten
@@ -213,3 +216,53 @@ def test_two_processes_test_a_run_as_one_does(cli, run_file, tmp_path):
             process.wait()
     assert status == 0 and [process.returncode for process in started] == [0, 0], said
     assert [output.splitlines() for output, _ in said] == [lines, []], "the main process alone speaks"
+
+
+@pytest.fixture
+def torchrun(tmp_path, monkeypatch):
+    """``torchrun(attempt, host)``: this process is one that it starts on a host of some name, again and again."""
+
+    def start(attempt, host):
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "logs" / "none_x" / f"attempt_{attempt}" / "0" / "error.json"))
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+
+    (tmp_path / "logs" / "none_x").mkdir(parents=True)
+    return start
+
+
+@pytest.mark.parametrize("host", ["host-a", "host-b"])
+def test_a_restart_goes_on_where_the_run_is_seen(cli, run_file, tmp_path, torchrun, host):
+    """By the machine that began it, and by one that shares its disk."""
+    words = ("train", "--config", run_file, "--trainer.out", tmp_path / "run", "--method.name", "bptt")
+    torchrun(0, "host-a")
+    assert cli(*words, "--trainer.epochs", 1)[0] == 0
+    torchrun(1, host)
+    status, lines, errors = cli(*words)
+    assert status == 0 and not errors and any("nothing left to do" in line or "best_test_accuracy" in line for line in lines), (lines, errors)
+    assert len((tmp_path / "run" / "sessions.csv").read_text().splitlines()) == 3 and {path.name for path in tmp_path.glob("run*")} == {"run", "run.yaml"}
+
+
+@pytest.mark.parametrize("has_one_of_its_own", [False, True])
+def test_a_restart_on_a_machine_that_does_not_see_the_run_is_refused(cli, run_file, tmp_path, torchrun, assert_error, has_one_of_its_own):
+    """It would begin anew in silence, or go on with another run that has the same path there."""
+    words = ("train", "--config", run_file, "--trainer.out", tmp_path / "run", "--method.name", "bptt", "--trainer.epochs", 1)
+    torchrun(0, "host-a")
+    assert cli(*words)[0] == 0
+    os.rename(tmp_path / "run", tmp_path / "on-host-a")
+    if has_one_of_its_own:
+        shutil.copytree(tmp_path / "on-host-a", tmp_path / "run")
+    torchrun(1, "host-b")
+    assert_error(["host-b now", f"{tmp_path / 'run'} of host-a", "--trainer.out a folder that all machines share"], *words)
+
+
+def test_processes_that_torchrun_sends_to_different_places_do_not_wait_for_ever(monkeypatch, assert_error):
+    """As it does when a restart makes another machine the first one: each has its own store, in which nobody else says a word."""
+    place = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    for name, value in {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": place.port, "TORCHELASTIC_USE_AGENT_STORE": True}.items():
+        monkeypatch.setenv(name, str(value))
+    expected = [f"cannot be joined at 127.0.0.1:{place.port}", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"]
+    assert_error(expected, "eval", "run")
+    place.set("spiketrain/names", "of processes before these")
+    monkeypatch.setenv("RANK", "1")
+    assert_error(["within 0.5 s", *expected], "eval", "run")

@@ -12,7 +12,7 @@ from spiketrain.methods.base import operations
 from spiketrain.methods.base.activity import LayerOperations
 from spiketrain.methods.base.operations import Uncountable, count
 from spiketrain.models.layers import MeanOverSpace, SumPool2d
-from spiketrain.reports import energy, rates
+from spiketrain.reports import energy, rates, tables
 
 T, N = 4, 3
 
@@ -204,7 +204,7 @@ def test_energy():
     totals = LayerOperations("all", additions=1e6, macs=2e5, synapses=3e6)
     found = energy.Energy.of(totals)
     assert found.spiking == pytest.approx(1e6 * 0.9e-12 + 2e5 * 4.6e-12) and found.non_spiking == pytest.approx(3e6 * 4.6e-12)
-    assert found.sentence() == "1.82 uJ per sample; the same layers without spikes 13.8 uJ, 7.6 times as much"
+    assert found.sentence() == "1.82 µJ per sample; the same layers without spikes 13.8 µJ, 7.6 times as much"
     assert [energy.joules(x) for x in (2.5e-13, 3e-9, 4.2e-3, 1.5)] == ["0.25 pJ", "3 nJ", "4.2 mJ", "1.5 J"]
     assert "Horowitz" in energy.SOURCE and "0.9" in energy.SOURCE and "4.6" in energy.SOURCE
     assert math.isfinite(energy.Energy.of(LayerOperations("all")).spiking) and energy.Energy.of(LayerOperations("all")).sentence()
@@ -230,3 +230,7 @@ def test_as_many_operations_as_the_rates_of_a_counted_network(tiny):
     assert totals.macs == 0 and totals.synapses == 16 * 8 + 8 * 10
     fired = method.spike_trains(events)["linear_1"].sum().item()
     assert totals.additions == pytest.approx((events.sum().item() * 8 + fired * 10) / 6)
+
+
+def test_rates_tell_seldom_from_never():
+    assert [tables.shown_rate(rate) for rate in (0.0, 1e-9, 0.00009999, 0.0001, 0.0635, 1.0)] == ["0", "< 0.0001", "< 0.0001", "0.0001", "0.0635", "1.0000"]

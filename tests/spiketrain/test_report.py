@@ -203,3 +203,34 @@ def test_in_a_browser(runs, code_run, cli, tmp_path, width, height):
     # Ink from the top to the bottom, and none beyond the width of the window, where a page too wide would be cut off.
     inked = (pixels < 200).any(2)
     assert inked[: height // 2].any(1).mean() > 0.3 and inked[-height // 4 :].any(), "the page is empty, or ends early"
+
+
+# Measures a page in windows of some widths: how wide it is, and in how many of its tables of layers something is out of sight.
+MEASURED = """<!DOCTYPE html><body><script>
+for (const width of [390, 1280]) {
+  const frame = document.createElement("iframe");
+  frame.style = `width:${width}px;height:900px;border:0`;
+  frame.src = "page.html";
+  frame.onload = () => {
+    const page = frame.contentDocument;
+    const hidden = [...page.querySelectorAll(".tables .scroll")].filter(one => one.scrollWidth > one.clientWidth).length;
+    document.body.append(`[${width} ${page.documentElement.scrollWidth} ${hidden}]`);
+  };
+  document.body.append(frame);
+}
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_a_browser_finds_room_for_it(runs, code_run, cli, tmp_path):
+    made(cli, *runs, code_run, "--out", tmp_path / "page.html")
+    (tmp_path / "measured.html").write_text(MEASURED)
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--allow-file-access-from-files",
+        "--disable-background-networking", "--no-first-run", "--virtual-time-budget=20000", "--dump-dom", (tmp_path / "measured.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    found = {int(width): (int(taken), int(hidden)) for width, taken, hidden in re.findall(r"\[(\d+) (\d+) (\d+)\]", done.stdout)}
+    assert found.keys() == {390, 1280}, done.stderr[-2000:]
+    assert all(taken <= width for width, (taken, _) in found.items()), "the page is wider than its window"
+    assert found[1280][1] == 0, "tables of layers are cut off beside each other"

@@ -70,8 +70,8 @@ def train(arguments: argparse.Namespace, fields: list[str]) -> int:
 
     begin_to_compute(arguments)
     with _together():
-        if begun := distributed.share(_begun_before()):
-            return _go_on(begun, [])
+        if begun := distributed.noted_run():
+            return _go_on(str(begun), [])
         trainer = Trainer(config)  # before the run directory: nothing is created if the data cannot be read
         if config.init:
             others = load_weights(trainer.method, config.init)
@@ -81,7 +81,6 @@ def train(arguments: argparse.Namespace, fields: list[str]) -> int:
         if distributed.is_main():
             try:
                 run = RunDirectory.create(config)
-                distributed.note_run(run.path)
             except UserError as refused:
                 error = str(refused)
         path, error = distributed.share((run and run.path, error))
@@ -99,19 +98,11 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
-        if (happened := distributed.what_happened()) is None:
+        if (happened := distributed.what_happened(error)) is None:
             raise
         raise UserError(happened) from error
     finally:
         distributed.stop()
-
-
-def _begun_before() -> str | None:
-    """Of processes that torchrun has started again: the run that those before them began, once there is anything to go on with."""
-    from spiketrain import distributed
-
-    begun = distributed.noted_run() if distributed.is_main() else None
-    return str(begun) if begun is not None and (begun / "last.ckpt").is_file() else None
 
 
 def resume(arguments: argparse.Namespace, fields: list[str]) -> int:
@@ -181,7 +172,7 @@ def _fit(trainer, run) -> int:
                 best = trainer.fit(run, stop.check)
             except RuntimeError as error:  # perhaps a sum over all processes, which another one has left
                 stop.check()
-                happened = distributed.what_happened()
+                happened = distributed.what_happened(error)
                 stop.check()  # torchrun has told all, and says why
                 if happened is None:
                     raise

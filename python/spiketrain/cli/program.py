@@ -22,7 +22,7 @@ LOST_DEVICE = (
     "uncorrectable NVLink error", "unknown error", "unspecified launch failure", "launch timed out",
     "system not yet initialized", "external device", "driver shutting down", "is lost",
 )  # fmt: skip
-_OF_SEVERAL_PROCESSES = ("train", "resume", "evaluate", "reproduce", "sweep")  # the last two say themselves how they start them
+_OF_SEVERAL_PROCESSES = ("train", "resume", "evaluate")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,8 +63,6 @@ def _run(argv: list[str], is_own_process: bool) -> int:
         return _fail(f"the package '{error.name}' is missing. Install the extra: pip install 'spikeops[train]'")
     except (MemoryError, RuntimeError) as error:
         reason = message_of(error).strip().split("\n")[0].rstrip(".")
-        if launcher.is_lost_process(error):
-            return _fail(f"another process of this run is gone ({shortened(reason, 120)}). Start all again; a training goes on by 'spiketrain resume'")
         if _is_out_of_memory(error):
             return _fail(f"out of memory: {reason or 'Python can get no more'}. Try a smaller trainer.batch_size or trainer.eval_batch_size")
         if _is_lost_device(error):
@@ -84,7 +82,8 @@ def _run(argv: list[str], is_own_process: bool) -> int:
 def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
     """Run it where the code that its command line names, and no other, may be imported."""
     if launcher.processes() > 1 and arguments.run.__name__ not in _OF_SEVERAL_PROCESSES:
-        raise UserError("of these commands, only train, resume and eval are for several processes: start it without torchrun")
+        starts = "this command starts its processes itself (--parallel N)" if hasattr(arguments, "parallel") else ""
+        raise UserError(f"{starts or 'only train, resume and eval are for several processes'}: start it without torchrun")
     given = getattr(arguments, "plugin", [])
     named = plugins.named_modules(split_options(fields))
     with plugins.allowed([*given, *named]), presets.also_in(getattr(arguments, "presets_folder", None)):
@@ -95,7 +94,7 @@ def _run_command(arguments: argparse.Namespace, fields: list[str]) -> int:
         except (UserError, KeyboardInterrupt, BrokenPipeError):
             raise
         except BaseException as error:  # foreign code can raise anything, at any moment; sys.exit would pass for an end of ours
-            ours = _is_out_of_memory(error) or _is_lost_device(error) or launcher.is_lost_process(error)
+            ours = _is_out_of_memory(error) or _is_lost_device(error)
             if ours or not plugins.is_at_fault(error):
                 raise
             raise UserError(f"code that the command line names has failed: {plugins.described(error)}") from error

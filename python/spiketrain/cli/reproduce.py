@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Callable
 
-from spiketrain import launcher
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config.bounds import Folder
 from spiketrain.config.raw import split_options
@@ -35,8 +34,6 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
-    if launcher.processes() > 1:
-        raise UserError("reproduce starts its processes itself (--parallel N): start it without torchrun")
     for name, _ in split_options(fields):
         if name in _INSTEAD:
             raise UserError(f"option --{name}: this command sets it for each run; give {_INSTEAD[name]}")

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from spiketrain import launcher
 from spiketrain.cli import reproduce
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config.raw import parse_text, split_options
@@ -47,8 +46,6 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def sweep(arguments: argparse.Namespace, fields: list[str]) -> int:
-    if launcher.processes() > 1:
-        raise UserError("sweep starts its processes itself (--parallel N): start it without torchrun")
     settings = _from_list(Path(os.path.expanduser(arguments.list)), arguments.over) if arguments.list else _grid(arguments.over)
     common = split_options(fields)
     swept = dict.fromkeys(name for setting in settings for name in setting)

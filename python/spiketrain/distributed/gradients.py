@@ -59,8 +59,8 @@ class GradientSums:
             for hook in hooks:
                 hook.remove()
 
-    def add_up(self) -> None:
-        """Let each gradient be its sum over the processes: send what has not been sent, wait for all."""
+    def send(self) -> None:
+        """Send what has not been sent. The gradients are to be left alone until they are added up."""
         if group.world_size() == 1:
             return
         if not self._is_tried:
@@ -68,6 +68,10 @@ class GradientSums:
             self._is_tried, self.overlaps = True, not comes_in_parts
         while len(self._sent) < len(self._messages):
             self._send()
+
+    def add_up(self) -> None:
+        """Let each gradient be its sum over the processes: send what has not been sent, wait for all."""
+        self.send()
         for (work, flat), message in zip(self._sent, self._messages):
             work.wait()
             for parameter, summed in zip(message, flat.split([parameter.numel() for parameter in message])):

@@ -31,7 +31,14 @@ def start() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if has_nccl else "gloo", **place)
     except (ValueError, RuntimeError) as error:
         reason = shortened(" ".join(message_of(error).split()), 150)
-        raise UserError(f"WORLD_SIZE is {launcher.processes()}, but the processes cannot be joined ({reason}): start them by torchrun") from error
+        moved = (
+            ". If a restart has made another machine the first one, torchrun sends them to different places: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 "
+            "for all"
+        )
+        raise UserError(
+            f"WORLD_SIZE is {launcher.processes()}, but the processes cannot be joined at {store.address()} ({reason}): start them by torchrun"
+            f"{moved if store.is_kept() else ''}"
+        ) from error
 
 
 def leave() -> None:

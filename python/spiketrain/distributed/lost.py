@@ -17,11 +17,14 @@ from functools import cached_property
 
 import torch.distributed as dist
 
+from spiketrain import launcher
 from spiketrain.distributed import group, store
+from spiketrain.errors import message_of, shortened
 
 BEAT = 0.5  # seconds between two looks
 _AT_ONCE = 10  # looks after a sum has failed
 _LEFT = b"left"
+_OF_A_CONNECTION = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 _watch: Watch | None = None
 
@@ -125,9 +128,15 @@ def watch(seconds: float) -> None:
     _watch.seconds = seconds
 
 
-def what_happened() -> str | None:
-    """After a sum over all processes has failed: who is gone, in a sentence; None if nobody is, or nobody watches."""
-    return _watch.after_failure if _watch is not None and dist.is_initialized() else None
+def what_happened(error: RuntimeError) -> str | None:
+    """After an error in the middle of what all processes do together: who is gone, in a sentence; None if it has another reason. Where nobody
+    watches, or all are there by now, the error itself says so: those of torch's backends name them."""
+    if _watch is not None and dist.is_initialized() and (found := _watch.after_failure):
+        return found
+    reason = message_of(error).strip().split("\n")[0].rstrip(".")
+    if launcher.processes() > 1 and any(word in message_of(error).lower() for word in _OF_A_CONNECTION):
+        return f"another process of this run is gone ({shortened(reason, 120)}). The checkpoints are intact"
+    return None
 
 
 def stop() -> None:

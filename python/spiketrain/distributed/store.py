@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-_LONGEST = 1800.0  # seconds, as torch.distributed waits
+PATIENCE = 300.0  # seconds; torchrun starts all processes at once, and the slowest has to import torch
 _SHORT = 0.02  # seconds between two looks
 
 
@@ -46,8 +46,12 @@ def meet(rank: int, processes: int) -> dist.Store:
     In a store that is kept, gloo would take the addresses of dead processes for those of living ones; how often torchrun has started processes
     is another number on each machine. So each says hello by a name of its own, and the first one goes on when all
     have answered it by theirs.
+
+    Raises:
+        RuntimeError: they do not meet. torchrun may have sent them to different places, after a restart that made another machine the first one.
     """
-    known = connect(_LONGEST)
+    known = connect(PATIENCE)
+    until = time.monotonic() + PATIENCE
     mine = uuid.uuid4().hex
     known.set(key("hello", rank), mine)
     if rank == 0:
@@ -55,9 +59,15 @@ def meet(rank: int, processes: int) -> dist.Store:
         while not names or not known.check([key("answer", mine, name) for name in names[1:]]):
             names = [mine, *(known.get(key("hello", other)).decode() for other in range(1, processes))]
             known.set(key("names"), " ".join(names))
-            time.sleep(_SHORT)
+            _wait(until)
     else:
         while mine not in (names := known.get(key("names")).decode().split()):
-            time.sleep(_SHORT)
+            _wait(until)
         known.set(key("answer", names[0], mine), "")
     return dist.PrefixStore(key("together", names[0]), known)
+
+
+def _wait(until: float) -> None:
+    if time.monotonic() > until:
+        raise RuntimeError(f"not all of them have come within {PATIENCE:g} s")
+    time.sleep(_SHORT)

@@ -40,8 +40,8 @@ class Energy:
 
 
 def joules(energy: float) -> str:
-    """``3.2 uJ``."""
-    for factor, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ"), (1e-9, "nJ")):
+    """``3.2 µJ``."""
+    for factor, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")):
         if energy >= factor:
             return f"{energy / factor:.3g} {unit}"
     return f"{energy / 1e-12:.3g} pJ"

@@ -3,6 +3,7 @@ surface.png and contours.png (the surfaces that a network fits: `surfaces`), and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from spiketrain.methods.base.method import Method
 from spiketrain.reports.drawing import BLUE, GREY, INK, LAYERS, ORANGE, empty_figure, in_units, label_axes, logarithmic, save_figure
 from spiketrain.reports.membranes import save_membranes
 from spiketrain.reports.surfaces import save_surfaces
+from spiketrain.reports.tables import shown_rate
 
 NEURONS_SHOWN = 150
 
@@ -124,7 +126,7 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
     bars = {"forward": ([layer.forward_rate for layer in layers], BLUE)}
     if has_backward:
         bars["backward"] = ([layer.backward_rate for layer in layers], ORANGE)
-    _draw_bars(rates, names, bars, "{:.3f}")
+    _draw_bars(rates, names, bars, shown_rate)
     steps = f"{activity.time_steps} time steps"
     if has_backward:
         steps = f"{activity.time_steps} forward, {activity.backward_time_steps} backward time steps"
@@ -144,24 +146,23 @@ def save_rates(activity: Activity, config: Config, path: Path) -> None:
             "MACs": ([layer.macs for layer in by_weights], ORANGE),
             "MACs without spikes": ([layer.synapses for layer in by_weights], GREY),
         }
-        _draw_bars(operations, [layer.name for layer in by_weights], bars, "{:.3g}")
+        _draw_bars(operations, [layer.name for layer in by_weights], bars)
         label_axes(operations, "operations per sample of each layer of weights", "synaptic operations, or multiply-accumulates", "")
     figure.suptitle(f"{config.preset}: activity on the test set", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
 
 
-def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], number: str = "") -> None:
-    """Groups of horizontal bars, one group per layer, the first layer on top, each with its value: as `number` formats it, or as a count."""
+def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]], shown: Callable[[float], str] = in_units) -> None:
+    """Groups of horizontal bars, one group per layer, the first layer on top, each with its value."""
     height = 0.8 / len(bars)
     for i, (label, (values, colour)) in enumerate(bars.items()):
         places = [k + (i - (len(bars) - 1) / 2) * height for k in range(len(names))]
         drawn = axes.barh(places, values, height * 0.9, color=colour, label=label)
-        shown = [number.format(value) if number else in_units(value) for value in values]
-        axes.bar_label(drawn, shown, padding=2, fontsize=7, color=INK)
+        axes.bar_label(drawn, list(map(shown, values)), padding=2, fontsize=7, color=INK)
     axes.set_yticks(range(len(names)), labels=names)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    if not number:
+    if shown is in_units:
         axes.xaxis.set_major_formatter(lambda value, _: in_units(value))
     if len(bars) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -8,7 +8,7 @@ from spiketrain.data.base import Batches, Dataset
 from spiketrain.methods.base.activity import Activity, LayerActivity, LayerOperations
 from spiketrain.methods.base.method import Method
 from spiketrain.reports.energy import SOURCE, Energy
-from spiketrain.reports.tables import aligned
+from spiketrain.reports.tables import aligned, shown_rate
 
 
 def average(batches: list[tuple[int, Activity]]) -> Activity:
@@ -70,7 +70,7 @@ def table(activity: Activity) -> list[str]:
 
     backward = sum(map(activity.backward_operations, activity.layers))
     is_image = activity.input_rate is None
-    first_rate = "-" if is_image else f"{activity.input_rate:.4f}"
+    first_rate = "-" if is_image else shown_rate(activity.input_rate)
     gap = [""] if has_backward else []
     from_input = f"{activity.input_operations():,.0f}{' MACs' if is_image else ''}"
     rows.insert(0, ["input", "", first_rate, *gap, from_input, *gap, f"{activity.input_non_spiking:,}"])
@@ -106,9 +106,9 @@ def energy_line(totals: LayerOperations) -> str:
 
 
 def _row(activity: Activity, layer: LayerActivity, has_backward: bool) -> list[str]:
-    row = [layer.name, f"{layer.neurons:,}", f"{layer.forward_rate:.4f}"]
+    row = [layer.name, f"{layer.neurons:,}", shown_rate(layer.forward_rate)]
     if has_backward:
-        row.append(f"{layer.backward_rate:.4f}")
+        row.append(shown_rate(layer.backward_rate))
     if activity.is_counted:
         row.append(f"{activity.forward_operations(layer):,.0f}")
         row += [f"{activity.backward_operations(layer):,.0f}"] if has_backward else []
@@ -121,4 +121,4 @@ def _averages(activity: Activity, has_backward: bool) -> list[str]:
     neurons = sum(layer.neurons for layer in activity.layers)
     kinds = ["forward_rate", *(["backward_rate"] if has_backward else [])]
     sums = (sum(getattr(layer, kind) * layer.neurons for layer in activity.layers) for kind in kinds)
-    return ["all", f"{neurons:,}", *(f"{total / neurons:.4f}" for total in sums)]
+    return ["all", f"{neurons:,}", *(shown_rate(total / neurons) for total in sums)]

@@ -1,4 +1,4 @@
-"""Tables for terminals."""
+"""Tables for terminals, and numbers as all tables and pictures show them."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def aligned(rows: Sequence[Sequence[str]], numbers: bool = False, rule: bool = F
         return "  ".join(cells).rstrip()
 
     return [line(row) for row in rows]
+
+
+def shown_rate(rate: float) -> str:
+    """A firing rate with four digits behind the point; neurons that hardly fire are told from those that never do."""
+    return "0" if rate == 0 else f"{rate:.4f}" if rate >= 0.0001 else "< 0.0001"

@@ -117,6 +117,7 @@ class Trainer:
                 run.write_config(self.config)
                 run.write_metrics(self.history)
                 run.add_session(sessions.of_this_process(self.epoch, self.saved_steps, self.device))
+            distributed.note_run(run.path)
             best = self._fit(run, is_main)
         finally:
             if is_main:

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from spiketrain.deployment.model import Model
 from spiketrain.deployment.traceable import exported_program
+from spiketrain.errors import UserError, shortened
 
 IS_EXACT = False
 ABOUT = "spiketrain.json"
 
 
 def files(out: Path) -> list[Path]:
+    if out.suffix != ".pt2":  # torch's reader says of others that it cannot load them
+        raise UserError(f"--out: expected a name that ends in .pt2, got {shortened(out.name, 80)}")
     return [out]
 
 

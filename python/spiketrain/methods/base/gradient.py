@@ -52,16 +52,15 @@ class GradientMethod(Method):
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
-        self._gradients = GradientSums([])
+        self.gradients = GradientSums([])
+        self._follow_what_learns()
 
-    @property
-    def gradients(self) -> GradientSums:
-        """Those of all parameters that learn."""
+    def _follow_what_learns(self) -> None:
+        """Let `gradients` be those of all parameters that learn by now."""
         learned = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        known = self._gradients.parameters
+        known = self.gradients.parameters
         if len(learned) != len(known) or any(one is not other for one, other in zip(learned, known)):
-            self._gradients = GradientSums(learned, overlaps=not self.is_synchronized)
-        return self._gradients
+            self.gradients = GradientSums(learned, overlaps=not self.is_synchronized)
 
     def _count_outputs(self) -> int:
         """How many the network has: as its attribute `outputs` says, else counted on two samples of zeros."""
@@ -102,6 +101,7 @@ class GradientMethod(Method):
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:
         self.network.train()
+        self._follow_what_learns()
         if len(labels) == 0:  # other processes have the rest of a short last batch
             return self._step_of_others(inputs)
         try:
@@ -127,9 +127,6 @@ class GradientMethod(Method):
         self.optimizer.zero_grad()
         if self.is_synchronized:  # the others wait for what its batch norms have to say
             self.forward(inputs).sum().backward()
-        for parameter in self.gradients.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
         self.update_weights()
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
 

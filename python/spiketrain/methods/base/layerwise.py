@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.distributed.gradients import GradientSums
 from spiketrain.methods.base import operations
@@ -32,15 +33,21 @@ class LayerPipeline(Protocol):
 class LayerOptimizer:
     """The optimiser of one layer: gradients added up over the processes, clipped, applied; weights kept in bounds.
 
+    Args:
+        learns_once: its weights are not used any more in a training step in which they have changed. While its gradients are on their way, the
+            layers above it then compute, and the weights change in `finish`.
+
     Attributes:
         rate: learning rate
     """
 
-    def __init__(self, layer: nn.Module, config: Config) -> None:
+    def __init__(self, layer: nn.Module, config: Config, learns_once: bool = False) -> None:
         self.gradients = GradientSums(p for p in layer.parameters() if p.requires_grad)
         self.options = config.optimizer
         self.rate = config.optimizer.lr
         self.optimizer = make_optimizer(layer, config.optimizer)
+        self._learns_once = learns_once
+        self._is_on_the_way = False
 
     def minimize(self, loss: Tensor) -> None:
         """One step down a loss of the layer."""
@@ -50,7 +57,18 @@ class LayerOptimizer:
         self.step()
 
     def step(self) -> None:
-        update_weights(self.optimizer, self.gradients, self.rate, self.options)
+        """Let the gradients be added up, and the weights change: by the end of the training step, where that is soon enough."""
+        self._is_on_the_way = self._learns_once and distributed.world_size() > 1
+        if self._is_on_the_way:
+            self.gradients.send()
+        else:
+            update_weights(self.optimizer, self.gradients, self.rate, self.options)
+
+    def finish(self) -> None:
+        """Change the weights whose gradients are still on their way."""
+        if self._is_on_the_way:
+            update_weights(self.optimizer, self.gradients, self.rate, self.options)
+            self._is_on_the_way = False
 
 
 class LayerwiseMethod(Method):
@@ -66,11 +84,11 @@ class LayerwiseMethod(Method):
     layers: dict[str, nn.Module]
     pipeline: LayerPipeline | None = None
 
-    def set_layers(self, layers: dict[str, nn.Module], config: Config) -> None:
-        """Give each layer its optimiser."""
+    def set_layers(self, layers: dict[str, nn.Module], config: Config, learn_once: bool = False) -> None:
+        """Give each layer its optimiser; `learn_once` if each calls its ``step`` once in `train_layer`, and uses its weights no more behind it."""
         self.config = config
         self.layers = layers
-        self.optimizers = {name: LayerOptimizer(layer, config) for name, layer in layers.items()}
+        self.optimizers = {name: LayerOptimizer(layer, config, learn_once) for name, layer in layers.items()}
         self.rate = config.optimizer.lr  # learning rate of this epoch
         self.steps = 0  # training steps since the run began
 
@@ -93,6 +111,8 @@ class LayerwiseMethod(Method):
         for name in names:
             self.optimizers[name].rate = rate
             inputs, results[name] = self.train_layer(name, inputs, labels, batch_size)
+        for name in results:
+            self.optimizers[name].finish()
         return inputs, results
 
     def training_step(self, inputs: Tensor, labels: Tensor, batch_size: int) -> StepResult:

@@ -68,7 +68,8 @@ class LocalClassifierMethod(LayerwiseMethod):
             raise UserError("method.encoding: latency needs pixels from 0 to 1; set data.normalize to false")
         self.device = device
         self.network = self.build(config, input_shape, classes).to(device)
-        self.set_layers(self.network.blocks(), config)
+        # The other two rules change weights after every time step, unless they are told to wait for the window's end.
+        self.set_layers(self.network.blocks(), config, learn_once=self.rule == "bell" or config.method.update == "window")
 
     def build(self, config: Config, input_shape: tuple[int, int, int], classes: int) -> LocalNetwork:
         options: LocalClassifierOptions = config.method

@@ -27,6 +27,7 @@ ul.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem}
 .run::before{content:"";display:inline-block;width:1.3em;margin-right:.4em;vertical-align:.28em;border-top:3px var(--s) var(--c)}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:1rem 1.6rem;align-items:start}
 .grid>*{min-width:0;max-width:680px}
+.grid.tables{grid-template-columns:repeat(auto-fit,minmax(min(480px,100%),1fr))}
 .scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding-bottom:.2rem}

@@ -20,6 +20,7 @@ from spiketrain.reports.page.facts import NOWHERE, RunFacts, differing_fields
 from spiketrain.reports.page.markup import Markup, bar, figure, table, text
 from spiketrain.reports.reproduction.figures import speed_of
 from spiketrain.reports.reproduction.tables import duration, outcome, with_spread
+from spiketrain.reports.tables import shown_rate
 
 SESSION_TITLES = {"started": "started (UTC)", "epoch": "after epoch", "steps": "and steps"}
 
@@ -58,7 +59,7 @@ def summary(runs: Sequence[RunFacts]) -> str:
         row(name, [None if speed[place] is None else f"{speed[place]:,.0f}" for speed in speeds])
     row("peak memory of a process", [None if speed[2] is None else f"{speed[2]:,.0f} MB" for speed in speeds])
     totals = [facts.activity.totals() if facts.activity is not None else None for facts in runs]
-    row("firing rate, all neurons", [None if facts.activity is None else f"{_mean_rate(facts.activity):.4f}" for facts in runs])
+    row("firing rate, all neurons", [None if facts.activity is None else shown_rate(_mean_rate(facts.activity)) for facts in runs])
     row("SynOps per sample", [None if total is None else f"{total.additions:,.0f}" for total in totals])
     row("MACs per sample", [None if total is None else f"{total.macs:,.0f}" for total in totals])
     row("the same without spikes: MACs", [None if total is None else f"{total.synapses:,.0f}" for total in totals])
@@ -130,7 +131,7 @@ def activities(runs: Sequence[RunFacts]) -> str:
         f"spikes has the same layers, and a MAC for each synapse. Energy is an estimate: {SOURCE}. Neurons, memory and communication, which in "
         "hardware mostly cost more, are not in it."
     )
-    return f'<div class="grid">{"".join(parts)}</div><p class="remark">{text(explained)}</p>'
+    return f'<div class="grid tables">{"".join(parts)}</div><p class="remark">{text(explained)}</p>'
 
 
 def _activity(activity: Activity, colour: str) -> str:
@@ -139,8 +140,8 @@ def _activity(activity: Activity, colour: str) -> str:
     header = ["layer", "neurons", "firing rate", *(["backward rate"] if has_backward else [])]
     rows = []
     for layer in activity.layers:
-        cells: list[object] = [layer.name, f"{layer.neurons:,}", bar(layer.forward_rate / highest, f"{layer.forward_rate:.4f}", colour)]
-        rows.append([*cells, *([f"{layer.backward_rate:.4f}"] if has_backward else [])])
+        cells: list[object] = [layer.name, f"{layer.neurons:,}", bar(layer.forward_rate / highest, shown_rate(layer.forward_rate), colour)]
+        rows.append([*cells, *([shown_rate(layer.backward_rate)] if has_backward else [])])
     steps = f"spikes per neuron and step, {activity.time_steps} time steps" + (f", {activity.backward_time_steps} backward" if has_backward else "")
     shown_ = table(header, rows, kind="rates", caption=steps)
     totals = activity.totals()
