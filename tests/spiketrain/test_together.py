@@ -74,6 +74,16 @@ def test_each_sample_goes_to_one_process(samples, processes):
     assert sorted(label for batches in shares for batch in batches for label in batch) == list(range(samples))
 
 
+@pytest.mark.parametrize("rule", together.LAYERWISE)
+def test_layers_compute_while_sums_of_those_below_are_on_their_way(found, rule):
+    """Where weights change once in a step; the weights come out the same."""
+    for of_rank in found:
+        one_after_the_other, own, waiting = of_rank["layers"][rule]
+        assert waiting == (0 if rule == "step" else 3)
+        for number, (one, other, first) in enumerate(zip(one_after_the_other, own, found[0]["layers"][rule][1])):
+            assert torch.equal(one, other) and torch.equal(other, first), f"parameter {number}"
+
+
 @pytest.mark.parametrize("step", range(3))
 @pytest.mark.parametrize("network", ["plain", "shared", "skipped"])
 def test_gradients_that_go_out_early_are_the_same_sums(found, network, step):

@@ -10,7 +10,7 @@ from torch import multiprocessing, nn
 from torch.utils.checkpoint import checkpoint
 
 from spikeops import nn as snn
-from spiketrain import distributed
+from spiketrain import distributed, methods
 from spiketrain.distributed import gradients
 from spiketrain.distributed.batch_norm import synchronize
 from spiketrain.methods import load_config
@@ -41,7 +41,7 @@ def _work(rank: int, folder: str) -> None:
     os.environ.update(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), XDG_CACHE_HOME=folder)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    found = {"epoch": epoch(), "sums": _sums(rank), "marked": _marked(), "refused": _refused(rank)}
+    found = {"epoch": epoch(), "sums": _sums(rank), "marked": _marked(), "refused": _refused(rank), "layers": _layers(rank)}
     for number, (shape, kind) in enumerate(zip(SHAPES, NORMS)):
         for split in SPLITS:
             samples = slice(0, split[0]) if rank == 0 else slice(split[0], sum(split))
@@ -114,6 +114,38 @@ def _sums(rank: int) -> dict:
             sums.add_up()
             distributed.add_up(whole)
             found[f"{name} {step}"] = [p.grad.clone() for p in parameters], whole, sent
+    return found
+
+
+LAYERWISE = {"bell": {"name": "bell"}, "window": {"name": "fell", "update": "window"}, "step": {"name": "ell"}}
+
+
+def _layers(rank: int) -> dict:
+    """Two steps of layers that learn on their own: weights, with layers that wait for their sums one after the other and as the method has it;
+    and of how many of the three layers the gradients were on their way once all had computed."""
+    found = {}
+    for name, method in LAYERWISE.items():
+        config = load_config({"data": {"name": "digits"}, "network": {"layers": "24-16-12", "time_steps": 3}, "method": method, "optimizer": {"clip_norm": 0.1}})
+        weights, waiting = [], 0
+        for waits in (True, False):
+            torch.manual_seed(0)
+            learner = methods.get(method["name"])(config, (1, 8, 8), 10, torch.device("cpu"))
+            optimizers = list(learner.optimizers.values())
+            for optimizer in optimizers if waits else ():
+                optimizer._learns_once = False
+            first, finish = optimizers[0], optimizers[0].finish
+
+            def note(optimizers=optimizers, finish=finish):
+                nonlocal waiting
+                waiting = sum(optimizer._is_on_the_way for optimizer in optimizers)
+                finish()
+
+            first.finish = note
+            for step in range(2):
+                draw = torch.Generator().manual_seed(10 * step + rank)
+                learner.training_step(torch.rand(4, 1, 8, 8, generator=draw), torch.randint(10, (4,), generator=draw), 8)
+            weights.append([parameter.detach().clone() for parameter in learner.network.parameters()])
+        found[name] = *weights, waiting
     return found
 
 
