@@ -7,7 +7,8 @@ import trained_runs
 import spikeops.functional as SF
 from spiketrain import presets
 from spiketrain.methods import load_config
-from spiketrain.reports import drawing, membranes
+from spiketrain.reports import drawing, membranes, plots
+from spiketrain.training.trainer import Trainer
 
 FIRST_BYTES = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
 
@@ -48,6 +49,26 @@ def test_counts_as_people_read_them(value, text):
     assert drawing.in_units(value) == text
 
 
+@pytest.mark.parametrize("count, rows, columns", [(1, 1, 1), (8, 8, 1), (9, 5, 2), (20, 7, 3), (33, 7, 5)])
+def test_panels_of_deep_networks_stand_in_columns(count, rows, columns):
+    places = drawing.panels(count)
+    assert len({place[:2] for place in places}) == count and places == sorted(places, key=lambda place: (place[1], place[0]))
+    assert (1 + max(row for row, _, _ in places), 1 + max(column for _, column, _ in places)) == (rows, columns)
+    assert [place[:2] for place in places if place[2]] == [max(place[:2] for place in places if place[1] == column) for column in range(columns)]
+
+
+def test_pictures_of_a_deep_network_are_no_tower(tmp_path):
+    """Twelve layers of neurons."""
+    from PIL import Image
+
+    deep = {"data": {"name": "digits"}, "network": {"model": "sew_resnet18", "width": 4, "depth": 1, "time_steps": 2}, "method": {"name": "bptt"}}
+    trainer = Trainer(load_config(deep))
+    for draw in (plots.save_raster, membranes.save_membranes):
+        assert draw(trainer.method, trainer.dataset, trainer.config, tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as image:
+            assert 0.8 < image.width / image.height < 1.6, draw.__name__
+
+
 @pytest.mark.parametrize("options, has_figures", [
     ([], True),
     (["--trainer.epochs", "3", "--optimizer.lr", "0.1", "--seed", "9"], True),
@@ -55,6 +76,8 @@ def test_counts_as_people_read_them(value, text):
     (["--network.time_steps", "5"], True),  # as it is
     (["--network.time_steps", "6"], False),
     (["--data.name", "fashion_mnist"], False),
+    (["--trainer.limit_train", "500"], False),
+    (["--trainer.limit_test", "500"], False),
     (["--method.tau_m", "6"], False),
     (["--network.time_steps", "6", "--published.mean", "99"], True),  # somebody who knows better
 ])  # fmt: skip
@@ -70,7 +93,8 @@ def test_a_file_over_a_preset_is_another_experiment_too(cli, tmp_path):
     from spiketrain.cli.raw_config import raw_config
 
     (tmp_path / "mine.yaml").write_text("network: {time_steps: 6}\n")
+    (tmp_path / "fewer.yaml").write_text("trainer: {limit_train: 60}\n")
     (tmp_path / "longer.yaml").write_text("trainer: {epochs: 6}\n")
-    for name, has_figures in (("mine", False), ("longer", True)):
+    for name, has_figures in (("mine", False), ("fewer", False), ("longer", True)):
         raw = raw_config(argparse.Namespace(preset="tsslbp-mnist-cnn", config=f"{name}.yaml"))
         assert (load_config(raw).published.mean is not None) == has_figures

@@ -34,7 +34,8 @@ def raw_config(arguments: argparse.Namespace) -> dict:
     if not tssl_bp_files.is_one(given):
         network = given.get("network")
         said = [name for name, value in network.items() if value] if isinstance(network, dict) else []
-        if {"data", "network", "method"} & given.keys():  # another experiment than the one whose figures these are
+        limits = given.get("trainer") if isinstance(given.get("trainer"), dict) else {}
+        if {"data", "network", "method"} & given.keys() or {"limit_train", "limit_test"} & limits.keys():  # another experiment than the one whose figures these are
             raw = {key: value for key, value in raw.items() if key != "published"}
         return merge(without_other_network(raw, said), given)
     try:

@@ -78,17 +78,19 @@ def load_config(raw: dict, overrides: list[str] = ()) -> Config:
 
 
 def _is_another_experiment(raw: dict, overrides: list[str], config: Config, method: type[Method]) -> bool:
-    """Whether options change the data, the network or the method, of which the figures of a published experiment then say nothing; unless
-    options name these figures."""
+    """Whether options change the data, how much of it is taken, the network or the method, of which the figures of a published experiment then
+    say nothing; unless options name these figures."""
     given = [field for field, _ in split_options(list(overrides))]
-    if not any(field.startswith(("data.", "network.", "method.")) for field in given) or any(field.startswith("published.") for field in given):
+    changes = any(field.startswith(("data.", "network.", "method.", "trainer.limit_")) for field in given)
+    if not changes or any(field.startswith("published.") for field in given):
         return False
     if _find(method_name(raw))[1] is not method:
         return True
     plain = parse(raw, [], method.Options)
     plain.method.name = config.method.name
     plain.data.root, plain.data.download = config.data.root, config.data.download  # where it lies is no part of it
-    return (plain.data, plain.network, plain.method) != (config.data, config.network, config.method)
+    own, others = ((of.data, of.trainer.limit_train, of.trainer.limit_test, of.network, of.method) for of in (plain, config))
+    return own != others
 
 
 def _check_model(network: NetworkConfig) -> None:

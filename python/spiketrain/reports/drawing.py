@@ -25,6 +25,19 @@ def empty_figure(width: float, height: float):
     return figure
 
 
+def panels(count: int) -> list[tuple[int, int, bool]]:
+    """(row, column, whether it is the last one of its column) of so many panels, one below the other; of more than eight in columns next to each
+    other, the first column first."""
+    columns = -(-count // 8)
+    rows = -(-count // columns)
+    return [(i % rows, i // rows, i % rows == rows - 1 or i == count - 1) for i in range(count)]
+
+
+def title_break(columns: int) -> str:
+    """Between the name of a panel and what is said of it: there is less room in several columns."""
+    return ": " if columns == 1 else "\n"
+
+
 def label_axes(axes, title: str, x: str, y: str) -> None:
     """Title and names of the axes, without a frame above and to the right."""
     axes.set_title(title, color=INK, fontsize=10, loc="left")

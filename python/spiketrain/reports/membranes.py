@@ -12,7 +12,7 @@ from spikeops.nn.neurons import LIFNeurons
 from spiketrain.config import Config
 from spiketrain.data.base import Dataset
 from spiketrain.methods.base.method import Method
-from spiketrain.reports.drawing import INK, LAYERS, empty_figure, label_axes, save_figure
+from spiketrain.reports.drawing import INK, LAYERS, empty_figure, label_axes, panels, save_figure, title_break
 
 NEURONS_SHOWN = 4
 
@@ -27,11 +27,14 @@ def save_membranes(method: Method, dataset: Dataset, config: Config, path: Path)
     layers = potentials(method, dataset.test.batch(index))
     if not layers:
         return False
-    figure = empty_figure(9, 0.8 + 2.1 * len(layers))
-    for i, (name, (potential, spikes, threshold)) in enumerate(layers.items()):
-        axes = figure.add_subplot(len(layers), 1, i + 1)
-        _draw(axes, name, potential, spikes, threshold, LAYERS[i % len(LAYERS)])
-        if i == len(layers) - 1:
+    places = panels(len(layers))
+    rows, columns = (1 + max(numbers) for numbers in list(zip(*places))[:2])
+    figure = empty_figure(9 if columns == 1 else 6 * columns, 0.8 + 2.1 * rows)
+    grid = figure.add_gridspec(rows, columns)
+    for i, ((name, (potential, spikes, threshold)), (row, column, is_last)) in enumerate(zip(layers.items(), places)):
+        axes = figure.add_subplot(grid[row, column])
+        _draw(axes, name, potential, spikes, threshold, LAYERS[i % len(LAYERS)], title_break(columns))
+        if is_last:
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: membrane potentials for one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
@@ -66,7 +69,7 @@ def potentials(method: Method, inputs: Tensor) -> dict[str, tuple[Tensor, Tensor
     return found
 
 
-def _draw(axes, name: str, potential: Tensor, spikes: Tensor, threshold: float, colour: str) -> None:
+def _draw(axes, name: str, potential: Tensor, spikes: Tensor, threshold: float, colour: str, between: str) -> None:
     steps, neurons = spikes.shape
     fires = int(spikes.any(0).sum())
     # From the one that fires most down to the one that fires least, or to some that do not.
@@ -82,4 +85,4 @@ def _draw(axes, name: str, potential: Tensor, spikes: Tensor, threshold: float, 
     if steps <= 20:
         axes.set_xticks(list(times))
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    label_axes(axes, f"{name}: {len(shown)} of {neurons} neurons, of which {fires} fire; dots: spikes", "", "potential before reset")
+    label_axes(axes, f"{name}{between}{len(shown)} of {neurons} neurons, of which {fires} fire; dots: spikes", "", "potential before reset")

@@ -3,7 +3,7 @@ surface.png and contours.png (the surfaces that a network fits: `surfaces`), and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,23 @@ from spiketrain.config import Config
 from spiketrain.data import tasks
 from spiketrain.data.base import Dataset
 from spiketrain.data.surfaces import PointSplit
+from spiketrain.errors import printable, shortened
 from spiketrain.methods.base.activity import Activity
 from spiketrain.methods.base.method import Method
-from spiketrain.reports.drawing import BLUE, GREY, INK, LAYERS, ORANGE, empty_figure, in_units, label_axes, logarithmic, save_figure
+from spiketrain.reports.drawing import (
+    BLUE,
+    GREY,
+    INK,
+    LAYERS,
+    ORANGE,
+    empty_figure,
+    in_units,
+    label_axes,
+    logarithmic,
+    panels,
+    save_figure,
+    title_break,
+)
 from spiketrain.reports.membranes import save_membranes
 from spiketrain.reports.surfaces import save_surfaces
 from spiketrain.reports.tables import shown_rate
@@ -98,15 +112,19 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
         return False
     scores = method.scores(inputs)[0].float().cpu()
 
-    figure = empty_figure(11, 1.2 + 1.7 * len(trains))
-    grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.4], height_ratios=[1, 1])
-    _draw_input(figure.add_subplot(grid[0, 0]), inputs, label)
-    _draw_scores(figure.add_subplot(grid[1, 0]), scores, label)
-    rasters = grid[:, 1].subgridspec(len(trains), 1)
-    for i, (name, spikes) in enumerate(trains.items()):
-        axes = figure.add_subplot(rasters[i])
-        _draw_raster(axes, name, spikes, LAYERS[i % len(LAYERS)])
-        if i == len(trains) - 1:
+    places = panels(len(trains))
+    rows, columns = (1 + max(numbers) for numbers in list(zip(*places))[:2])
+    width = 8.5 if columns == 1 else 5.2 * columns
+    figure = empty_figure(2.5 + width, 1.2 + 1.7 * rows)
+    grid = figure.add_gridspec(2, 2, width_ratios=[2.5, width], height_ratios=[1, 1])
+    names = [shortened(printable(name), 24) for name in dataset.class_names or map(str, range(len(scores)))]
+    _draw_input(figure.add_subplot(grid[0, 0]), inputs, names[label])
+    _draw_scores(figure.add_subplot(grid[1, 0]), scores, label, names)
+    rasters = grid[:, 1].subgridspec(rows, columns)
+    for i, ((name, spikes), (row, column, is_last)) in enumerate(zip(trains.items(), places)):
+        axes = figure.add_subplot(rasters[row, column])
+        _draw_raster(axes, name, spikes, LAYERS[i % len(LAYERS)], columns)
+        if is_last:
             axes.set_xlabel("time step")
     figure.suptitle(f"{config.preset}: spikes of one test sample", x=0.01, ha="left", color=INK, fontweight="bold")
     save_figure(figure, path)
@@ -168,7 +186,7 @@ def _draw_bars(axes, names: list[str], bars: dict[str, tuple[list[float], str]],
         axes.legend(frameon=False, fontsize=8)
 
 
-def _draw_input(axes, inputs: Tensor, label: int) -> None:
+def _draw_input(axes, inputs: Tensor, label: str) -> None:
     if inputs.dim() == 5 and inputs.shape[3] == 1:  # a row of channels: how they fire in time says more than their mean
         axes.imshow(inputs[:, 0].flatten(1).t().float().cpu().numpy(), aspect="auto", cmap="gray_r", interpolation="nearest", origin="lower")
         label_axes(axes, f"input, class {label}", "time step", "channel")
@@ -184,15 +202,16 @@ def _draw_input(axes, inputs: Tensor, label: int) -> None:
     axes.set_title(f"input, class {label}", color=INK, fontsize=10, loc="left")
 
 
-def _draw_scores(axes, scores: Tensor, label: int) -> None:
+def _draw_scores(axes, scores: Tensor, label: int, names: Sequence[str]) -> None:
     """The largest scores, at most ten, the right class in colour."""
     top = sorted(scores.topk(min(10, len(scores))).indices.tolist())
-    axes.barh([str(k) for k in top], scores[top].tolist(), color=[ORANGE if k == label else GREY for k in top])
+    axes.barh(range(len(top)), scores[top].tolist(), color=[ORANGE if k == label else GREY for k in top])
+    axes.set_yticks(range(len(top)), labels=[names[k] for k in top])
     axes.invert_yaxis()
-    label_axes(axes, f"prediction: class {scores.argmax().item()}", "score", "class")
+    label_axes(axes, f"prediction: class {names[scores.argmax().item()]}", "score", "class")
 
 
-def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
+def _draw_raster(axes, name: str, spikes: Tensor, colour: str, columns: int) -> None:
     """Spikes (T, neurons) as a field of time steps and neurons. Of large layers, evenly spread neurons that fire."""
     from matplotlib.colors import ListedColormap
 
@@ -207,11 +226,11 @@ def _draw_raster(axes, name: str, spikes: Tensor, colour: str) -> None:
     )
     if steps <= 40:  # few steps: wide cells, with gaps between them
         for t in range(steps + 1):
-            axes.axvline(t + 0.5, color="white", linewidth=120 / steps)
+            axes.axvline(t + 0.5, color="white", linewidth=120 / steps / columns)
     if steps <= 20:
         axes.set_xticks(range(1, steps + 1))
     rows = range(len(shown)) if len(shown) <= 10 else sorted({round(i * (len(shown) - 1) / 4) for i in range(5)})
     axes.set_yticks([i + 0.5 for i in rows], labels=[int(shown[i]) for i in rows])
     rate = 100 * spikes.mean().item()
     drawn = f"{len(shown)} of {len(fires)} that fire drawn" if len(shown) < neurons else "all drawn"
-    label_axes(axes, f"{name}: {neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neuron")
+    label_axes(axes, f"{name}{title_break(columns)}{neurons} neurons, {drawn}; {rate:.1f} % fire per step", "", "neuron")
