@@ -1,6 +1,8 @@
 """`spiketrain compare`: runs that differ in their seed alone are one experiment, whose mean and spread are those of its runs."""
 
 import csv
+import re
+import shutil
 import statistics
 
 import pytest
@@ -43,9 +45,10 @@ def test_markdown_and_latex_say_the_same(runs, cli):
     lines = cli("compare", *runs)[1]
     assert len(lines) == 4 and text in lines[2] and "| 1, 2, 7 " in lines[2]
     lines = cli("compare", *runs, "--latex")[1]
-    assert lines[0] == r"\begin{tabular}{llrrrrrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[0] == r"\begin{tabular}{llrrrrrrrrr}" and "published" not in lines[2], "a column of which nothing is known is left out"
+    assert lines[-1] == r"\end{tabular}"
     assert lines[4].startswith(r"  small\_50\%, optimizer.lr 0.0005 & 1, 2, 7 & 3 & ") and text.replace("±", r"$\pm$") in lines[4]
-    assert all(line.count("&") == 11 and line.endswith(r"\\") for line in (lines[2], *lines[4:6]))
+    assert all(line.count("&") == 10 and line.endswith(r"\\") for line in (lines[2], *lines[4:6]))
 
 
 @pytest.mark.parametrize("suffix, begins", [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
@@ -108,3 +111,55 @@ def test_what_cannot_be_compared_is_one_line(runs, tmp_path, assert_error, cli, 
         assert status == 2 and len(lines) == 3 and words in errors[0] and len(errors[0]) <= LONGEST_LINE + 20
     else:
         assert_error(words, "compare", *given)
+
+
+def test_operations_and_energy_are_those_of_rates(runs, cli):
+    status, lines, notes = cli("compare", *runs, "--energy", "--csv")
+    (row, _) = csv.DictReader(lines)
+    assert status == 0 and notes == [f"spiketrain: counting the operations of {run}" for run in runs]
+    counted = []
+    for run in runs[:3]:
+        (line,) = [line for line in cli("rates", run)[1] if line.startswith("forward pass:")]
+        counted.append([float(number.replace(",", "")) for number in re.findall(r"[\d,]+(?= SynOps| MACs)", line)])
+    additions, macs, synapses = map(statistics.fmean, zip(*counted))
+    # `rates` rounds to whole operations.
+    assert float(row["synops_per_sample"]) == pytest.approx(additions, abs=0.51) and float(row["macs_per_sample"]) == pytest.approx(macs, abs=0.51)
+    assert float(row["energy_nj"]) == pytest.approx(1e-3 * (0.9 * additions + 4.6 * macs), abs=1e-3)
+    assert float(row["energy_without_spikes_nj"]) == pytest.approx(1e-3 * 4.6 * synapses, rel=1e-5)
+    header, _, first, _ = cli("compare", *runs, "--energy")[1]
+    assert "energy, estimate" in header and first.rstrip(" |").endswith("nJ")
+
+
+def test_runs_whose_data_is_not_there_have_no_energy(runs, cli, tmp_path, assert_error):
+    shutil.copytree(runs[0], tmp_path / "run")
+    for name in ("last.ckpt", "best.ckpt"):
+        content = checkpoint.load(tmp_path / "run" / name)
+        content.pop("format")
+        content["config"]["data"]["name"] = "mnist"
+        checkpoint.save(tmp_path / "run" / name, content)
+    status, lines, (_, note) = cli("compare", tmp_path / "run", "--energy", "--data.root", tmp_path)
+    assert status == 0 and "energy" not in lines[0] and "are not counted: data set not found" in note
+    assert_error("--energy alone", "compare", runs[0], "--data.root", tmp_path)
+
+
+def test_runs_of_code_of_ones_own(cli, own_code, tmp_path, assert_error):
+    own_code.write("own", """
+        from spiketrain.methods import bptt
+
+        class Mine(bptt.BPTT):
+            pass
+    """)
+    small = ("--trainer.limit_train", 20, "--trainer.limit_test", 20, "--trainer.epochs", 1, "--trainer.out", tmp_path / "run")
+    assert cli("train", "bptt-digits", "--method.name", "own:Mine", *small)[0] == 0
+    assert_error("add --plugin own", "compare", tmp_path / "run")
+    status, lines, _ = cli("compare", tmp_path / "run", "--plugin", "own")
+    assert status == 0 and "bptt-digits" in lines[2]
+
+
+def test_a_logarithmic_axis_says_so(runs, tmp_path, cli, monkeypatch):
+    from matplotlib.axes import Axes
+
+    labels, set_ylabel = [], Axes.set_ylabel
+    monkeypatch.setattr(Axes, "set_ylabel", lambda self, label, **style: labels.append(label) or set_ylabel(self, label, **style))
+    assert cli("compare", *runs, "--figure", tmp_path / "curves.png")[0] == 0
+    assert labels == ["loss, logarithmic", "%"]

@@ -12,13 +12,13 @@ from spiketrain.errors import UserError
 from spiketrain.reports.drawing import KINDS
 
 # Commands that take fields of the configuration.
-WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export", "report", "sweep")
+WITH_FIELDS = ("train", "bench", "import", "reproduce", "resume", "eval", "rates", "plot", "predict", "export", "report", "compare", "sweep")
 # All others are fields of the configuration.
 OWN_OPTIONS = ("--help", "--version", "--config", "--method", "--dataset", "--plugin", "--presets")
 # Of one command, elsewhere fields.
 OWN_OPTIONS_OF = {
     "import": ("--preset", "--out"), "reproduce": reproduce.OPTIONS, "predict": predict.OPTIONS, "export": export.OPTIONS,
-    "report": report.OPTIONS, "sweep": sweep.OPTIONS, "rates": ("--format",), "plot": ("--format",),
+    "report": report.OPTIONS, "compare": compare.OPTIONS, "sweep": sweep.OPTIONS, "rates": ("--format",), "plot": ("--format",),
 }  # fmt: skip
 
 WITH_PRESETS = ("list", "train", "bench", "import", "reproduce", "sweep")

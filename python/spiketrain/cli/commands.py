@@ -209,12 +209,10 @@ def evaluate(arguments: argparse.Namespace, fields: list[str]) -> int:
 
 def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.reports import plots
-    from spiketrain.reports.rates import energy_line, measure, table
-    from spiketrain.training.trainer import undisturbed
+    from spiketrain.reports.rates import energy_line, table
 
     trainer, run, content = _load_best(arguments, fields)
-    with undisturbed(trainer.method, trainer.config.seed, trainer.device):
-        measured = measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
+    measured = activity_of(trainer)
     print(f"{trainer.config.preset}, epoch {content['epoch']}, mean over {len(trainer.dataset.test)} test samples")
     print(*table(measured), sep="\n")
     if (totals := measured.totals()) is not None:
@@ -227,6 +225,15 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
         raise UserError(f"cannot write the picture: {error}") from None
     print(f"wrote {run.path / f'rates.{arguments.format}'}")
     return 0
+
+
+def activity_of(trainer):
+    """Firing rates and operations of its network on the test samples."""
+    from spiketrain.reports.rates import measure
+    from spiketrain.training.trainer import undisturbed
+
+    with undisturbed(trainer.method, trainer.config.seed, trainer.device):
+        return measure(trainer.method, trainer.dataset, trainer.config.trainer.batch_size)
 
 
 def plot(arguments: argparse.Namespace, fields: list[str]) -> int:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from spiketrain.errors import UserError, printable, shortened, shown
 
 if TYPE_CHECKING:
+    from spiketrain.methods.base.activity import LayerOperations
     from spiketrain.reports.reproduction.figures import Experiment
+
+OPTIONS = ("--csv", "--latex", "--energy", "--figure")
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -23,16 +26,23 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     kinds = added.add_mutually_exclusive_group()
     kinds.add_argument("--csv", action="store_true", help="print CSV in the place of Markdown")
     kinds.add_argument("--latex", action="store_true", help="print LaTeX (a tabular for booktabs)")
+    added.add_argument("--energy", action="store_true", help="count synaptic operations and estimate their energy, by a pass over the test samples of each run")
     added.add_argument("--figure", metavar="FILE", help="draw the curves, with bands over seeds: .png, .pdf or .svg")
+    added.add_argument("-h", "--help", action="help", help="show this help")
 
 
-def compare(arguments: argparse.Namespace, _: list[str]) -> int:
+def compare(arguments: argparse.Namespace, fields: list[str]) -> int:
+    from spiketrain.cli.commands import begin_to_compute
     from spiketrain.reports import comparison
 
     picture = None if arguments.figure is None else Path(os.path.expanduser(arguments.figure))
     if picture is not None and picture.suffix.lower() not in comparison.PICTURES:
         raise UserError(f"option --figure: expected a file ending in {', '.join(comparison.PICTURES)}, got {shortened(picture.name, 80)}")
-    experiments = _experiments([Path(os.path.expanduser(run)) for run in arguments.runs])
+    if arguments.energy:
+        begin_to_compute(arguments)
+    elif fields:
+        raise UserError(f"option {shortened(fields[0], 60)}: has an effect on --energy alone, which reads the data set")
+    experiments = _experiments([Path(os.path.expanduser(run)) for run in arguments.runs], fields if arguments.energy else None)
     write = comparison.csv if arguments.csv else comparison.latex if arguments.latex else comparison.markdown
     print(write(experiments), end="")
     if picture is not None:
@@ -44,8 +54,9 @@ def compare(arguments: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
-def _experiments(paths: list[Path]) -> list[Experiment]:
-    """The experiments in the order of their first runs, each named by its preset and by what tells it from others of that preset."""
+def _experiments(paths: list[Path], fields: list[str] | None) -> list[Experiment]:
+    """The experiments in the order of their first runs, each named by its preset and by what tells it from others of that preset; with `fields`,
+    where the data set lies for instance, their operations are counted."""
     from spiketrain.data import tasks
     from spiketrain.methods import load_config
     from spiketrain.reports.reproduction.figures import Experiment, SeedRun
@@ -75,6 +86,8 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
         if any(other.seed == run.seed for other in group.runs):
             raise UserError(f"{shortened(path, 120)} is the same experiment as another run, with the same seed {run.seed}: name one of them")
         group.runs.append(run)
+        if fields is not None and (total := _operations(path, fields)) is not None:
+            group.operations.append(total)
     measures = dict.fromkeys(experiment.measure for _, experiment in groups)
     if len(measures) > 1:
         raise UserError(f"the runs are judged by different figures, which cannot be compared: {', '.join(measures)}")
@@ -82,6 +95,24 @@ def _experiments(paths: list[Path]) -> list[Experiment]:
         others = [known for known, other in groups if other is not experiment and known["preset"] == settings["preset"]]
         _name(settings, experiment, others, other_settings)
     return [experiment for _, experiment in groups]
+
+
+def _operations(path: Path, fields: list[str]) -> LayerOperations | None:
+    """Those of a sample in the forward pass of a run's best epoch; where they cannot be counted, a note says why."""
+    from spiketrain.cli.commands import activity_of, load_best
+
+    name = printable(shortened(path, 120))
+    print(f"spiketrain: counting the operations of {name}", file=sys.stderr)
+    try:
+        activity = activity_of(load_best(str(path), fields)[0])
+    except UserError as error:
+        reason = str(error)
+    else:
+        if (total := activity.totals()) is not None:
+            return total
+        reason = activity.uncounted or "the synapses of this network are not known layer by layer"
+    print(f"spiketrain: note: operations of {name} are not counted: {reason}", file=sys.stderr)
+    return None
 
 
 def _name(settings: dict[str, Any], experiment: Experiment, others: list[dict[str, Any]], differences: Callable) -> None:

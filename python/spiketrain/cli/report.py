@@ -106,9 +106,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _measure(facts: RunFacts, fields: list[str]) -> None:
     """Firing rates, operations and the confusion matrix of the best epoch; where they cannot be had, a remark says why."""
-    from spiketrain.cli.commands import load_best
-    from spiketrain.reports.rates import measure
-    from spiketrain.training.trainer import undisturbed
+    from spiketrain.cli.commands import activity_of, load_best
 
     print(f"spiketrain: measuring {printable(facts.name)}", file=sys.stderr)
     try:
@@ -128,7 +126,6 @@ def _measure(facts: RunFacts, fields: list[str]) -> None:
         facts.remarks.append(f"firing rates, operations and confusion could not be measured: {error}")
         return
     try:
-        with undisturbed(trainer.method, trainer.config.seed, trainer.device):
-            facts.activity = measure(trainer.method, dataset, trainer.config.trainer.batch_size)
+        facts.activity = activity_of(trainer)
     except UserError as error:
         facts.remarks.append(f"firing rates and operations could not be measured: {error}")

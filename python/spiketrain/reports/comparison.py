@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.data.tasks import CLASSIFICATION
+from spiketrain.methods.base.activity import LayerOperations
 from spiketrain.reports.drawing import CURVES, KINDS, empty_figure, label_axes, logarithmic, save_figure
+from spiketrain.reports.energy import Energy, joules
 from spiketrain.reports.reproduction import tables
 from spiketrain.reports.reproduction.figures import Experiment, Summary, speed_of
 from spiketrain.reports.reproduction.tables import csv_table, duration, markdown_table, plain_number, shown_figure, with_spread
 
 PICTURES = tuple(f".{kind}" for kind in KINDS)
+COSTS = ("synops_per_sample", "macs_per_sample", "energy_nj", "energy_without_spikes_nj")  # columns of CSV
 DASHES = ["-", "--", ":", "-."]
 _ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "µ": r"$\mu$",
 }  # fmt: skip
 
 
@@ -53,8 +56,12 @@ def csv(experiments: Sequence[Experiment]) -> str:
             row |= {f"{which}_{part}": plain_number(getattr(summary, part, None)) for part in parts}
         row |= {"seconds": round(_seconds(experiment), 1), "chosen_on": experiment.chosen_on}
         row["validation_mean"] = plain_number(_validation(experiment))
-        rows.append({**row, **dict(zip(tables.SPEED, map(plain_number, speed_of(experiment.runs))))})
-    return csv_table([*columns, "seconds", "chosen_on", "validation_mean", *tables.SPEED], rows)
+        row |= dict(zip(tables.SPEED, map(plain_number, speed_of(experiment.runs))))
+        if (costs := _costs(experiment)) is not None:
+            row |= dict(zip(COSTS, map(plain_number, (costs[0], costs[1], 1e9 * costs[2].spiking, 1e9 * costs[2].non_spiking))))
+        rows.append(row)
+    asked = COSTS if any(experiment.operations for experiment in experiments) else ()
+    return csv_table([*columns, "seconds", "chosen_on", "validation_mean", *tables.SPEED, *asked], rows)
 
 
 def save_curves(experiments: Sequence[Experiment], path: Path) -> None:
@@ -101,6 +108,8 @@ def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]
     measure = experiments[0].measure
     header = ["experiment", "seeds", "epochs", f"last epoch: test {measure}", "best epoch", "best run", "published", "time for a run"]
     header += ["best epoch chosen on", *tables.SPEED_TITLES]
+    asked = any(experiment.operations for experiment in experiments)
+    header += ["SynOps per sample", "MACs", "energy, estimate", "without spikes"] if asked else []
     digits = experiments[0].digits
     rows = []
     for experiment in experiments:
@@ -109,9 +118,25 @@ def _table(experiments: Sequence[Experiment]) -> tuple[list[str], list[list[str]
         rows.append([
             experiment.preset, ", ".join(str(run.seed) for run in experiment.runs), ", ".join(epochs), _spread(last, digits), _spread(best, digits),
             _spread(None if best is None else Summary(best.best, None, best.best), digits), with_spread(experiment.published, digits),
-            duration(_seconds(experiment)), _chosen_on(experiment, digits), *tables.speed(experiment.runs),
+            duration(_seconds(experiment)), _chosen_on(experiment, digits), *tables.speed(experiment.runs), *(_shown_costs(experiment) if asked else []),
         ])  # fmt: skip
-    return header, rows
+    filled = [i for i in range(len(header)) if any(row[i] for row in rows)]  # what nothing is known of takes no room
+    return [header[i] for i in filled], [[row[i] for i in filled] for row in rows]
+
+
+def _costs(experiment: Experiment) -> tuple[float, float, Energy] | None:
+    """SynOps, MACs and energy of a sample, means over the runs; None where they were not counted."""
+    if not experiment.operations:
+        return None
+    parts = ("additions", "macs", "synapses")
+    mean = LayerOperations("all", *(statistics.fmean(getattr(total, part) for total in experiment.operations) for part in parts))
+    return mean.additions, mean.macs, Energy.of(mean)
+
+
+def _shown_costs(experiment: Experiment) -> list[str]:
+    if (costs := _costs(experiment)) is None:
+        return [""] * 4
+    return [f"{costs[0]:,.0f}", f"{costs[1]:,.0f}", joules(costs[2].spiking), joules(costs[2].non_spiking)]
 
 
 def _spread(summary: Summary | None, digits: int) -> str:

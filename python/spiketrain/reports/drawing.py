@@ -39,10 +39,10 @@ def title_break(columns: int) -> str:
 
 
 def label_axes(axes, title: str, x: str, y: str) -> None:
-    """Title and names of the axes, without a frame above and to the right."""
+    """Title and names of the axes, of which a logarithmic one says so, without a frame above and to the right."""
     axes.set_title(title, color=INK, fontsize=10, loc="left")
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_ylabel(f"{y}, logarithmic" if axes.get_yscale() == "log" else y)
     axes.tick_params(colors=INK, labelsize=8)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

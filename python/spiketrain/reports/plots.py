@@ -90,8 +90,6 @@ def save_curve(history: list[dict[str, float]], config: Config, path: Path) -> N
 
     if is_accuracy:
         accuracy.set_xlabel("epoch   (training: of each batch before its step, dropout on)", fontsize=9)
-    if loss.get_yscale() == "log":
-        loss.set_ylabel("loss, logarithmic")
     for axes in (loss, accuracy):
         axes.locator_params(axis="x", integer=True)
         axes.grid(color="#e6e9ec", linewidth=0.6)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from spiketrain.config import Published
 from spiketrain.data import tasks
 from spiketrain.data.tasks import CLASSIFICATION, Task
+from spiketrain.methods.base.activity import LayerOperations
 
 FAR = 2.0  # published standard deviations below the published mean: what falls shorter is marked
 COMPLETE = "complete"
@@ -124,6 +125,7 @@ class Experiment:
         settings: each field in which the runs differ from the preset, with both values; with any there is nothing to judge
         notes: what else a reader has to know, a sentence each
         departs: in what the preset departs from the published experiment
+        operations: of a sample in the forward pass of each run, where they were asked for and could be counted
     """
 
     preset: str
@@ -132,6 +134,7 @@ class Experiment:
     settings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     departs: list[str] = field(default_factory=list)
+    operations: list[LayerOperations] = field(default_factory=list)
 
     @property
     def complete(self) -> list[SeedRun]:
