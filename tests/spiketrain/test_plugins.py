@@ -87,6 +87,7 @@ def commands(run, config, folder):
         "predict": [(run, folder)],
         "export": [(run, "--format", "state_dict", "--out", folder / "exported")],
         "report": [(run, "--out", folder / "report.html")],
+        "compare": [(run,), (run, "--energy")],
         "sweep": [("marked-preset", *presets, "--over", "optimizer.lr=0.1,0.2", "--seeds", "1", "--out", folder / "swept")],
     }
 
@@ -108,6 +109,11 @@ def test_no_command_imports_what_a_file_names(run, own_code, cli, tmp_path):
                 # Of what the run has written down; the page says what could not be measured.
                 assert status == 0 and "marked" not in sys.modules, where
                 assert "add --plugin marked" in words[-1].read_text(), where
+                continue
+            if kind != "method" and command == "compare":
+                # The same: a table of what is written down, and a note.
+                assert status == 0 and "marked" not in sys.modules, where
+                assert "--energy" not in words or "add --plugin marked" in errors[-1], where
                 continue
             if kind == "data" and command in ("predict", "export"):
                 # What they must know of the data is in the checkpoint.
