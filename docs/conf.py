@@ -7,6 +7,7 @@ import spikeops
 
 project = "spikeops"
 author = "the spikeops authors"
+copyright = f"{author}, MIT licence"
 version = release = spikeops.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
