@@ -210,6 +210,7 @@ def test_what_a_format_cannot_express_is_refused_by_name(runs, tmp_path):
             pytest.importorskip("nirtorch")
         with pytest.raises(UserError, match=words) as raised:
             export(spiketrain.load(runs(kind)), "nir", tmp_path / "model.nir")
+        assert "to_nir" not in str(raised.value) and str(raised.value).startswith("NIR")
         assert "Export it as pt2 or state_dict" in str(raised.value) and len(str(raised.value)) <= LONGEST_LINE
     folder = trained_runs.train({**KINDS["convex"], "method": {**KINDS["convex"]["method"], "sigma_v": 0.1}}, tmp_path / "run")
     assert export(spiketrain.load(folder), "state_dict", tmp_path / "noise.pt").agreement.is_equal

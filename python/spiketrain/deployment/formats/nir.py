@@ -43,7 +43,9 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
     except ImportError as error:
         raise UserError(shortened(f'NIR needs its packages ({error}): pip install "spikeops[nir]"')) from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"NIR cannot express the network: {shortened(' '.join(str(error).split()), 200)}. {other_formats(model, 'nir')}") from None
+        first, *reasons = map(str.strip, str(error).splitlines())  # a line for each thing that does not fit
+        said = shortened("; ".join(reasons or [first]), 200)
+        raise UserError(f"NIR, dialect {options['dialect']}, cannot express the network: {said}. {other_formats(model, 'nir')}") from None
     out.write_bytes(buffer.getbuffer())
     steps = f"{model.time_steps} steps of {options['dt']:g} s"
     pictures = ", a picture normalised and shown at all of them" if model.white is not None else ""
