@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 # Of graphs whose subgraphs are put in their place: a subgraph that is there twice within one that is there twice ... has no end.
-_MOST = 1_000_000
+_MOST = 100_000
 
 
 @dataclass
@@ -109,7 +109,10 @@ def _flat(nir: Any, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple
         nodes |= {n: inside for n, inside in inner.items() if n not in dropped}
         edges += [(a, b) for a, b in inner_edges if not dropped & {a, b}]
         _check_size(len(nodes), "nodes")
-    for a, b in graph.edges:
+    for edge in graph.edges:
+        if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+            raise ValueError(f"edges must be pairs of names, and one is {edge!r}")
+        a, b = edge
         start, stop = prefix + str(a), prefix + str(b)
         for end in (start, stop):
             if end not in ways_in:

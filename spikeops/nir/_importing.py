@@ -139,16 +139,17 @@ def _unfitting_shapes(found: Structure, read: dict[str, Neuron], layers: dict[st
     shapes: dict[str | None, Shape | None] = {}
     label, shape = "its input", None
     try:
-        shapes[None] = _declared(found.source.input_type, "input")
+        shapes[None] = _declared(getattr(found.source, "input_type", None), "input")
         for name in found.order:
             node = found.nodes[name]
             label, shape = f"{name} ({type(node).__name__})", None
             shape = _agreed({*(shapes[source] for source in found.inputs[name]), _declared_by(node, layers.get(name))})
             shapes[name] = _shape_after(found, name, read, layers, shape)
         label, shape = "its output", None
-        _agreed({*(shapes[source] for source in found.output), _declared(found.target.output_type, "output")})
+        _agreed({*(shapes[source] for source in found.output), _declared(getattr(found.target, "output_type", None), "output")})
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
-        return [f"{label}: {'' if shape is None else f'gets an input of shape {shape}, '}{error}"]
+        why = str(error).partition("\n")[0]
+        return [f"{label}: {why if shape is None else f'gets an input of shape {shape}, {why}'}"]
     return []
 
 
@@ -162,11 +163,12 @@ def _agreed(shapes: set[Shape | None]) -> Shape | None:
 
 def _declared(types: Any, name: str) -> Shape | None:
     """The shape that a node's types give to its one input or output; None where they leave it open."""
-    value = np.asarray(types.get(name) if isinstance(types, dict) else None)
-    if value.dtype == object or not value.size:
+    given = types.get(name) if isinstance(types, dict) else None
+    value = np.asarray(() if given is None else given)
+    if not value.size:
         return None
     if value.dtype.kind not in "fiu" or not (np.all(value >= 1) and np.all(value == np.floor(value)) and np.all(value < 2**62)):
-        raise ValueError(f"its shape must be whole numbers, 1 or more, and is {types[name]!r}")
+        raise ValueError(f"its shape must be whole numbers, 1 or more, and is {given!r}")
     return tuple(int(size) for size in value.reshape(-1))
 
 
@@ -174,9 +176,9 @@ def _declared_by(node: Any, layer: nn.Module | None) -> Shape | None:
     """The shape of its input by a node that cannot tell it from its weights."""
     inner = layer.module if isinstance(layer, TimeDistributed) else None
     if isinstance(inner, nn.Flatten):
-        return _declared(node.input_type, "input")
+        return _declared(getattr(node, "input_type", None), "input")
     if isinstance(inner, (nn.Conv1d, nn.Conv2d)):
-        space = _declared({"input": node.input_shape}, "input")
+        space = _declared({"input": getattr(node, "input_shape", None)}, "input")
         return None if space is None else (inner.in_channels, *space)
     return None
 
@@ -220,7 +222,7 @@ def _check_axes(flatten: nn.Flatten, shape: Shape | None) -> None:
     axes = len(shape or ())
     first, last = (axis if axis >= 0 else axis + axes + 1 for axis in (flatten.start_dim, flatten.end_dim))
     if not 1 <= first <= last <= axes:
-        raise ValueError("where start_dim and end_dim are no axes of it" if shape else "and its start_dim must be 0 or more where no shape is given")
+        raise ValueError("of which start_dim and end_dim are no axes" if shape else "start_dim must be 0 or more where no shape is given")
 
 
 def _same(own: Shape, shape: Shape | None) -> Shape | None:
