@@ -53,7 +53,7 @@ def report(arguments: argparse.Namespace, fields: list[str]) -> int:
     if len(tasks := dict.fromkeys(facts.run.task.name for facts in runs)) > 1:
         raise UserError(f"the runs are judged by different figures, which cannot be compared: {', '.join(tasks)}")
     for facts, name in zip(runs, _names(paths)):
-        facts.name = name
+        facts.name = printable(name)  # matplotlib and HTML take no bytes that are no text
     if not arguments.no_measure:
         for facts in runs:
             _measure(facts, fields)
