@@ -136,6 +136,11 @@ MUTANTS = (
         "            work.wait()\n", "            work.wait()\n            flat /= group.world_size()\n",
         _PROCESSES,
     ),
+    Mutant(
+        "python/spiketrain/distributed/gradients.py", "weights that no process has used get a gradient of 0",
+        "            if processes == 0:\n", "            if processes < 0:\n",
+        "tests/spiketrain/test_together.py -k early",
+    ),
     # --- methods
     Mutant(
         "python/spiketrain/methods/base/schedules.py", "cosine one epoch early",

@@ -97,7 +97,7 @@ def _sums(rank: int) -> dict:
     """Gradients added up in messages of few numbers during the backward pass, and all at once after it."""
     found = {}
     gradients.MESSAGE = 50
-    for name, shares, skips in (("plain", False, False), ("shared", True, False), ("skipped", False, rank == 1)):
+    for name, shares, skips in (("plain", False, False), ("shared", True, False), ("skipped", False, rank == 1), ("unused", False, True)):
         torch.manual_seed(0)
         network = _Odd(shares, skips)
         parameters = list(network.parameters())
@@ -107,13 +107,16 @@ def _sums(rank: int) -> dict:
             network.zero_grad()
             network(x).square().sum().backward()
             whole = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+            absent = [p.grad is None for p in parameters]
             network.zero_grad()
             with sums.sending():
                 network(x).square().sum().backward()
             sent = len(sums._sent)
             sums.add_up()
             distributed.add_up(whole)
-            found[f"{name} {step}"] = [p.grad.clone() for p in parameters], whole, sent
+            nowhere = [all(of_all) for of_all in zip(*distributed.gather(absent))]
+            whole = [None if is_absent else summed for is_absent, summed in zip(nowhere, whole)]
+            found[f"{name} {step}"] = [p.grad if p.grad is None else p.grad.clone() for p in parameters], whole, sent
     return found
 
 

@@ -127,9 +127,6 @@ class GradientMethod(Method):
         self.optimizer.zero_grad()
         if self.is_synchronized:  # the others wait for what its batch norms have to say
             self.forward(inputs).sum().backward()
-        for parameter in self.gradients.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
         self.update_weights()
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
 
