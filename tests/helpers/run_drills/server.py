@@ -11,7 +11,7 @@ _PROGRAM = """
 import json, os, resource, signal, sys, time
 from spiketrain.cli import main
 from spiketrain.training.trainer import Trainer
-import spiketrain.data.digits, sklearn.datasets, sklearn.model_selection, torch.utils.tensorboard
+import spiketrain.data.digits, torch.utils.tensorboard
 Trainer._draw = lambda *_: None  # pictures take longer than all the rest
 running, ended = set(), {}
 
