@@ -1,13 +1,12 @@
 """Programs of a few lines in processes of their own, without the seconds that importing PyTorch and the pipeline takes: a process that has
 done so, and nothing else, forks them. It is started with the first program, and ends with the tests.
 
-A program is the main module of its process, and what it raises is its end. Other than usual are: runs draw no pictures, OpenMP has one thread
-unless the program asks for more, and Python is not taken apart at the end, which would take longer than most programs.
+A program is the main module of its process, and what it raises is its end. Three things are other than usual: runs draw no pictures, OpenMP
+has one thread unless the program asks for more, and Python is not taken apart at the end, which would take longer than most programs.
 """
 
 from __future__ import annotations
 
-import array
 import atexit
 import contextlib
 import functools
@@ -24,10 +23,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 # The command line of spiketrain.
 COMMAND = "import sys; from spiketrain.cli import main; sys.exit(main())"
-_LONGEST = 1 << 17  # bytes of a message
 # Optimizers import Dynamo when they are made.
 _IMPORTED = ("torch._dynamo", "torch.distributed", "torch.utils.tensorboard", "spiketrain.cli.commands", "spiketrain.data.digits")
 
@@ -39,7 +38,7 @@ class Running:
         pid: of its process
     """
 
-    def __init__(self, pid: int, output: int, errors: int) -> None:
+    def __init__(self, pid: int, output: IO[bytes] | None, errors: IO[bytes]) -> None:
         self.pid, self._output, self._errors = pid, output, errors
         self._status: int | None = None
 
@@ -50,7 +49,8 @@ class Running:
 
     @property
     def printed(self) -> str:
-        """And to standard output, unless that went elsewhere."""
+        """And to standard output, where `start` was given no file for it."""
+        assert self._output is not None
         return _text(self._output)
 
     def has_ended(self) -> bool:
@@ -76,7 +76,11 @@ class Running:
 
 
 def start(
-    program: str, *arguments: object, environment: Mapping[str, str] = MappingProxyType({}), output: int | None = None, largest: int | None = None
+    program: str,
+    *arguments: object,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    output: int | None = None,
+    largest: int | None = None,
 ) -> Running:
     """Start a program in the working folder of the test.
 
@@ -86,12 +90,12 @@ def start(
         output: a file in the place of what `printed` reads
         largest: bytes of a file; what would be longer cannot be written
     """
-    files = [_file() if output is None else os.dup(output), _file()]
+    printed, errors = tempfile.TemporaryFile() if output is None else None, tempfile.TemporaryFile()
     order = {
         "program": program, "arguments": [str(word) for word in arguments], "environment": {**os.environ, **environment},
         "folder": os.getcwd(), "largest": largest,
     }  # fmt: skip
-    return Running(_server().ask(order, files), *files)
+    return Running(_server().ask(order, [printed.fileno() if printed else output, errors.fileno()]), printed, errors)
 
 
 def start_group(program: str, *arguments: object, count: int = 2, largest: int | None = None) -> list[Running]:
@@ -100,9 +104,8 @@ def start_group(program: str, *arguments: object, count: int = 2, largest: int |
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    return [
-        start(program, *arguments, environment=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, largest=largest) for rank in range(count)
-    ]
+    places = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    return [start(program, *arguments, environment=place, largest=largest) for place in places]
 
 
 def wait_all(group: list[Running], seconds: float = 300.0) -> list[int]:
@@ -115,28 +118,22 @@ def wait_all(group: list[Running], seconds: float = 300.0) -> list[int]:
             running.kill()
 
 
-def _file() -> int:
-    handle, name = tempfile.mkstemp()
-    os.unlink(name)
-    return handle
-
-
-def _text(handle: int) -> str:
-    return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
+def _text(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 class _Server:
     def __init__(self) -> None:
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, __file__, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parent)
+        self._channel, theirs = socket.socketpair()
+        command, environment = [sys.executable, __file__, str(theirs.fileno())], {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, cwd=Path(__file__).parent)
         theirs.close()
 
     def ask(self, order: dict, files: Sequence[int] = ()) -> int | None:
-        data = json.dumps(order).encode()
-        assert len(data) <= _LONGEST, "a program is a few lines"
-        socket.send_fds(self._channel, [data], files)
-        answer = self._channel.recv(_LONGEST)
+        message = json.dumps(order).encode() + b"\n"
+        sent = socket.send_fds(self._channel, [message], files)
+        self._channel.sendall(message[sent:])
+        answer, _ = _receive(self._channel)
         assert answer, f"the process that forks others has ended: {self._process.wait()}"
         return json.loads(answer)
 
@@ -152,20 +149,28 @@ def _server() -> _Server:
     return server
 
 
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """A line, and the files that came with it. Nothing, where nobody is there any more."""
+    line, files = b"", []
+    while not line.endswith(b"\n"):
+        part, more, _, _ = socket.recv_fds(channel, 1 << 16, 2)
+        files += more
+        line += part
+        if not part:
+            return b"", files
+    return line, files
+
+
 def _serve(channel: socket.socket) -> tuple[dict, list[int]] | None:
     """Fork a process for each order. Returns in them, with their order and files, and once nobody is there to ask."""
     running = set()
-    while message := channel.recvmsg(_LONGEST, socket.CMSG_SPACE(2 * array.array("i").itemsize))[:2]:
-        data, extras = message
-        if not data:
-            break
-        order = json.loads(data)
+    while (message := _receive(channel))[0]:
+        order, files = json.loads(message[0]), message[1]
         if "ended" in order:
             done, status = os.waitpid(order["ended"], os.WNOHANG)
             running.discard(done)
             answer = os.waitstatus_to_exitcode(status) if done else None
         else:
-            files = array.array("i", extras[0][2]).tolist()
             answer = os.fork()
             if answer == 0:
                 channel.close()
@@ -173,7 +178,7 @@ def _serve(channel: socket.socket) -> tuple[dict, list[int]] | None:
             running.add(answer)
             for file in files:
                 os.close(file)
-        channel.send(json.dumps(answer).encode())
+        channel.sendall(json.dumps(answer).encode() + b"\n")
     for child in running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
