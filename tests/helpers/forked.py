@@ -90,7 +90,7 @@ def start(
         output: a file in the place of what `printed` reads
         largest: bytes of a file; what would be longer cannot be written
     """
-    printed, errors = tempfile.TemporaryFile() if output is None else None, tempfile.TemporaryFile()
+    printed, errors = (tempfile.TemporaryFile() if wanted else None for wanted in (output is None, True))  # noqa: SIM115, `Running` keeps them
     order = {
         "program": program, "arguments": [str(word) for word in arguments], "environment": {**os.environ, **environment},
         "folder": os.getcwd(), "largest": largest,
