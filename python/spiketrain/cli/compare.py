@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiketrain.errors import UserError, printable, shortened, shown
+from spiketrain.files import named_to_be_written
 
 if TYPE_CHECKING:
     from spiketrain.methods.base.activity import LayerOperations
@@ -38,6 +39,7 @@ def compare(arguments: argparse.Namespace, fields: list[str]) -> int:
     picture = None if arguments.figure is None else Path(os.path.expanduser(arguments.figure))
     if picture is not None and picture.suffix.lower() not in comparison.PICTURES:
         raise UserError(f"option --figure: expected a file ending in {', '.join(comparison.PICTURES)}, got {shortened(picture.name, 80)}")
+    place = None if picture is None else named_to_be_written(picture)
     if arguments.energy:
         begin_to_compute(arguments)
     elif fields:
@@ -45,9 +47,9 @@ def compare(arguments: argparse.Namespace, fields: list[str]) -> int:
     experiments = _experiments([Path(os.path.expanduser(run)) for run in arguments.runs], fields if arguments.energy else None)
     write = comparison.csv if arguments.csv else comparison.latex if arguments.latex else comparison.markdown
     print(write(experiments), end="")
-    if picture is not None:
+    if place is not None:
         try:
-            comparison.save_curves(experiments, picture)
+            comparison.save_curves(experiments, place)
         except OSError as error:
             raise UserError(shortened(f"cannot write the figure: {error}")) from None
         print(f"spiketrain: wrote {printable(str(picture))}", file=sys.stderr)
