@@ -77,16 +77,30 @@ SPIKEOPS_HD void for_each_field(Struct& s, Body body) {
   }
 }
 
-template <class Number, class Struct>
-SPIKEOPS_HD Struct load(const Rows<const Number, Struct>& rows, int64_t i) {
+// The first `count` fields have rows, those behind them are 0.
+template <int count, class Number, class Struct>
+SPIKEOPS_HD Struct load_first(const Rows<const Number, Struct>& rows, int64_t i) {
   Struct s;
-  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) { field = rows.row[k][i]; });
+  for_each_field<kFields<Number, Struct>>(
+      s, [&](int k, auto& field) __attribute__((always_inline)) { field = k < count ? rows.row[k][i] : Number(0); });
   return s;
 }
 
 template <class Number, class Struct>
+SPIKEOPS_HD Struct load(const Rows<const Number, Struct>& rows, int64_t i) {
+  return load_first<kFields<Number, Struct>>(rows, i);
+}
+
+template <int count, class Number, class Struct>
+SPIKEOPS_HD void store_first(const Rows<Number, Struct>& rows, int64_t i, Struct s) {
+  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) {
+    if (k < count) rows.row[k][i] = field;
+  });
+}
+
+template <class Number, class Struct>
 SPIKEOPS_HD void store(const Rows<Number, Struct>& rows, int64_t i, Struct s) {
-  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) { rows.row[k][i] = field; });
+  store_first<kFields<Number, Struct>>(rows, i, s);
 }
 
 template <class Number, class Struct>

@@ -6,6 +6,7 @@
 //   Parameters, parameter_step(params, sum&, state before, grad)     if numbers per neuron have gradients
 // and shares with its step back, a struct of its own, what does not depend on the options of the latter:
 //   BackParams, Carry, Parameters    the numbers of the layer; structs of S: what passes from step to step, sums over time
+//   kPassed                          if the last fields of Carry are sums over time as well: how many fields come before them
 //   Number                           type of the rows that the step back reads and writes: Data, or S
 //   Gradient, BackInput              structs of Number: the gradients of Output; what it needs of Input, or Nothing
 //   Before                           State, where it needs the one before the step, or Nothing
@@ -47,20 +48,27 @@ SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& p
   else return Neuron::after(params, load(history_before, i));
 }
 
-template <class Back, class Numbers, bool first>
+// `carried`: the fields of Carry from that one on are sums over time that nobody asks for.
+template <class Back, class Numbers, bool first, int carried = kFields<typename Numbers::S, typename Numbers::Carry>>
 SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const BackRows<Numbers>& given_rows) {
   const typename Numbers::BackParams params = given;
   const BackRows<Numbers> rows = given_rows;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
-    typename Numbers::Carry carry = load(rows.from, i);
+    typename Numbers::Carry carry = load_first<carried>(rows.from, i);
     typename Numbers::Before before{};
     if constexpr (!__is_empty(typename Numbers::Before))
       before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
     const auto grad = Back::step_back(params, carry, before, load(rows.history, i), load(rows.input, i), load(rows.gradient, i),
                                       load(rows.fixed, i));
     rows.grad_input[i] = from_state<typename Numbers::Number>(grad);
-    store(rows.to, i, carry);
+    store_first<carried>(rows.to, i, carry);
   }
+}
+
+// The step back of neurons whose Carry has sums over time, which are a third of its time where nobody asks for them.
+template <class Back, class Numbers>
+inline BackRow<Numbers> back_row_for(bool with_sums) {
+  return with_sums ? back_row<Back, Numbers, false> : back_row<Back, Numbers, false, Numbers::kPassed>;
 }
 
 // Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
@@ -150,6 +158,14 @@ struct WalkBack {
   S input_scale = S(1);
   int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
+
+// Whether one of the sums over time in Carry is asked for.
+template <class Numbers, class Pointer>
+inline bool wants_sums(const Pointer* wanted) {
+  for (int k = Numbers::kPassed; k < kFields<typename Numbers::S, typename Numbers::Carry>; ++k)
+    if (wanted[k]) return true;
+  return false;
+}
 
 // The rows of a tile, in one piece of memory.
 template <class Neuron>
