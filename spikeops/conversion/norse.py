@@ -25,8 +25,10 @@ from spikeops.conversion._norse_options import (
     lsnn_options,
     recurrent_lsnn_options,
     recurrent_options,
-    spike_function,
     synapse,
+)
+from spikeops.conversion._norse_options import (
+    spike_function as spike_function,  # each library's file has one
 )
 
 
