@@ -16,7 +16,7 @@ PACKAGES = {
     "snntorch": ["snntorch", "snntorch.surrogate"],
     "norse": ["norse.torch", "norse.torch.functional.lif_box", "norse.torch.functional.iaf", "norse.torch.functional.lif",
               "norse.torch.functional.reset", "norse.torch.module.leaky_integrator_box", "norse.torch.functional.leaky_integrator_box",
-              "norse.torch.functional.leaky_integrator"],
+              "norse.torch.functional.leaky_integrator", "norse.torch.functional.lsnn"],
     "sinabs": ["sinabs.layers", "sinabs.activation"],
 }  # fmt: skip
 
