@@ -71,7 +71,7 @@ inline int64_t threads_for(int64_t groups, int64_t work) {
 // Calls body(begin, end) for ranges that make up [0, groups).
 template <class Body>
 void share(int64_t groups, int64_t elements_of_group, const Body& body) {
-  static Price price;  // of this kernel: its body has a type of its own
+  static constinit Price price;  // of this kernel: its body has a type of its own
   const int64_t threads = threads_for(groups, price.of(groups * elements_of_group));
   Clock::time_point began, ended;  // of the last piece of this thread, which in a region is the first
   const auto timed = [&](int64_t begin, int64_t end) {
