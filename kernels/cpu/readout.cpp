@@ -31,6 +31,7 @@ struct ReadoutNumbers {
 
 template <class DataType>
 struct Readout : ReadoutNumbers<spikeops::State<DataType>> {
+  using Types = Readout;
   using Data = DataType;
   using Numbers = ReadoutNumbers<spikeops::State<Data>>;
   using S = typename Numbers::S;
@@ -51,6 +52,7 @@ struct Readout : ReadoutNumbers<spikeops::State<DataType>> {
 // without a history.
 template <class DataType>
 struct ReadoutAdjoint {
+  using Types = ReadoutAdjoint;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = ReadoutParams<S>;
@@ -68,11 +70,10 @@ struct ReadoutAdjoint {
   }
 };
 
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const ReadoutNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.initial[0] = static_cast<const S*>(n.v_init);
 }
@@ -83,9 +84,8 @@ void backward(const ReadoutBackward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   using Numbers = typename Neuron::Numbers;
   const ReadoutParams<S> p = readout_params<S>(a.neuron);
-  WalkBack<Neuron> w{p, p};
-  start_at<Neuron>(a.neuron, w);
-  w.N = a.neuron.N;
+  auto w = walk_back_of<Neuron>(p, p, a.neuron.T, a.neuron.N);
+  start_at(a.neuron, w);
   w.row = w.first_row = back_row<Numbers, Numbers, false>;
   w.grad_output = static_cast<const Data*>(a.grad_trace);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
@@ -100,7 +100,7 @@ template <class Data>
 void adjoint(const ReadoutBackward& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   const ReadoutNeuron& n = a.neuron;
-  Walk<ReadoutAdjoint<Data>> w{readout_params<S>(n), n.T, true};
+  auto w = walk_of<ReadoutAdjoint<Data>>(readout_params<S>(n), n.T, true);
   w.input[0] = {static_cast<const Data*>(a.grad_trace), n.N};
   w.output[0] = {static_cast<Data*>(a.grad_x), n.N};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
@@ -115,8 +115,8 @@ void readout_forward(const ReadoutForward& a, int64_t begin, int64_t end) {
   with_dtype(a.neuron.dtype, [&](auto data) {
     using Neuron = Readout<decltype(data)>;
     using S = typename Neuron::S;
-    Walk<Neuron> w{readout_params<S>(a.neuron)};
-    start_at<Neuron>(a.neuron, w);
+    auto w = walk_of<Neuron>(readout_params<S>(a.neuron), a.neuron.T);
+    start_at(a.neuron, w);
     w.output[0] = {static_cast<typename Neuron::Data*>(a.trace), a.neuron.N};
     w.last[0] = static_cast<S*>(a.v_last);
     walk(w, begin, end);
