@@ -32,6 +32,16 @@ SPIKEOPS_ROW void convert_row(const Data* __restrict from, S* __restrict to, int
   for (int64_t i = 0; i < n; ++i) to[i] = to_state(from[i]);
 }
 
+template <class S>
+SPIKEOPS_ROW void add_row(const S* __restrict in, S* __restrict sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
+}
+
+template <class S>
+SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) row[i] *= factor[i];
+}
+
 // A row as numbers of the state's type: the row itself, or its conversion into `buffer`.
 template <class Data, class S>
 inline const S* state_row(const Data* row, S* buffer, int64_t n) {

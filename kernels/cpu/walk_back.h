@@ -103,16 +103,6 @@ SPIKEOPS_ROW void divide_row(const Data* __restrict in, S divisor, S* __restrict
   for (int64_t i = 0; i < n; ++i) out[i] = to_state(in[i]) / divisor;
 }
 
-template <class S>
-SPIKEOPS_ROW void add_row(const S* __restrict in, S* __restrict sum, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
-}
-
-template <class S>
-SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) row[i] *= factor[i];
-}
-
 // One step of a rate's numerator and normaliser, and of their derivatives.
 template <class Types, class S>
 SPIKEOPS_ROW void rate_row(const typename Types::Params& given, const Rows<const S, typename Types::History> history,
