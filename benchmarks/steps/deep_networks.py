@@ -75,8 +75,24 @@ WAYS: dict[str, Way] = {
     "all": Way(packed=True, bits=True, stages=STAGES),
     "fused": Way(change=spikeops.fuse, is_exact=False),
     "packed, fused": Way(packed=True, change=spikeops.fuse, is_exact=False),
+    "packed, fused, first stage checkpointed": Way(packed=True, stages=1, change=spikeops.fuse, is_exact=False),
+    "checkpoint, fused": Way(packed=True, stages=STAGES, change=spikeops.fuse, is_exact=False),
+}
+# What a reader writes for each of the words that names of ways are made of.
+MEANINGS = {
+    PLAIN: "as PyTorch keeps it",
+    "packed": "forward pass within `spikeops.pack_saved_spikes()`",
+    "bits": '`save="bits"` for the neurons',
+    "fused": "`spikeops.fuse(net)`: batch norm and neurons in one op",
+    "first stage checkpointed": "`snn.checkpoint` of the blocks with the largest maps",
+    "checkpoint": "`snn.checkpoint` of all blocks, packed",
+    "all": "checkpoint and bits",
+    "SpikingJelly": "its own SEW-ResNet with `LIFNode`, multi-step, PyTorch",
+    "memopt": f"`memopt.optimize_memory`, level {MEMOPT_LEVEL}, the one that needs no GPU",
 }
 PEERS = {"SpikingJelly": 0, "SpikingJelly, memopt": MEMOPT_LEVEL}
+# Of blocks: the batch norm and neurons that follow a convolution, and with the convolution.
+APART, AS_ONE = "batch norm, then LIF", "BatchNormLIF"
 
 
 class Step:
@@ -174,17 +190,17 @@ def _difference(actual: Tensor, expected: Tensor) -> float:
 
 
 def _ours(size: Size, way: Way) -> nn.Module:
-    """LIF neurons with SpikingJelly's equation: input and leak by 1/tau, with tau 2, and a hard reset, here with a window for surrogate."""
-
-    def neurons(shape, factor):
-        return snn.LIF(
-            0.5, factor, input_scale=0.5, reset="to", detach_reset=True, surrogate=Rectangle(1.0), save="bits" if way.bits else "input"
-        )
-
     torch.manual_seed(1)
     return sew_resnet18(
-        size.time_steps, (3, size.side, size.side), CLASSES, neurons, width=size.width, depth=size.depth
+        size.time_steps, (3, size.side, size.side), CLASSES, lambda shape, factor: _neurons(way, factor), width=size.width, depth=size.depth
     )  # fmt: skip
+
+
+def _neurons(way: Way, threshold: float = 1.0) -> nn.Module:
+    """LIF neurons with SpikingJelly's equation: input and leak by 1/tau, with tau 2, and a hard reset, here with a window for surrogate."""
+    return snn.LIF(
+        0.5, threshold, input_scale=0.5, reset="to", detach_reset=True, surrogate=Rectangle(1.0), save="bits" if way.bits else "input"
+    )
 
 
 def _spikingjelly(size: Size, device: str, dtype: torch.dtype, level: int) -> Step:
@@ -222,3 +238,21 @@ def _spikingjelly(size: Size, device: str, dtype: torch.dtype, level: int) -> St
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_running_stats()
     return Step(net, forward, size, device, dtype, forget)
+
+
+def block(size: Size, stage: int, is_one: bool, has_convolution: bool) -> Callable[[], object]:
+    """Both passes of a convolution of this stage (from 0 on), with spikes for input, batch norm and neurons, or of the last two alone."""
+    channels, side = size.width * 2**stage, size.side // 2**stage
+    shape = size.time_steps, size.batch, channels, side, side
+    torch.manual_seed(1)
+    layers = [snn.TimeDistributed(nn.BatchNorm2d(channels)), _neurons(Way())]
+    if has_convolution:
+        layers.insert(0, snn.TimeDistributed(snn.SpikeConv2d(channels, channels, 3, padding=1, bias=False)))
+    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    net = spikeops.fuse(net) if is_one else net
+    x = torch.randn(shape)
+    x = (x > 1).to(x.dtype) if has_convolution else x
+    x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2]).requires_grad_()
+    upstream = torch.randn(shape).flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+    wanted = [x, *net.parameters()]
+    return lambda: torch.autograd.grad(net(x), wanted, upstream)
