@@ -31,8 +31,13 @@ from steps.deep_networks import APART, AS_ONE, PLAIN, STAGES, Different, Size
 GROWING_WAYS = (PLAIN, "packed, bits", "packed, fused", "all")
 
 
-def measure(table: results.Table, of: str, names: list[str], size: Size, device: str, rounds: int, compared: bool = True) -> None:
-    """Each way that computes what the plain one does; what the others do is a row, too."""
+WALL, CPU = time.perf_counter, time.process_time
+
+
+def measure(
+    table: results.Table, of: str, names: list[str], size: Size, device: str, rounds: int, compared: bool = True, clock=WALL
+) -> None:  # fmt: skip
+    """Each way that computes what the plain one does; what the others do is a row, too. `clock`: seconds, on a CPU."""
     timer, made = timers.make_timer(device), {}
     shape = f"{size.width} channels and more, {STAGES * size.depth} blocks, images of {size.side} x {size.side}"
 
@@ -53,11 +58,11 @@ def measure(table: results.Table, of: str, names: list[str], size: Size, device:
         table.add(*where(name), "peak_bytes", timer.peak_bytes(step.run), "B")
         table.add(*where(name), results.COMPARED, words, "")
         gc.collect()
-    for name, seconds in _in_turns({name: step.run for name, step in made.items()}, rounds, device).items():
-        table.add_times(*where(name), seconds=seconds)
+    for name, seconds in _in_turns({name: step.run for name, step in made.items()}, rounds, device, clock).items():
+        _add_times(table, where(name), seconds, clock)
 
 
-def measure_blocks(table: results.Table, size: Size, rounds: int) -> None:
+def measure_blocks(table: results.Table, size: Size, rounds: int, clock=WALL) -> None:
     """Of each stage, with and without its convolution, batch norm and neurons apart and as one op. On a CPU."""
     for of in (report.BLOCK, report.CONVOLUTION):
         for stage in range(STAGES):
@@ -66,12 +71,18 @@ def measure_blocks(table: results.Table, size: Size, rounds: int) -> None:
             for run in runs.values():
                 run()
             channels, side = size.width * 2**stage, size.side // 2**stage
-            for name, seconds in _in_turns(runs, rounds, "cpu").items():
+            for name, seconds in _in_turns(runs, rounds, "cpu", clock).items():
                 place = of, name, f"{channels} x {side} x {side}", size.time_steps, size.batch, "float32"
-                table.add_times(*place, seconds=seconds)
+                _add_times(table, place, seconds, clock)
 
 
-def _in_turns(runs: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+def _add_times(table: results.Table, where: tuple, seconds: list[float], clock) -> None:
+    table.add_times(*where, seconds=seconds)
+    if clock is CPU:
+        table.add(*where, results.CLOCK, "of the CPU", "")
+
+
+def _in_turns(runs: dict[str, Callable[[], object]], rounds: int, device: str, clock) -> dict[str, list[float]]:
     """Seconds of each round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -79,9 +90,9 @@ def _in_turns(runs: dict[str, Callable[[], object]], rounds: int, device: str) -
             if device == "cuda":
                 seconds[name].append(timers.wall_clock(run))
             else:
-                started = time.perf_counter()
+                started = clock()
                 run()
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 
@@ -101,6 +112,7 @@ def _parse(arguments):
     parser.add_argument("--growth-times", type=int, nargs="*", default=[4, 8, 16, 32, 64, 128], help="T of the small network")
     parser.add_argument("--growth-width", type=int, help="channels of its first stage (CPU: 8, CUDA: 64); one block in each stage")
     parser.add_argument("--growth-batch", type=int, help="its samples (CPU: 1, CUDA: 16)")
+    parser.add_argument("--busy", action="store_true", help="for a busy CPU: the time of a step is what its threads were given of the CPU")
     parser.add_argument("--out", type=Path, help="the table (CSV), to which is added; report and picture lie beside it")
     return parser.parse_args(arguments)
 
@@ -120,14 +132,14 @@ def main(arguments=None) -> int:
     size = Size(0, options.batch or (2 if on_cpu else 64), options.width, options.depth, options.side)
     small = Size(0, options.growth_batch or (1 if on_cpu else 16), options.growth_width or (8 if on_cpu else 64), 1, options.side)
 
-    table = results.Table(options.device)
+    table, clock = results.Table(options.device), CPU if options.busy else WALL
     for T in options.times:
-        measure(table, report.NETWORK, names, replace(size, time_steps=T), options.device, options.rounds)
+        measure(table, report.NETWORK, names, replace(size, time_steps=T), options.device, options.rounds, clock=clock)
     for T in options.block_times if on_cpu else ():
-        measure_blocks(table, replace(size, time_steps=T), options.block_rounds)
+        measure_blocks(table, replace(size, time_steps=T), options.block_rounds, clock)
     growing = [name for name in GROWING_WAYS if name in names]
     for T in options.growth_times:
-        measure(table, report.SMALL, growing, replace(small, time_steps=T), options.device, options.rounds, compared=False)
+        measure(table, report.SMALL, growing, replace(small, time_steps=T), options.device, options.rounds, compared=False, clock=clock)
     if options.out:
         if options.out.exists():
             table.rows[:0] = results.load(options.out)

@@ -87,12 +87,14 @@ def write(path: Path) -> list[Path]:
 def markdown(rows: list[Row], picture: str) -> str:
     """The report."""
     first, found = rows[0], measured(rows)
+    clocks = {row.value for row in rows if row.metric == results.CLOCK}
+    clock = " (what the threads of a step were given of the CPU: the machine had other work)" if clocks else ""
     parts = [
         f"# SEW-ResNet in training, and what it keeps: {first.device}",
         f"torch {first.torch}, commit {', '.join(dict.fromkeys(row.commit for row in rows))}, {first.date[:10]}, float32, channels last. "
         "LIF neurons with a window for surrogate and a detached hard reset, the images at random; forward and backward pass. As in "
         "`spiketrain`, glibc keeps freed memory, for all.",
-        "**Kept**: memory taken between the two passes; **peak**: at any time of both; weights and their gradients not counted. **ms**: median; ~ "
+        f"**Kept**: memory taken between the two passes; **peak**: at any time of both; weights and their gradients not counted. **ms**: median{clock}; ~ "
         f"where slow rounds (80 % quantile) took over {NOISY_RATIO} times as long as quick ones (20 %). **Of plain**: by the plain steps that took "
         "turns with it. Loss and gradients are compared with those of plain before anything is measured; rounding of ways that add up in "
         "another order, in float64.",
