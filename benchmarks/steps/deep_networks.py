@@ -71,11 +71,12 @@ WAYS: dict[str, Way] = {
     "bits": Way(bits=True),
     "packed, bits": Way(packed=True, bits=True),
     "packed, bits, first stage checkpointed": Way(packed=True, bits=True, stages=1),
+    "packed, bits, first two stages checkpointed": Way(packed=True, bits=True, stages=2),
     "checkpoint": Way(packed=True, stages=STAGES),
     "all": Way(packed=True, bits=True, stages=STAGES),
     "fused": Way(change=spikeops.fuse, is_exact=False),
     "packed, fused": Way(packed=True, change=spikeops.fuse, is_exact=False),
-    "packed, fused, first stage checkpointed": Way(packed=True, stages=1, change=spikeops.fuse, is_exact=False),
+    "packed, fused, first two stages checkpointed": Way(packed=True, stages=2, change=spikeops.fuse, is_exact=False),
     "checkpoint, fused": Way(packed=True, stages=STAGES, change=spikeops.fuse, is_exact=False),
 }
 # What a reader writes for each of the words that names of ways are made of.
@@ -85,6 +86,7 @@ MEANINGS = {
     "bits": '`save="bits"` for the neurons',
     "fused": "`spikeops.fuse(net)`: batch norm and neurons in one op",
     "first stage checkpointed": "`snn.checkpoint` of the blocks with the largest maps",
+    "first two stages checkpointed": "and of those with the next ones",
     "checkpoint": "`snn.checkpoint` of all blocks, packed",
     "all": "checkpoint and bits",
     "SpikingJelly": "its own SEW-ResNet with `LIFNode`, multi-step, PyTorch",

@@ -115,7 +115,7 @@ def test_no_copy_of_the_weights_waits_for_the_backward_pass(calls):
 @pytest.mark.parametrize("density, expected", [(0.05, 1), (0.9, 0)])
 def test_weights_are_laid_in_another_order_for_sums_over_events_alone(monkeypatch, density, expected):
     pack, packed = EventConv2d.pack, []
-    monkeypatch.setattr(EventConv2d, "pack", lambda *args, **options: packed.append(args) or pack(*args, **options))
+    monkeypatch.setattr(EventConv2d, "pack", staticmethod(lambda *args, **options: packed.append(args) or pack(*args, **options)))
     weight = weights(out_channels=64)[0].requires_grad_()
     SF.spike_conv2d(spikes(density=density), weight).sum().backward()
     assert len(packed) == expected
