@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -53,14 +55,14 @@ class Way:
     Args:
         packed: within `spikeops.pack_saved_spikes`
         bits: neurons with save="bits"
-        stages: how many, from the first on, are computed again
+        recomputed: which share of the blocks, from the first on, is computed again
         change: what is done to the network before, such as an exchange of modules
         is_exact: whether loss and gradients are those of the plain way bit for bit; if not, they are compared in float64
     """
 
     packed: bool = False
     bits: bool = False
-    stages: int = 0
+    recomputed: Fraction = Fraction(0)
     change: Callable[[nn.Module], nn.Module] | None = None
     is_exact: bool = True
 
@@ -70,14 +72,15 @@ WAYS: dict[str, Way] = {
     "packed": Way(packed=True),
     "bits": Way(bits=True),
     "packed, bits": Way(packed=True, bits=True),
-    "packed, bits, first stage checkpointed": Way(packed=True, bits=True, stages=1),
-    "packed, bits, first two stages checkpointed": Way(packed=True, bits=True, stages=2),
-    "checkpoint": Way(packed=True, stages=STAGES),
-    "all": Way(packed=True, bits=True, stages=STAGES),
+    "packed, bits, an eighth checkpointed": Way(packed=True, bits=True, recomputed=Fraction(1, 8)),
+    "packed, bits, half checkpointed": Way(packed=True, bits=True, recomputed=Fraction(1, 2)),
+    "packed, bits, three quarters checkpointed": Way(packed=True, bits=True, recomputed=Fraction(3, 4)),
+    "checkpoint": Way(packed=True, recomputed=Fraction(1)),
+    "all": Way(packed=True, bits=True, recomputed=Fraction(1)),
     "fused": Way(change=spikeops.fuse, is_exact=False),
     "packed, fused": Way(packed=True, change=spikeops.fuse, is_exact=False),
-    "packed, fused, first two stages checkpointed": Way(packed=True, stages=2, change=spikeops.fuse, is_exact=False),
-    "checkpoint, fused": Way(packed=True, stages=STAGES, change=spikeops.fuse, is_exact=False),
+    "packed, fused, an eighth checkpointed": Way(packed=True, recomputed=Fraction(1, 8), change=spikeops.fuse, is_exact=False),
+    "checkpoint, fused": Way(packed=True, recomputed=Fraction(1), change=spikeops.fuse, is_exact=False),
 }
 # What a reader writes for each of the words that names of ways are made of.
 MEANINGS = {
@@ -85,8 +88,7 @@ MEANINGS = {
     "packed": "forward pass within `spikeops.pack_saved_spikes()`",
     "bits": '`save="bits"` for the neurons',
     "fused": "`spikeops.fuse(net)`: batch norm and neurons in one op",
-    "first stage checkpointed": "`snn.checkpoint` of the blocks with the largest maps",
-    "first two stages checkpointed": "and of those with the next ones",
+    "an eighth checkpointed": "`snn.checkpoint` of an eighth of the blocks, those with the largest maps; half, three quarters: likewise",
     "checkpoint": "`snn.checkpoint` of all blocks, packed",
     "all": "checkpoint and bits",
     "SpikingJelly": "its own SEW-ResNet with `LIFNode`, multi-step, PyTorch",
@@ -153,7 +155,7 @@ def make(name: str, size: Size, device: str, dtype: torch.dtype = torch.float32)
         return _spikingjelly(size, device, dtype, PEERS[name])
     way = WAYS[name]
     net = _ours(size, way).to(device, dtype)
-    net.recomputed_blocks = way.stages * size.depth
+    net.recomputed_blocks = math.ceil(way.recomputed * STAGES * size.depth)
     if way.change is not None:
         net = way.change(net)
 

@@ -33,8 +33,8 @@ def test_ways_differ_in_what_they_keep():
         step.run()
         kept[name] = timer.kept_bytes(step.forward)
     assert kept["all"] < kept["packed, bits"] < min(kept["packed"], kept["bits"]) < kept[PLAIN]
-    by_stages = [kept[f"packed, bits{after}"] for after in (", first two stages checkpointed", ", first stage checkpointed", "")]
-    assert kept["all"] < by_stages[0] < by_stages[1] < by_stages[2]
+    parts = [kept[f"packed, bits, {part} checkpointed"] for part in ("three quarters", "half", "an eighth")]
+    assert kept["all"] < parts[0] < parts[1] < parts[2] < kept["packed, bits"]
 
 
 def test_a_way_that_computes_something_else_is_left_out(monkeypatch, capsys):
