@@ -196,7 +196,7 @@ def growth(found: list[Measured]) -> str:
 
 def draw(found: list[Measured], path: Path) -> None:
     """Bytes and time of each way beside the plain one's, and what grows with T."""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(17, 4.6), width_ratios=(1.3, 1, 1), layout="constrained")
     of_network = [m for m in found if m.of == NETWORK]
     if of_network:
         last, threads = max(m.time_steps for m in of_network), max(m.threads for m in of_network)
@@ -207,10 +207,10 @@ def draw(found: list[Measured], path: Path) -> None:
         for number, (way, place) in enumerate(drawn.items()):
             left.scatter(*place, zorder=3, label=way, marker="osD^vP*X"[number // 10], color=f"C{number % 10}")
         left.set(title=f"T = {last}, {threads} thread{'s' if threads > 1 else ''}; dotted: goals")
-        left.legend(fontsize=7)
+        left.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     for share, slower in GOALS:
         left.plot([share, share, 0], [0, slower, slower], color="#bbbbbb", linestyle=":", linewidth=1)
-    left.set(xlabel="bytes kept for the backward pass, of plain", ylabel="time of a step, of plain", ylim=(0, None))
+    left.set(xlabel="bytes kept for the backward pass, of plain", ylabel="time of a step, of plain", xlim=(0, None), ylim=(0, None))
     growing = sorted((m for m in found if m.of == SMALL), key=lambda m: m.time_steps)
     for axes, what, label in ((middle, lambda m: m.kept / MEBIBYTE, "kept MiB"), (right, lambda m: 1e3 * m.seconds, "ms")):
         for way in dict.fromkeys(m.way for m in growing):
