@@ -238,6 +238,66 @@ def test_files_to_keep(cli, no_processes):
     assert [float(row["test_accuracy"]) for row in history] == accuracies
 
 
+@pytest.fixture
+def quick(in_this_process, monkeypatch):
+    """The beginning of a command that trains a preset of a moment, and draws nothing."""
+    monkeypatch.setattr(files.picture, "save_picture", lambda experiments, path: path.touch())
+    Path("mine").mkdir()
+    Path("mine/quick.yaml").write_text(QUICK_PRESET)
+    return ("reproduce", "quick", "--presets", "mine", "--out")
+
+
+QUICK_PRESET = """\
+about: a moment
+data: {name: digits}
+network: {layers: 12-10, time_steps: 2}
+method: {name: bptt}
+trainer: {epochs: 2, limit_train: 64, limit_test: 20, threads: 1}
+"""
+
+
+def test_runs_of_which_another_folder_tells(cli, assert_error, quick):
+    """Seeds trained elsewhere count in tables, and are not trained again, as long as they are the preset's own experiment."""
+    assert cli(*quick, "here", "--seeds", "1,2", "--copy-to", "kept")[0] == 0
+    assert cli(*quick, "there", "--seeds", "2,3", "--with", "kept", "--copy-to", "both")[0] == 0
+    assert {path.name for path in Path("there/quick").iterdir() if path.is_dir()} == {"seed-3"}  # seed 2 was not trained again
+    assert [*by_seed("both")] == [("quick", 1), ("quick", 2), ("quick", 3)] and rows("both/results.csv")[0]["seeds"] == "3"
+    for seed in (1, 2):  # as if it lay here
+        assert by_seed("both")["quick", seed] == by_seed("here")["quick", seed]
+        history = f"history/quick-seed-{seed}.csv"
+        assert Path("both", history).read_bytes() == Path("kept", history).read_bytes()
+    assert cli("reproduce", "--presets", "mine", "--out", "nowhere", "--table-only", "--with", "both")[0] == 0
+    assert Path("nowhere/runs.csv").read_bytes() == Path("both/runs.csv").read_bytes()
+
+    assert cli(*quick, "longer", "--seeds", "1", "--with", "kept", "--trainer.epochs", 3)[0] == 0  # another experiment: trained
+    assert [*by_seed("longer")] == [("quick", 1)] and by_seed("longer")["quick", 1]["epochs"] == "3"
+    assert rows("longer/results.csv")[0]["notes"].startswith("seed 2, of which another folder tells, is left out: the others are trained with")
+    assert cli(*quick, "longer", "--table-only", "--copy-to", "other", "--trainer.epochs", 3)[0] == 0
+    assert_error("its runs of quick are another experiment: trainer.epochs 3", *quick, "x", "--with", "other")
+
+
+@pytest.mark.parametrize("name, damage, message", [
+    ("runs.csv", lambda text: "", "runs.csv has no column preset"),
+    ("runs.csv", lambda text: text.replace("state", "stat"), "runs.csv has no column state"),
+    ("runs.csv", lambda text: text.replace(",2,2,", ",2,3,"), "is not the history of the complete run"),
+    ("history/quick-seed-1.csv", lambda text: text[: text.rstrip().rindex("\n")], "is not the history of the complete run"),
+    ("history/quick-seed-1.csv", lambda text: text.replace("test_accuracy", "accuracy"), "is not the history of the complete run"),
+    ("history/quick-seed-1.csv", lambda text: text.replace("\n2,", "\n2,nan"), "holds what is no number"),
+    ("results.csv", None, "cannot read kept/results.csv"),
+])  # fmt: skip
+def test_a_folder_that_does_not_tell_of_runs(cli, assert_error, quick, name, damage, message):
+    assert cli(*quick, "here", "--seeds", 1, "--copy-to", "kept")[0] == 0
+    file = Path("kept", name)
+    text = file.read_text()
+    if damage is None:
+        file.unlink()
+    else:
+        assert damage(text) != text
+        file.write_text(damage(text))
+    assert_error(message, *quick, "there", "--with", "kept")
+    assert not Path("there").exists()
+
+
 def test_another_process_in_the_folder(assert_error, no_processes):
     os.mkdir("out")
     held = Lock(Path("out"))

@@ -12,7 +12,7 @@ from spiketrain.config.bounds import Folder
 from spiketrain.config.raw import split_options
 from spiketrain.errors import UserError, shortened
 
-OPTIONS = ("--seeds", "--out", "--parallel", "--threads", "--table-only", "--copy-to")
+OPTIONS = ("--seeds", "--out", "--parallel", "--threads", "--table-only", "--copy-to", "--with")
 _MOST = 1000  # seeds, or processes: more is a slip
 _INSTEAD = {"seed": "--seeds", "trainer.out": "--out"}  # fields that this command sets itself
 
@@ -31,6 +31,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_process_options(added)
     added.add_argument("--table-only", action="store_true", help="train nothing, show what is there; without PRESET all of it")
     added.add_argument("--copy-to", metavar="FOLDER", help="write tables and picture there, too, and a small history of each complete run")
+    added.add_argument("--with", dest="kept", metavar="FOLDER", action="append", default=[], help="what --copy-to wrote: its complete runs count, too")
     added.add_argument("-h", "--help", action="help", help="show this help")
 
 
@@ -55,9 +56,10 @@ def reproduce(arguments: argparse.Namespace, fields: list[str]) -> int:
         raw = raw_config(argparse.Namespace(preset=name, config=arguments.config))
         requests.append(Request(raw, source_of(name, arguments), fields, *seeds_of(arguments.seeds)))
     out, copy_to = folder("--out", arguments.out), arguments.copy_to and folder("--copy-to", arguments.copy_to)
+    kept = [folder("--with", path) for path in arguments.kept]
     if arguments.table_only:
-        return show_table(requests, out, copy_to, every=arguments.seeds is None)
-    return run_seeds(requests, out, copy_to, arguments.parallel)
+        return show_table(requests, out, copy_to, every=arguments.seeds is None, kept=kept)
+    return run_seeds(requests, out, copy_to, arguments.parallel, kept=kept)
 
 
 def add_process_options(added: argparse.ArgumentParser) -> None:

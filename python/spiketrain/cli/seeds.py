@@ -15,6 +15,7 @@ from spiketrain.errors import UserError, printable, shortened
 from spiketrain.methods import load_config
 from spiketrain.reports.reproduction import files, tables
 from spiketrain.reports.reproduction.figures import Experiment
+from spiketrain.reports.reproduction.kept import read_kept
 from spiketrain.reports.reproduction.progress import SeedProgress
 from spiketrain.reports.sweep import Sweep
 from spiketrain.training.interrupt import Stopped
@@ -82,15 +83,20 @@ class Reproduction:
         return [*tables.results_table(experiments), *(remark for experiment in experiments for remark in tables.remarks_on(experiment))]
 
 
-def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: int, form: Reproduction | Sweep | None = None) -> int:
+def run_seeds(
+    requests: list[Request], out: str, copy_to: str | None, parallel: int, form: Reproduction | Sweep | None = None, kept: Sequence[str] = ()
+) -> int:
     """Run what is missing and return an exit status: 2 if a run failed, 130 or 143 after a signal.
+
+    Args:
+        kept: folders with tables of other runs, which count as well
 
     Raises:
         UserError: nothing was begun: a wrong option, a run of another experiment in the place of one, an unwritable folder.
     """
     places = Places(Path(out))
     asked = _asked(requests)
-    results = Results(places, asked)
+    results = Results(places, asked, read_kept(list(map(Path, kept))))
     request_of = dict(zip(asked, requests))
     try:
         places.folder.mkdir(parents=True, exist_ok=True)
@@ -120,28 +126,31 @@ def run_seeds(requests: list[Request], out: str, copy_to: str | None, parallel: 
     return _end(report, stopped)
 
 
-def show_table(requests: list[Request], out: str, copy_to: str | None, every: bool, form: Reproduction | Sweep | None = None) -> int:
+def show_table(
+    requests: list[Request], out: str, copy_to: str | None, every: bool, form: Reproduction | Sweep | None = None, kept: Sequence[str] = ()
+) -> int:
     """Print and write the results of what is there.
 
     Args:
         every: all seeds that are there count, not only those that are asked for
+        kept: folders with tables of other runs, which count as well
 
     Raises:
         UserError: there is nothing, or the tables cannot be written.
     """
     places = Places(Path(out))
-    asked = _asked(requests)
+    asked, elsewhere = _asked(requests), read_kept(list(map(Path, kept)))
     if every:
         for (preset, configs), request in zip(asked.items(), requests):
-            if not (seeds := places.seeds(preset)):
+            if not (seeds := places.seeds(preset)) and preset not in elsewhere:
                 raise UserError(f"there is no run of {preset} in {out}")
             model = next(iter(configs.values()))
             # Without options the runs say themselves what they are.
             asked[preset] = {seed: with_seed(model, seed) for seed in seeds} if request.has_options else {}
-    if not asked and not places.presets():
+    if not asked and not places.presets() and not elsewhere:
         raise UserError(f"there are no runs in {out}: expected folders such as {places.run('PRESET', 1)}")
     with SeedProgress("off") as progress:
-        report = _Report(Results(places, asked), progress, places.folder, copy_to and Path(copy_to), form, only=list(asked))
+        report = _Report(Results(places, asked, elsewhere), progress, places.folder, copy_to and Path(copy_to), form, only=list(asked))
         report.write_last()
     return _end(report, None)
 
@@ -170,6 +179,8 @@ def _todo(results: Results) -> dict[tuple[str, int], Found | None]:
                 found = results.places.found(preset, seed)
             except UserError as error:
                 results.failed[preset, seed] = str(error)
+                continue
+            if (found is None or not found.is_complete) and results.is_kept(preset, seed, config):
                 continue
             if found is None:
                 todo[preset, seed] = None

@@ -9,6 +9,7 @@ from spiketrain.config import Config, Published
 from spiketrain.errors import UserError, shown
 from spiketrain.methods import load_config
 from spiketrain.reports.reproduction.figures import COMPLETE, Experiment, SeedRun
+from spiketrain.reports.reproduction.kept import KeptRuns
 from spiketrain.reports.reproduction.tables import ORIGIN
 from spiketrain.training import changes
 from spiketrain.training.reproduction.places import Found, Places, differences
@@ -21,19 +22,35 @@ class Results:
         places: the folder
         asked: the configurations of each preset's seeds, by preset and seed; of other presets below the folder, and of other seeds,
             what is there counts as well
+        kept: complete runs of which other folders tell; those of a preset itself count where the folder has none of that seed
 
     Attributes:
         failed: presets and seeds of those asked for that did not get to their end, with the reason
     """
 
-    def __init__(self, places: Places, asked: dict[str, dict[int, Config]]) -> None:
-        self.places, self.asked = places, asked
+    def __init__(self, places: Places, asked: dict[str, dict[int, Config]], kept: KeptRuns | None = None) -> None:
+        self.places, self.asked, self.kept = places, asked, kept or {}
         self.failed: dict[tuple[str, int], str] = {}
 
     def experiments(self) -> list[Experiment]:
         """All presets: those that are asked for, then the others."""
-        names = dict.fromkeys([*self.asked, *self.places.presets()])
+        names = dict.fromkeys([*self.asked, *self.places.presets(), *self.kept])
         return [self._experiment(name) for name in names]
+
+    def is_kept(self, preset: str, seed: int, config: Config) -> bool:
+        """Whether a run that is asked for needs no training, since another folder tells of it."""
+        return seed in self.kept.get(preset, {}) and not self._why_not_kept(self.kept[preset][seed], with_seed(config, 0))
+
+    @staticmethod
+    def _why_not_kept(run: SeedRun, model: Config | None) -> str:
+        """Why a kept run is none of an experiment, "" if it is one."""
+        if model is None or model.preset not in presets.names():
+            return "it is of no known preset, so that its configuration is not known"
+        if settings := _settings(model):
+            return f"the others are trained with {', '.join(settings)}"
+        if run.epochs != model.trainer.epochs:
+            return f"trained with trainer.epochs {run.epochs} instead of {model.trainer.epochs}"
+        return ""
 
     def _experiment(self, preset: str) -> Experiment:
         asked = self.asked.get(preset, {})
@@ -56,6 +73,13 @@ class Results:
                 runs.pop(seed, None)
                 continue
             runs[seed] = SeedRun(seed, there.epochs, there.history, _state(there), _origin(there))
+        for seed, run in self.kept.get(preset, {}).items():
+            if seed in runs and runs[seed].state == COMPLETE:
+                continue
+            if why := self._why_not_kept(run, model):
+                notes.append(f"seed {seed}, of which another folder tells, is left out: {why}")
+            else:
+                runs[seed] = run
         for seed in runs:
             if (preset, seed) in self.failed and runs[seed].state != COMPLETE:
                 runs[seed].state = f"failed after epoch {len(runs[seed].history)}"
@@ -88,9 +112,10 @@ def _settings(config: Config | None) -> list[str]:
 
 
 def _model(preset: str, found: Sequence[Found]) -> Config | None:
-    """The experiment that the runs of a preset nobody asked for are: the preset's, if one of them is that, else that of the first one."""
+    """The experiment that the runs of a preset nobody asked for are: the preset's, if one of them is that or there are none, else that of the
+    first one."""
     if not found:
-        return None
+        return with_seed(load_config(presets.load(preset)), 0) if preset in presets.names() else None
     first = with_seed(load_config(found[0].config), 0)
     if preset not in presets.names():
         return first
