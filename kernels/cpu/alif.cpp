@@ -25,20 +25,28 @@ struct AlifNumbers {
   static constexpr bool kHasRate = false;
 };
 
-template <class DataType, Reset reset, bool takes_threshold>
-struct Alif : AlifNumbers<spikeops::State<DataType>> {
+template <class DataType>
+struct AlifTypes : AlifNumbers<spikeops::State<DataType>> {
+  using Types = AlifTypes;
   using Data = DataType;
   using Numbers = AlifNumbers<spikeops::State<Data>>;
-  using S = typename Numbers::S;
-  using State = AlifState<S>;
-  using Params = AlifParams<S>;
+  using Params = AlifParams<typename Numbers::S>;
   using Result = Nothing;
-  static constexpr Reset kReset = reset;
-  static constexpr bool kTakesThreshold = takes_threshold;
   struct Input { Data x; };
   struct Output { Data spikes; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, AlifDecays<S> decays, State& history, Output& out) {
+template <class DataType, Reset reset, bool takes_threshold>
+struct Alif : AlifTypes<DataType> {
+  using Types = AlifTypes<DataType>;
+  using Data = DataType;
+  using S = typename Types::S;
+  using State = AlifState<S>;
+  static constexpr Reset kReset = reset;
+  static constexpr bool kTakesThreshold = takes_threshold;
+
+  SPIKEOPS_HD void step(const AlifParams<S>& p, State& state, typename Types::Input in, AlifDecays<S> decays, State& history,
+                        typename Types::Output& out) {
     history = {state.v, state.a};
     const S theta = alif_threshold(state.a, p);
     const S u = lif_membrane(state.v, to_state(in.x), decays.membrane, p.input_scale, p.v_rest);
@@ -63,11 +71,10 @@ struct AlifBack : AlifNumbers<S> {
 };
 
 // Input, decays and initial state, the same for every walk.
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const AlifNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.fixed[1] = {static_cast<const S*>(n.adaptation_decay_per_neuron), S(n.adaptation_decay)};
   w.initial[0] = static_cast<const S*>(n.v_init);
@@ -77,8 +84,8 @@ void start_at(const AlifNeuron& n, AnyWalk& w) {
 template <class Neuron>
 void forward(const AlifForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
-  Walk<Neuron> w{alif_params<S>(a.neuron)};
-  start_at<Neuron>(a.neuron, w);
+  auto w = walk_of<Neuron>(alif_params<S>(a.neuron), a.neuron.T);
+  start_at(a.neuron, w);
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
   w.last[0] = static_cast<S*>(a.v_last);
   w.last[1] = static_cast<S*>(a.a_last);
@@ -103,9 +110,8 @@ void backward(const AlifBackward& a, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
   const AlifNeuron& n = a.neuron;
   const AlifParams<S> p = alif_params<S>(n);
-  WalkBack<Neuron> w{p, p};
-  start_at<Neuron>(n, w);
-  w.N = n.N;
+  auto w = walk_back_of<Neuron>(p, p, n.T, n.N);
+  start_at(n, w);
   w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTakesThreshold, S>(n);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);

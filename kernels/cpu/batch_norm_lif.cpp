@@ -50,20 +50,19 @@ Norms<S> norms_of(const BatchNorm& b) {
 }
 
 // Input, numbers of the channels and initial membrane potential, the same for every walk.
-template <class Neuron, class AnyWalk>
-void start_at(const LifNeuron& n, const Norms<typename Neuron::S>& norms, AnyWalk& w) {
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.N};
+template <class AnyWalk>
+void start_at(const LifNeuron& n, const Norms<typename AnyWalk::S>& norms, AnyWalk& w) {
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.N};
   for (int k = 0; k < 3; ++k) w.fixed[k] = norms[k];
-  w.initial[0] = static_cast<const typename Neuron::S*>(n.v_init);
+  w.initial[0] = static_cast<const typename AnyWalk::S*>(n.v_init);
 }
 
 template <class Neuron>
 void forward(const BatchNormLifForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   const Norms<S> norms = norms_of<S>(a.norm);
-  Walk<Neuron> w{lif_params<S>(a.neuron)};
-  start_at<Neuron>(a.neuron, norms, w);
+  auto w = walk_of<Neuron>(lif_params<S>(a.neuron), a.neuron.T);
+  start_at(a.neuron, norms, w);
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
   w.last[0] = static_cast<S*>(a.v_last);
   walk(w, begin, end);
@@ -88,10 +87,10 @@ void backward(const BatchNormLifBackward& a, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
   const LifParams<S> p = lif_params<S>(a.neuron);
   const Norms<S> norms = norms_of<S>(a.norm);
-  WalkBack<Neuron> w{p, {p.input_scale, p.threshold, p.fire_level, p.v_reset, p.reset_amount, S(a.surrogate_scale),
-                         S(a.surrogate_peak), p.decay}};
-  start_at<Neuron>(a.neuron, norms, w);
-  w.N = a.neuron.N;
+  const BatchNormLifBackParams<S> back{p.input_scale, p.threshold, p.fire_level, p.v_reset, p.reset_amount, S(a.surrogate_scale),
+                                       S(a.surrogate_peak), p.decay};
+  auto w = walk_back_of<Neuron>(p, back, a.neuron.T, a.neuron.N);
+  start_at(a.neuron, norms, w);
   w.row = w.first_row = row_for<Neuron::kReset, S>(a.surrogate, p.detach_reset);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);

@@ -25,20 +25,27 @@ struct CubaNumbers {
   static constexpr bool kHasRate = false;
 };
 
-template <class DataType, Reset reset, CubaTiming timing>
-struct CubaLif : CubaNumbers<spikeops::State<DataType>> {
+template <class DataType>
+struct CubaTypes : CubaNumbers<spikeops::State<DataType>> {
+  using Types = CubaTypes;
   using Data = DataType;
   using Numbers = CubaNumbers<spikeops::State<Data>>;
-  using S = typename Numbers::S;
-  using Params = CubaLifParams<S>;
+  using Params = CubaLifParams<typename Numbers::S>;
   using Result = Nothing;
-  static constexpr Reset kReset = reset;
-  static constexpr CubaTiming kTiming = timing;
   struct Input { Data x; };
   struct Output { Data spikes; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, CubaLifState<S>& state, Input in, CubaLifFixed<S> fixed, CubaLifState<S>& history,
-                        Output& out) {
+template <class DataType, Reset reset, CubaTiming timing>
+struct CubaLif : CubaTypes<DataType> {
+  using Types = CubaTypes<DataType>;
+  using Data = DataType;
+  using S = typename Types::S;
+  static constexpr Reset kReset = reset;
+  static constexpr CubaTiming kTiming = timing;
+
+  SPIKEOPS_HD void step(const CubaLifParams<S>& p, CubaLifState<S>& state, typename Types::Input in, CubaLifFixed<S> fixed,
+                        CubaLifState<S>& history, typename Types::Output& out) {
     history = {state.v, state.i};
     const CubaCurrent<S> current = cuba_current(state.i, to_state(in.x), fixed.current_decay, p);
     const CubaMembrane<S> membrane = cuba_membrane<reset, timing>(state.v, current.read, cuba_spike(state.v, fixed.threshold, p),
@@ -63,11 +70,10 @@ struct CubaLifBack : CubaNumbers<S> {
 };
 
 // Input, numbers of each neuron and initial state, the same for every walk.
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const CubaLifNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.fixed[1] = {static_cast<const S*>(n.current_decay_per_neuron), S(n.current_decay)};
   w.fixed[2] = {static_cast<const S*>(n.current_scale_per_neuron), S(n.current_scale)};
@@ -79,8 +85,8 @@ void start_at(const CubaLifNeuron& n, AnyWalk& w) {
 template <class Neuron>
 void forward(const CubaLifForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
-  Walk<Neuron> w{cuba_params<S>(a.neuron)};
-  start_at<Neuron>(a.neuron, w);
+  auto w = walk_of<Neuron>(cuba_params<S>(a.neuron), a.neuron.T);
+  start_at(a.neuron, w);
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
   w.last[0] = static_cast<S*>(a.v_last);
   w.last[1] = static_cast<S*>(a.i_last);
@@ -105,9 +111,8 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
   const CubaLifNeuron& n = a.neuron;
   const CubaLifParams<S> p = cuba_params<S>(n);
-  WalkBack<Neuron> w{p, p};
-  start_at<Neuron>(n, w);
-  w.N = n.N;
+  auto w = walk_back_of<Neuron>(p, p, n.T, n.N);
+  start_at(n, w);
   w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTiming, S>(n);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);

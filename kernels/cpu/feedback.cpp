@@ -22,7 +22,7 @@ template <class Neuron>
 void steps(const FeedbackNeuron& a, const typename Neuron::Params& params, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
   using S = typename Neuron::S;
-  Walk<Neuron> w{params, a.T};
+  auto w = walk_of<Neuron>(params, a.T);
   // Rows of a drive or current that is absent.
   alignas(64) Data no_drives[kTile], no_currents[kTile];
   const int64_t longest = smaller(kTile, end - begin);

@@ -24,11 +24,10 @@ inline void with_neuron(const GeneralLifNeuron& n, Body body) {
 }
 
 // Input, numbers of the neurons and initial membrane potential, the same for every walk.
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const GeneralLifNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.fixed[1] = {static_cast<const S*>(n.threshold_per_neuron), S(n.threshold)};
   w.fixed[2] = {static_cast<const S*>(n.input_scale_per_neuron), S(n.input_scale)};
@@ -40,8 +39,8 @@ template <class Neuron>
 void forward(const GeneralLifForward& a, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
   alignas(64) Data unread[kTile];  // what is not traced
-  Walk<Neuron> w{general_lif_params<typename Neuron::S>(a.neuron)};
-  start_at<Neuron>(a.neuron, w);
+  auto w = walk_of<Neuron>(general_lif_params<typename Neuron::S>(a.neuron), a.neuron.T);
+  start_at(a.neuron, w);
   w.output[0] = {static_cast<Data*>(a.spikes), a.neuron.N};
   for (int trace = int(Trace::before); trace <= int(Trace::after); ++trace) {
     if (a.neuron.trace == trace) w.output[trace] = {static_cast<Data*>(a.trace), a.neuron.N};
@@ -64,9 +63,8 @@ void backward(const GeneralLifBackward& a, int64_t begin, int64_t end) {
   constexpr ResetScheme scheme = Neuron::kScheme;
   const GeneralLifNeuron& n = a.neuron;
   const GeneralLifParams<S> p = general_lif_params<S>(n);
-  WalkBack<Neuron> w{p, {p, n.surrogate, n.in_thresholds, static_cast<Trace>(n.trace)}};
-  start_at<Neuron>(n, w);
-  w.N = n.N;
+  auto w = walk_back_of<Neuron>(p, {p, n.surrogate, n.in_thresholds, static_cast<Trace>(n.trace)}, n.T, n.N);
+  start_at(n, w);
   // A reset that comes late has no gradient that could be detached, nor has none.
   constexpr bool can_pass = scheme == ResetScheme::subtract || scheme == ResetScheme::subtract_guarded || scheme == ResetScheme::to;
   const bool with_sums = a.grad_decay || a.grad_threshold || a.grad_input_scale || a.grad_reset_amount;

@@ -12,19 +12,18 @@ inline void with_neuron(const LifNeuron& n, Body body) {
 }
 
 // Input, decay and initial membrane potential, the same for every walk.
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const LifNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.initial[0] = static_cast<const S*>(n.v_init);
 }
 
 template <class Neuron>
 void forward(const LifForward& a, int64_t begin, int64_t end) {
-  Walk<Neuron> w{lif_params<typename Neuron::S>(a.neuron)};
-  start_at<Neuron>(a.neuron, w);
+  auto w = walk_of<Neuron>(lif_params<typename Neuron::S>(a.neuron), a.neuron.T);
+  start_at(a.neuron, w);
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
   w.last[0] = static_cast<typename Neuron::S*>(a.v_last);
   walk(w, begin, end);
@@ -33,8 +32,8 @@ void forward(const LifForward& a, int64_t begin, int64_t end) {
 template <class Neuron>
 void rate_forward(const LifRateForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
-  Walk<Neuron> w{{lif_params<S>(a.neuron), S(a.neuron.T)}};
-  start_at<Neuron>(a.neuron, w);
+  auto w = walk_of<Neuron>({lif_params<S>(a.neuron), S(a.neuron.T)}, a.neuron.T);
+  start_at(a.neuron, w);
   w.result[0] = static_cast<typename Neuron::Data*>(a.rate);
   walk(w, begin, end);
 }
@@ -56,9 +55,9 @@ void backward(const LifBackward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   using Data = typename Neuron::Data;
   const LifParams<S> p = lif_params<S>(a.neuron);
-  WalkBack<Neuron> w{p, {p.threshold, p.fire_level, p.v_reset, p.reset_amount, S(a.surrogate_scale), S(a.surrogate_peak)}};
-  start_at<Neuron>(a.neuron, w);
-  w.N = a.neuron.N;
+  auto w = walk_back_of<Neuron>(p, {p.threshold, p.fire_level, p.v_reset, p.reset_amount, S(a.surrogate_scale), S(a.surrogate_peak)},
+                                a.neuron.T, a.neuron.N);
+  start_at(a.neuron, w);
   w.row = w.first_row = row_for<Neuron::kReset, S>(a.surrogate, p.detach_reset);
   w.grad_output = a.grad_rate ? nullptr : static_cast<const Data*>(a.grad_spikes);
   w.grad_rate = static_cast<const Data*>(a.grad_rate);

@@ -19,11 +19,10 @@ struct Place {
   int bit;
 };
 
-template <class Neuron, Reset reset>
-void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
-  using S = typename Neuron::S;
+template <class Types>
+void forward(const LifBitsForward& a, const Walk<Types>& w, Reset reset, int64_t begin, int64_t end) {
+  using S = typename Types::S;
   const LifNeuron& n = a.neuron;
-  const Walk<Neuron> w = lif_kept_walk<Neuron>(a, {lif_kept_params<S>(n), lif_window<S>(a)}, 1);
   walk(w, begin, end, kNothingToDo, [&](int64_t t, const auto& rows, int64_t n0) {
     const auto pack = [&](int64_t byte, S factor, S of_nan) {
       uint8_t* const bytes = static_cast<uint8_t*>(a.bits) + byte * n.N + n0;
@@ -35,11 +34,10 @@ void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
   });
 }
 
-template <class Neuron, Reset reset>
-void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
-  using S = typename Neuron::S;
+template <class Types>
+void backward(const LifBitsBackward& a, const Walk<Types>& w, Reset reset, int64_t begin, int64_t end) {
+  using S = typename Types::S;
   const LifNeuron& n = a.neuron;
-  const Walk<Neuron> w = lif_kept_walk_back<Neuron>(a, lif_bits_back<S>(a), 1);
   const auto before = [&](int64_t t, auto& rows, int64_t n0) {
     const auto unpack = [&](int64_t byte, S of_nan, S factor) {
       const uint8_t* const bytes = static_cast<const uint8_t*>(a.bits) + byte * n.N + n0;
@@ -53,10 +51,22 @@ void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
   walk(w, begin, end, before, kNothingToDo);
 }
 
+template <class Neuron>
+Walk<typename Neuron::Types> walk_back_of(const LifBitsBackward& a) {
+  return lif_kept_walk_back<Neuron>(a, lif_bits_back<typename Neuron::S>(a), 1);
+}
+
 template <class Data, Reset reset, bool detached>
 void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
-  if (a.neuron.x_stride == 0) return backward<LifFromBits<Data, reset, detached, true>, reset>(a, begin, end);
-  backward<LifFromBits<Data, reset, detached, false>, reset>(a, begin, end);
+  if (a.neuron.x_stride == 0) return backward(a, walk_back_of<LifFromBits<Data, reset, detached, true>>(a), reset, begin, end);
+  backward(a, walk_back_of<LifFromBits<Data, reset, detached, false>>(a), reset, begin, end);
+}
+
+template <class Data, Reset reset, int surrogate>
+void forward(const LifBitsForward& a, int64_t begin, int64_t end) {
+  using S = State<Data>;
+  const LifBitsParams<S> params{lif_kept_params<S>(a.neuron), lif_window<S>(a)};
+  forward(a, lif_kept_walk<LifBits<Data, reset, surrogate>>(a, params, 1), reset, begin, end);
 }
 
 }  // namespace
@@ -64,8 +74,8 @@ void backward(const LifBitsBackward& a, int64_t begin, int64_t end) {
 void lif_bits_forward(const LifBitsForward& a, int64_t begin, int64_t end) {
   with_dtype(a.neuron.dtype, [&](auto data) {
     with_window(a.surrogate, [&]<int surrogate>() {
-      if (a.neuron.reset == int(Reset::to)) return forward<LifBits<decltype(data), Reset::to, surrogate>, Reset::to>(a, begin, end);
-      forward<LifBits<decltype(data), Reset::subtract, surrogate>, Reset::subtract>(a, begin, end);
+      if (a.neuron.reset == int(Reset::to)) return forward<decltype(data), Reset::to, surrogate>(a, begin, end);
+      forward<decltype(data), Reset::subtract, surrogate>(a, begin, end);
     });
   });
 }

@@ -31,6 +31,7 @@ struct ReadoutNumbers {
 
 template <class DataType>
 struct Readout : ReadoutNumbers<spikeops::State<DataType>> {
+  using Types = Readout;
   using Data = DataType;
   using Numbers = ReadoutNumbers<spikeops::State<Data>>;
   using S = typename Numbers::S;
@@ -47,11 +48,10 @@ struct Readout : ReadoutNumbers<spikeops::State<DataType>> {
   }
 };
 
-template <class Neuron, class AnyWalk>
+template <class AnyWalk>
 void start_at(const ReadoutNeuron& n, AnyWalk& w) {
-  using S = typename Neuron::S;
-  w.T = n.T;
-  w.input[0] = {static_cast<const typename Neuron::Data*>(n.x), n.x_stride};
+  using S = typename AnyWalk::S;
+  w.input[0] = {static_cast<const typename AnyWalk::Data*>(n.x), n.x_stride};
   w.fixed[0] = {static_cast<const S*>(n.decay_per_neuron), S(n.decay)};
   w.initial[0] = static_cast<const S*>(n.v_init);
 }
@@ -62,8 +62,8 @@ void readout_forward(const ReadoutForward& a, int64_t begin, int64_t end) {
   with_dtype(a.neuron.dtype, [&](auto data) {
     using Neuron = Readout<decltype(data)>;
     using S = typename Neuron::S;
-    Walk<Neuron> w{readout_params<S>(a.neuron)};
-    start_at<Neuron>(a.neuron, w);
+    auto w = walk_of<Neuron>(readout_params<S>(a.neuron), a.neuron.T);
+    start_at(a.neuron, w);
     w.output[0] = {static_cast<typename Neuron::Data*>(a.trace), a.neuron.N};
     w.last[0] = static_cast<S*>(a.v_last);
     walk(w, begin, end);
@@ -76,9 +76,8 @@ void readout_backward(const ReadoutBackward& a, int64_t begin, int64_t end) {
     using S = typename Neuron::S;
     using Numbers = typename Neuron::Numbers;
     const ReadoutParams<S> p = readout_params<S>(a.neuron);
-    WalkBack<Neuron> w{p, p};
-    start_at<Neuron>(a.neuron, w);
-    w.N = a.neuron.N;
+    auto w = walk_back_of<Neuron>(p, p, a.neuron.T, a.neuron.N);
+    start_at(a.neuron, w);
     w.row = w.first_row = back_row<Numbers, Numbers, false>;
     w.grad_output = static_cast<const typename Neuron::Data*>(a.grad_trace);
     w.grad_last[0] = static_cast<const S*>(a.grad_v_last);

@@ -13,6 +13,7 @@ namespace {
 // What does not depend on options.
 template <class StateType>
 struct RecurrentNumbers {
+  using Types = RecurrentNumbers;
   using S = StateType;
   using Data = S;  // of rows: what is stored in 16 bits is converted for a step
   using Params = RecurrentParams<S>;
@@ -194,27 +195,14 @@ class Layers {
 };
 
 template <class S>
-using StepRow = void (*)(const RecurrentParams<S>&, const StepRows<RecurrentNumbers<S>, typename RecurrentNumbers<S>::Output, S>&);
-
-// The step of a neuron, as a function of the rows that all of them have.
-template <class Neuron, class S>
-SPIKEOPS_ROW void recurrent_row(const RecurrentParams<S>& given,
-                                const StepRows<RecurrentNumbers<S>, typename RecurrentNumbers<S>::Output, S>& given_rows) {
-  const RecurrentParams<S> params = given;
-  const auto rows = given_rows;
-  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
-    RecurrentState<S> state = load(rows.from, i), history;
-    typename RecurrentNumbers<S>::Output output;
-    Neuron::step(params, state, load(rows.in, i), load(rows.fixed, i), history, output);
-    store(rows.to, i, state);
-    store(rows.kept, i, output);
-  }
-}
+using RecurrentStepRow = StepRow<RecurrentNumbers<S>, typename RecurrentNumbers<S>::Output, S>;
 
 template <class S>
-StepRow<S> step_for(const RecurrentNeuron& n) {
-  StepRow<S> row = nullptr;
-  with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() { row = recurrent_row<Recurrent<S, reset, timing>, S>; });
+RecurrentStepRow<S> step_for(const RecurrentNeuron& n) {
+  RecurrentStepRow<S> row = nullptr;
+  with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() {
+    row = step_row<Recurrent<S, reset, timing>, typename RecurrentNumbers<S>::Output, S>;
+  });
   return row;
 }
 
@@ -243,7 +231,7 @@ void forward(const RecurrentForward& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   const RecurrentNeuron& n = a.neuron;
   const RecurrentParams<S> params = recurrent_params<S>(n);
-  const StepRow<S> step = step_for<S>(n);
+  const RecurrentStepRow<S> step = step_for<S>(n);
   for_each_group(n, begin, end, [&](int64_t first, int64_t count) {
     Layers<Data> layers(n, first, count);
     Scratch<S> total(layers.size), spikes(2 * layers.size);
@@ -277,7 +265,7 @@ void backward(const RecurrentBackward& a, int64_t begin, int64_t end) {
   constexpr int kCarry = kFields<S, RecurrentCarry<S>>, kKept = kRecurrentStates + 1;  // the states before each step, and its total
   const RecurrentNeuron& n = a.neuron;
   const RecurrentParams<S> params = recurrent_params<S>(n);
-  const StepRow<S> step = step_for<S>(n);
+  const RecurrentStepRow<S> step = step_for<S>(n);
   const BackRow<Numbers> step_back = back_for<S>(n);
   for_each_group(n, begin, end, [&](int64_t first, int64_t count) {
     Layers<Data> layers(n, first, count);

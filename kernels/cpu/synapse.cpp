@@ -10,7 +10,7 @@ void filter(const SynapticFilter& args, int64_t begin, int64_t end) {
     using Data = decltype(data);
     using S = State<Data>;
     const double theta_s = 1.0 / args.tau_s;
-    Walk<Synapse<Data, adjoint>> w{{S(theta_s), S(1.0 - theta_s)}, args.T, adjoint};
+    auto w = walk_of<Synapse<Data, adjoint>>({S(theta_s), S(1.0 - theta_s)}, args.T, adjoint);
     w.input[0] = {static_cast<const Data*>(args.in), args.N};
     w.output[0] = {static_cast<Data*>(args.out), args.N};
     walk(w, begin, end);

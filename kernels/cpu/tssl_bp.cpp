@@ -5,10 +5,10 @@ namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
 template <class Neuron>
-Walk<Neuron> walk_of(const TsslBpForward& args) {
+Walk<Neuron> walk_for(const TsslBpForward& args) {
   using Data = typename Neuron::Data;
   const int64_t N = args.neuron.N;
-  Walk<Neuron> w{tssl_bp_params<typename Neuron::S>(args.neuron), args.neuron.T};
+  auto w = walk_of<Neuron>(tssl_bp_params<typename Neuron::S>(args.neuron), args.neuron.T);
   w.input[0] = {static_cast<const Data*>(args.neuron.x), N};
   w.output[0] = {static_cast<Data*>(args.psc), N};
   return w;
@@ -16,8 +16,8 @@ Walk<Neuron> walk_of(const TsslBpForward& args) {
 
 template <class Data>
 void forward(const TsslBpForward& args, int64_t begin, int64_t end) {
-  if (!args.spikes) return walk(walk_of<TsslBp<Data, false>>(args), begin, end);
-  auto w = walk_of<TsslBp<Data, true>>(args);
+  if (!args.spikes) return walk(walk_for<TsslBp<Data, false>>(args), begin, end);
+  auto w = walk_for<TsslBp<Data, true>>(args);
   w.output[1] = {static_cast<Data*>(args.spikes), args.neuron.N};
   walk(w, begin, end);
 }
@@ -26,7 +26,7 @@ template <class Data>
 void backward(const TsslBpBackward& args, int64_t begin, int64_t end) {
   using Neuron = TsslBp<Data, false>;
   const auto params = tssl_bp_params<typename Neuron::S>(args.neuron);
-  WalkBack<Neuron> w{params, params, args.neuron.T, args.neuron.N};
+  auto w = walk_back_of<Neuron>(params, params, args.neuron.T, args.neuron.N);
   w.row = back_row<Neuron, Neuron, false>;
   w.first_row = back_row<Neuron, Neuron, true>;
   w.input[0] = {static_cast<const Data*>(args.neuron.x), w.N};

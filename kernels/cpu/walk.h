@@ -1,10 +1,13 @@
 // The walk through time, the same for all neurons. A tile of neurons at a time takes all its steps, so that its state stays in
 // L1. A neuron is a struct without members (neurons/):
+//   Types                            the struct, itself or its base, that has all these types and no options: the walk is compiled
+//                                    once for it, and calls the neuron's step as a function of rows
 //   Data, S                          types of what passes by, and of the state
 //   Params                           numbers of the layer
 //   Fixed, State, History            structs of S: numbers of each neuron, what passes from step to step, what stepping back needs
 //   Input, Output, Result            structs of Data: what comes and goes in each step, and after the last one
 //   step(params, state&, input, fixed, history&, output&)
+// and its Types
 //   result(params, state)            where Result is not empty
 #pragma once
 
@@ -15,39 +18,25 @@ namespace {
 
 struct Nothing {};
 
-// Where a neuron's numbers lie.
-template <class Neuron>
-struct Walk {
-  using Data = typename Neuron::Data;
-  using S = typename Neuron::S;
-  typename Neuron::Params params;
-  int64_t T = 0;
-  bool back_in_time = false;  // from the last time step to the first
-  Series<const Data> input[kFields<Data, typename Neuron::Input> + 1] = {};
-  Series<Data> output[kFields<Data, typename Neuron::Output> + 1] = {};
-  PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
-  const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
-  S* last[kFields<S, typename Neuron::State> + 1] = {};  // (N) the state after the last step, or null. May be `initial`
-  bool unwanted[kFields<S, typename Neuron::State> + 1] = {};  // a part of the state that nobody asks for, wherever it starts
-  Data* result[kFields<Data, typename Neuron::Result> + 1] = {};
-};
-
 // Rows of a tile at a time step. `Kept` is what is written down: Output, or History.
-template <class Neuron, class Kept, class Number>
+template <class Types, class Kept, class Number>
 struct StepRows {
-  using S = typename Neuron::S;
-  Rows<const typename Neuron::Data, typename Neuron::Input> in;
-  Rows<const S, typename Neuron::Fixed> fixed;
-  Rows<const S, typename Neuron::State> from;
-  Rows<S, typename Neuron::State> to;
+  using S = typename Types::S;
+  Rows<const typename Types::Data, typename Types::Input> in;
+  Rows<const S, typename Types::Fixed> fixed;
+  Rows<const S, typename Types::State> from;
+  Rows<S, typename Types::State> to;
   Rows<Number, Kept> kept;
   int64_t n;
 };
 
+template <class Types, class Kept, class Number>
+using StepRow = void (*)(const typename Types::Params&, const StepRows<Types, Kept, Number>&);
+
 template <class Neuron, class Kept, class Number>
-SPIKEOPS_ROW void step_row(const typename Neuron::Params& given, const StepRows<Neuron, Kept, Number>& given_rows) {
+SPIKEOPS_ROW void step_row(const typename Neuron::Params& given, const StepRows<typename Neuron::Types, Kept, Number>& given_rows) {
   const typename Neuron::Params params = given;  // what the loop reads through a reference keeps it from vectorising
-  const StepRows<Neuron, Kept, Number> rows = given_rows;
+  const StepRows<typename Neuron::Types, Kept, Number> rows = given_rows;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
     typename Neuron::State state = load(rows.from, i);
     typename Neuron::History history;
@@ -59,12 +48,37 @@ SPIKEOPS_ROW void step_row(const typename Neuron::Params& given, const StepRows<
   }
 }
 
+template <class Types>
+SPIKEOPS_ROW void result_row(const typename Types::Params& given, const Rows<const typename Types::S, typename Types::State> state,
+                             const Rows<typename Types::Data, typename Types::Result> result, int64_t n) {
+  const typename Types::Params params = given;
+  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) store(result, i, Types::result(params, load(state, i)));
+}
+
+// Where a neuron's numbers lie.
+template <class TypesOfNeuron>
+struct Walk {
+  using Types = TypesOfNeuron;
+  using Data = typename Types::Data;
+  using S = typename Types::S;
+  StepRow<Types, typename Types::Output, Data> step;
+  typename Types::Params params;
+  int64_t T = 0;
+  bool back_in_time = false;  // from the last time step to the first
+  Series<const Data> input[kFields<Data, typename Types::Input> + 1] = {};
+  Series<Data> output[kFields<Data, typename Types::Output> + 1] = {};
+  PerNeuron<S> fixed[kFields<S, typename Types::Fixed> + 1] = {};
+  const S* initial[kFields<S, typename Types::State> + 1] = {};  // (N), or null: 0
+  S* last[kFields<S, typename Types::State> + 1] = {};  // (N) the state after the last step, or null. May be `initial`
+  bool unwanted[kFields<S, typename Types::State> + 1] = {};  // a part of the state that nobody asks for, wherever it starts
+  Data* result[kFields<Data, typename Types::Result> + 1] = {};
+};
+
 template <class Neuron>
-SPIKEOPS_ROW void result_row(const typename Neuron::Params& given,
-                                          const Rows<const typename Neuron::S, typename Neuron::State> state,
-                                          const Rows<typename Neuron::Data, typename Neuron::Result> result, int64_t n) {
-  const typename Neuron::Params params = given;
-  SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) store(result, i, Neuron::result(params, load(state, i)));
+Walk<typename Neuron::Types> walk_of(const typename Neuron::Params& params, int64_t T, bool back_in_time = false) {
+  using Types = typename Neuron::Types;
+  const StepRow<Types, typename Types::Output, typename Types::Data> step = step_row<Neuron, typename Types::Output, typename Types::Data>;
+  return Walk<Types>{step, params, T, back_in_time};
 }
 
 template <class Data, class Struct>
@@ -72,18 +86,18 @@ inline void rows_at(const Series<Data>* series, int64_t t, int64_t n0, Rows<Data
   for (int k = 0; k < rows.kCount; ++k) rows.row[k] = series[k].row(t, n0);
 }
 
-// Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
 // What is called before or after a step where there is nothing to do.
 constexpr auto kNothingToDo = [](int64_t, const auto&, int64_t) {};
 
+// Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
 // before(t, rows, n0) and after(t, rows, n0) are called for each step of a tile of neurons from n0 on.
-template <class Neuron, class Before, class After>
-void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, After after) {
-  using S = typename Neuron::S;
-  using Data = typename Neuron::Data;
-  using Output = typename Neuron::Output;
-  constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
-  constexpr int kResult = kFields<Data, typename Neuron::Result>;
+template <class Types, class Before, class After>
+void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After after) {
+  using S = typename Types::S;
+  using Data = typename Types::Data;
+  using Output = typename Types::Output;
+  constexpr int kState = kFields<S, typename Types::State>, kFixed = kFields<S, typename Types::Fixed>;
+  constexpr int kResult = kFields<Data, typename Types::Result>;
   alignas(64) S zeros[kTile], states[kState][kTile], fixed_numbers[kFixed + 1][kTile];
   const int64_t longest = smaller(kTile, end - begin);
   fill_row(zeros, S(0), longest);
@@ -91,7 +105,7 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, Afte
     if (w.unwanted[k]) fill_row(states[k], S(0), longest);
   for (int k = 0; k < kFixed; ++k) w.fixed[k].fill(fixed_numbers[k], longest);
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
-    StepRows<Neuron, Output, Data> rows;
+    StepRows<Types, Output, Data> rows;
     for (int k = 0; k < kState; ++k) {
       rows.to.row[k] = w.last[k] ? w.last[k] + n0 : states[k];
       rows.from.row[k] = w.unwanted[k] ? states[k] : w.initial[k] ? w.initial[k] + n0 : zeros;
@@ -103,7 +117,7 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, Afte
       rows_at(w.input, t, n0, rows.in);
       rows_at(w.output, t, n0, rows.kept);
       before(t, rows, n0);
-      step_row(w.params, rows);
+      w.step(w.params, rows);
       rows.from = read_only(rows.to);
       after(t, rows, n0);
     }
@@ -111,15 +125,15 @@ void walk(const Walk<Neuron>& w, int64_t begin, int64_t end, Before before, Afte
       for (int k = 0; k < kState; ++k)
         if (rows.to.row[k] != rows.from.row[k]) copy_row(rows.from.row[k], rows.to.row[k], n);
     if constexpr (kResult > 0) {
-      Rows<Data, typename Neuron::Result> result;
+      Rows<Data, typename Types::Result> result;
       for (int k = 0; k < kResult; ++k) result.row[k] = w.result[k] + n0;
-      result_row<Neuron>(w.params, read_only(rows.to), result, n);
+      result_row<Types>(w.params, read_only(rows.to), result, n);
     }
   });
 }
 
-template <class Neuron>
-void walk(const Walk<Neuron>& w, int64_t begin, int64_t end) {
+template <class Types>
+void walk(const Walk<Types>& w, int64_t begin, int64_t end) {
   walk(w, begin, end, kNothingToDo, kNothingToDo);
 }
 

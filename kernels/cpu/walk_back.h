@@ -2,8 +2,9 @@
 // the steps are taken back. (Of very long trains the history is kept of one segment at a time.) Nothing of the forward pass need have
 // been saved but its input. A neuron (walk.h) has, besides:
 //   after(params, history)           the state after the step that left this history
-//   fired(params, history), leak(fixed)                              if it has rates
 //   Parameters, parameter_step(params, sum&, state before, grad)     if numbers per neuron have gradients
+// its Types
+//   fired(params, history), leak(fixed)                              if it has rates
 // and shares with its step back, a struct of its own, what does not depend on the options of the latter:
 //   BackParams, Carry, Parameters    the numbers of the layer; structs of S: what passes from step to step, sums over time
 //   Number                           type of the rows that the step back reads and writes: Data, or S
@@ -65,10 +66,13 @@ SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const Back
 
 // Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
 template <class Neuron, bool first, class S>
-SPIKEOPS_ROW void parameter_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::State> initial,
-                                const Rows<const S, typename Neuron::History> history_before, const S* __restrict grad,
-                                const Rows<S, typename Neuron::Parameters> sum, int64_t n) {
+SPIKEOPS_ROW void parameter_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::State>& given_initial,
+                                const Rows<const S, typename Neuron::History>& given_history, const S* __restrict grad,
+                                const Rows<S, typename Neuron::Parameters>& given_sum, int64_t n) {
   const typename Neuron::Params params = given;
+  const auto initial = given_initial;
+  const auto history_before = given_history;
+  const auto sum = given_sum;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
     typename Neuron::Parameters total = load(read_only(sum), i);
     Neuron::parameter_step(params, total, state_before<Neuron, first>(params, initial, history_before, i), grad[i]);
@@ -102,13 +106,13 @@ SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, in
 }
 
 // One step of a rate's numerator and normaliser, and of their derivatives.
-template <class Neuron, class S>
-SPIKEOPS_ROW void rate_row(const typename Neuron::Params& given, const Rows<const S, typename Neuron::History> history,
-                           const Rows<const S, typename Neuron::Fixed> fixed, const Rows<S, RateSums<S>> sums, int64_t n) {
-  const typename Neuron::Params params = given;
+template <class Types, class S>
+SPIKEOPS_ROW void rate_row(const typename Types::Params& given, const Rows<const S, typename Types::History> history,
+                           const Rows<const S, typename Types::Fixed> fixed, const Rows<S, RateSums<S>> sums, int64_t n) {
+  const typename Types::Params params = given;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < n; ++i) {
     RateSums<S> sum = load(read_only(sums), i);
-    rate_step(sum, Neuron::fired(params, load(history, i)), Neuron::leak(load(fixed, i)));
+    rate_step(sum, Types::fired(params, load(history, i)), Types::leak(load(fixed, i)));
     store(sums, i, sum);
   }
 }
@@ -125,20 +129,28 @@ SPIKEOPS_ROW void rate_gradient_row(const Data* __restrict grad_rate, const Rows
   }
 }
 
+template <class Types>
+using ParameterRow = void (*)(const typename Types::Params&, const Rows<const typename Types::S, typename Types::State>&,
+                              const Rows<const typename Types::S, typename Types::History>&, const typename Types::S*,
+                              const Rows<typename Types::S, typename Types::Parameters>&, int64_t);
+
 // Where the numbers of a neuron that steps back lie.
-template <class Neuron>
+template <class TypesOfNeuron>
 struct WalkBack {
-  using Data = typename Neuron::Data;
-  using S = typename Neuron::S;
-  using Numbers = typename Neuron::Numbers;
-  static constexpr int kCarry = kFields<S, typename Neuron::Carry>, kParameters = kFields<S, typename Neuron::Parameters>;
-  typename Neuron::Params params;
-  typename Neuron::BackParams back_params;
+  using Types = TypesOfNeuron;
+  using Data = typename Types::Data;
+  using S = typename Types::S;
+  using Numbers = typename Types::Numbers;
+  static constexpr int kCarry = kFields<S, typename Types::Carry>, kParameters = kFields<S, typename Types::Parameters>;
+  StepRow<Types, typename Types::History, S> step;
+  ParameterRow<Types> parameter_row, first_parameter_row;  // null where Parameters is empty
+  typename Types::Params params;
+  typename Types::BackParams back_params;
   int64_t T = 0, N = 0;
   BackRow<Numbers> row = nullptr, first_row = nullptr;  // the step back, and that of the first time step, or of a segment's first
   Series<const Data> input[1] = {};
-  PerNeuron<S> fixed[kFields<S, typename Neuron::Fixed> + 1] = {};
-  const S* initial[kFields<S, typename Neuron::State> + 1] = {};  // (N), or null: 0
+  PerNeuron<S> fixed[kFields<S, typename Types::Fixed> + 1] = {};
+  const S* initial[kFields<S, typename Types::State> + 1] = {};  // (N), or null: 0
   const Data* grad_output = nullptr;           // (T, N), or null: 0
   const Data* second_grad_output = nullptr;    // likewise, where Gradient has two fields
   const Data* grad_rate = nullptr;             // (N): the gradient of the rate in place of that of the trains
@@ -151,17 +163,29 @@ struct WalkBack {
   int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
 
-// The rows of a tile, in one piece of memory.
 template <class Neuron>
+WalkBack<typename Neuron::Types> walk_back_of(const typename Neuron::Params& params, const typename Neuron::BackParams& back_params,
+                                              int64_t T, int64_t N) {
+  using Types = typename Neuron::Types;
+  using S = typename Types::S;
+  const StepRow<Types, typename Types::History, S> step = step_row<Neuron, typename Types::History, S>;
+  ParameterRow<Types> row = nullptr, first_row = nullptr;
+  if constexpr (!__is_empty(typename Types::Parameters))
+    row = parameter_row<Neuron, false, S>, first_row = parameter_row<Neuron, true, S>;
+  return WalkBack<Types>{step, row, first_row, params, back_params, T, N};
+}
+
+// The rows of a tile, in one piece of memory.
+template <class Types>
 struct BackTile {
-  using S = typename Neuron::S;
-  using History = typename Neuron::History;
-  using State = typename Neuron::State;
-  static constexpr int kState = kFields<S, typename Neuron::State>, kFixed = kFields<S, typename Neuron::Fixed>;
-  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Neuron>::kCarry;
-  static constexpr int kParameters = WalkBack<Neuron>::kParameters;
+  using S = typename Types::S;
+  using History = typename Types::History;
+  using State = typename Types::State;
+  static constexpr int kState = kFields<S, typename Types::State>, kFixed = kFields<S, typename Types::Fixed>;
+  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Types>::kCarry;
+  static constexpr int kParameters = WalkBack<Types>::kParameters;
   static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
-  static constexpr int kSecondGradient = kFields<typename Neuron::Number, typename Neuron::Gradient> > 1;
+  static constexpr int kSecondGradient = kFields<typename Types::Number, typename Types::Gradient> > 1;
   static constexpr int kRows = kPassed + kFixed + kParameters + 6 + kSecondGradient;  // beside the history's
 
   // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
@@ -222,11 +246,11 @@ inline const Number* as_numbers(const Data* row, S* buffer, int64_t n) {
 }
 
 // The steps of a segment forward, which leave their history.
-template <class Neuron>
-void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, int64_t segment, const BackRows<typename Neuron::Numbers>& rows,
+template <class Types>
+void replay(const WalkBack<Types>& w, const BackTile<Types>& tile, int64_t segment, const BackRows<typename Types::Numbers>& rows,
             int64_t n0, int64_t n) {
-  using S = typename Neuron::S;
-  StepRows<Neuron, typename Neuron::History, S> step;
+  using S = typename Types::S;
+  StepRows<Types, typename Types::History, S> step;
   step.fixed = rows.fixed;
   step.from = rows.initial;
   if (segment + 1 < tile.segments) step.to = tile.border(segment + 1);
@@ -237,39 +261,38 @@ void replay(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, int64_t seg
     if (t + 1 < w.T && w.input[0].step) prefetch(w.input[0].row(t + 1, n0), n);
     rows_at(w.input, t, n0, step.in);
     step.kept = tile.history_at(t - first);
-    step_row(w.params, step);
+    w.step(w.params, step);
     step.from = read_only(step.to);
   }
 }
 
 // Adds what a segment's spikes are to a rate that weights them.
-template <class Neuron>
-void add_to_rate(const WalkBack<Neuron>& w, const BackTile<Neuron>& tile, int64_t segment,
-                 const BackRows<typename Neuron::Numbers>& rows, const Rows<typename Neuron::S, RateSums<typename Neuron::S>>& sums,
+template <class Types>
+void add_to_rate(const WalkBack<Types>& w, const BackTile<Types>& tile, int64_t segment,
+                 const BackRows<typename Types::Numbers>& rows, const Rows<typename Types::S, RateSums<typename Types::S>>& sums,
                  int64_t n) {
   const int64_t steps = smaller(tile.segment, w.T - segment * tile.segment);
   for (int64_t step = 0; step < steps; ++step)
-    rate_row<Neuron>(w.params, read_only(tile.history_at(step)), rows.fixed, sums, n);
+    rate_row<Types>(w.params, read_only(tile.history_at(step)), rows.fixed, sums, n);
 }
 
-template <class Neuron>
-void add_parameters(const WalkBack<Neuron>& w, const BackRows<typename Neuron::Numbers>& rows, bool first,
-                    const Rows<typename Neuron::S, typename Neuron::Parameters>& sums) {
-  if constexpr (WalkBack<Neuron>::kParameters > 0) {
-    if (!first) parameter_row<Neuron, false>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
-    else parameter_row<Neuron, true>(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
+template <class Types>
+void add_parameters(const WalkBack<Types>& w, const BackRows<typename Types::Numbers>& rows, bool first,
+                    const Rows<typename Types::S, typename Types::Parameters>& sums) {
+  if constexpr (WalkBack<Types>::kParameters > 0) {
+    (first ? w.first_parameter_row : w.parameter_row)(w.params, rows.initial, rows.history_before, rows.grad_input, sums, rows.n);
   }
 }
 
 // Takes [begin, end) through all steps and back. arrived(n0, carry, n) is called with what is left of the carry of a tile of neurons from
 // n0 on.
-template <class Neuron, class Arrived>
-void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived arrived) {
-  using Data = typename Neuron::Data;
-  using S = typename Neuron::S;
-  using Number = typename Neuron::Number;
-  using Numbers = typename Neuron::Numbers;
-  using Tile = BackTile<Neuron>;
+template <class Types, class Arrived>
+void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arrived) {
+  using Data = typename Types::Data;
+  using S = typename Types::S;
+  using Number = typename Types::Number;
+  using Numbers = typename Types::Numbers;
+  using Tile = BackTile<Types>;
   if (begin == end) return;
   const int64_t length = Tile::length_for(w.T, end - begin);
   Tile tile(w.T, length);
@@ -290,7 +313,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived ar
     for (int64_t segment = 0; segment < tile.segments; ++segment) {
       enter(segment);
       replay(w, tile, segment, rows, n0, n);
-      if constexpr (Neuron::kHasRate)
+      if constexpr (Types::kHasRate)
         if (weighted) add_to_rate(w, tile, segment, rows, rate, n);
     }
 
@@ -298,7 +321,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived ar
       rows.from.row[k] = w.grad_last[k] ? w.grad_last[k] + n0 : tile.zeros;
       rows.to.row[k] = w.grad_initial[k] ? w.grad_initial[k] + n0 : tile.passed[k];
     }
-    Rows<S, typename Neuron::Parameters> sums;
+    Rows<S, typename Types::Parameters> sums;
     const bool with_parameters = tile.kParameters > 0 && w.grad_parameters[0];
     for (int k = 0; k < tile.kParameters; ++k) {
       sums.row[k] = with_parameters ? w.grad_parameters[k] + n0 : tile.parameters[k];
@@ -306,7 +329,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived ar
     }
     // The gradient of a rate becomes the weight of each step's spike, starting with the last, and the part of the leak's gradient
     // that comes from the weights.
-    if constexpr (Neuron::kHasRate) {
+    if constexpr (Types::kHasRate) {
       if (weighted) rate_gradient_row(w.grad_rate + n0, read_only(rate), tile.rate_weight, sums.row[0], n);
       else if (w.grad_rate) divide_row(w.grad_rate + n0, S(w.T), tile.rate_weight, n);
     }
@@ -323,7 +346,7 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived ar
       if (t && w.grad_output) prefetch(w.grad_output + (t - 1) * w.N + n0, n);
       rows.history = read_only(tile.history_at(t - start));
       if (!first) rows.history_before = read_only(tile.history_at(t - 1 - start));
-      if constexpr (kFields<Number, typename Neuron::BackInput> != 0)
+      if constexpr (kFields<Number, typename Types::BackInput> != 0)
         rows.input.row[0] = as_numbers<Number>(w.input[0].row(t, n0), tile.input, n);
       if (w.grad_output) rows.gradient.row[0] = as_numbers<Number>(w.grad_output + t * w.N + n0, tile.gradient, n);
       if constexpr (SameType<Number, S>::value)
@@ -354,8 +377,8 @@ void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end, Arrived ar
   });
 }
 
-template <class Neuron>
-void walk_back(const WalkBack<Neuron>& w, int64_t begin, int64_t end) {
+template <class Types>
+void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end) {
   walk_back(w, begin, end, kNothingToDo);
 }
 

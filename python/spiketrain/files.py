@@ -11,8 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from spiketrain.errors import UserError, shortened
+
 TEMPORARY_PREFIX = ".unfinished-"
 _ABANDONED_SECONDS = 24 * 3600  # after which a file that another machine has not finished is taken for left behind
+
+
+def named_to_be_written(path: str | Path) -> Path:
+    """The file that a user names for a result: ``~`` expanded, and past links, which stay.
+
+    Raises:
+        UserError: there is something else in its place. A device, such as /dev/null, would be replaced by a file.
+    """
+    given = os.path.expanduser(path)
+    place = Path(os.path.realpath(given))
+    if os.path.lexists(place) and not place.is_file():
+        kind = "a folder" if place.is_dir() else "no regular file"
+        raise UserError(f"cannot write {shortened(given, 150)}: it is {kind}")
+    return place
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

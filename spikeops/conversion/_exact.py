@@ -53,6 +53,11 @@ def owned(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.clone() if tensor._is_view() else tensor for tensor in tensors)
 
 
+def kept(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """States from the call before, for a call with gradients: those out of `torch.inference_mode` cannot be saved for one."""
+    return tuple(tensor.clone() if tensor.is_inference() and torch.is_grad_enabled() else tensor for tensor in tensors)
+
+
 def require(condition: bool, reason: str) -> None:
     """Raises NotExact for the reason if the condition does not hold."""
     if not condition:

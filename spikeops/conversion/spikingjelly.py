@@ -10,7 +10,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import Counterpart, NotExact, full_precision, number, owned, require, tensors_like
+from spikeops.conversion._exact import Counterpart, NotExact, full_precision, kept, number, owned, require, tensors_like
 from spikeops.surrogate import (
     ATan,
     Exponential,
@@ -140,7 +140,7 @@ class _Node(Counterpart):
         full_precision("SpikingJelly", x)
         require(self._neuron_precision is None, "spikeops.convert: a node with a precision of its own has no counterpart")
         options = tensors_like(x, self.options())
-        return self._run(x, states, options | dict(return_trace=True) if trace else options)
+        return self._run(x, kept(*states), options | dict(return_trace=True) if trace else options)
 
     def _run(self, x: torch.Tensor, states: tuple, options: dict) -> tuple[torch.Tensor, tuple, tuple]:
         spikes, v, *trace = SF.lif(x, v_init=states[0], **options)
@@ -189,7 +189,7 @@ class _SimpleNode(Counterpart):
     def multi_step_forward(self, x_seq: torch.Tensor) -> torch.Tensor:
         full_precision("SpikingJelly", x_seq)
         v = self.v if isinstance(self.v, torch.Tensor) else torch.full_like(x_seq[0], self.v, requires_grad=False)
-        spikes, v = SF.lif(x_seq, v_init=v, **self.options())
+        spikes, v = SF.lif(x_seq, v_init=kept(v)[0], **self.options())
         (self.v,) = owned(v)
         return spikes
 

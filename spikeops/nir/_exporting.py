@@ -129,7 +129,7 @@ class _Export:
 
     def name(self, path: str) -> str:
         """A node's name that is not taken yet."""
-        wanted = path.replace(".", "_") or "model"
+        wanted = path.replace(".", "_").replace("/", "_") or "model"  # HDF5 has groups in the place of names with /
         names = (wanted if k == 0 else f"{wanted}_{k}" for k in range(len(self.nodes) + 1))
         return next(name for name in names if name not in self.nodes)
 
@@ -177,7 +177,7 @@ class _Export:
             found = [*found, "padding must be 0, which the reader takes it to be"]
         for problem in found:
             self.refuse(path, module, problem)
-        out = x  # neurons keep the shape
+        out = torch.empty_like(x)  # neurons keep the shape
         if type(module) not in _NEURONS:
             try:
                 out = module(x)
@@ -244,6 +244,8 @@ class _Export:
                 values[step] = self.walk(inner, f"{path}.{what}" if path else what, *values[called[0]], leading)
             elif is_sum and len(step.args) == 2 == len(called) and not step.kwargs and all(a in values for a in called):
                 (left, a), (right, b) = (values[c] for c in called)
+                if step.target in (operator.iadd, "add_") and self.is_used_elsewhere(step, x, values):
+                    self.refuse(path, module, "adds in place to a value that is used elsewhere, too; write y = x + ... for x += ...")
                 if set(left) & set(right) or a.shape != b.shape:
                     self.refuse(path, module, "adds a value to itself, or values of different shapes, for which NIR has no edges")
                 values[step] = ([*left, *right], a + b)
@@ -251,6 +253,19 @@ class _Export:
                 self.refuse(path, module, f"its forward uses {what!r} ({step.op}); only calls of modules with one input, and sums of two, can be")
                 raise self.error()
         raise AssertionError("a graph of torch.fx ends in an output")
+
+    @staticmethod
+    def is_used_elsewhere(step: Any, x: torch.Tensor, values: dict[Any, tuple[list[str], torch.Tensor]]) -> bool:
+        """Whether what a step changes in place is the module's own input, or is taken by a later step as it was before."""
+        storage = lambda value: value.untyped_storage()._cdata  # noqa: E731
+        changed = storage(values[step.args[0]][1])
+        sharing = {node for node, (_, value) in values.items() if storage(value) == changed}
+        later = step.next
+        while later.op != "root":
+            if sharing & set(later.all_input_nodes):
+                return True
+            later = later.next
+        return storage(x) == changed
 
     def refuse(self, path: str, module: nn.Module, problem: str) -> None:
         self.problems.append(f"{path or 'the model'} ({type(module).__name__}): {problem}")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+# Of graphs whose subgraphs are put in their place: a subgraph that is there twice within one that is there twice ... has no end.
+_MOST = 100_000
+
 
 @dataclass
 class Structure:
@@ -15,7 +18,7 @@ class Structure:
         order: the names of its nodes, each after its inputs, without input, output and recurrent weights. inputs: of each, where it takes
             its input, None for the graph's. output: whose outputs are the graph's. recurrent: of neurons, the name of the weights from
             themselves to themselves.
-        nodes: by name. source: the graph's input.
+        nodes: by name. source, target: the graph's input and output.
     """
 
     order: list[str]
@@ -24,6 +27,7 @@ class Structure:
     recurrent: dict[str, str]
     nodes: dict[str, Any]
     source: Any
+    target: Any
 
 
 def structure(nir: Any, graph: Any) -> Structure:
@@ -70,7 +74,7 @@ def structure(nir: Any, graph: Any) -> Structure:
         ) from None
     inputs = {name: [None if a == source else a for a in before[name]] for name in order}
     between = [name for name in order if name not in (source, target)]
-    return Structure(between, {n: inputs[n] for n in between}, inputs[target], recurrent, nodes, nodes[source])
+    return Structure(between, {n: inputs[n] for n in between}, inputs[target], recurrent, nodes, nodes[source], nodes[target])
 
 
 def _flat(nir: Any, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -95,6 +99,8 @@ def _flat(nir: Any, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple
             raise ValueError(f"expected the subgraph {full!r} to have one Input and one Output node, got {len(starts)} and {len(stops)}")
         ways_in[full] = [b for a, b in inner_edges if a == starts[0]]
         ways_out[full] = [a for a, b in inner_edges if b == stops[0]]
+        if any(b == starts[0] or a == stops[0] for a, b in inner_edges):
+            raise ValueError(f"an edge leads into the input {starts[0]!r}, or out of the output {stops[0]!r}")
         if stops[0] in ways_in[full]:
             raise ValueError(f"the subgraph {full!r} hands its input to its output")
         dropped = {starts[0], stops[0]}
@@ -102,13 +108,23 @@ def _flat(nir: Any, graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple
             raise ValueError(f"there are two nodes {min(taken)!r}")
         nodes |= {n: inside for n, inside in inner.items() if n not in dropped}
         edges += [(a, b) for a, b in inner_edges if not dropped & {a, b}]
-    for a, b in graph.edges:
+        _check_size(len(nodes), "nodes")
+    for edge in graph.edges:
+        if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+            raise ValueError(f"edges must be pairs of names, and one is {edge!r}")
+        a, b = edge
         start, stop = prefix + str(a), prefix + str(b)
         for end in (start, stop):
             if end not in ways_in:
                 raise ValueError(f"the edge from {start!r} to {stop!r} leads to no node: there is no {end!r}")
+        _check_size(len(edges) + len(ways_out[start]) * len(ways_in[stop]), "edges")
         edges += [(u, v) for u in ways_out[start] for v in ways_in[stop]]
     return nodes, edges
+
+
+def _check_size(count: int, what: str) -> None:
+    if count > _MOST:
+        raise ValueError(f"it has more than {_MOST} {what} when its subgraphs are put in their place")
 
 
 def reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from spikeops.functional import _checks
+from spikeops.nir import _files
 from spikeops.nir._dialects import LAYERS, NEURONS, Dialect, DialectName, Neuron, broadcasts, dialect_named
 from spikeops.nir._exporting import checked_dt
 from spikeops.nir._graph import Structure, structure
@@ -66,7 +67,7 @@ def from_nir(
     where = "the graph"
     if isinstance(graph, (str, os.PathLike)):
         where = os.fspath(graph)
-        graph = _read(nir, where)
+        graph = _files.read(nir, where)
     if not isinstance(graph, nir.NIRGraph):
         raise TypeError(f"from_nir: expected an nir.NIRGraph or the path of a file, got {type(graph).__name__}.")
     try:
@@ -87,15 +88,6 @@ def from_nir(
         weight = layers.get(found.recurrent.get(name, ""))
         modules[name] = layers[name] if name in layers else neurons_module(read[name], chosen, surrogate, detach_reset, dtype, weight)
     return _network(found, modules)
-
-
-def _read(nir: Any, path: str) -> Any:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"from_nir: there is no file {path!r}.")
-    try:
-        return nir.read(path, type_check=False)
-    except Exception as error:  # a damaged file may make h5py and nir raise anything; nothing has been made of it
-        raise ValueError(f"from_nir: {path} is not a NIR graph: {type(error).__name__}: {error}") from error
 
 
 def _looked_at(
@@ -127,7 +119,7 @@ def _looked_at(
                 continue
             with np.errstate(all="ignore"):
                 read[name] = chosen.read(kind, given, dt)
-            wrong = neuron_problems(read[name], chosen)
+            wrong = neuron_problems(read[name], chosen, dtype)
             if name in found.recurrent and chosen.subtracts:
                 wrong.append("the library has no recurrent neurons")
             problems += [f"{label}: {problem}" for problem in wrong]
@@ -144,20 +136,51 @@ def _numbers(node: Any, field: str) -> np.ndarray:
 
 def _unfitting_shapes(found: Structure, read: dict[str, Neuron], layers: dict[str, nn.Module]) -> list[str]:
     """What nodes say against the shapes that reach them; shapes that the graph leaves open are taken as they come."""
-    given = found.source.input_type.get("input") if isinstance(found.source.input_type, dict) else None
-    shapes: dict[str | None, Shape | None] = {None: tuple(int(n) for n in np.asarray(given).reshape(-1)) if given is not None else None}
-    if shapes[None] == ():
-        shapes[None] = None
-    for name in found.order:
-        coming = {shapes[source] for source in found.inputs[name]} - {None}
-        if len(coming) > 1:
-            return [f"{name}: its inputs have different shapes, {' and '.join(map(str, sorted(coming)))}"]
-        shape = next(iter(coming), None)
-        try:
+    shapes: dict[str | None, Shape | None] = {}
+    label, shape = "its input", None
+    try:
+        shapes[None] = _declared(getattr(found.source, "input_type", None), "input")
+        for name in found.order:
+            node = found.nodes[name]
+            label, shape = f"{name} ({type(node).__name__})", None
+            shape = _agreed({*(shapes[source] for source in found.inputs[name]), _declared_by(node, layers.get(name))})
             shapes[name] = _shape_after(found, name, read, layers, shape)
-        except (ValueError, RuntimeError) as error:
-            return [f"{name} ({type(found.nodes[name]).__name__}): gets an input of shape {shape}, {error}"]
+        label, shape = "its output", None
+        _agreed({*(shapes[source] for source in found.output), _declared(getattr(found.target, "output_type", None), "output")})
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        why = str(error).partition("\n")[0]
+        return [f"{label}: {why if shape is None else f'gets an input of shape {shape}, {why}'}"]
     return []
+
+
+def _agreed(shapes: set[Shape | None]) -> Shape | None:
+    """The one shape that all have, but for those that are not known."""
+    shapes.discard(None)
+    if len(shapes) > 1:
+        raise ValueError(f"its inputs have different shapes, or another one than it says, {' and '.join(map(str, sorted(shapes)))}")
+    return next(iter(shapes), None)
+
+
+def _declared(types: Any, name: str) -> Shape | None:
+    """The shape that a node's types give to its one input or output; None where they leave it open."""
+    given = types.get(name) if isinstance(types, dict) else None
+    value = np.asarray(() if given is None else given)
+    if not value.size:
+        return None
+    if value.dtype.kind not in "fiu" or not (np.all(value >= 1) and np.all(value == np.floor(value)) and np.all(value < 2**62)):
+        raise ValueError(f"its shape must be whole numbers, 1 or more, and is {given!r}")
+    return tuple(int(size) for size in value.reshape(-1))
+
+
+def _declared_by(node: Any, layer: nn.Module | None) -> Shape | None:
+    """The shape of its input by a node that cannot tell it from its weights."""
+    inner = layer.module if isinstance(layer, TimeDistributed) else None
+    if isinstance(inner, nn.Flatten):
+        return _declared(getattr(node, "input_type", None), "input")
+    if isinstance(inner, (nn.Conv1d, nn.Conv2d)):
+        space = _declared({"input": getattr(node, "input_shape", None)}, "input")
+        return None if space is None else (inner.in_channels, *space)
+    return None
 
 
 def _shape_after(
@@ -175,12 +198,14 @@ def _shape_after(
         return _same(own, shape)
     module = layers[name]
     if isinstance(module, Scale):
-        return _same(tuple(module.scale.shape), shape)
+        return _same(tuple(module.scale.shape) if module.scale.numel() > 1 else (), shape)
+    inner = module.module if isinstance(module, TimeDistributed) else module
+    if isinstance(inner, nn.Flatten):
+        _check_axes(inner, shape)
     if shape is None:
         return (module.out_features,) if isinstance(module, nn.Linear) else None
     if isinstance(module, nn.Linear) and shape != (module.in_features,):
         raise ValueError(f"but its weights have shape {tuple(module.weight.shape)}")
-    inner = module.module if isinstance(module, TimeDistributed) else module
     if not isinstance(inner, (nn.Linear, nn.Flatten)) and len(shape) != (2 if isinstance(inner, nn.Conv1d) else 3):
         raise ValueError("which has another number of axes than channels and space")
     if isinstance(inner, (nn.Conv1d, nn.Conv2d)) and shape[0] != inner.in_channels:
@@ -190,21 +215,34 @@ def _shape_after(
     return tuple(torch.func.functional_call(module, weights, (x,)).shape[2:])
 
 
+def _check_axes(flatten: nn.Flatten, shape: Shape | None) -> None:
+    """Its axes must lie within a time step of a sample: the axis before is that of all time steps and samples."""
+    if shape is None and flatten.start_dim > 0:
+        return
+    axes = len(shape or ())
+    first, last = (axis if axis >= 0 else axis + axes + 1 for axis in (flatten.start_dim, flatten.end_dim))
+    if not 1 <= first <= last <= axes:
+        raise ValueError("of which start_dim and end_dim are no axes" if shape else "start_dim must be 0 or more where no shape is given")
+
+
 def _same(own: Shape, shape: Shape | None) -> Shape | None:
+    """The shape of neurons whose numbers have this one, where their input has the other: an axis of 1 stands for all, none is left out,
+    since (C,) could be channels or the last axis of maps."""
     if shape is None:
-        return own or None
-    if not broadcasts(own, shape):
+        return None if 1 in own else own or None
+    if own != () and (len(own) != len(shape) or not broadcasts(own, shape)):
         raise ValueError(f"but its numbers have shape {own}")
     return shape
 
 
 def _network(found: Structure, modules: dict[str, nn.Module]) -> nn.Module:
     names: dict[str | None, str | None] = {None: None}
-    empty = NIRNetwork({}, {}, ())
+    empty, taken = NIRNetwork({}, {}, ()), set()
     for name in modules:
         plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name) or "_"
-        while hasattr(empty, plain) or plain in names.values():
+        while hasattr(empty, plain) or plain in taken:
             plain += "_"
+        taken.add(plain)
         names[name] = plain
     last: str | None = None
     for name in found.order:

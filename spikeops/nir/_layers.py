@@ -124,6 +124,7 @@ def _with_weights(layer: nn.Module, weight: torch.Tensor, bias: torch.Tensor | N
 def _tensor(node: Any, name: str, dtype: torch.dtype) -> torch.Tensor:
     value = np.asarray(getattr(node, name))
     _expect(value.dtype.kind in "fiu", f"{name} must be an array of numbers, and is one of {value.dtype}")
+    _expect(value.size > 0, f"{name} holds no numbers, its shape is {value.shape}")
     value = torch.as_tensor(np.array(value, np.float64)).to(dtype)
     _expect(bool(value.isfinite().all()), f"{name} is not finite in {dtype}")
     return value
@@ -135,7 +136,8 @@ def _whole(node: Any, name: str, least: int | None = None) -> int:
 
 def _tuple(node: Any, name: str, length: int, least: int | None = None) -> tuple[int, ...]:
     value = np.asarray(getattr(node, name))
-    fits = value.dtype.kind in "iu" and value.size in (1, length) and (least is None or bool((value >= least).all()))
+    fits = value.dtype.kind in "iu" and value.size in (1, length) and bool((value < 2**31).all())
+    fits = fits and (least is None or bool((value >= least).all()))
     _expect(fits, f"{name} must be {length} whole number{'s' * (length > 1)}{'' if least is None else f', {least} or more'}, and is {value}")
     return tuple(int(v) for v in np.broadcast_to(value.reshape(-1), (length,)))
 

@@ -107,12 +107,12 @@ def _array(value: float | torch.Tensor) -> np.ndarray:
 # --- a neuron's module ----------------------------------------------------------------------------------------------------------
 
 
-def neuron_problems(neuron: Neuron, dialect: Dialect) -> list[str]:
-    """Why there is no module for a neuron that a dialect has read."""
+def neuron_problems(neuron: Neuron, dialect: Dialect, dtype: torch.dtype) -> list[str]:
+    """Why there is no module, with numbers of this type, for a neuron that a dialect has read."""
     of_kind, found = neuron.numbers(), dialect.problems(neuron)
     for name, value in of_kind.items():
-        if not np.isfinite(value).all():
-            found.append(f"{name} is not finite")
+        if not torch.as_tensor(value).to(dtype).isfinite().all():
+            found.append(f"{name} is not finite{f' in {dtype}' if np.isfinite(value).all() else ''}")
         elif name.endswith("decay") and (np.any(value < 0) or np.any(value > 1)):
             found.append(f"{name} would be {shown(value)}: time constants must be positive and at least dt, the step of time")
         elif name in ("v_rest", "v_reset") and not is_uniform(value):

@@ -163,6 +163,21 @@ def test_states_are_kept_reset_and_detached_by_its_functions():
     assert converted(x[0]).shape == (5,)
 
 
+@pytest.mark.parametrize("kind", [neuron.ParametricLIFNode, neuron.LIFNode, neuron.SimpleLIFNode])
+def test_training_goes_on_from_states_of_inference(kind):
+    """They cannot be saved for a gradient."""
+    x = drawn(3, 4, 10)
+    net, gradients = kind(3.0, **({"decay_input": True} if kind is neuron.SimpleLIFNode else {})), []
+    net.step_mode = "m"
+    for model in (net, spikeops.convert(net)):
+        with torch.inference_mode():
+            model(x)
+        x_in = x.clone().requires_grad_()
+        model(x_in).sum().backward()
+        gradients.append(x_in.grad)
+    torch.testing.assert_close(*gradients)
+
+
 def test_options_are_read_at_each_call():
     node = neuron.IFNode(step_mode="m")
     converted = spikeops.convert(node)

@@ -27,6 +27,15 @@ class Residual(nn.Module):
         return self.out(self.second(spikes) + spikes)
 
 
+class InPlace(Residual):
+    """With a sum in place, to a value that nobody else uses."""
+
+    def forward(self, x):
+        out = self.second(self.neurons(self.first(x)))
+        out += x
+        return self.out(out)
+
+
 class Unused(Residual):
     """With a module whose output nobody uses."""
 
@@ -104,6 +113,7 @@ NETWORKS = {
     ),
     "sums and scales": (lambda: nn.Sequential(each_step(nn.LPPool2d(1, 2)), Scale(spread(0.1, 0.5, 2, 1, 1)), snn.IF(0.5, **TO)), (2, 4, 4)),
     "branches": (Residual, (12,)),
+    "a sum in place": (InPlace, (12,)),
     "a loose end": (Unused, (12,)),
     "modules that come again": (twice, (12,)),
     "branches in modules": (Block, (12,)),

@@ -117,8 +117,8 @@ def expected():
         if (scheme, counts, sums) != (6, "true", "false"):
             yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
-    for row, state in itertools.product(("gather_row", "product_row", "total_row", "recurrent_row"), ("float", "double")):
-        yield f"{row} {'Recurrent ' if row == 'recurrent_row' else ''}{state} "
+    for row, state in itertools.product(("gather_row", "product_row", "total_row", "step_row Recurrent"), ("float", "double")):
+        yield f"{row} {state} "
     for row, state in itertools.product(("pack_row", "unpack_row", "keep_row", "kept_spike_row"), ("float", "double")):
         yield f"{row} {state} "
     for state in ("float", "double"):

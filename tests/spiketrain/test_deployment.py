@@ -215,6 +215,18 @@ def test_a_loaded_network_is_an_ordinary_module(small_run):
     assert "takes pictures (N, 1, 8, 8)" in repr(model)
 
 
+def test_training_goes_on_with_other_masks_each_time_and_predictions_have_none(tmp_path):
+    raw = {**SMALL, "network": {"layers": "40-10", "time_steps": 3, "dropout": 0.5}}
+    model = spiketrain.load(trained_runs.train(raw, tmp_path / "run"))
+    pictures = model.examples(20)
+    scores = model.predict(pictures).scores
+    model.train()
+    model.network.stages["linear_1"].eval()
+    assert not torch.equal(model(pictures), model(pictures))
+    assert torch.equal(model.predict(pictures).scores, scores)
+    assert model.training and not model.network.stages["linear_1"].training
+
+
 def test_batches_of_any_size_give_the_same_predictions(small_run):
     model, progress = spiketrain.load(small_run), []
     pictures = model.examples(7)

@@ -102,6 +102,21 @@ def test_programs_compute_what_eval_does(runs, kind, tmp_path):
         assert agreement.compare(scores[:count], found).flipped == 0
 
 
+@pytest.mark.parametrize("format", ["pt2", "onnx", "nir"])
+def test_names_of_files_that_are_no_text(runs, format, tmp_path, cli):
+    """Bytes that are not UTF-8, and a line end: what was written is read again, and said in one line."""
+    if format == "onnx":
+        for package in onnx.PACKAGES:
+            pytest.importorskip(package)
+    if format == "nir":
+        pytest.importorskip("nirtorch")
+    kind = trained_runs.train({**BPTT, "method": {"name": "bptt", "reset": "to", "strict": True}}, tmp_path / "run") if format == "nir" else runs("bptt")
+    out = tmp_path / f"a\udcff \n.{format}"
+    status, lines, errors = cli("export", kind, "--format", format, "--out", out)
+    assert (status, errors) == (0, []) and out.is_file()
+    assert lines[0].startswith(f"wrote {tmp_path}/a\\udcff \\n.{format}: scores of 64")
+
+
 DEEP = {
     "sew_resnet18": {"name": "bptt", "detach_reset": True, "surrogate": "Rectangle", "surrogate_parameter": 1, "memory": "packed", "neurons_keep": "bits", "threshold": 0.3},
     "spikformer": {"name": "bptt", "reset": "to", "detach_reset": True, "normalize_input": True, "surrogate": "Sigmoid", "memory": "checkpoint", "threshold": 0.2},

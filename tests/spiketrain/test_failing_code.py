@@ -1,11 +1,7 @@
 """Code of one's own that fails while a run is under way: one line, and the run goes on once the code is mended."""
 
-import os
-import socket
-import subprocess
-
+import forked
 import pytest
-import python_code
 import yaml
 from own_code import SMALL
 
@@ -68,17 +64,11 @@ def test_a_process_that_fails_is_said_by_the_others(own_code, tmp_path):
     own_code.write("marked", FAILS.format(fail="value"))
     own_code.write("helpers", HELPERS + "    import os\n    fail, value = value, lambda: fail() if os.environ['RANK'] == '1' else None\n")
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(CONFIG))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     program = "import sys; sys.path.append('.'); from spiketrain.cli import main; sys.exit(main())"
-    command = python_code.command(program, "train", "--config", "a.yaml", "--plugin", "marked", "--trainer.out", "run")
-    started = [
-        subprocess.Popen(command, env={**os.environ, **where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=300)[1].splitlines() for process in started]
-    assert [process.returncode for process in started] == [2, 2], errors
+    group = forked.start_group(program, "train", "--config", "a.yaml", "--plugin", "marked", "--trainer.out", "run")
+    statuses = forked.wait_all(group)
+    errors = [running.errors.splitlines() for running in group]
+    assert statuses == [2, 2], errors
     for lines, words in zip(errors, ("stopped before the others, and says why", "ValueError: two lines (helpers.py, line")):
         lines = [line for line in lines if line.startswith("spiketrain: ") or "Traceback" in line]
         assert len(lines) == 1 and words in lines[0], errors

@@ -55,7 +55,42 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
     (tmp_path / "set" / "up").symlink_to(tmp_path / "set")
     listing = list_files(tmp_path / "set", (".png",))
     assert names(listing) == ["1.png", "linked/1.png"]
-    assert listing.left_out == {"that lead back up": 1}
+    assert listing.left_out == {"that lead to folders listed already": 1}
+
+
+def test_folders_linked_to_each_other_are_listed_once_each(tmp_path):
+    """30 folders, with links from each to all others: a walk along all ways through them would never end."""
+    folders = [tmp_path / "set" / f"{k:02}" for k in range(30)]
+    for k, folder in enumerate(folders):
+        touch(folder / "1.png")
+        for other in folders:
+            if other != folder:
+                (folder / f"to{other.name}").symlink_to(f"../{other.name}")
+        (tmp_path / "set" / f"0link{k}").symlink_to(folder.name)
+    listing = list_files(tmp_path / "set", (".png",))
+    assert names(listing) == [f"{folder.name}/1.png" for folder in folders], "where they really are"
+    assert listing.left_out == {"that lead to folders listed already": 30 * 29 + 30}
+
+
+def test_the_first_of_several_links_to_a_folder_elsewhere_is_taken(tmp_path):
+    touch(tmp_path / "elsewhere" / "within" / "1.png")
+    (tmp_path / "set" / "z").mkdir(parents=True)
+    for name, target in (("c", "elsewhere"), ("b", "elsewhere"), ("z/a", "elsewhere/within"), ("d.png", "elsewhere")):
+        (tmp_path / "set" / name).symlink_to(tmp_path / target)
+    listing = list_files(tmp_path / "set", (".png",))
+    assert names(listing) == ["b/within/1.png"]
+    assert listing.left_out == {"that lead to folders listed already": 3}
+
+
+def test_a_class_that_is_a_link_to_another_class_is_refused(tiny, tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "train" / "kitty").symlink_to("cat")
+    config = {"name": "imagefolder", "root": str(tmp_path), "image_size": 8}
+    with (
+        pytest.warns(UserWarning, match="1 that lead to folders listed already"),
+        pytest.raises(UserError, match="train/kitty holds no picture that is read"),
+    ):
+        data.load(tiny(data=config))
 
 
 def test_folders_within_folders_have_an_end(tmp_path):

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 
+import forked
 import pytest
 import torch
 import yaml
@@ -75,6 +76,15 @@ def start(run_file):
             process.wait()
 
 
+@pytest.fixture
+def straight(run_file, tmp_path):
+    """The folder of the run in two processes to which nothing happened."""
+    out = tmp_path / "straight" / "run"
+    group = forked.start_group(forked.COMMAND, "train", "--config", run_file, "--trainer.out", out)
+    assert forked.wait_all(group, LIMIT) == [0, 0], [running.errors for running in group]
+    return out.parent
+
+
 def on(hosts, host, *words):
     """What `start` needs beside a folder to run on one of two hosts."""
 
@@ -100,20 +110,19 @@ def assert_same_run(one, other):
 
 
 @pytest.mark.long
-def test_a_killed_process_is_started_again_and_the_run_ends_as_if_it_had_never_been(start, folder_of, tmp_path):
-    straight, restarted = map(folder_of, ("straight", "restarted"))
-    for folder, fatal in ((straight, ""), (restarted, "killed 1")):
-        process = start(folder, fatal, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
-        assert process.wait(timeout=LIMIT) == 0, printed(folder)
+def test_a_killed_process_is_started_again_and_the_run_ends_as_if_it_had_never_been(start, straight, folder_of):
+    restarted = folder_of("restarted")
+    process = start(restarted, "killed 1", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    assert process.wait(timeout=LIMIT) == 0, printed(restarted)
     assert_same_run(straight, restarted)
     lines = printed(restarted).splitlines()
     assert sum("run directory" in line for line in lines) == 2 and len((restarted / "run" / "sessions.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.long
-def test_two_hosts_train_as_one_does_and_go_on_when_a_process_is_killed(start, folder_of, tmp_path):
+def test_two_hosts_train_as_one_does_and_go_on_when_a_process_is_killed(start, straight, folder_of, tmp_path):
     """They share no disk. The second host's process is killed in the second epoch; both start again, and go on."""
-    alone, host_a, host_b = map(folder_of, ("alone", "a", "b"))
+    host_a, host_b = map(folder_of, ("a", "b"))
     with Hosts(tmp_path) as hosts:
         started = []
         for host, folder in (("host-a", host_a), ("host-b", host_b)):
@@ -121,8 +130,7 @@ def test_two_hosts_train_as_one_does_and_go_on_when_a_process_is_killed(start, f
             started.append(start(folder, "killed 1", *words, prefix=prefix))
         statuses = [process.wait(timeout=LIMIT) for process in started]
         assert statuses == [0, 0], printed(host_a) + printed(host_b)
-    assert start(alone, "", "--standalone", "--nproc-per-node", "2").wait(timeout=LIMIT) == 0, printed(alone)
-    assert_same_run(alone, host_a)
+    assert_same_run(straight, host_a)
     # The main process writes, and nobody else.
     assert {path.name for path in host_b.iterdir()} - {"__pycache__"} == {"fatal.py", "printed"}
 
@@ -143,12 +151,10 @@ def test_a_host_that_does_not_answer_ends_the_run_with_its_name(start, folder_of
     assert checkpoint.load(host_a / "run" / "last.ckpt")["epoch"] == 1
 
 
-ALONE_WITH_THE_OTHER = """
+LOSES_A_PROCESS = """
 import os, signal, sys
 from spiketrain.cli import main
 from spiketrain.methods import bptt
-from spiketrain.training.trainer import Trainer
-Trainer._draw = lambda trainer, run: None
 step = bptt.BPTT.training_step
 def fatal(self, inputs, labels, batch_size):
     if self.steps == 9 and os.environ["RANK"] == "1":
@@ -163,24 +169,13 @@ sys.exit(main(["train", "--config", sys.argv[2], "--trainer.out", sys.argv[3]]))
 
 @pytest.mark.parametrize("way", ["killed", "failed"])
 def test_who_is_left_says_who_is_gone(run_file, tmp_path, way):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     out = str(tmp_path / "run")
-    command = [sys.executable, "-c", ALONE_WITH_THE_OTHER, way, str(run_file), out]
-    started = [
-        subprocess.Popen(command, env={**where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=LIMIT)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [2, -9 if way == "killed" else 1], errors
+    group = forked.start_group(LOSES_A_PROCESS, way, run_file, out)
+    statuses = forked.wait_all(group, LIMIT)
+    errors = [running.errors for running in group]
+    assert statuses == [2, -9 if way == "killed" else 1], errors
     (line,) = [line for line in errors[0].splitlines() if line.startswith("spiketrain: error")]
-    assert f"rank 1 (host {socket.gethostname()}, process {started[1].pid})" in line, errors
+    assert f"rank 1 (host {socket.gethostname()}, process {group[1].pid})" in line, errors
     assert ("given no sign of life" if way == "killed" else "stopped before the others") in line
     assert f"spiketrain resume {out}" in line
     if way == "failed":
@@ -197,19 +192,7 @@ def test_two_processes_test_a_run_as_one_does(cli, run_file, tmp_path):
     out = str(tmp_path / "run")
     assert cli("train", "--config", run_file, "--trainer.out", out, "--trainer.epochs", 1)[0] == 0
     status, lines, _ = cli("eval", out)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "import sys; from spiketrain.cli import main; sys.exit(main(['eval', *sys.argv[1:]]))", out, "--trainer.eval_batch_size", "7"]
-    started = [
-        subprocess.Popen(command, env={**where, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=LIMIT) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert status == 0 and [process.returncode for process in started] == [0, 0], said
-    assert [output.splitlines() for output, _ in said] == [lines, []], "the main process alone speaks"
+    group = forked.start_group(forked.COMMAND, "eval", out, "--trainer.eval_batch_size", 7)
+    statuses = forked.wait_all(group, LIMIT)
+    assert status == 0 and statuses == [0, 0], [running.errors for running in group]
+    assert [running.printed.splitlines() for running in group] == [lines, []], "the main process alone speaks"

@@ -8,6 +8,7 @@ from torch import nn
 from spikeops import nn as snn
 from spiketrain import methods
 from spiketrain.config import merge
+from spiketrain.distributed.batch_norm import average_statistics
 from spiketrain.errors import UserError
 from spiketrain.methods import load_config
 from spiketrain.models import outside
@@ -325,7 +326,7 @@ def test_a_file_puts_its_network_in_the_place_of_a_presets(tmp_path, text, expec
     assert (network.model, network.layers, network.padding) == expected
 
 
-def test_all_statistics_are_the_mean_of_the_processes(method_of, monkeypatch):
+def test_all_statistics_are_the_mean_of_the_processes_that_have_samples(method_of, monkeypatch):
     """Those of all norms: with the main process's own alone, `eval` would find another network than was tested."""
 
     class Norms(Net):
@@ -339,13 +340,22 @@ def test_all_statistics_are_the_mean_of_the_processes(method_of, monkeypatch):
     method = method_of(lambda *_: Norms())
     norms = [module for module in method.network.modules() if getattr(module, "running_mean", None) is not None]
     assert {type(norm) for norm in norms} == {nn.BatchNorm1d, snn.BatchNormLIF, nn.InstanceNorm1d}
-    monkeypatch.setattr("spiketrain.distributed.world_size", lambda: 2)
-    monkeypatch.setattr("spiketrain.distributed.add_up", lambda tensors: [tensor.add_(3.0) for tensor in tensors])  # another's
-    for norm in norms:
-        norm.running_mean.fill_(1.0)
-        norm.running_var.fill_(2.0)
-    method.finish_epoch()
-    assert all(norm.running_mean.eq(2.0).all() and norm.running_var.eq(2.5).all() for norm in norms)
+    monkeypatch.setattr("spiketrain.distributed.group.world_size", lambda: 2)
+
+    def add_up(tensors):
+        *statistics, processes = tensors
+        for tensor in statistics:
+            tensor.add_(3.0)  # another's
+        processes.add_(1.0)
+
+    monkeypatch.setattr("spiketrain.distributed.group.add_up", add_up)
+    # A process without a sample, since a batch has fewer than there are processes, has the statistics that it began with.
+    for has_samples, mean, variance in ((True, 2.0, 2.5), (False, 3.0, 3.0)):
+        for norm in norms:
+            norm.running_mean.fill_(1.0)
+            norm.running_var.fill_(2.0)
+        average_statistics(method.network, has_samples)
+        assert all(norm.running_mean.eq(mean).all() and norm.running_var.eq(variance).all() for norm in norms)
 
 
 @pytest.mark.parametrize("batch_size, fits", [(16, True), (19, False), (95, False), (94, True), (1, False), (200, True)])

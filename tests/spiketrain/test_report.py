@@ -155,9 +155,9 @@ def test_names_that_are_no_text(cli, tmp_path, code_run):
     """A folder whose name has control characters, markup and bytes that are no text."""
     folder = tmp_path / "a\x1b[31m<script>alert(1)<\udcff"
     shutil.copytree(code_run, folder)
-    made(cli, folder, "--no-measure", "--out", tmp_path / "page.html")
+    made(cli, folder, code_run, "--out", tmp_path / "page.html")
     html, page = read(tmp_path / "page.html")
-    assert "script" not in page.tags and "\x1b" not in html and "alert(1)" in page.text
+    assert "script" not in page.tags and "\x1b" not in html and "alert(1)" in page.text and "Confusion of a" in page.text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")

@@ -2,11 +2,9 @@
 
 import json
 import os
-import socket
-import subprocess
 
+import forked
 import pytest
-import python_code
 import torch
 import yaml
 from trained_runs import OF_THE_MACHINE
@@ -178,20 +176,8 @@ distributed.stop()
 
 def in_two_processes(program, runs):
     """Run a program in a pair of processes as torchrun would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank in range(2):
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        environment = {**os.environ, **where, "OMP_NUM_THREADS": "1"}
-        started.append(subprocess.Popen(python_code.command(program, json.dumps(runs)), env=environment, stdout=subprocess.DEVNULL))
-    try:
-        assert [process.wait(timeout=300) for process in started] == [0, 0]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
+    group = forked.start_group(program, json.dumps(runs))
+    assert forked.wait_all(group) == [0, 0], [running.errors for running in group]
 
 
 ALONE = ("convex", "local_ce", "local_corr", "local_ce_corr")  # methods that are not shared among processes

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import forked
 import pytest
 import python_code
 import torch
@@ -150,19 +151,16 @@ def test_event_files_that_cannot_be_written(quick, monkeypatch):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_output_that_nobody_can_read(tmp_path):
     """Standard output on a full disk, or a reader that went away, ends no run."""
-    program = "import sys; from spiketrain.cli import main; sys.exit(main())"
-    command = python_code.command(program, "train", "bptt-digits", *map(str, QUICK))
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*command, "--trainer.out", tmp_path / "full"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+        running = forked.start(forked.COMMAND, "train", "bptt-digits", *QUICK, "--trainer.out", tmp_path / "full", output=full.fileno())
+    assert (running.wait(), running.errors) == (0, "")
     assert checkpoint.load(tmp_path / "full" / "best.ckpt")["epoch"] == 1
 
 
 @pytest.mark.parametrize("words", [("list",), ("--version",)])
 def test_output_that_is_the_result_and_cannot_be_written_is_one_line(words):
-    program = "import sys; from spiketrain.cli import main; sys.exit(main())"
     with open("/dev/full", "w") as full:
-        done = subprocess.run(python_code.command(program, *words), stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(python_code.command(forked.COMMAND, *words), stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (2, "spiketrain: error: cannot read or write: [Errno 28] No space left on device\n")
 
 

@@ -3,13 +3,12 @@
 import csv
 import os
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
 
+import forked
 import pytest
-import python_code
 
 from spiketrain.errors import UserError
 from spiketrain.training import checkpoint, sessions
@@ -128,18 +127,16 @@ def is_free(run):
 @pytest.mark.parametrize("number, status, seeds", [(signal.SIGINT, 130, (1, 2)), (signal.SIGKILL, -signal.SIGKILL, (1,))])
 def test_a_signal_ends_the_runs_too(tmp_path, number, status, seeds):
     """Runs of minutes. They save their place and end, whatever ends their parent."""
-    code = "import sys; from spiketrain.cli import main; sys.exit(main())"
     out = tmp_path / "out"
-    command = python_code.command(code, "reproduce", *LONG, "--seeds", str(len(seeds)), "--parallel", "2", "--out", str(out))
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = forked.start(forked.COMMAND, "reproduce", *LONG, "--seeds", len(seeds), "--parallel", 2, "--out", out)
     runs = [out / "spide-digits" / f"seed-{seed}" for seed in seeds]
     deadline = time.monotonic() + 200
     while not all((run / sessions.NAME).exists() for run in runs):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert not process.has_ended() and time.monotonic() < deadline, process.errors
         time.sleep(0.1)
-    process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == status, printed
+    os.kill(process.pid, number)
+    assert process.wait(120) == status, process.errors
+    printed = process.printed + process.errors
     if status > 0:
         assert "stopping 2 runs: each saves its place" in printed and "The same command goes on in" in printed
         with open(out / "results.csv", newline="") as file:

@@ -49,7 +49,7 @@ def test_which_networks_are_synchronized(found):
 
 def test_training_with_synchronized_batch_norm_is_that_of_one_process(found):
     """A process without samples in the last step takes part in its statistics, too."""
-    alone, (first, second) = together.epoch(), (of_rank["epoch"] for of_rank in found)
+    alone, (first, second) = together.epoch(together.NORMED), (of_rank["epoch"] for of_rank in found)
     for name, value in first["state"].items():
         assert torch.equal(value, second["state"][name]), f"{name} differs between the processes"
         # Three steps of AdamW from gradients of float32, whose last bits differ.
@@ -57,8 +57,18 @@ def test_training_with_synchronized_batch_norm_is_that_of_one_process(found):
     assert first["loss"] == second["loss"] == pytest.approx(alone["loss"], rel=1e-4)
 
 
+def test_a_process_that_never_has_a_sample_changes_nothing(found):
+    """Its running statistics are those that it began with, and no part of the mean."""
+    alone = together.epoch(together.IDLE)
+    for of_rank in found:
+        for name, value in alone["state"].items():
+            if not name.endswith("num_batches_tracked"):
+                assert torch.equal(of_rank["idle"]["state"][name], value), name
+        assert torch.equal(of_rank["idle"]["confusion"], alone["confusion"])
+
+
 def test_tests_count_each_sample_once(found):
-    alone, (first, second) = together.epoch(), (of_rank["epoch"] for of_rank in found)
+    alone, (first, second) = together.epoch(together.NORMED), (of_rank["epoch"] for of_rank in found)
     assert first["accuracy"] == second["accuracy"] == alone["accuracy"]
     assert torch.equal(first["confusion"], alone["confusion"]) and torch.equal(second["confusion"], alone["confusion"])
     assert first["confusion"].sum() == together.NORMED["trainer"]["limit_test"]
@@ -75,12 +85,14 @@ def test_each_sample_goes_to_one_process(samples, processes):
 
 
 @pytest.mark.parametrize("step", range(3))
-@pytest.mark.parametrize("network", ["plain", "shared", "skipped"])
+@pytest.mark.parametrize("network", ["plain", "shared", "skipped", "unused"])
 def test_gradients_that_go_out_early_are_the_same_sums(found, network, step):
     for rank, of_rank in enumerate(found):
         early, whole, sent = of_rank["sums"][f"{network} {step}"]
         for number, (one, other) in enumerate(zip(early, whole)):
-            assert torch.equal(one, other), f"layer {number} of process {rank}"
+            # What no process has used has no gradient, as in one process: weight decay would move it.
+            assert (other is None) == (network == "unused" and number == 2)
+            assert one is None if other is None else torch.equal(one, other), f"layer {number} of process {rank}"
         # Three messages: of layers 4 and 3, of 2 and 1, of 0. In the first step it is found out whether gradients come in parts, as those of a
         # layer do that two checkpoints share; behind a gradient that never comes nothing is sent early.
-        assert sent == (0 if step == 0 or network == "shared" else 1 if network == "skipped" and rank == 1 else 3)
+        assert sent == (0 if step == 0 or network == "shared" else 1 if network == "unused" or (network == "skipped" and rank == 1) else 3)

@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import socket
 import time
 
 import pytest
@@ -227,13 +226,10 @@ def test_two_processes_train_like_one(tiny, tmp_path, server, method):
     if method == "spide":
         config.method.norm_range = 100.0  # below it the estimated norm does not matter
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config.to_dict()))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     # What torchrun would start: one process alone, and a pair that find each other through the environment.
     for name, world_size in (("one", 1), ("two", 2)):
         command = ("train", "--config", tmp_path / "tiny.yaml", "--trainer.out", tmp_path / name)
-        assert server.run(*command, seconds=300, ports=[port] * world_size) == 0, server.errors
+        assert server.run(*command, seconds=300, processes=world_size) == 0, server.errors
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == len(two) == 2
     for a, b in zip(one, two):

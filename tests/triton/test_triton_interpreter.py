@@ -12,7 +12,7 @@ pytest.importorskip("triton", reason="the package triton is not installed")
 
 FOLDER = Path(__file__).parent / "interpreted"
 FILES = sorted(file for file in FOLDER.glob("*.py") if file.name != "conftest.py")
-PROCESSES = 4  # for workers of the tests to share
+PROCESSES = 2  # for workers of the tests to share; each imports all that it needs anew
 
 
 def _version(package):

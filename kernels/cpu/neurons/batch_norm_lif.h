@@ -32,19 +32,26 @@ struct BatchNormLifNumbers {
   static constexpr bool kHasRate = false;
 };
 
-template <class DataType, Reset reset>
-struct BatchNormLif : BatchNormLifNumbers<spikeops::State<DataType>> {
+template <class DataType>
+struct BatchNormLifTypes : BatchNormLifNumbers<spikeops::State<DataType>> {
+  using Types = BatchNormLifTypes;
   using Data = DataType;
   using Numbers = BatchNormLifNumbers<spikeops::State<Data>>;
-  using S = typename Numbers::S;
-  using State = typename Numbers::State;
-  using Params = LifParams<S>;
+  using Params = LifParams<typename Numbers::S>;
   using Result = Nothing;
-  static constexpr Reset kReset = reset;
   struct Input { Data x; };
   struct Output { Data spikes; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Norm<S> norm, typename Numbers::History& history, Output& out) {
+template <class DataType, Reset reset>
+struct BatchNormLif : BatchNormLifTypes<DataType> {
+  using Types = BatchNormLifTypes<DataType>;
+  using Data = DataType;
+  using S = typename Types::S;
+  static constexpr Reset kReset = reset;
+
+  SPIKEOPS_HD void step(const LifParams<S>& p, typename Types::State& state, typename Types::Input in, Norm<S> norm,
+                        typename Types::History& history, typename Types::Output& out) {
     const S y = normalised(S(to_state(in.x)), norm.mean, norm.scale, norm.bias);
     const S u = lif_membrane(state.v, y, p.decay, p.input_scale, p.v_rest);
     const bool spike = u >= p.fire_level;

@@ -13,6 +13,7 @@ template <class Data> struct FeedbackInput<Data, false> { Data drive, current; }
 // ParamsType is FeedbackParams or TernaryParams.
 template <class DataType, class ParamsType, bool has_factor>
 struct Feedback {
+  using Types = Feedback;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = ParamsType;

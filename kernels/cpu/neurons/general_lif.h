@@ -32,21 +32,27 @@ struct GeneralLifNumbers {
   static constexpr bool kHasRate = false;
 };
 
-template <class DataType, ResetScheme scheme, bool counts>
-struct GeneralLif : GeneralLifNumbers<spikeops::State<DataType>> {
+template <class DataType>
+struct GeneralLifTypes : GeneralLifNumbers<spikeops::State<DataType>> {
+  using Types = GeneralLifTypes;
   using Data = DataType;
   using Numbers = GeneralLifNumbers<spikeops::State<Data>>;
-  using S = typename Numbers::S;
-  using State = typename Numbers::State;
-  using Params = GeneralLifParams<S>;
+  using Params = GeneralLifParams<typename Numbers::S>;
   using Result = Nothing;
-  static constexpr ResetScheme kScheme = scheme;
-  static constexpr bool kCounts = counts;
   struct Input { Data x; };
   struct Output { Data spikes, u, v; };  // membrane potentials before and after the reset
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, typename Numbers::Fixed numbers, typename Numbers::History& history,
-                        Output& out) {
+template <class DataType, ResetScheme scheme, bool counts>
+struct GeneralLif : GeneralLifTypes<DataType> {
+  using Types = GeneralLifTypes<DataType>;
+  using Data = DataType;
+  using S = typename Types::S;
+  static constexpr ResetScheme kScheme = scheme;
+  static constexpr bool kCounts = counts;
+
+  SPIKEOPS_HD void step(const GeneralLifParams<S>& p, typename Types::State& state, typename Types::Input in,
+                        typename Types::Fixed numbers, typename Types::History& history, typename Types::Output& out) {
     const GeneralLifStep<S> done = general_lif_step(scheme, counts, state.v, to_state(in.x), numbers, p);
     history = {state.v, done.u};
     state.v = done.v;

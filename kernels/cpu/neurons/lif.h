@@ -31,19 +31,33 @@ struct LifNumbers {
   static constexpr bool kHasRate = true;
 };
 
-template <class DataType, Reset reset>
-struct Lif : LifNumbers<spikeops::State<DataType>> {
+template <class DataType>
+struct LifTypes : LifNumbers<spikeops::State<DataType>> {
+  using Types = LifTypes;
   using Data = DataType;
   using Numbers = LifNumbers<spikeops::State<Data>>;
   using S = typename Numbers::S;
-  using State = typename Numbers::State;
-  using Fixed = typename Numbers::Fixed;
-  using History = typename Numbers::History;
   using Params = LifParams<S>;
-  static constexpr Reset kReset = reset;
   struct Input { Data x; };
   struct Output { Data spikes; };
   using Result = Nothing;
+
+  SPIKEOPS_HD bool fired(const Params& p, typename Numbers::History history) { return history.u >= p.fire_level; }
+  SPIKEOPS_HD S leak(typename Numbers::Fixed fixed) { return fixed.decay; }
+};
+
+template <class DataType, Reset reset>
+struct Lif : LifTypes<DataType> {
+  using Types = LifTypes<DataType>;
+  using Data = DataType;
+  using S = typename Types::S;
+  using State = typename Types::State;
+  using Fixed = typename Types::Fixed;
+  using History = typename Types::History;
+  using Params = LifParams<S>;
+  using Input = typename Types::Input;
+  using Output = typename Types::Output;
+  static constexpr Reset kReset = reset;
 
   SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed fixed, History& history, Output& out) {
     const S u = lif_membrane(state.v, to_state(in.x), fixed.decay, p.input_scale, p.v_rest);
@@ -56,11 +70,9 @@ struct Lif : LifNumbers<spikeops::State<DataType>> {
   SPIKEOPS_HD State after(const Params& p, History history) {
     return {lif_reset<reset>(history.u, history.u >= p.fire_level, p.reset_amount, p.v_reset)};
   }
-  SPIKEOPS_HD bool fired(const Params& p, History history) { return history.u >= p.fire_level; }
-  SPIKEOPS_HD S leak(Fixed fixed) { return fixed.decay; }
 
   // Adds the gradient of each number per neuron; `grad_u` is that of the membrane potential of the step.
-  SPIKEOPS_HD void parameter_step(const Params& p, typename Numbers::Parameters& sum, State before, S grad_u) {
+  SPIKEOPS_HD void parameter_step(const Params& p, typename Types::Parameters& sum, State before, S grad_u) {
     sum.decay += grad_u * (before.v - p.v_rest);
   }
 };
@@ -91,10 +103,11 @@ struct LifRateParams {
   S T;
 };
 
-template <class DataType, Reset reset, Weighting weighting>
-struct LifRate {
+template <class DataType, Weighting weighting>
+struct LifRateTypes {
+  using Types = LifRateTypes;
   using Data = DataType;
-  using Spiking = Lif<Data, reset>;
+  using Spiking = LifTypes<Data>;
   using S = typename Spiking::S;
   using Params = LifRateParams<S>;
   using Fixed = typename Spiking::Fixed;
@@ -104,7 +117,23 @@ struct LifRate {
   using History = Nothing;
   struct Result { Data rate; };
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed fixed, History&, Output&) {
+  SPIKEOPS_HD Result result(const Params& p, State state) {
+    if constexpr (weighting == Weighting::decay) return {from_state<Data>(state.spikes / state.weight)};
+    else return {from_state<Data>(state.spikes / p.T)};
+  }
+};
+
+template <class DataType, Reset reset, Weighting weighting>
+struct LifRate : LifRateTypes<DataType, weighting> {
+  using Types = LifRateTypes<DataType, weighting>;
+  using Data = DataType;
+  using S = typename Types::S;
+  using Params = typename Types::Params;
+  using Fixed = typename Types::Fixed;
+  using State = typename Types::State;
+  using Input = typename Types::Input;
+
+  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed fixed, Nothing&, Nothing&) {
     const S u = lif_membrane(state.v, to_state(in.x), fixed.decay, p.neuron.input_scale, p.neuron.v_rest);
     const bool spike = u >= p.neuron.fire_level;
     state.v = lif_reset<reset>(u, spike, p.neuron.reset_amount, p.neuron.v_reset);
@@ -116,11 +145,6 @@ struct LifRate {
     } else {
       state.spikes += spike ? S(1) : S(0);
     }
-  }
-
-  SPIKEOPS_HD Result result(const Params& p, State state) {
-    if constexpr (weighting == Weighting::decay) return {from_state<Data>(state.spikes / state.weight)};
-    else return {from_state<Data>(state.spikes / p.T)};
   }
 };
 

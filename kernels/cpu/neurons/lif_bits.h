@@ -16,8 +16,9 @@ struct LifBitsParams {
   LifWindow<S> window;
 };
 
-template <class DataType, Reset reset, int surrogate>
-struct LifBits {
+template <class DataType>
+struct LifBitsTypes {
+  using Types = LifBitsTypes;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = LifBitsParams<S>;
@@ -27,8 +28,15 @@ struct LifBits {
   struct State { S v, byte; };
   struct Input { Data x; };
   struct Output { Data spikes; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
+template <class Data, Reset reset, int surrogate>
+struct LifBits : LifBitsTypes<Data> {
+  using Types = LifBitsTypes<Data>;
+  using S = typename Types::S;
+
+  SPIKEOPS_HD void step(const LifBitsParams<S>& p, typename Types::State& state, typename Types::Input in, Nothing, Nothing&,
+                        typename Types::Output& out) {
     const S u = lif_membrane(state.v, to_state(in.x), p.neuron.decay, p.neuron.input_scale, p.neuron.v_rest);
     const bool spike = u >= p.neuron.fire_level;
     state.v = lif_reset<reset>(u, spike, p.neuron.reset_amount, p.neuron.v_reset);
@@ -43,8 +51,9 @@ struct LifBits {
 template <class S, bool summed> struct LifBitsBackState { S grad_v, byte; };
 template <class S> struct LifBitsBackState<S, true> { S grad_v, byte, sum; };  // of the gradient of x
 
-template <class DataType, Reset reset, bool detached, bool summed>
-struct LifFromBits {
+template <class DataType, bool summed>
+struct LifFromBitsTypes {
+  using Types = LifFromBitsTypes;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = LifBitsBack<S>;
@@ -55,7 +64,17 @@ struct LifFromBits {
   using Result = typename LifKeptGradient<Data, summed>::Result;
   struct Input { Data grad_spikes; };
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
+  SPIKEOPS_HD Result result(const Params& p, State state) { return lif_kept_result<Data, summed>(p.step, state); }
+};
+
+template <class Data, Reset reset, bool detached, bool summed>
+struct LifFromBits : LifFromBitsTypes<Data, summed> {
+  using Types = LifFromBitsTypes<Data, summed>;
+  using S = typename Types::S;
+  using Params = typename Types::Params;
+  using State = typename Types::State;
+
+  SPIKEOPS_HD void step(const Params& p, State& state, typename Types::Input in, Nothing, Nothing&, typename Types::Output& out) {
     bool fired = false, inside;
     if constexpr (reset == Reset::to) {
       fired = state.byte >= S(128);
@@ -70,8 +89,6 @@ struct LifFromBits {
     const S grad_u = lif_kept_step_back<reset, detached>(state.grad_v, to_state(in.grad_spikes), derivative, fired, S(0), p.step);
     lif_kept_put<Data>(p.step, grad_u, state, out);
   }
-
-  SPIKEOPS_HD Result result(const Params& p, State state) { return lif_kept_result<Data, summed>(p.step, state); }
 };
 
 // The bytes of a row, which begins a new one: their bits moved down by a factor, and one more of so much where v is NaN.

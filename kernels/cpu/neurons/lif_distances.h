@@ -8,8 +8,9 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-template <class DataType, Reset reset>
-struct LifDistances {
+template <class DataType>
+struct LifDistancesTypes {
+  using Types = LifDistancesTypes;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = LifParams<S>;
@@ -20,8 +21,15 @@ struct LifDistances {
   struct State { S v, u; };
   struct Input { Data x; };
   struct Output { Data spikes; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
+template <class Data, Reset reset>
+struct LifDistances : LifDistancesTypes<Data> {
+  using Types = LifDistancesTypes<Data>;
+  using S = typename Types::S;
+
+  SPIKEOPS_HD void step(const LifParams<S>& p, typename Types::State& state, typename Types::Input in, Nothing, Nothing&,
+                        typename Types::Output& out) {
     const S u = lif_membrane(state.v, to_state(in.x), p.decay, p.input_scale, p.v_rest);
     const bool spike = u >= p.fire_level;
     state.v = lif_reset<reset>(u, spike, p.reset_amount, p.v_reset);
@@ -36,8 +44,9 @@ template <class S> struct LifDistancesBackState<S, Reset::subtract, true> { S gr
 template <class S> struct LifDistancesBackState<S, Reset::to, false> { S grad_v, derivative, u, spike; };
 template <class S> struct LifDistancesBackState<S, Reset::to, true> { S grad_v, derivative, u, spike, sum; };
 
-template <class DataType, Reset reset, bool detached, bool summed>
-struct LifFromDistances {
+template <class DataType, Reset reset, bool summed>
+struct LifFromDistancesTypes {
+  using Types = LifFromDistancesTypes;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = LifDistancesBack<S>;
@@ -49,7 +58,17 @@ struct LifFromDistances {
   static constexpr int kRows = reset == Reset::to ? 3 : 1;
   struct Input { Data grad_spikes; };
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
+  SPIKEOPS_HD Result result(const Params& p, State state) { return lif_kept_result<Data, summed>(p.step, state); }
+};
+
+template <class Data, Reset reset, bool detached, bool summed>
+struct LifFromDistances : LifFromDistancesTypes<Data, reset, summed> {
+  using Types = LifFromDistancesTypes<Data, reset, summed>;
+  using S = typename Types::S;
+  using Params = typename Types::Params;
+  using State = typename Types::State;
+
+  SPIKEOPS_HD void step(const Params& p, State& state, typename Types::Input in, Nothing, Nothing&, typename Types::Output& out) {
     bool fired = false;
     S u = S(0);
     if constexpr (reset == Reset::to) fired = state.spike != S(0), u = state.u;
@@ -57,8 +76,6 @@ struct LifFromDistances {
     const S grad_u = lif_kept_step_back<reset, detached>(state.grad_v, grad_spike, state.derivative, fired, u, p.step);
     lif_kept_put<Data>(p.step, grad_u, state, out);
   }
-
-  SPIKEOPS_HD Result result(const Params& p, State state) { return lif_kept_result<Data, summed>(p.step, state); }
 };
 
 // What is kept of a step's potentials and spikes.

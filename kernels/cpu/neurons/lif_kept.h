@@ -18,10 +18,10 @@ LifParams<S> lif_kept_params(const LifNeuron& n) {
 
 // The state is the membrane potential and, behind it, `rows` numbers that are nobody else's.
 template <class Neuron, class Args>
-Walk<Neuron> lif_kept_walk(const Args& a, typename Neuron::Params params, int rows) {
+Walk<typename Neuron::Types> lif_kept_walk(const Args& a, const typename Neuron::Params& params, int rows) {
   using S = typename Neuron::S;
   using Data = typename Neuron::Data;
-  Walk<Neuron> w{params, a.neuron.T};
+  auto w = walk_of<Neuron>(params, a.neuron.T);
   w.input[0] = {static_cast<const Data*>(a.neuron.x), a.neuron.x_stride};
   w.output[0] = {static_cast<Data*>(a.spikes), a.neuron.N};
   w.initial[0] = static_cast<const S*>(a.neuron.v_init);
@@ -32,10 +32,10 @@ Walk<Neuron> lif_kept_walk(const Args& a, typename Neuron::Params params, int ro
 
 // Likewise the gradient of the membrane potential and, behind it, `rows` numbers.
 template <class Neuron, class Args>
-Walk<Neuron> lif_kept_walk_back(const Args& a, typename Neuron::Params params, int rows) {
+Walk<typename Neuron::Types> lif_kept_walk_back(const Args& a, const typename Neuron::Params& params, int rows) {
   using S = typename Neuron::S;
   using Data = typename Neuron::Data;
-  Walk<Neuron> w{params, a.neuron.T, true};
+  auto w = walk_of<Neuron>(params, a.neuron.T, true);
   w.input[0] = {static_cast<const Data*>(a.grad_spikes), a.neuron.N};
   w.output[0] = {static_cast<Data*>(a.grad_x), a.neuron.N};  // one of the two
   w.result[0] = static_cast<Data*>(a.grad_x);

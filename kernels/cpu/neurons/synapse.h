@@ -13,8 +13,9 @@ struct SynapseParams {
   S theta_s, one_minus_theta_s;
 };
 
-template <class DataType, bool adjoint>
-struct Synapse {
+template <class DataType>
+struct SynapseTypes {
+  using Types = SynapseTypes;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = SynapseParams<S>;
@@ -24,8 +25,14 @@ struct Synapse {
   struct State { S a; };
   struct Input { Data x; };
   struct Output { Data a; };
+};
 
-  SPIKEOPS_HD void step(const Params& p, State& state, Input in, Fixed, History&, Output& out) {
+template <class Data, bool adjoint>
+struct Synapse : SynapseTypes<Data> {
+  using Types = SynapseTypes<Data>;
+
+  SPIKEOPS_HD void step(const typename Types::Params& p, typename Types::State& state, typename Types::Input in, Nothing, Nothing&,
+                        typename Types::Output& out) {
     if constexpr (adjoint) state.a = synapse_backward_step(state.a, to_state(in.x), p.theta_s, p.one_minus_theta_s);
     else state.a = synapse_step(state.a, to_state(in.x), p.theta_s);
     out.a = from_state<Data>(state.a);

@@ -12,6 +12,7 @@ template <class Data> struct TsslBpOutput<Data, false> { Data psc; };
 
 template <class DataType, bool with_spikes>
 struct TsslBp {
+  using Types = TsslBp;
   using Data = DataType;
   using S = spikeops::State<Data>;
   using Params = TsslBpParams<S>;

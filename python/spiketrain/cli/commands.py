@@ -16,7 +16,7 @@ from spiketrain import launcher, presets
 from spiketrain.cli.raw_config import raw_config
 from spiketrain.config import find_name, method_name
 from spiketrain.config.parser import parse
-from spiketrain.errors import UserError, shortened
+from spiketrain.errors import UserError, printable, shortened
 from spiketrain.reports.tables import aligned
 from spiketrain.training.interrupt import Stopped, StopRequests
 
@@ -234,7 +234,7 @@ def rates(arguments: argparse.Namespace, fields: list[str]) -> int:
         plots.save_rates(measured, trainer.config, run.path / f"rates.{arguments.format}")
     except OSError as error:
         raise UserError(f"cannot write the picture: {error}") from None
-    print(f"wrote {run.path / f'rates.{arguments.format}'}")
+    print(printable(f"wrote {run.path / f'rates.{arguments.format}'}"))
     return 0
 
 
@@ -251,7 +251,7 @@ def plot(arguments: argparse.Namespace, fields: list[str]) -> int:
         written += trainer.draw_confusion(content["epoch"], run.path, arguments.format)
     except OSError as error:
         raise UserError(f"cannot write the pictures: {error}") from None
-    print(f"wrote {', '.join(map(str, written))}")
+    print(printable(f"wrote {', '.join(map(str, written))}"))
     return 0
 
 

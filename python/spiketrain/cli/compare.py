@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spiketrain.errors import UserError, printable, shortened, shown
+from spiketrain.files import named_to_be_written
 
 if TYPE_CHECKING:
     from spiketrain.reports.reproduction.figures import Experiment
@@ -32,12 +33,13 @@ def compare(arguments: argparse.Namespace, _: list[str]) -> int:
     picture = None if arguments.figure is None else Path(os.path.expanduser(arguments.figure))
     if picture is not None and picture.suffix.lower() not in comparison.PICTURES:
         raise UserError(f"option --figure: expected a file ending in {', '.join(comparison.PICTURES)}, got {shortened(picture.name, 80)}")
+    place = None if picture is None else named_to_be_written(picture)
     experiments = _experiments([Path(os.path.expanduser(run)) for run in arguments.runs])
     write = comparison.csv if arguments.csv else comparison.latex if arguments.latex else comparison.markdown
     print(write(experiments), end="")
-    if picture is not None:
+    if place is not None:
         try:
-            comparison.save_curves(experiments, picture)
+            comparison.save_curves(experiments, place)
         except OSError as error:
             raise UserError(shortened(f"cannot write the figure: {error}")) from None
         print(f"spiketrain: wrote {printable(str(picture))}", file=sys.stderr)

@@ -48,7 +48,7 @@ def export(arguments: argparse.Namespace, fields: list[str]) -> int:
     )
     for note in model.notes:
         print(f"spiketrain: note: {printable(note)}", file=sys.stderr)
-    print(f"wrote {', '.join(map(str, done.files))}: {done.agreement}")
+    print(printable(f"wrote {', '.join(map(str, done.files))}: {done.agreement}"))
     for note in done.notes:
         print(printable(note))
     return 0

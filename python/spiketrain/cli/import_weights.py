@@ -8,6 +8,7 @@ from collections.abc import Callable
 from spiketrain.cli.commands import begin_to_compute
 from spiketrain.cli.raw_config import add_arguments, raw_config
 from spiketrain.config import merge
+from spiketrain.errors import printable
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -39,5 +40,5 @@ def import_weights(arguments: argparse.Namespace, fields: list[str]) -> int:
     trainer.write(run)
     if others:
         print(others)
-    print(f"wrote {run.path}. Test it with: spiketrain eval {run.path}")
+    print(printable(f"wrote {run.path}. Test it with: spiketrain eval {run.path}"))
     return 0

@@ -36,7 +36,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def report(arguments: argparse.Namespace, fields: list[str]) -> int:
     from spiketrain.cli.commands import begin_to_compute
-    from spiketrain.files import write_atomically
+    from spiketrain.files import named_to_be_written, write_atomically
     from spiketrain.reports.page.page import page
     from spiketrain.training.changes import NO_PART_OF_THE_EXPERIMENT
     from spiketrain.training.run_directory import RunDirectory
@@ -48,20 +48,21 @@ def report(arguments: argparse.Namespace, fields: list[str]) -> int:
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise UserError(f"{shortened(path, 120)} is given twice")
+    out = Path(os.path.expanduser(arguments.out)) if arguments.out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
+    place = named_to_be_written(out)
     begin_to_compute(arguments)
     runs = [_facts(path, fields) for path in paths]
     if len(tasks := dict.fromkeys(facts.run.task.name for facts in runs)) > 1:
         raise UserError(f"the runs are judged by different figures, which cannot be compared: {', '.join(tasks)}")
     for facts, name in zip(runs, _names(paths)):
-        facts.name = name
+        facts.name = printable(name)  # matplotlib and HTML take no bytes that are no text
     if not arguments.no_measure:
         for facts in runs:
             _measure(facts, fields)
-    out = Path(os.path.expanduser(arguments.out)) if arguments.out else (paths[0] if len(paths) == 1 else Path()) / "report.html"
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     content = page(runs, made, (*NO_PART_OF_THE_EXPERIMENT, "seed")).encode("utf-8", "backslashreplace")
     try:
-        write_atomically(out, lambda file: file.write(content))
+        write_atomically(place, lambda file: file.write(content))
     except OSError as error:
         raise UserError(shortened(f"cannot write the page: {error}")) from None
     print(f"wrote {printable(str(out))}")

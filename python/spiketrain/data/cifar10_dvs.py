@@ -151,13 +151,9 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         raise UserError(f"data set not found: no folder {folder}")
     listing = list_files(folder, (".aedat",))
-    numbered = []
-    for path in list(listing.files):
-        match = re.fullmatch(r".*_(\d{1,9})", path.stem)
-        if match:
-            numbered.append((int(match[1]), path))
-        else:
-            listing.leave_out(path, "without a number at the end of the name")
+    numbers = {path: re.fullmatch(r".*_(\d{1,9})", path.stem) for path in listing.files}
+    listing.leave_out((path for path, match in numbers.items() if not match), "without a number at the end of the name")
+    numbered = [(int(match[1]), path) for path, match in numbers.items() if match]
     listing.say_what_was_left_out()
     if not numbered:
         raise UserError(f"data set not found: no files {folder}/cifar10_{folder.name}_0.aedat and so on")

@@ -48,8 +48,7 @@ def list_of_classes(folder: Path, suffixes: Collection[str], kind: str, example:
     if not folder.is_dir():
         raise UserError(f"data set not found: no folder {folder}. Expected {folder}/CLASS/{example} below --data.root")
     listing = list_files(folder, suffixes)
-    for path in [path for path in listing.files if path.parent == folder]:
-        listing.leave_out(path, "in no folder of a class")
+    listing.leave_out((path for path in listing.files if path.parent == folder), "in no folder of a class")
     listing.say_what_was_left_out()
     if not listing.files:
         raise UserError(f"no {kind}s in {folder}: expected {folder}/CLASS/{example}")

@@ -133,8 +133,8 @@ def _gestures(folder: Path) -> tuple[list[Path], list[int]]:
     """user01_fluorescent/0.npy and so on, named by their classes."""
     listing = list_files(folder, (".npy",))
     numbers = {str(number): number for number in range(GESTURES)}
-    for path in [path for path in listing.files if path.stem not in numbers or path.parent == folder]:
-        listing.leave_out(path, f"not named as a gesture, user01_fluorescent/0.npy to {GESTURES - 1}.npy")
+    strays = [path for path in listing.files if path.stem not in numbers or path.parent == folder]
+    listing.leave_out(strays, f"not named as a gesture, user01_fluorescent/0.npy to {GESTURES - 1}.npy")
     listing.say_what_was_left_out()
     if not listing.files:
         raise UserError(f"data set not found: no files {folder}/user01_fluorescent/0.npy and so on")

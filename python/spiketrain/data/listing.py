@@ -6,7 +6,7 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,10 +38,12 @@ class Listing:
         self.files: list[Path] = []
         self.left_out: Counter[str] = Counter()
 
-    def leave_out(self, path: Path, reason: str) -> None:
-        """Take `path` out of the files again."""
-        self.files.remove(path)
-        self.left_out[reason] += 1
+    def leave_out(self, paths: Iterable[Path], reason: str) -> None:
+        """Take some out of the files again."""
+        out = set(paths)
+        if out:
+            self.files = [path for path in self.files if path not in out]
+            self.left_out[reason] += len(out)
 
     def say_what_was_left_out(self) -> None:
         """One warning, where there is anything to say."""
@@ -59,50 +61,77 @@ def list_files(folder: Path, suffixes: Collection[str]) -> Listing:
     """All files below `folder`, however deep, whose names end in one of `suffixes` (lower case here, either case there).
 
     Hidden entries (those with a dot at the front, such as the ``._x`` of macOS archives, and the litter of other systems) and files
-    with other endings are left out and counted. Links are followed, but not in a circle.
+    with other endings are left out and counted. Links are followed. Every folder is listed once, however many ways lead to it: where
+    it really is, else at the first of the links to it, in the order of their paths.
 
     Raises:
         UserError: an entry with one of the suffixes is no regular file; folders without end.
         OSError: a folder cannot be read.
     """
-    listing = Listing(folder)
-    _walk(folder, frozenset(suffixes), listing, frozenset({_identity(os.stat(folder))}))
-    listing.files.sort(key=lambda path: path.parts)
-    return listing
+    walk = _Walk(Listing(folder), frozenset(suffixes))
+    walk.enter(folder, os.stat(folder))
+    while walk.links:
+        found, walk.links = sorted(walk.links, key=lambda path: path.parts), []
+        for path in found:
+            walk.enter(path, os.stat(path))
+    walk.check_folders_with_suffixes()
+    walk.listing.files.sort(key=lambda path: path.parts)
+    return walk.listing
 
 
-def _walk(folder: Path, suffixes: frozenset[str], listing: Listing, above: frozenset[tuple[int, int]]) -> None:
-    if len(above) > _DEEPEST:
-        raise UserError(f"{listing.folder} holds folders within folders, more than {_DEEPEST} deep")
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        path = folder / name
-        if is_hidden(name):
-            listing.left_out["hidden"] += 1
-            continue
-        suffix = path.suffix.lower()
+class _Walk:
+    """On the way through folders. `links`: to folders, not followed yet. `seen`: which folders have been listed."""
+
+    def __init__(self, listing: Listing, suffixes: frozenset[str]) -> None:
+        self.listing, self.suffixes = listing, suffixes
+        self.links: list[Path] = []
+        self.seen: set[tuple[int, int]] = set()
+        self.with_suffix: dict[Path, os.stat_result] = {}
+
+    def enter(self, folder: Path, status: os.stat_result) -> None:
+        listing = self.listing
+        if _identity(status) in self.seen:
+            listing.left_out["that lead to folders listed already"] += 1
+            return
+        if len(folder.parts) - len(listing.folder.parts) > _DEEPEST:
+            raise UserError(f"{listing.folder} holds folders within folders, more than {_DEEPEST} deep")
+        self.seen.add(_identity(status))
+        if folder.suffix.lower() in self.suffixes and folder != listing.folder:
+            self.with_suffix[folder] = status
+        with os.scandir(folder) as entries:
+            names = [(entry.name, entry.is_symlink()) for entry in entries]
+        for name, is_link in names:
+            if is_hidden(name):
+                listing.left_out["hidden"] += 1
+            else:
+                self.look_at(folder / name, is_link)
+
+    def look_at(self, path: Path, is_link: bool) -> None:
+        listing, suffix = self.listing, path.suffix.lower()
         try:
             status = os.stat(path)
         except OSError as error:
-            if suffix in suffixes:
+            if suffix in self.suffixes:
                 raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
             listing.left_out["that cannot be read"] += 1
-            continue
+            return
         if stat.S_ISDIR(status.st_mode):
-            if _identity(status) in above:
-                listing.left_out["that lead back up"] += 1
+            if is_link:
+                self.links.append(path)
             else:
-                before = len(listing.files)
-                _walk(path, suffixes, listing, above | {_identity(status)})
-                if suffix in suffixes and len(listing.files) == before:
-                    raise UserError(f"{path} is {_kind(status)}: expected a regular file")
-        elif suffix not in suffixes:
+                self.enter(path, status)
+        elif suffix not in self.suffixes:
             listing.left_out[f"ending in {suffix}" if suffix else "without an ending"] += 1
         elif not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is {_kind(status)}: expected a regular file")
         else:
             listing.files.append(path)
+
+    def check_folders_with_suffixes(self) -> None:
+        """Refuse a folder in the place of a file. One with files in it is a folder with a dot in its name."""
+        for path, status in self.with_suffix.items():
+            if not any(path in file.parents for file in self.listing.files):
+                raise UserError(f"{path} is {_kind(status)}: expected a regular file")
 
 
 def open_regular(path: Path) -> BinaryIO:

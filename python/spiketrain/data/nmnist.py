@@ -115,17 +115,12 @@ def _recordings(folder: Path, part: str) -> dict[Path, int]:
             raise UserError(f"data set not found: no folder {folder / part}")
         return files
     listing = list_files(folder / part, (".bin", ".dat"))
-    labels = {}
-    for path in list(listing.files):
-        below = path.relative_to(folder / part).parts
-        if len(below) > 1 and re.fullmatch("[0-9]", below[0]):
-            labels[path] = int(below[0])
-        else:
-            listing.leave_out(path, "in no folder 0 to 9")
-    kind = ".bin" if any(path.suffix.lower() == ".bin" for path in labels) else ".dat"
-    for path in [path for path in labels if path.suffix.lower() != kind]:
-        listing.leave_out(path, f"ending in {path.suffix.lower()}")
-        del labels[path]
+    below = {path: path.relative_to(folder / part).parts for path in listing.files}
+    strays = (path for path, parts in below.items() if not (len(parts) > 1 and re.fullmatch("[0-9]", parts[0])))
+    listing.leave_out(strays, "in no folder 0 to 9")
+    kind, other = (".bin", ".dat") if any(path.suffix.lower() == ".bin" for path in listing.files) else (".dat", ".bin")
+    listing.leave_out((path for path in listing.files if path.suffix.lower() == other), f"ending in {other}")
+    labels = {path: int(below[path][0]) for path in listing.files}
     listing.say_what_was_left_out()
     if not labels:
         raise UserError(f"data set not found: no files {folder / part}/0/*.bin to {folder / part}/9/*.bin (or .dat)")

@@ -20,7 +20,7 @@ from spiketrain.deployment import agreement, formats
 from spiketrain.deployment.agreement import Agreement
 from spiketrain.deployment.model import Model
 from spiketrain.errors import UserError, shortened, unknown_name
-from spiketrain.files import TEMPORARY_PREFIX, sync_folder
+from spiketrain.files import TEMPORARY_PREFIX, named_to_be_written, sync_folder
 from spiketrain.training.run_directory import OWN_FILES
 
 EXAMPLES = 64
@@ -61,13 +61,13 @@ def export(
     """
     if format not in formats.NAMES:
         raise unknown_name("format", format, formats.NAMES)
-    out, writer = Path(os.path.expanduser(out)), formats.get(format)
+    out, writer = named_to_be_written(out), formats.get(format)
     if model.config.trainer.precision != "float32":
         raise UserError(f"the run computes in {model.config.trainer.precision}: to export it in float32 add --trainer.precision float32")
     if format != "state_dict" and model.method.is_random:
         raise UserError(f"the network draws random numbers (method.sigma_v), which {format} cannot express: export a state_dict, which can")
-    if out.is_dir() or not out.parent.is_dir():
-        raise UserError(f"cannot write {shortened(out, 150)}: {'it is a folder' if out.is_dir() else 'there is no such folder'}")
+    if not out.parent.is_dir():
+        raise UserError(f"cannot write {shortened(out, 150)}: there is no such folder")
     places = writer.files(out)
     for place in places:
         if place.name in OWN_FILES:

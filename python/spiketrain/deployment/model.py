@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -92,8 +93,8 @@ class Model(nn.Module):
         if inputs.dtype is torch.uint8:
             inputs = self.preprocess(inputs)
         self._check(inputs)
-        if torch.compiler.is_compiling() or torch.compiler.is_exporting():
-            return self.method.inference(inputs)
+        if self.training or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+            return self.method.inference(inputs)  # in training dropout has to draw anew each time
         # A network with noise draws the same each time, and what `spiketrain eval` draws for its first batch.
         with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
             torch.manual_seed(self.config.seed)
@@ -123,7 +124,7 @@ class Model(nn.Module):
         batch_size: int | None = None,
         progress: Callable[[int, int], object] = lambda done, of: None,
     ) -> Predictions:
-        """The scores of tensors, files, or all files in a folder.
+        """The scores of tensors, files, or all files in a folder, in evaluation mode.
 
         Args:
             what: as `forward` takes it; or pictures or recordings of the kinds that `spiketrain.data.samples` lists
@@ -145,7 +146,7 @@ class Model(nn.Module):
         else:
             files = samples.found(self.description, [what] if isinstance(what, (str, Path)) else what)
             total, pieces = len(files), self._read(files, size, resize, done)
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(self):
             for of_piece, batches in pieces:
                 names += of_piece
                 for batch in batches:
@@ -209,6 +210,18 @@ class Model(nn.Module):
             for module in list(self.network.modules()):
                 for name in list(getattr(module, "parametrizations", {})):
                     parametrize.remove_parametrizations(module, name)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, all modules are in evaluation mode; afterwards each as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def load(run: str | Path, *, device: str | None = None, options: Iterable[str] = ()) -> Model:

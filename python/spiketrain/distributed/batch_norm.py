@@ -13,6 +13,8 @@ from spikeops.functional._batch_norm import of_all_processes
 from spiketrain.distributed import group
 from spiketrain.errors import UserError
 
+# All that keep statistics: snn.BatchNormLIF and instance norms are no _BatchNorm.
+_KEEPING = nn.modules.batchnorm._NormBase
 _EXCHANGED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -68,6 +70,26 @@ class _Normalized(torch.autograd.Function):
         scale = inverse if weight is None else inverse * weight.view(ctx.shape)
         of_x = (grad - means[0].view(ctx.shape) - normed * means[1].view(ctx.shape)) * scale
         return of_x, of_weight if weight is not None else None, of_bias if ctx.has_bias else None, None, None
+
+
+def average_statistics(network: nn.Module, has_samples: bool) -> None:
+    """Each process has seen its own part of the batches of an epoch: let running statistics of norms be the mean over those that have seen any.
+
+    Args:
+        has_samples: whether this process has. One of more processes than a batch has samples keeps the statistics that it began with.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _KEEPING) and module.running_mean is not None]
+    statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
+    if group.world_size() == 1 or not statistics:
+        return
+    processes = statistics[0].new_tensor([has_samples])
+    with torch.no_grad():
+        if not has_samples:
+            for tensor in statistics:
+                tensor.zero_()
+        group.add_up([*statistics, processes])
+        for tensor in statistics:
+            tensor /= processes
 
 
 def synchronize(network: nn.Module, everywhere: bool) -> bool:

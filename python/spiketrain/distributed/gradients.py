@@ -21,7 +21,8 @@ MESSAGE = 2**21  # numbers: 8 MB of float32; smaller networks send one message
 
 
 class GradientSums:
-    """The gradients of some parameters, which become their sums over all processes.
+    """The gradients of some parameters, which become their sums over all processes; None where no process has computed any, as with one
+    process: an optimiser leaves such a parameter alone, weight decay and momentum included.
 
     Args:
         parameters: all that get gradients; in all processes the same, in the same order
@@ -37,6 +38,7 @@ class GradientSums:
         self._arrivals: Counter[nn.Parameter] = Counter()  # in the backward pass under way
         self._missing: list[int] = []  # of each message, how many gradients are not computed yet
         self._sent: list[tuple[dist.Work, Tensor]] = []
+        self._computed: list[bool] = []  # of each parameter in the messages sent, whether this process has a gradient
         self._is_tried = len(self._messages) < 2 or not overlaps  # whether it is known that each gradient is computed at once
 
     @contextlib.contextmanager
@@ -70,10 +72,13 @@ class GradientSums:
             self._send()
         for (work, flat), message in zip(self._sent, self._messages):
             work.wait()
-            for parameter, summed in zip(message, flat.split([parameter.numel() for parameter in message])):
+            sizes = [parameter.numel() for parameter in message]
+            for parameter, summed in zip(message, flat[: sum(sizes)].split(sizes)):
                 if summed.data_ptr() != parameter.grad.data_ptr():
                     parameter.grad.copy_(summed.view_as(parameter))
-        self._sent = []
+        if not all(self._computed):
+            self._leave_out_what_nobody_computed()
+        self._sent, self._computed = [], []
 
     def _arrived(self, parameter: nn.Parameter) -> None:
         self._arrivals[parameter] += 1
@@ -90,11 +95,22 @@ class GradientSums:
         message = self._messages[len(self._sent)]
         for parameter in message:
             # One that had no part in this process's loss may have one in another's.
+            self._computed.append(parameter.grad is not None)
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         parts = [parameter.grad.reshape(-1) for parameter in message]
+        if message is self._messages[-1]:
+            parts.append(parts[0].new_tensor(self._computed))
         flat = parts[0] if len(parts) == 1 else torch.cat(parts)  # one gradient may be its own sum
         self._sent.append((dist.all_reduce(flat, async_op=True), flat))
+
+    def _leave_out_what_nobody_computed(self) -> None:
+        """How many processes have a gradient is told at the end of the last message."""
+        *_, (_, flat) = self._sent
+        parameters = [parameter for message in self._messages for parameter in message]
+        for parameter, processes in zip(parameters, flat[-len(parameters) :].tolist()):
+            if processes == 0:
+                parameter.grad = None
 
 
 def _messages(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:

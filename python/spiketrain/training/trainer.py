@@ -17,6 +17,7 @@ from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.data.base import Batches, Split
 from spiketrain.data.tasks import CLASSIFICATION
+from spiketrain.distributed import batch_norm
 from spiketrain.errors import UserError, shortened
 from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
@@ -279,6 +280,7 @@ class Trainer:
                 f"the loss became {mean_loss} in epoch {epoch}; the checkpoints of epoch {self.epoch} are intact. Try a lower optimizer.lr"
             )
         measured = self.method.finish_epoch()
+        batch_norm.average_statistics(self.method.network, has_samples=distributed.rank() < min(size, count))
         train_seconds = progress.seconds()
         started = time.perf_counter()
         figures = self._judging_figures()

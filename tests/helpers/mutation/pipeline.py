@@ -9,6 +9,11 @@ _PROCESSES = "tests/spiketrain/test_processes_by_hand.py"
 MUTANTS = (
     # --- data
     Mutant(
+        "python/spiketrain/data/listing.py", "links followed before the folders that they lead to",
+        "            if is_link:\n", "            if False:\n",
+        "tests/spiketrain/test_listing.py -k link",
+    ),
+    Mutant(
         "python/spiketrain/data/cifar.py", "digits of a standard deviation swapped",
         """        classes=10,
         mean=(0.4914, 0.4822, 0.4465),
@@ -136,6 +141,11 @@ MUTANTS = (
         "            work.wait()\n", "            work.wait()\n            flat /= group.world_size()\n",
         _PROCESSES,
     ),
+    Mutant(
+        "python/spiketrain/distributed/gradients.py", "weights that no process has used get a gradient of 0",
+        "            if processes == 0:\n", "            if processes < 0:\n",
+        "tests/spiketrain/test_together.py -k early",
+    ),
     # --- methods
     Mutant(
         "python/spiketrain/methods/base/schedules.py", "cosine one epoch early",
@@ -211,9 +221,14 @@ MUTANTS = (
         _PROCESSES,
     ),
     Mutant(
-        "python/spiketrain/methods/base/gradient.py", "statistics of batch-norms added up, not averaged",
-        "                tensor /= distributed.world_size()\n", "                tensor /= 1\n",
-        _PROCESSES,
+        "python/spiketrain/distributed/batch_norm.py", "statistics of batch-norms added up, not averaged",
+        "            tensor /= processes\n", "            tensor /= 1\n",
+        "tests/spiketrain/test_module_networks.py -k statistics",
+    ),
+    Mutant(
+        "python/spiketrain/training/trainer.py", "statistics of processes without a sample averaged in",
+        "has_samples=distributed.rank() < min(size, count)", "has_samples=True",
+        "tests/spiketrain/test_together.py -k never",
     ),
     Mutant(
         "python/spiketrain/methods/base/feedback.py", "rates averaged over steps, not samples",

@@ -1,7 +1,6 @@
 """Runs that are killed without warning at random moments, again and again, and are resumed: they end as if nothing had happened."""
 
 import random
-import socket
 import time
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def drill(count, seed, folder):
             train = ("train", preset, *options, *COMMON, "--trainer.out")
 
             def run(*words, processes=processes, **limits):
-                return server.run(*words, ports=_ports(processes), **limits)
+                return server.run(*words, processes=processes if processes > 1 else None, **limits)
 
             if preset not in straight:
                 assert run(*train, folder / preset) == 0, server.errors
@@ -63,14 +62,6 @@ def drill(count, seed, folder):
             number += 1
     finally:
         server.close()
-
-
-def _ports(processes):
-    if processes == 1:
-        return ()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return (free.getsockname()[1],) * processes
 
 
 def leftovers(folder):

@@ -28,6 +28,8 @@ NORMED = {
     "trainer": {"epochs": 1, "batch_size": 8, "eval_batch_size": 7, "limit_train": 17, "limit_test": 15, "threads": 1, "progress": "off",
                 "sync_batch_norm": True},
 }  # fmt: skip
+# Steps of one sample: the second process never has any.
+IDLE = {**NORMED, "trainer": {**NORMED["trainer"], "batch_size": 1, "limit_train": 4, "sync_batch_norm": False}}
 
 
 def run() -> list[dict]:
@@ -41,7 +43,7 @@ def _work(rank: int, folder: str) -> None:
     os.environ.update(WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank), XDG_CACHE_HOME=folder)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    found = {"epoch": epoch(), "sums": _sums(rank), "marked": _marked(), "refused": _refused(rank)}
+    found = {"epoch": epoch(NORMED), "idle": epoch(IDLE), "sums": _sums(rank), "marked": _marked(), "refused": _refused(rank)}
     for number, (shape, kind) in enumerate(zip(SHAPES, NORMS)):
         for split in SPLITS:
             samples = slice(0, split[0]) if rank == 0 else slice(split[0], sum(split))
@@ -69,9 +71,9 @@ def normed(kind: type[nn.Module], shape: tuple[int, ...], samples: slice, moment
     return {"y": y.detach(), "grad_x": x.grad, "grad_weight": norm[0].weight.grad, "grad_bias": norm[0].bias.grad, **names}
 
 
-def epoch() -> dict:
+def epoch(raw: dict) -> dict:
     """An epoch of a network with batch norms: its weights and statistics, and what tests say."""
-    trainer = Trainer(load_config(NORMED))
+    trainer = Trainer(load_config(raw))
     metrics = trainer._run_epoch(1)
     state = {name: value.clone() for name, value in trainer.method.network.state_dict().items()}
     return {"state": state, "loss": metrics["train_loss"], "accuracy": metrics["test_accuracy"], "confusion": trainer.confusion}
@@ -97,7 +99,7 @@ def _sums(rank: int) -> dict:
     """Gradients added up in messages of few numbers during the backward pass, and all at once after it."""
     found = {}
     gradients.MESSAGE = 50
-    for name, shares, skips in (("plain", False, False), ("shared", True, False), ("skipped", False, rank == 1)):
+    for name, shares, skips in (("plain", False, False), ("shared", True, False), ("skipped", False, rank == 1), ("unused", False, True)):
         torch.manual_seed(0)
         network = _Odd(shares, skips)
         parameters = list(network.parameters())
@@ -107,13 +109,16 @@ def _sums(rank: int) -> dict:
             network.zero_grad()
             network(x).square().sum().backward()
             whole = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+            absent = [p.grad is None for p in parameters]
             network.zero_grad()
             with sums.sending():
                 network(x).square().sum().backward()
             sent = len(sums._sent)
             sums.add_up()
             distributed.add_up(whole)
-            found[f"{name} {step}"] = [p.grad.clone() for p in parameters], whole, sent
+            nowhere = [all(of_all) for of_all in zip(*distributed.gather(absent))]
+            whole = [None if is_absent else summed for is_absent, summed in zip(nowhere, whole)]
+            found[f"{name} {step}"] = [p.grad if p.grad is None else p.grad.clone() for p in parameters], whole, sent
     return found
 
 

@@ -59,5 +59,5 @@ def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> 
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(out), settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(out.read_bytes(), settings, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["scores"], {session.get_inputs()[0].name: inputs.cpu().numpy()})[0])

@@ -35,9 +35,9 @@ def write(model: Model, out: Path, options: dict[str, Any]) -> list[str]:
 
 
 def scores(model: Model, out: Path, inputs: Tensor, options: dict[str, Any]) -> Tensor:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), open(out, "rb") as file:  # torch opens no name that is not UTF-8
         warnings.simplefilter("ignore")  # of weights that share memory, which they do not
-        return torch.export.load(str(out)).module()(inputs)
+        return torch.export.load(file).module()(inputs)
 
 
 def about(model: Model) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import keyword
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,7 +75,7 @@ def files(out: Path) -> list[Path]:
             f"--out: expected a name such as model.pt, beside which a module model.py can lie, got {shortened(out.name, 80)}"
         )
     source = out.with_suffix(".py")
-    if source.exists() and not _is_ours(source):
+    if os.path.lexists(source) and not (source.is_file() and _is_ours(source)):
         raise UserError(f"{shortened(source, 150)} would be overwritten, and was not written by spiketrain: choose another --out")
     return [out, source]
 

@@ -90,7 +90,6 @@ class FeedbackMethod(GradientMethod):
     def finish_epoch(self) -> dict[str, float]:
         """Mean over the training samples of the firing rates and whatever else a step measures."""
         distributed.add_up(self.measured.values())
-        super().finish_epoch()
         measured = {name: value.item() for name, value in self.measured.items()}
         samples = measured.pop("samples")
         return {name: value / samples for name, value in measured.items()}

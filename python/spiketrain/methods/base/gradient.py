@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spiketrain import distributed
 from spiketrain.config import Config
 from spiketrain.distributed import batch_norm
 from spiketrain.distributed.gradients import GradientSums
@@ -24,8 +23,6 @@ from spiketrain.methods.base.schedules import learning_rate, warm_up
 from spiketrain.models import source
 from spiketrain.models.network import SpikingNetwork
 from spiketrain.models.source import NetworkSource
-
-NORMS = nn.modules.batchnorm._NormBase  # all that keep statistics: snn.BatchNormLIF and instance norms are no _BatchNorm
 
 
 class GradientMethod(Method):
@@ -127,21 +124,8 @@ class GradientMethod(Method):
         self.optimizer.zero_grad()
         if self.is_synchronized:  # the others wait for what its batch norms have to say
             self.forward(inputs).sum().backward()
-        for parameter in self.gradients.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
         self.update_weights()
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
-
-    def finish_epoch(self) -> dict[str, float]:
-        """Each process has seen its own part of the batches: test, and save, with the mean of the statistics of their norms."""
-        norms = [module for module in self.network.modules() if isinstance(module, NORMS) and module.running_mean is not None]
-        statistics = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
-        if distributed.world_size() > 1 and statistics:
-            distributed.add_up(statistics)
-            for tensor in statistics:
-                tensor /= distributed.world_size()
-        return {}
 
     def update_weights(self) -> None:
         """Clip the gradient, step the optimiser, keep the weights in bounds."""
