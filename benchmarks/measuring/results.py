@@ -22,7 +22,9 @@ ALTHOUGH_RED = "although_red"  # likewise: why it should not have been measured
 REASONS = (LEFT_OUT, ALTHOUGH_RED)
 UNLIKE = "unlike"  # likewise: what of another library's gradient is not the same
 VERSION = "version"  # of another library
-TEXTS = (*REASONS, UNLIKE, VERSION)
+COMPARED = "compared"  # likewise: what the comparison of one way of doing a thing with another came to
+CLOCK = "clock"  # likewise: what tells the time, if it is not the wall clock
+TEXTS = (*REASONS, UNLIKE, VERSION, COMPARED, CLOCK)
 
 # A measurement is noisy if its slow rounds take that much longer than its quick ones.
 NOISY_RATIO = 1.5

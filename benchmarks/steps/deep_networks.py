@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -53,14 +55,14 @@ class Way:
     Args:
         packed: within `spikeops.pack_saved_spikes`
         bits: neurons with save="bits"
-        stages: how many, from the first on, are computed again
+        recomputed: which share of the blocks, from the first on, is computed again
         change: what is done to the network before, such as an exchange of modules
         is_exact: whether loss and gradients are those of the plain way bit for bit; if not, they are compared in float64
     """
 
     packed: bool = False
     bits: bool = False
-    stages: int = 0
+    recomputed: Fraction = Fraction(0)
     change: Callable[[nn.Module], nn.Module] | None = None
     is_exact: bool = True
 
@@ -70,13 +72,31 @@ WAYS: dict[str, Way] = {
     "packed": Way(packed=True),
     "bits": Way(bits=True),
     "packed, bits": Way(packed=True, bits=True),
-    "packed, bits, first stage checkpointed": Way(packed=True, bits=True, stages=1),
-    "checkpoint": Way(packed=True, stages=STAGES),
-    "all": Way(packed=True, bits=True, stages=STAGES),
+    "packed, bits, an eighth checkpointed": Way(packed=True, bits=True, recomputed=Fraction(1, 8)),
+    "packed, bits, half checkpointed": Way(packed=True, bits=True, recomputed=Fraction(1, 2)),
+    "packed, bits, three quarters checkpointed": Way(packed=True, bits=True, recomputed=Fraction(3, 4)),
+    "checkpoint": Way(packed=True, recomputed=Fraction(1)),
+    "all": Way(packed=True, bits=True, recomputed=Fraction(1)),
     "fused": Way(change=spikeops.fuse, is_exact=False),
     "packed, fused": Way(packed=True, change=spikeops.fuse, is_exact=False),
+    "packed, fused, an eighth checkpointed": Way(packed=True, recomputed=Fraction(1, 8), change=spikeops.fuse, is_exact=False),
+    "checkpoint, fused": Way(packed=True, recomputed=Fraction(1), change=spikeops.fuse, is_exact=False),
+}
+# What a reader writes for each of the words that names of ways are made of.
+MEANINGS = {
+    PLAIN: "as PyTorch keeps it",
+    "packed": "forward pass within `spikeops.pack_saved_spikes()`",
+    "bits": '`save="bits"` for the neurons',
+    "fused": "`spikeops.fuse(net)`: batch norm and neurons in one op",
+    "an eighth checkpointed": "`snn.checkpoint` of an eighth of the blocks, those with the largest maps; half, three quarters: likewise",
+    "checkpoint": "`snn.checkpoint` of all blocks, packed",
+    "all": "checkpoint and bits",
+    "SpikingJelly": "its own SEW-ResNet with `LIFNode`, multi-step, PyTorch",
+    "memopt": f"`memopt.optimize_memory`, level {MEMOPT_LEVEL}, the one that needs no GPU",
 }
 PEERS = {"SpikingJelly": 0, "SpikingJelly, memopt": MEMOPT_LEVEL}
+# Of blocks: the batch norm and neurons that follow a convolution, and with the convolution.
+APART, AS_ONE = "batch norm, then LIF", "BatchNormLIF"
 
 
 class Step:
@@ -135,7 +155,7 @@ def make(name: str, size: Size, device: str, dtype: torch.dtype = torch.float32)
         return _spikingjelly(size, device, dtype, PEERS[name])
     way = WAYS[name]
     net = _ours(size, way).to(device, dtype)
-    net.recomputed_blocks = way.stages * size.depth
+    net.recomputed_blocks = math.ceil(way.recomputed * STAGES * size.depth)
     if way.change is not None:
         net = way.change(net)
 
@@ -174,17 +194,17 @@ def _difference(actual: Tensor, expected: Tensor) -> float:
 
 
 def _ours(size: Size, way: Way) -> nn.Module:
-    """LIF neurons with SpikingJelly's equation: input and leak by 1/tau, with tau 2, and a hard reset, here with a window for surrogate."""
-
-    def neurons(shape, factor):
-        return snn.LIF(
-            0.5, factor, input_scale=0.5, reset="to", detach_reset=True, surrogate=Rectangle(1.0), save="bits" if way.bits else "input"
-        )
-
     torch.manual_seed(1)
     return sew_resnet18(
-        size.time_steps, (3, size.side, size.side), CLASSES, neurons, width=size.width, depth=size.depth
+        size.time_steps, (3, size.side, size.side), CLASSES, lambda shape, factor: _neurons(way, factor), width=size.width, depth=size.depth
     )  # fmt: skip
+
+
+def _neurons(way: Way, threshold: float = 1.0) -> nn.Module:
+    """LIF neurons with SpikingJelly's equation: input and leak by 1/tau, with tau 2, and a hard reset, here with a window for surrogate."""
+    return snn.LIF(
+        0.5, threshold, input_scale=0.5, reset="to", detach_reset=True, surrogate=Rectangle(1.0), save="bits" if way.bits else "input"
+    )
 
 
 def _spikingjelly(size: Size, device: str, dtype: torch.dtype, level: int) -> Step:
@@ -222,3 +242,21 @@ def _spikingjelly(size: Size, device: str, dtype: torch.dtype, level: int) -> St
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_running_stats()
     return Step(net, forward, size, device, dtype, forget)
+
+
+def block(size: Size, stage: int, is_one: bool, has_convolution: bool) -> Callable[[], object]:
+    """Both passes of a convolution of this stage (from 0 on), with spikes for input, batch norm and neurons, or of the last two alone."""
+    channels, side = size.width * 2**stage, size.side // 2**stage
+    shape = size.time_steps, size.batch, channels, side, side
+    torch.manual_seed(1)
+    layers = [snn.TimeDistributed(nn.BatchNorm2d(channels)), _neurons(Way())]
+    if has_convolution:
+        layers.insert(0, snn.TimeDistributed(snn.SpikeConv2d(channels, channels, 3, padding=1, bias=False)))
+    net = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    net = spikeops.fuse(net) if is_one else net
+    x = torch.randn(shape)
+    x = (x > 1).to(x.dtype) if has_convolution else x
+    x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2]).requires_grad_()
+    upstream = torch.randn(shape).flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, shape[:2])
+    wanted = [x, *net.parameters()]
+    return lambda: torch.autograd.grad(net(x), wanted, upstream)

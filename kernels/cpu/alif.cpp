@@ -18,6 +18,7 @@ struct AlifNumbers {
   using BackParams = AlifParams<S>;
   using Number = S;
   using Carry = AlifCarry<S>;
+  static constexpr int kPassed = 2;
   using Parameters = Nothing;  // the gradients of the decays are carried along
   using Before = Nothing;
   struct Gradient { S spikes; };
@@ -93,13 +94,13 @@ void forward(const AlifForward& a, int64_t begin, int64_t end) {
 }
 
 template <Reset reset, bool takes_threshold, class S>
-BackRow<AlifNumbers<S>> row_for(const AlifNeuron& n) {
+BackRow<AlifNumbers<S>> row_for(const AlifNeuron& n, bool with_sums) {
   BackRow<AlifNumbers<S>> row = nullptr;
   with_surrogate(n.surrogate, [&]<Surrogate kind>() {
     // Where the reset has no gradient it makes no difference whether it is detached.
     constexpr bool none = reset == Reset::none;
-    row = n.detach_reset ? back_row<AlifBack<S, reset, kind, takes_threshold, true>, AlifNumbers<S>, false>
-                         : back_row<AlifBack<S, reset, kind, takes_threshold, none>, AlifNumbers<S>, false>;
+    row = n.detach_reset ? back_row_for<AlifBack<S, reset, kind, takes_threshold, true>, AlifNumbers<S>>(with_sums)
+                         : back_row_for<AlifBack<S, reset, kind, takes_threshold, none>, AlifNumbers<S>>(with_sums);
   });
   return row;
 }
@@ -112,7 +113,6 @@ void backward(const AlifBackward& a, int64_t begin, int64_t end) {
   const AlifParams<S> p = alif_params<S>(n);
   auto w = walk_back_of<Neuron>(p, p, n.T, n.N);
   start_at(n, w);
-  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTakesThreshold, S>(n);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
   w.grad_last[1] = static_cast<const S*>(a.grad_a_last);
@@ -120,6 +120,8 @@ void backward(const AlifBackward& a, int64_t begin, int64_t end) {
   w.grad_initial[1] = static_cast<S*>(a.grad_a_init);
   w.grad_initial[2] = static_cast<S*>(a.grad_decay);
   w.grad_initial[3] = static_cast<S*>(a.grad_adaptation_decay);
+  const bool with_sums = wants_sums<AlifNumbers<S>>(w.grad_initial);
+  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTakesThreshold, S>(n, with_sums);
   w.grad_input = static_cast<Data*>(a.grad_x);
   w.input_scale = p.input_scale;
   walk_back(w, begin, end);

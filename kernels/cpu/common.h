@@ -64,11 +64,12 @@ struct Scratch {
   S* data = nullptr;
 };
 
-// Asks for a row that is needed one time step later. Hardware prefetchers see a row of each time step as a new stream, and
-// have only just caught up when it ends.
+// Asks for a row that is needed one time step later, into L2: L1 can wait for some twenty lines at a time only, and a row of more than
+// these would hold up what asks for it. Hardware prefetchers see a row of each time step as a new stream, and have only just caught up when
+// it ends.
 template <class Data>
 SPIKEOPS_HD void prefetch(const Data* row, int64_t n) {
-  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(Data))) __builtin_prefetch(row + i);
+  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(Data))) __builtin_prefetch(row + i, 0, 2);
 }
 
 template <class Data>

@@ -18,6 +18,7 @@ struct CubaNumbers {
   using BackParams = CubaLifParams<S>;
   using Number = S;
   using Carry = CubaLifCarry<S>;
+  static constexpr int kPassed = 2;
   using Parameters = Nothing;  // the gradients of the numbers of each neuron are carried along
   using Before = Nothing;
   struct Gradient { S spikes; };
@@ -94,13 +95,13 @@ void forward(const CubaLifForward& a, int64_t begin, int64_t end) {
 }
 
 template <Reset reset, CubaTiming timing, class S>
-BackRow<CubaNumbers<S>> row_for(const CubaLifNeuron& n) {
+BackRow<CubaNumbers<S>> row_for(const CubaLifNeuron& n, bool with_sums) {
   BackRow<CubaNumbers<S>> row = nullptr;
   with_surrogate(n.surrogate, [&]<Surrogate kind>() {
     // Where the reset has no gradient it makes no difference whether it is detached.
     constexpr bool none = reset == Reset::none || timing != CubaTiming::now;
-    row = n.detach_reset ? back_row<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>, false>
-                         : back_row<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>, false>;
+    row = n.detach_reset ? back_row_for<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>>(with_sums)
+                         : back_row_for<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>>(with_sums);
   });
   return row;
 }
@@ -113,7 +114,6 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   const CubaLifParams<S> p = cuba_params<S>(n);
   auto w = walk_back_of<Neuron>(p, p, n.T, n.N);
   start_at(n, w);
-  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTiming, S>(n);
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
   w.grad_last[1] = static_cast<const S*>(a.grad_i_last);
@@ -123,6 +123,7 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   w.grad_initial[3] = static_cast<S*>(a.grad_current_decay);
   w.grad_initial[4] = static_cast<S*>(a.grad_current_scale);
   w.grad_initial[5] = static_cast<S*>(a.grad_threshold);
+  w.row = w.first_row = row_for<Neuron::kReset, Neuron::kTiming, S>(n, wants_sums<CubaNumbers<S>>(w.grad_initial));
   w.grad_input = static_cast<Data*>(a.grad_x);
   w.input_scale = p.input_scale;
   walk_back(w, begin, end);

@@ -1,5 +1,5 @@
 // Recurrent spiking neurons: spikes, and the backward pass. A thread takes a few layers at a time through all their steps, so that
-// what it reads of the weights serves them all. Of the weights, the way there reads those of the neurons that fired. A loop of
+// what it reads of the weights serves them all; or some neurons, where each of them leads to itself alone. Of the weights, the way there reads those of the neurons that fired. A loop of
 // its own, around the walk's steps (walk.h): in each of them neurons wait for all others of their layer.
 #include "../math/recurrent.h"
 
@@ -26,6 +26,7 @@ struct RecurrentNumbers {
   using Number = S;
   using History = State;  // before the step
   using Carry = RecurrentCarry<S>;
+  static constexpr int kPassed = kRecurrentStates;
   using Before = Nothing;
   struct Gradient { S spike; };
   using BackInput = Input;
@@ -84,13 +85,16 @@ SPIKEOPS_ROW void gather_row(const S* __restrict weight, int64_t stride, const i
   }
 }
 
+// What comes back to each neuron of itself.
 template <class S>
-SPIKEOPS_ROW void product_row(const S* __restrict weight, const S* __restrict in, const S* __restrict start, S* __restrict out,
-                              int64_t n) {
-  if (start)
-    for (int64_t i = 0; i < n; ++i) out[i] = start[i] + weight[i] * in[i];
-  else
-    for (int64_t i = 0; i < n; ++i) out[i] = weight[i] * in[i];
+SPIKEOPS_ROW void product_row(const S* __restrict weight, const S* __restrict in, S* __restrict out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = weight[i] * in[i];
+}
+
+template <class S>
+SPIKEOPS_ROW void product_sum_row(const S* __restrict weight, const S* __restrict in, const S* __restrict start, S* __restrict out,
+                                  int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = start[i] + weight[i] * in[i];
 }
 
 template <class S>
@@ -115,7 +119,7 @@ SPIKEOPS_ROW void scale_in_place_row(S* __restrict row, S scale, int64_t n) {
   for (int64_t i = 0; i < n; ++i) row[i] = scale * row[i];
 }
 
-// Some layers of a call: what lies where of them, and what comes back through the weights.
+// Some layers of a call, or, one to one, some neurons: what lies where of them, and what comes back through the weights.
 template <class Data>
 class Layers {
  public:
@@ -123,7 +127,8 @@ class Layers {
   using Numbers = RecurrentNumbers<S>;
 
   Layers(const RecurrentNeuron& n, int64_t first, int64_t count)
-      : n_(n), first_(first * n.N), count_(count), size(count * n.N), memory_((kRecurrentNumbers + 4) * size), place_(n.N), value_(n.N) {
+      : n_(n), first_(n.one_to_one ? first : first * n.N), count_(count), size(n.one_to_one ? count : count * n.N),
+        memory_((kRecurrentNumbers + 6) * size), place_(n.one_to_one ? 0 : n.N), value_(n.one_to_one ? 0 : n.N) {
     S* next = memory_.data;
     for (int k = 0; k < kRecurrentNumbers; ++k, next += size) {
       const PerNeuron<S> number{static_cast<const S*>(n.per_neuron[k]), S(n.numbers[k])};
@@ -132,6 +137,10 @@ class Layers {
     }
     zeros = next, returned_ = next + size, input_ = next + 2 * size, spikes_ = next + 3 * size;
     fill_row(const_cast<S*>(zeros), S(0), size);
+    if (n.one_to_one) {
+      weight_ = each(n.weight, next + 4 * size);
+      bias_ = n.bias ? each(n.bias, next + 5 * size) : nullptr;
+    }
   }
 
   const S* initial(int k) const { return per_layer(n_.initial[k]); }
@@ -152,23 +161,29 @@ class Layers {
 
   // The input of a step, with what comes back of the spikes of the step before. Those before the first may be any numbers.
   void total(int64_t t, const S* spikes_before, S* out) {
-    bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), t == 0 ? Values::but_zeros : Values::spikes, returned_);
+    const Values values = t == 0 ? Values::but_zeros : Values::spikes;
+    if (n_.one_to_one && bias_) product_sum_row(weight_, spikes_before, bias_, returned_, size);
+    else if (n_.one_to_one) product_row(weight_, spikes_before, returned_, size);
+    else bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), values, returned_);
     total_row(step(n_.x, t, input_), returned_, out, size);
   }
 
   // out = the gradients of spikes, from those of the totals of the step after.
-  void bring_back(const S* grad_total, S* out) { bring(n_.weight, grad_total, nullptr, Values::all, out); }
+  void bring_back(const S* grad_total, S* out) {
+    if (n_.one_to_one) product_row(weight_, grad_total, out, size);
+    else bring(n_.weight, grad_total, nullptr, Values::all, out);
+  }
 
  private:
   enum class Values { all, but_zeros, spikes };
 
+  // Numbers of the neurons of a layer, for each neuron here.
+  const S* each(const void* of_layer, S* buffer) const {
+    return PerNeuron<S>{static_cast<const S*>(of_layer), S(0), n_.N, 1}.row(buffer, first_, size);
+  }
+
   void bring(const void* weight, const S* in, const S* start, Values values, S* out) {
-    const S* const w = static_cast<const S*>(n_.weight);
     for (int64_t layer = 0; layer < count_; ++layer, in += n_.N, out += n_.N) {
-      if (n_.one_to_one) {
-        product_row(w, in, start, out, n_.N);
-        continue;
-      }
       int64_t found = 0;
       for (int64_t j = 0; j < n_.N; ++j) {
         place_.data[found] = int32_t(j);
@@ -191,6 +206,7 @@ class Layers {
   Scratch<S> memory_;
   Scratch<int32_t> place_;
   Scratch<S> value_;
+  const S *weight_ = nullptr, *bias_ = nullptr;  // of each neuron here, one to one
   S *returned_, *input_, *spikes_;
 };
 
@@ -207,20 +223,20 @@ RecurrentStepRow<S> step_for(const RecurrentNeuron& n) {
 }
 
 template <class S>
-BackRow<RecurrentNumbers<S>> back_for(const RecurrentNeuron& n) {
+BackRow<RecurrentNumbers<S>> back_for(const RecurrentNeuron& n, bool with_sums) {
   BackRow<RecurrentNumbers<S>> row = nullptr;
   with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() {
     with_surrogate(n.surrogate, [&]<Surrogate kind>() {
       // Where the reset has no gradient it makes no difference whether it is detached.
       constexpr bool none = reset == Reset::none || timing != CubaTiming::now;
-      row = n.detach_reset ? back_row<RecurrentBack<S, reset, kind, timing, true>, RecurrentNumbers<S>, false>
-                           : back_row<RecurrentBack<S, reset, kind, timing, none>, RecurrentNumbers<S>, false>;
+      row = n.detach_reset ? back_row_for<RecurrentBack<S, reset, kind, timing, true>, RecurrentNumbers<S>>(with_sums)
+                           : back_row_for<RecurrentBack<S, reset, kind, timing, none>, RecurrentNumbers<S>>(with_sums);
     });
   });
   return row;
 }
 
-// Calls body(first layer, how many) for the layers that are taken together.
+// Calls body(first, how many) for the layers, or neurons, that are taken together.
 template <class Body>
 void for_each_group(const RecurrentNeuron& n, int64_t begin, int64_t end, Body body) {
   for_each_tile(begin, end, shares_of(n).together, body);
@@ -266,7 +282,7 @@ void backward(const RecurrentBackward& a, int64_t begin, int64_t end) {
   const RecurrentNeuron& n = a.neuron;
   const RecurrentParams<S> params = recurrent_params<S>(n);
   const RecurrentStepRow<S> step = step_for<S>(n);
-  const BackRow<Numbers> step_back = back_for<S>(n);
+  const BackRow<Numbers> step_back = back_for<S>(n, wants_sums<Numbers>(a.grad_initial));
   for_each_group(n, begin, end, [&](int64_t first, int64_t count) {
     Layers<Data> layers(n, first, count);
     const int64_t size = layers.size;

@@ -32,6 +32,16 @@ SPIKEOPS_ROW void convert_row(const Data* __restrict from, S* __restrict to, int
   for (int64_t i = 0; i < n; ++i) to[i] = to_state(from[i]);
 }
 
+template <class S>
+SPIKEOPS_ROW void add_row(const S* __restrict in, S* __restrict sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
+}
+
+template <class S>
+SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) row[i] *= factor[i];
+}
+
 // A row as numbers of the state's type: the row itself, or its conversion into `buffer`.
 template <class Data, class S>
 inline const S* state_row(const Data* row, S* buffer, int64_t n) {
@@ -77,16 +87,30 @@ SPIKEOPS_HD void for_each_field(Struct& s, Body body) {
   }
 }
 
-template <class Number, class Struct>
-SPIKEOPS_HD Struct load(const Rows<const Number, Struct>& rows, int64_t i) {
+// The first `count` fields have rows, those behind them are 0.
+template <int count, class Number, class Struct>
+SPIKEOPS_HD Struct load_first(const Rows<const Number, Struct>& rows, int64_t i) {
   Struct s;
-  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) { field = rows.row[k][i]; });
+  for_each_field<kFields<Number, Struct>>(
+      s, [&](int k, auto& field) __attribute__((always_inline)) { field = k < count ? rows.row[k][i] : Number(0); });
   return s;
 }
 
 template <class Number, class Struct>
+SPIKEOPS_HD Struct load(const Rows<const Number, Struct>& rows, int64_t i) {
+  return load_first<kFields<Number, Struct>>(rows, i);
+}
+
+template <int count, class Number, class Struct>
+SPIKEOPS_HD void store_first(const Rows<Number, Struct>& rows, int64_t i, Struct s) {
+  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) {
+    if (k < count) rows.row[k][i] = field;
+  });
+}
+
+template <class Number, class Struct>
 SPIKEOPS_HD void store(const Rows<Number, Struct>& rows, int64_t i, Struct s) {
-  for_each_field<kFields<Number, Struct>>(s, [&](int k, auto& field) __attribute__((always_inline)) { rows.row[k][i] = field; });
+  store_first<kFields<Number, Struct>>(rows, i, s);
 }
 
 template <class Number, class Struct>

@@ -7,6 +7,7 @@
 //   fired(params, history), leak(fixed)                              if it has rates
 // and shares with its step back, a struct of its own, what does not depend on the options of the latter:
 //   BackParams, Carry, Parameters    the numbers of the layer; structs of S: what passes from step to step, sums over time
+//   kPassed                          if the last fields of Carry are sums over time as well: how many fields come before them
 //   Number                           type of the rows that the step back reads and writes: Data, or S
 //   Gradient, BackInput              structs of Number: the gradients of Output; what it needs of Input, or Nothing
 //   Before                           State, where it needs the one before the step, or Nothing
@@ -48,20 +49,27 @@ SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& p
   else return Neuron::after(params, load(history_before, i));
 }
 
-template <class Back, class Numbers, bool first>
+// `carried`: the fields of Carry from that one on are sums over time that nobody asks for.
+template <class Back, class Numbers, bool first, int carried = kFields<typename Numbers::S, typename Numbers::Carry>>
 SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const BackRows<Numbers>& given_rows) {
   const typename Numbers::BackParams params = given;
   const BackRows<Numbers> rows = given_rows;
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
-    typename Numbers::Carry carry = load(rows.from, i);
+    typename Numbers::Carry carry = load_first<carried>(rows.from, i);
     typename Numbers::Before before{};
     if constexpr (!__is_empty(typename Numbers::Before))
       before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
     const auto grad = Back::step_back(params, carry, before, load(rows.history, i), load(rows.input, i), load(rows.gradient, i),
                                       load(rows.fixed, i));
     rows.grad_input[i] = from_state<typename Numbers::Number>(grad);
-    store(rows.to, i, carry);
+    store_first<carried>(rows.to, i, carry);
   }
+}
+
+// The step back of neurons whose Carry has sums over time, which are a third of its time where nobody asks for them.
+template <class Back, class Numbers>
+inline BackRow<Numbers> back_row_for(bool with_sums) {
+  return with_sums ? back_row<Back, Numbers, false> : back_row<Back, Numbers, false, Numbers::kPassed>;
 }
 
 // Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
@@ -93,16 +101,6 @@ SPIKEOPS_ROW void scale_each_row(const S* __restrict in, const S* __restrict sca
 template <class Data, class S>
 SPIKEOPS_ROW void divide_row(const Data* __restrict in, S divisor, S* __restrict out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = to_state(in[i]) / divisor;
-}
-
-template <class S>
-SPIKEOPS_ROW void add_row(const S* __restrict in, S* __restrict sum, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) sum[i] += in[i];
-}
-
-template <class S>
-SPIKEOPS_ROW void multiply_row(const S* __restrict factor, S* __restrict row, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) row[i] *= factor[i];
 }
 
 // One step of a rate's numerator and normaliser, and of their derivatives.
@@ -162,6 +160,14 @@ struct WalkBack {
   S input_scale = S(1);
   int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
+
+// Whether one of the sums over time in Carry is asked for.
+template <class Numbers, class Pointer>
+inline bool wants_sums(const Pointer* wanted) {
+  for (int k = Numbers::kPassed; k < kFields<typename Numbers::S, typename Numbers::Carry>; ++k)
+    if (wanted[k]) return true;
+  return false;
+}
 
 template <class Neuron>
 WalkBack<typename Neuron::Types> walk_back_of(const typename Neuron::Params& params, const typename Neuron::BackParams& back_params,

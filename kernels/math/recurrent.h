@@ -102,10 +102,11 @@ struct RecurrentBackward {
   void* grad_s_init;                // (B, N) state, or null
 };
 
-// Layers that one thread takes together, so that what it reads of the weights serves them all.
+// What one thread takes together: of layers some, so that what it reads of the weights serves them all; of neurons that know nothing of
+// each other so many that they stay in its cache.
 SPIKEOPS_HD Shares shares_of(const RecurrentNeuron& n) {
-  const int64_t work = n.one_to_one ? 1 : 1 + n.N / 16;
-  return {n.B, n.B >= 64 ? 8 : n.B >= 16 ? 2 : 1, n.T * n.N * work};
+  if (n.one_to_one) return {n.B * n.N, 512, 2 * n.T};
+  return {n.B, n.B >= 64 ? 8 : n.B >= 16 ? 2 : 1, n.T * n.N * (1 + n.N / 16)};
 }
 SPIKEOPS_HD Shares shares_of(const RecurrentForward& a) { return shares_of(a.neuron); }
 SPIKEOPS_HD Shares shares_of(const RecurrentBackward& a) { return shares_of(a.neuron); }

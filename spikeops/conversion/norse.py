@@ -2,126 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import norse.torch
 import torch
-from norse.torch.functional.iaf import iaf_feed_forward_step
-from norse.torch.functional.leaky_integrator import LIState, li_feed_forward_step
-from norse.torch.functional.leaky_integrator_box import LIBoxState, li_box_feed_forward_step
-from norse.torch.functional.lif import LIFFeedForwardState, LIFState, lif_feed_forward_step, lif_step
-from norse.torch.functional.lif_box import lif_box_feed_forward_step
-from norse.torch.functional.reset import reset_subtract, reset_value
+from norse.torch.functional.leaky_integrator import LIState
+from norse.torch.functional.leaky_integrator_box import LIBoxState
+from norse.torch.functional.lif import LIFFeedForwardState, LIFState
+from norse.torch.functional.lsnn import LSNNFeedForwardState, LSNNState
 from norse.torch.module.leaky_integrator_box import LIBoxCell as TheirLIBoxCell
 from norse.torch.module.snn import SNN, SNNCell
 from torch import nn
 
 import spikeops.functional as SF
-from spikeops.conversion._exact import (
-    Counterpart,
-    NotExact,
-    added_up,
-    full_precision,
-    number,
-    number_or_tensor,
-    require,
-    tensors_like,
+from spikeops.conversion._exact import Counterpart, NotExact, added_up, full_precision, number, tensors_like
+from spikeops.conversion._norse_options import (
+    iaf_options,
+    li_box_options,
+    li_options,
+    lif_box_options,
+    lif_options,
+    lsnn_options,
+    recurrent_lsnn_options,
+    recurrent_options,
+    synapse,
 )
-from spikeops.surrogate import FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
-
-_SURROGATES = {
-    "super": lambda alpha: FastSigmoid(1.0),  # Norse 1.1 leaves its alpha out
-    "triangle": lambda alpha: Triangle(1.0, height=alpha),
-    "tanh": lambda alpha: Sigmoid(2 * alpha, height=2 / alpha),
-    "heavi_erfc": lambda alpha: Gaussian(1 / (alpha * math.sqrt(2)), height=2 / alpha),
-}
-
-
-def spike_function(method: str, alpha: object) -> Surrogate | None:
-    """Our surrogate for theirs; None if no gradient passes."""
-    if method == "heaviside":
-        return None
-    require(method in _SURROGATES, f"its threshold function {method!r} has no counterpart")
-    try:
-        return _SURROGATES[method](number("alpha", alpha))
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise NotExact(f"its threshold function {method!r}: {error}") from error
-
-
-def _fired(p: Any) -> dict:
-    """The options of firing."""
-    surrogate = spike_function(p.method, p.alpha)
-    options = dict(threshold=number_or_tensor("v_th", p.v_th), strict=True)
-    return options | (dict(detach_reset=True) if surrogate is None else dict(surrogate=surrogate))
-
-
-def _leak(name: str, rate: torch.Tensor) -> tuple[float | torch.Tensor, float | torch.Tensor]:
-    """The decay that a rate per time step leaves, and the rate."""
-    rate = number_or_tensor(name, rate)
-    if not isinstance(rate, torch.Tensor):
-        require(0 <= rate <= 1, f"{name} is {rate}, not between 0 and 1")
-    return 1 - rate, rate
-
-
-def iaf_options(layer: Any) -> dict:
-    require(layer.activation is iaf_feed_forward_step, "its activation is not its own")
-    v_reset = layer.p.v_reset
-    if isinstance(v_reset, torch.Tensor) and not isinstance(v_reset, nn.Parameter):
-        v_reset = v_reset.detach()  # Norse asks a gradient for it, since it is the initial state, too
-    return dict(decay=1.0, reset="to", v_reset=number("v_reset", v_reset), **_fired(layer.p))
-
-
-def lif_box_options(layer: Any) -> dict:
-    require(layer.activation is lif_box_feed_forward_step, "its activation is not its own")
-    p = layer.p
-    decay, rate = _leak("dt * tau_mem_inv", layer.dt * p.tau_mem_inv)
-    options = dict(decay=decay, input_scale=rate, v_rest=number("v_leak", p.v_leak), **_fired(p))
-    if p.reset_method is reset_subtract:
-        return options | dict(reset="subtract")
-    require(p.reset_method is reset_value, "its reset_method has no counterpart")
-    return options | dict(reset="to", v_reset=number("v_reset", p.v_reset))
-
-
-def li_box_options(layer: Any) -> dict:
-    require(layer.activation is li_box_feed_forward_step, "its activation is not its own")
-    decay, rate = _leak("dt * tau_mem_inv", layer.dt * layer.p.tau_mem_inv)
-    return dict(decay=decay, input_scale=rate, v_rest=number("v_leak", layer.p.v_leak), reset="none")
-
-
-def lif_options(layer: Any) -> dict:
-    require(layer.activation is lif_feed_forward_step, "its activation is not its own, or the method is 'adjoint'")
-    options = _membrane(layer) | _fired(layer.p)
-    options["current_scale"] = options.pop("input_scale")
-    return options | dict(current_decay=_synapse(layer), order="input_membrane_decay")
-
-
-def recurrent_options(layer: Any) -> dict:
-    """Of the membrane, whose current comes from weights and a synapse."""
-    require(layer.activation is lif_step, "its activation is not its own, or the method is 'adjoint'")
-    _synapse(layer)
-    return _membrane(layer) | _fired(layer.p) | dict(detach_reset=True)
-
-
-def li_options(layer: Any) -> dict:
-    """Of the membrane, whose current comes from a synapse."""
-    own = isinstance(layer, norse.torch.LILinearCell) or layer.activation is li_feed_forward_step
-    require(own, "its activation is not its own")
-    _synapse(layer)
-    decay, rate = _leak("dt * tau_mem_inv", layer.dt * layer.p.tau_mem_inv)
-    return dict(decay=decay, input_scale=rate, v_rest=number("v_leak", layer.p.v_leak), reset="none")
-
-
-def _membrane(layer: Any) -> dict:
-    p = layer.p
-    decay, rate = _leak("dt * tau_mem_inv", layer.dt * p.tau_mem_inv)
-    v_leak, v_reset = number("v_leak", p.v_leak), number("v_reset", p.v_reset)
-    return dict(decay=decay, input_scale=rate, v_rest=v_leak, reset="to", v_reset=v_reset)
-
-
-def _synapse(layer: Any) -> float | torch.Tensor:
-    """The decay of the current in a time step."""
-    return _leak("dt * tau_syn_inv", layer.dt * layer.p.tau_syn_inv)[0]
+from spikeops.conversion._norse_options import (
+    spike_function as spike_function,  # each library's file has one
+)
 
 
 class _Layer(Counterpart):
@@ -229,7 +137,7 @@ class _Integrator(_Synapses):
     """Integrators, which put out their potentials."""
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
-        currents = added_up(x, state.i, tensors_like(x, dict(decay=_synapse(self)))["decay"])
+        currents = added_up(x, state.i, tensors_like(x, dict(decay=synapse(self)))["decay"])
         _, v, trace = SF.lif(currents, v_init=state.v, return_trace=True, **options)
         recorded = getattr(self, "record_states", False)
         return trace, LIState(trace, self._decayed(currents)) if recorded else LIState(v, self._decayed(currents[-1]))
@@ -253,6 +161,45 @@ class LILinearCell(_Cell, _Integrator, norse.torch.LILinearCell):
 
     def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
         return super()._run(nn.functional.linear(x, self.input_weights), state, options)
+
+
+class _Adaptive(_Layer):
+    """The threshold is ours, v_th, and what spikes have added to it."""
+
+    def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        recorded = getattr(self, "record_states", False)
+        spikes, states = [], []
+        for piece in x.split(1) if recorded else (x,):
+            out, state = self._piece(piece, state, options)
+            spikes.append(out)
+            states.append(state)
+        if not recorded:
+            return spikes[0], state
+        return torch.cat(spikes), LSNNFeedForwardState(*map(torch.stack, zip(*states)))
+
+    def _piece(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        threshold, beta = options["threshold"], number("beta", self.p.beta)
+        step = x[0]
+        spikes, v, i, a = SF.recurrent_lif(
+            x.flatten(1) if x.dim() > 1 else x.unsqueeze(1), x.new_zeros(step.numel()),  # no spike comes back
+            v_init=_flat(state.v, step), i_init=_flat(state.i, step), a_init=_flat((state.b - threshold) / beta, step),
+            **{name: _flat(value, step) if isinstance(value, torch.Tensor) else value for name, value in options.items()},
+        )  # fmt: skip
+        v, i, a = (value.reshape(step.shape) for value in (v, i, a))
+        return spikes.reshape(x.shape), LSNNFeedForwardState(v, i, threshold + beta * a)
+
+
+def _flat(value: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    return value.expand(step.shape).reshape(-1)
+
+
+class LSNN(_Adaptive, norse.torch.LSNN):
+    options = lsnn_options
+    _cell = False
+
+
+class LSNNCell(_Cell, _Adaptive, norse.torch.LSNNCell):
+    options = lsnn_options
 
 
 class _Recurrent(_Synapses):
@@ -281,6 +228,33 @@ class LIFRecurrentCell(_Cell, _Recurrent, norse.torch.LIFRecurrentCell):
     options = recurrent_options
 
 
+class _RecurrentAdaptive(_Synapses):
+    """Likewise. No gradient passes from a spike to the threshold that it raises."""
+
+    def _run(self, x: torch.Tensor, state: Any, options: dict) -> tuple[torch.Tensor, Any]:
+        rate, v_th = self.dt * self.p.tau_adapt_inv, options.pop("threshold")
+        states = []
+        for x_t in x.unbind():
+            z, v, i, b = state
+            threshold = b + rate * (v_th - b)
+            spikes, v = SF.lif(i.unsqueeze(0), v_init=v, threshold=threshold.expand(i.shape), **options)
+            current = self._decayed(i) + nn.functional.linear(x_t, self.input_weights) + nn.functional.linear(z, self.recurrent_weights)
+            z = _passed(spikes, options).squeeze(0)
+            state = LSNNState(z, v, current, threshold + z.detach() * self.p.beta)
+            states.append(state)
+        everything = LSNNState(*map(torch.stack, zip(*states)))
+        return everything.z, everything if getattr(self, "record_states", False) else state
+
+
+class LSNNRecurrent(_RecurrentAdaptive, norse.torch.LSNNRecurrent):
+    options = recurrent_lsnn_options
+    _cell = False
+
+
+class LSNNRecurrentCell(_Cell, _RecurrentAdaptive, norse.torch.LSNNRecurrentCell):
+    options = recurrent_lsnn_options
+
+
 COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     norse.torch.IAF: IAF,
     norse.torch.IAFCell: IAFCell,
@@ -289,6 +263,10 @@ COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     norse.torch.LIFBoxCell: LIFBoxCell,
     norse.torch.LIFRecurrent: LIFRecurrent,
     norse.torch.LIFRecurrentCell: LIFRecurrentCell,
+    norse.torch.LSNN: LSNN,
+    norse.torch.LSNNCell: LSNNCell,
+    norse.torch.LSNNRecurrent: LSNNRecurrent,
+    norse.torch.LSNNRecurrentCell: LSNNRecurrentCell,
     norse.torch.LI: LI,
     norse.torch.LICell: LICell,
     norse.torch.LILinearCell: LILinearCell,

@@ -6,7 +6,7 @@ For the CPU: while less than a tenth or a quarter of the neurons fire it beats t
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +21,11 @@ _CYCLES_PER_INPUT = 3  # to look whether it fired
 _CYCLES_PER_EVENT = 1.6  # and vector of output channels
 _CYCLES_PER_GRADIENT = 2, 4  # the same for the gradient of the weights: those of a row of taps fit the L1 cache, or do not
 _CYCLES_DENSE = 0.58  # per input and vector of output channels
+# Per vector of the weights, once for all pixels.
+_CYCLES_TO_REORDER = 60  # to lay them in the order in which they are added up, and their gradient back
+_CYCLES_PER_PART = 5, 17  # to clear the gradient of a part of the samples and add it to the others: all fit the L2 cache, or do not
 _MARGIN = 0.85  # what is uncertain of all this
-_L1_BYTES = 48 << 10
+_L1_BYTES, _L2_BYTES = 48 << 10, 1 << 20
 _GROUP = 4  # vectors of output channels that are summed up at a time, at most
 # Parts of the samples, for the gradient of the weights, each with one of its own: the same for any number of threads.
 _PARTS, _FEWEST_PARTS, _BYTES_OF_PARTS = 16, 4, 64 << 20
@@ -33,7 +36,7 @@ class EventConv2d:
     """A convolution, or transposed convolution, with its weights in the order in which they are added up.
 
     Attributes:
-        weight: (KH, KW, C, O rounded up to whole vectors).
+        weight: (KH, KW, C, O rounded up to whole vectors); on the meta device while all that is wanted is whether it pays.
         bias: (O,) or None.
     """
 
@@ -54,9 +57,16 @@ class EventConv2d:
         padded = F.pad(weight.permute(order), (0, _padded(out_channels, weight) - out_channels))
         return cls(padded.contiguous(), bias, out_channels, stride, padding, output_padding, dilation, transposed)
 
-    def without_weights(self) -> EventConv2d:
-        """What the gradients need to know of it: to be kept until the backward pass."""
-        return dataclasses.replace(self, weight=self.weight.to("meta"), bias=None)
+    @classmethod
+    def planned(cls, weight, stride, padding, dilation):
+        """What there is to know of :meth:`pack` without the weights: whether it pays, and what the gradients need."""
+        out_channels, channels, *kernel = weight.shape
+        shape = torch.empty(*kernel, channels, _padded(out_channels, weight), dtype=weight.dtype, device="meta")
+        return cls(shape, None, out_channels, stride, padding, (0, 0), dilation, False)
+
+    def with_weights(self, weight, bias) -> EventConv2d:
+        """As it was planned."""
+        return self.pack(weight, bias, self.stride, self.padding, dilation=self.dilation)
 
     def output_size(self, height: int, width: int) -> list[int]:
         sizes = zip((height, width), self.weight.shape[:2], self.stride, self.padding, self.output_padding, self.dilation)
@@ -64,16 +74,21 @@ class EventConv2d:
             return [(n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in sizes]
         return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, _, d in sizes]
 
-    def pays(self, density: float) -> bool:
-        """Whether it is likely to beat the dense convolution if that share of the inputs is not 0."""
-        return self._pays(density, _CYCLES_PER_EVENT)
+    def pays(self, density: float, pixels: float = math.inf) -> bool:
+        """Whether it is likely to beat the dense convolution if that share of the inputs is not 0. `pixels`: of the outputs of all
+        samples for which the weights are laid in order."""
+        return self._pays(density, _CYCLES_PER_EVENT, _CYCLES_TO_REORDER / pixels)
 
-    def gradient_pays(self, density: float) -> bool:
+    def gradient_pays(self, density: float, samples: int, pixels: float) -> bool:
         """The same for :meth:`weight_gradient`."""
-        row_of_taps = self.weight[0, :, :, : _GROUP * VECTOR_BYTES // self.weight.element_size()].numel()
-        return self._pays(density, _CYCLES_PER_GRADIENT[row_of_taps * self.weight.element_size() > _L1_BYTES])
+        _, kernel_w, channels, padded = self.weight.shape
+        row_of_taps = kernel_w * channels * min(padded * self.weight.element_size(), _GROUP * VECTOR_BYTES)
+        parts = self._parts(samples)
+        are_large = parts * self._weight_bytes() > _L2_BYTES
+        of_weights = _CYCLES_TO_REORDER + _CYCLES_PER_PART[are_large] * parts
+        return self._pays(density, _CYCLES_PER_GRADIENT[row_of_taps > _L1_BYTES], of_weights / pixels)
 
-    def _pays(self, density: float, cycles_per_event: float) -> bool:
+    def _pays(self, density: float, cycles_per_event: float, cycles_per_weight: float) -> bool:
         kernel_h, kernel_w, channels, padded = self.weight.shape
         vectors = padded * self.weight.element_size() // VECTOR_BYTES
         # Of 4, 2 and 1 vectors; a vector that is not full is copied in and out.
@@ -83,7 +98,7 @@ class EventConv2d:
         any_fired = 1 - (1 - density) ** (channels * run)
         find = _CYCLES_PER_INPUT * channels * self.stride[0] * self.stride[1] / (kernel_h * kernel_w)
         visit = _CYCLES_PER_VISIT * groups * any_fired / run
-        events = find + visit + cycles_per_event * density * channels * vectors
+        events = find + visit + (cycles_per_event * density + cycles_per_weight) * channels * vectors
         return events < _MARGIN * _CYCLES_DENSE * channels * vectors
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -99,9 +114,14 @@ class EventConv2d:
         optimizers rely on. Not for transposed convolutions."""
         geometry = self.weight.shape[:2], self.stride, self.padding, self.dilation
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        room = max(_FEWEST_PARTS, _BYTES_OF_PARTS // (self.weight.numel() * self.weight.element_size()))
-        parts = torch.ops.spikeops.event_conv_weight(x, grad_out, *geometry, min(_PARTS, len(x), room))
+        parts = torch.ops.spikeops.event_conv_weight(x, grad_out, *geometry, self._parts(len(x)))
         return torch.empty_like(weight).copy_(parts.sum(0)[..., : self.out_channels].permute(3, 2, 0, 1))
+
+    def _parts(self, samples: int) -> int:
+        return min(_PARTS, samples, max(_FEWEST_PARTS, _BYTES_OF_PARTS // self._weight_bytes()))
+
+    def _weight_bytes(self) -> int:
+        return self.weight.numel() * self.weight.element_size()
 
 
 def _padded(channels: int, like: torch.Tensor) -> int:

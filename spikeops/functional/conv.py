@@ -58,11 +58,13 @@ def spike_conv2d(
         return reference.spike_conv2d(spikes, weight, bias, stride, padding, dilation, groups)
     geometry = tuple(map(_pair, (stride, padding, dilation)))
     if _has_kernel(spikes, weight, bias, geometry, groups):
-        conv = _packed(weight, bias, geometry)
-        if min(conv.output_size(*spikes.shape[2:])) > 0:
+        conv = EventConv2d.planned(weight, *geometry)
+        pixels = _pixels(conv, spikes)
+        if pixels > 0:
             density = _events.density(spikes)
-            if conv.pays(density) or (weight.requires_grad and conv.gradient_pays(density)):
-                return _SpikeConv2d.apply(spikes, weight, bias, conv, density)
+            on_events = conv.pays(density, pixels), weight.requires_grad and conv.gradient_pays(density, len(spikes), pixels)
+            if any(on_events):
+                return _SpikeConv2d.apply(spikes, weight, bias, conv, on_events)
     return F.conv2d(spikes, weight, bias, stride, padding, dilation, groups)
 
 
@@ -70,19 +72,21 @@ def spike_conv2d_weight(spikes: torch.Tensor, weight: torch.Tensor, grad_out: to
     """The gradient of the weight of :func:`spike_conv2d` from that of its output, for those who work out gradients by hand."""
     geometry = tuple(map(_pair, (stride, padding, dilation)))
     if _has_kernel(spikes, weight, None, geometry, groups):
-        conv = _packed(weight, None, geometry)
-        if conv.gradient_pays(_events.density(spikes)) and _events.is_finite(grad_out):
+        conv = EventConv2d.planned(weight, *geometry)
+        pixels = _pixels(conv, spikes)
+        if pixels > 0 and conv.gradient_pays(_events.density(spikes), len(spikes), pixels) and _events.is_finite(grad_out):
             return conv.weight_gradient(spikes, grad_out, weight)
     return torch.nn.grad.conv2d_weight(spikes, weight.shape, grad_out, stride, padding, dilation, groups)
 
 
 class _SpikeConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, spikes, weight, bias, conv, density):
+    def forward(ctx, spikes, weight, bias, conv, on_events):
         ctx.save_for_backward(spikes, weight)
-        ctx.conv, ctx.density = conv.without_weights(), density
-        if conv.pays(density) and _events.is_finite(weight):
-            return conv(spikes)
+        forward_pays, ctx.gradient_pays = on_events
+        ctx.conv = conv
+        if forward_pays and _events.is_finite(weight):
+            return conv.with_weights(weight, bias)(spikes)
         return F.conv2d(spikes, weight, bias, conv.stride, conv.padding, conv.dilation)
 
     @staticmethod
@@ -90,7 +94,7 @@ class _SpikeConv2d(torch.autograd.Function):
         spikes, weight = ctx.saved_tensors
         conv, (need_spikes, need_weight, need_bias, *_) = ctx.conv, ctx.needs_input_grad
         # What is to be differentiated again goes the dense way, which can be.
-        on_events = need_weight and not torch.is_grad_enabled() and conv.gradient_pays(ctx.density) and _events.is_finite(grad_out)
+        on_events = need_weight and ctx.gradient_pays and not torch.is_grad_enabled() and _events.is_finite(grad_out)
         dense = need_spikes, need_weight and not on_events, need_bias
         grad_spikes, grad_weight, grad_bias = None, None, None
         if any(dense):
@@ -113,9 +117,10 @@ def _pair(value) -> tuple[int, int] | None:
     return values if len(values) == 2 and all(type(v) is int for v in values) else None
 
 
-def _packed(weight, bias, geometry) -> EventConv2d:
-    stride, padding, dilation = geometry
-    return EventConv2d.pack(weight.detach(), None if bias is None else bias.detach(), stride, padding, dilation=dilation)
+def _pixels(conv: EventConv2d, spikes: torch.Tensor) -> int:
+    """Of all outputs; not above 0 where there are none, or windows are larger than maps."""
+    height, width = conv.output_size(*spikes.shape[2:])
+    return len(spikes) * height * width if min(height, width) > 0 else 0
 
 
 def _has_kernel(spikes, weight, bias, geometry, groups) -> bool:

@@ -12,6 +12,7 @@ from norse.torch.functional.leaky_integrator import LIParameters  # noqa: E402
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters  # noqa: E402
 from norse.torch.functional.lif import LIFParameters  # noqa: E402
 from norse.torch.functional.lif_box import LIFBoxParameters  # noqa: E402
+from norse.torch.functional.lsnn import LSNNParameters  # noqa: E402
 from norse.torch.functional.reset import reset_subtract  # noqa: E402
 from norse.torch.module.leaky_integrator_box import LIBoxCell  # noqa: E402
 
@@ -33,9 +34,21 @@ CELLS = {
         LIFParameters(torch.linspace(100, 400, 30), torch.linspace(50, 300, 30), t(0.05), torch.linspace(0.2, 0.6, 30), t(-0.1))
     ),
 }  # fmt: skip
+# A threshold that adapts within the 20 steps of a test.
+ADAPTS = LSNNParameters(t(200.0), t(100.0), t(50.0), t(0.05), t(0.3), t(-0.1), beta=t(0.5))
+CELLS |= {
+    "LSNNCell": lambda: norse.LSNNCell(LSNNParameters(v_th=t(0.3))),
+    "LSNNCell, adapts": lambda: norse.LSNNCell(ADAPTS, dt=0.002),
+    "LSNNCell, of each neuron": lambda: norse.LSNNCell(
+        LSNNParameters(torch.linspace(100, 400, 30), torch.linspace(50, 300, 30), t(60.0), v_th=torch.linspace(0.2, 0.6, 30),
+                       method="triangle", alpha=t(0.3), beta=t(-0.1))
+    ),
+}  # fmt: skip
 LAYERS = {
     "IAF": lambda: norse.IAF(),
     "LIF": lambda: norse.LIF(LIFParameters(v_th=t(0.3))),
+    "LSNN": lambda: norse.LSNN(LSNNParameters(v_th=t(0.3))),
+    "LSNN, adapts": lambda: norse.LSNN(ADAPTS),
     "LIF, own dt": lambda: norse.LIF(LIFParameters(v_th=t(0.3), v_leak=t(0.05), v_reset=t(-0.1)), dt=0.002),
 }  # fmt: skip
 OF_EACH = LIFParameters(torch.linspace(100, 400, 25), torch.linspace(50, 300, 25), t(0.05), torch.linspace(0.2, 0.6, 25), t(-0.1))
@@ -122,6 +135,32 @@ def test_recurrent_neurons(kind, name, dtype):
         assert torch.equal(loop, at_once) and all(map(torch.equal, state, last))
 
 
+@pytest.mark.parametrize(
+    "p", [LSNNParameters(), ADAPTS, LSNNParameters(v_th=t(0.4), method="heaviside")], ids=["default", "adapts", "heaviside"]
+)
+@pytest.mark.parametrize("kind", ["LSNNRecurrentCell", "LSNNRecurrent"])
+def test_recurrent_neurons_whose_threshold_adapts(kind, p):
+    torch.manual_seed(0)
+    x = drawn(20, 4, 30, low=-2, high=5)
+    converted = assert_alike(getattr(norse, kind)(30, 25, p), run_cell if kind.endswith("Cell") else run_layer, x)
+    if kind == "LSNNRecurrentCell":
+        (loop, state), (at_once, last) = run_cell(converted, x), converted.multi_step(x)
+        assert torch.equal(loop, at_once) and all(map(torch.equal, state, last))
+
+
+def test_a_learned_threshold_that_adapts():
+    """Norse pulls the threshold back to v_th, which thereby has a gradient in every step."""
+    threshold = torch.nn.Parameter(torch.linspace(0.2, 0.5, 30))
+    cell = norse.LSNNCell(ADAPTS._replace(v_th=threshold))
+    cell.threshold = threshold
+
+    def gradient(net):
+        outputs, _ = run_cell(net, drawn(20, 4, 30, low=-2, high=5))
+        return torch.autograd.grad((outputs * drawn(20, 4, 30)).sum(), net.threshold)[0]
+
+    assert_near("the gradient of the threshold", gradient(cell), gradient(spikeops.convert(cell)), 1e-5)
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_no_weights_to_themselves_are_learned(inplace):
     """Norse keeps the gradients of those at 0 by a hook on the tensor, which torch does not copy."""
@@ -156,10 +195,10 @@ def test_integrators_with_a_synapse(name, options):
             assert_near("multi_step", one, other, 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["LIF", "LI", "LIFRecurrent"])
+@pytest.mark.parametrize("kind", ["LIF", "LI", "LIFRecurrent", "LSNN", "LSNNRecurrent"])
 def test_states_of_all_steps_with_a_synapse(kind):
     torch.manual_seed(0)
-    net = norse.LIFRecurrent(30, 25, record_states=True) if kind == "LIFRecurrent" else getattr(norse, kind)(record_states=True)
+    net = getattr(norse, kind)(30, 25, record_states=True) if kind.endswith("Recurrent") else getattr(norse, kind)(record_states=True)
     x = drawn(12, 4, 30, low=-2, high=8)
     (theirs, their_states), (ours, our_states) = net(x), spikeops.convert(net)(x)
     assert type(our_states) is (type(their_states))
@@ -194,8 +233,11 @@ def test_all_steps_in_one_kernel(name):
     outputs, state = run_cell(net, x)
     ours, our_state = net.multi_step(x)
     assert torch.equal(outputs, ours)
-    for one, other in zip(state, our_state):
-        assert torch.equal(one, other)
+    for part, one, other in zip(our_state._fields, state, our_state, strict=True):
+        if part == "b":  # what spikes have added to v_th: between calls it is theirs, the sum
+            assert_near(part, one, other, 1e-6)
+        else:
+            assert torch.equal(one, other)
 
 
 TUTORIALS = {
@@ -238,7 +280,11 @@ def test_what_is_refused():
     assert_refused(norse.LIFRecurrentCell(3, 3, LIFParameters(method="adjoint")), "adjoint")
     assert_refused(norse.LIFExRecurrentCell(3, 3), "LIFExRecurrentCell")
     assert_refused(norse.LI(LIParameters(tau_syn_inv=t(2000.0))), "dt * tau_syn_inv")
-    assert_refused(norse.LSNNCell(), "LSNNCell")
+    assert_refused(norse.LSNNCell(LSNNParameters(beta=t(0.0))), "beta is 0")
+    assert_refused(norse.LSNN(LSNNParameters(beta=torch.nn.Parameter(t(1.0)))), "beta is learned")
+    assert_refused(norse.LSNN(LSNNParameters(method="heaviside")), "heaviside", "adapts")
+    assert_refused(norse.LSNN(LSNNParameters(tau_adapt_inv=t(2000.0))), "dt * tau_adapt_inv")
+    assert_refused(norse.LSNNRecurrentCell(3, 3, adjoint=True), "adjoint")
     assert_refused(norse.LIFBoxCell(dt=0.1), "dt * tau_mem_inv")
     assert_refused(norse.LIFBoxCell(LIFBoxParameters(v_reset=torch.nn.Parameter(t(0.0)))), "v_reset is learned")
     assert_refused(norse.LIFCell(LIFParameters(v_leak=torch.tensor(0.1, requires_grad=True))), "v_leak is learned")

@@ -16,7 +16,7 @@ PACKAGES = {
     "snntorch": ["snntorch", "snntorch.surrogate"],
     "norse": ["norse.torch", "norse.torch.functional.lif_box", "norse.torch.functional.iaf", "norse.torch.functional.lif",
               "norse.torch.functional.reset", "norse.torch.module.leaky_integrator_box", "norse.torch.functional.leaky_integrator_box",
-              "norse.torch.functional.leaky_integrator"],
+              "norse.torch.functional.leaky_integrator", "norse.torch.functional.lsnn"],
     "sinabs": ["sinabs.layers", "sinabs.activation"],
 }  # fmt: skip
 
@@ -100,7 +100,8 @@ def test_neurons(library):
         if any(kind in theirs for kind in INTEGRATORS):
             assert_near(theirs, *(RUN[library](net, x)[0] for net in (neuron, converted)), 1e-5)
         else:
-            assert_alike(neuron, RUN[library], x, silent=True)
+            # What is rounded otherwise in a step grows by a beta of 1.8 with each spike on the way back; in float64 it stays below 1e-14.
+            assert_alike(neuron, RUN[library], x, silent=True, bound=2e-5 if theirs.startswith("`LSNN") else 1e-5)
 
 
 def _difference(options, defaults):

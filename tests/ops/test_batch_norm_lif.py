@@ -81,6 +81,23 @@ def test_it_is_torchs_batch_norm_and_lif(backend, training, shape):
             close(a, e, f"gradient of {name}")
 
 
+@pytest.mark.parametrize("shape", [(70, 3), (300, 40), (9, 521)], ids=str)
+def test_sums_of_many_rows_begin_with_nothing_that_was_in_memory(shape):
+    """Those of each block of rows lie in scratch memory, which a call before may have left full."""
+    x, weight, bias, *_ = tensors(3, shape)
+    blocks = -(-shape[0] // 8)
+    found = []
+    for _ in range(5):
+        outputs = SF.batch_norm_lif(x, weight=weight, bias=bias, training=True, **OPTIONS)
+        left = [torch.full((2, blocks, shape[1]), torch.nan, dtype=torch.float64) for _ in range(100)]
+        del left
+        found.append(gradients(outputs, [x, weight, bias]))
+    expected = gradients(by_torch(x, None, None, weight, bias, True, **OPTIONS), [x, weight, bias])
+    for actual in found:
+        for name, a, e in zip(("x", "weight", "bias"), actual, expected):
+            close(a, e, f"gradient of {name}")
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_without_running_statistics_they_are_those_of_x(training):
     x, weight, bias, *_ = tensors(5, (4, 3, 6))

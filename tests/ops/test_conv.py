@@ -112,6 +112,15 @@ def test_no_copy_of_the_weights_waits_for_the_backward_pass(calls):
     assert calls["gradient"] == 1
 
 
+@pytest.mark.parametrize("density, expected", [(0.05, 1), (0.9, 0)])
+def test_weights_are_laid_in_another_order_for_sums_over_events_alone(monkeypatch, density, expected):
+    pack, packed = EventConv2d.pack, []
+    monkeypatch.setattr(EventConv2d, "pack", staticmethod(lambda *args, **options: packed.append(args) or pack(*args, **options)))
+    weight = weights(out_channels=64)[0].requires_grad_()
+    SF.spike_conv2d(spikes(density=density), weight).sum().backward()
+    assert len(packed) == expected
+
+
 @pytest.mark.parametrize("samples", [1, 3, 15, 40])
 def test_memory_for_the_gradient_of_the_weights(samples):
     """Parts of the samples have one each: no more than there are samples, and of large weights few."""

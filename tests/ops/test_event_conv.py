@@ -118,7 +118,16 @@ def test_same_for_any_number_of_threads(threads):
 def test_pays_only_while_few_fire():
     conv = EventConv2d.pack(torch.zeros(64, 64, 5, 5))
     assert [conv.pays(density) for density in (0.0, 0.05, 0.2, 0.9)] == [True, True, True, False]
-    assert [conv.gradient_pays(density) for density in (0.0, 0.05, 0.2, 0.9)] == [True, True, False, False]
+    assert [conv.gradient_pays(density, 100, 40_000) for density in (0.0, 0.05, 0.2, 0.9)] == [True, True, False, False]
+
+
+def test_pays_only_for_pixels_enough():
+    """Weights are laid in order, and gradients of parts cleared and added up, once for all pixels: of large weights and small maps that is
+    more than the dense convolution."""
+    conv = EventConv2d.pack(torch.zeros(512, 512, 3, 3))
+    assert [conv.pays(0.01, pixels) for pixels in (100, 1000)] == [False, True]
+    assert [conv.gradient_pays(0.01, 8, pixels) for pixels in (300, 3000)] == [False, True]
+    assert not conv.gradient_pays(0.01, 100, 300) and conv.pays(0.01)
 
 
 @pytest.mark.parametrize("change, message", [(dict(x=torch.zeros(1, 4, 3, 3)), "weight"), (dict(x=torch.zeros(3, 3)), "weight"),

@@ -135,6 +135,25 @@ def test_bits_do_not_depend_on_threads_or_on_the_layers_beside(draw, threads):
         assert torch.equal(one, all_[:, 3:4] if all_.dim() == 3 else all_[3:4])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_neurons_that_lead_to_themselves_do_not_see_each_other(draw, threads, dtype):
+    """They are taken in pieces that end within a layer: the bits are those of each layer, and of each neuron, by itself."""
+    N = 700
+    x, weight, bias = currents(draw, 10, (3, N), dtype), matrix(draw, N, torch.float32, "cpu", True), matrix(draw, N, torch.float32, "cpu", True)
+    gradient = torch.randn(x.shape, generator=draw).to(dtype)
+
+    def run(part, layers):
+        own = x[:, layers, part].clone().requires_grad_()
+        outputs = SF.recurrent_lif(own, weight[part], 0.9, bias=bias[part], beta=0.1)
+        return *(o.detach() for o in outputs), torch.autograd.grad(outputs[0], own, gradient[:, layers, part])[0]
+
+    threads(2)
+    whole = run(slice(None), slice(None))
+    for part, layers in ((slice(690, None), slice(None)), (slice(5, 6), slice(1, 2)), (slice(None), slice(2, 3))):
+        for one, all_ in zip(run(part, layers), whole, strict=True):
+            assert torch.equal(one, all_[..., layers, part])
+
+
 def test_it_learns_a_rhythm_that_needs_its_weights():
     """Input at the first step alone; the target is to fire every other step, which decaying neurons without weights cannot."""
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from op_tests.fingerprints import fingerprints
-from op_tests.op_calls import CALLS, Inputs, prepare
+from op_tests.op_calls import CALLS, Inputs, call, op_of, prepare, run_on_copies
 
 import spikeops
 import spikeops.functional as SF
@@ -74,6 +74,30 @@ def test_same_bits_in_every_run(device, name):
     run = prepare(name, Inputs(T=17, shape=(2, 700), device=device))
     runs = [run() for _ in range(3)]
     assert all(torch.equal(a, b) for later in runs[1:] for a, b in zip(runs[0], later))
+
+
+def _wishes(name):
+    """How many gradients a call may ask for or leave out by its last arguments, and whether these are one list."""
+    needs = [argument.name for argument in getattr(torch.ops.spikeops, op_of(name)).default._schema.arguments if argument.name.startswith("need")]
+    return (0, True) if needs == ["needs"] else (len(needs), False)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if _wishes(name) != (0, False)])
+def test_what_else_is_asked_for_changes_no_gradient(device, name):
+    """Where little is asked for, kernels leave out what nobody asks for, and may go another way."""
+    count, is_list = _wishes(name)
+    op, arguments = call(name, Inputs(T=17, shape=(2, 700), device=device))
+    given = arguments[-1] if is_list else arguments[-count:]
+
+    def gradients(needs):
+        return run_on_copies(op, (*arguments[:-1], list(needs)) if is_list else (*arguments[:-count], *map(bool, needs)))
+
+    everything = gradients([1] * len(given))
+    for needs in ([0] * len(given), *([int(k == one) for k in range(len(given))] for one in range(len(given)))):
+        found = gradients(needs)
+        asked_for = (True,) * (len(found) - len(given)) + tuple(map(bool, needs))
+        for gradient, of_all, is_asked_for in zip(found, everything, asked_for, strict=True):
+            assert torch.equal(gradient, of_all) if is_asked_for else gradient.numel() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads by Linux's /proc")

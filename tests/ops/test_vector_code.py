@@ -117,7 +117,7 @@ def expected():
         if (scheme, counts, sums) != (6, "true", "false"):
             yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
-    for row, state in itertools.product(("gather_row", "product_row", "total_row", "step_row Recurrent"), ("float", "double")):
+    for row, state in itertools.product(("gather_row", "product_row", "product_sum_row", "total_row", "step_row Recurrent"), ("float", "double")):
         yield f"{row} {state} "
     for row, state in itertools.product(("pack_row", "unpack_row", "keep_row", "kept_spike_row"), ("float", "double")):
         yield f"{row} {state} "
@@ -140,7 +140,7 @@ def expected():
                 yield from (f"step_row LifFromDistances {data} {way} {summed} " for summed in ("false", "true"))
         yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
         yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
-        yield f"step_row Readout {data} "
+        yield from (f"step_row {neuron} {data} " for neuron in ("Readout", "ReadoutAdjoint"))
         yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))
         yield from (f"step_row Synapse {data} {adjoint} " for adjoint in ("false", "true"))
         yield from (f"step_row Feedback {data} {params}Params " for params in ("Feedback", "Ternary"))

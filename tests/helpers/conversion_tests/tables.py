@@ -39,7 +39,8 @@ def options_of(op):
     return lambda **options: (op, defaults | options)
 
 
-OURS = {op: options_of(op) for op in ("lif", "cuba_lif")} | {name: getattr(spikeops.surrogate, name) for name in spikeops.surrogate.__all__}
+OURS = {op: options_of(op) for op in ("lif", "cuba_lif", "recurrent_lif")}
+OURS |= {name: getattr(spikeops.surrogate, name) for name in spikeops.surrogate.__all__}
 
 
 def plain(options):

@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/functional/conv.py", "weights that are not finite added up over events",
-        "if conv.pays(density) and _events.is_finite(weight):", "if conv.pays(density):",
+        "if forward_pays and _events.is_finite(weight):", "if forward_pays:",
         "tests/ops/test_conv.py",
     ),
     Mutant(
