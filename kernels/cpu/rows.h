@@ -92,7 +92,7 @@ template <int count, class Number, class Struct>
 SPIKEOPS_HD Struct load_first(const Rows<const Number, Struct>& rows, int64_t i) {
   Struct s;
   for_each_field<kFields<Number, Struct>>(
-      s, [&](int k, auto& field) __attribute__((always_inline)) { field = k < count ? rows.row[k][i] : Number(0); });
+      s, [&](int k, auto& field) __attribute__((always_inline)) { field = k < count ? rows.row[k][i] : Number{}; });
   return s;
 }
 
