@@ -2,9 +2,10 @@
 
     python benchmarks/step_floors.py [PRESET...] [--threads N] [--out FILE.md]
 
-Each op of a step must read its inputs and write its results once, at the speed of a copy, and a dense product does its operations at the
-speed of large matrix products, whichever takes longer; both speeds are measured in this process. Products that skip what is 0 count with
-their bytes alone. The sum over all ops is a floor for these ops: a faster step would have to be one of fewer ops, not of faster ones.
+Each op of a step must read its inputs and write its results once, at the speed of a copy in the cache, and a product does its operations at
+the speed of large matrix products, whichever takes longer; both speeds are measured in this process. Products of events count with what is
+left to do, convolutions of events with their bytes alone. The sum over all ops is below what any implementation of these ops can reach: where
+its ratio is below the goal, the goal asks for fewer ops; elsewhere it says how far the ops are from the machine's best.
 """
 
 from __future__ import annotations
