@@ -28,7 +28,9 @@ from typing import IO
 # The command line of spiketrain.
 COMMAND = "import sys; from spiketrain.cli import main; sys.exit(main())"
 # Optimizers import Dynamo when they are made.
-_IMPORTED = ("torch._dynamo", "torch.distributed", "torch.utils.tensorboard", "spiketrain.cli.commands", "spiketrain.data.digits")
+_IMPORTED = (
+    "torch._dynamo", "torch.distributed", "torch.utils.tensorboard", "sklearn.datasets", "sklearn.model_selection", "spiketrain.cli.commands",
+)  # fmt: skip
 
 
 class Running:

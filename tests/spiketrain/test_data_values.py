@@ -1,14 +1,11 @@
 """What each data set feeds, value for value: classes, statistics, both splits, plain and augmented."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 from data_files.writers import images, write_cifar, write_dvs, write_mnist, write_nmnist, write_pictures, write_svhn
 
 from spiketrain import data
-from spiketrain.data import digits
 from spiketrain.data.base import Batches, ImageSplit
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -125,27 +122,6 @@ def test_digits(load):
         assert [known[row] for row in rows] == split.labels.tolist()
         seen += rows
     assert sorted(seen) == sorted(image.tobytes() for image in pixels)  # every image once
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_split_of_the_digits_is_that_of_scikit_learn(seed):
-    from sklearn.model_selection import train_test_split
-
-    draw = np.random.RandomState(seed)
-    labels = digits.read()[1] if seed == digits.SPLIT_SEED else draw.randint(0, 7, draw.randint(60, 300))
-    expected = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
-    for found, indices in zip(digits.split_indices(labels, seed), expected, strict=True):
-        assert found.tolist() == indices.tolist()
-
-
-def test_digits_are_read_without_the_seconds_that_scikit_learn_takes(load, monkeypatch):
-    def imported():
-        return [name for name in sys.modules if name.partition(".")[0] in ("sklearn", "scipy")]
-
-    for name in imported():
-        monkeypatch.delitem(sys.modules, name)
-    load("digits")
-    assert imported() == []
 
 
 def test_digits_are_augmented(load):
