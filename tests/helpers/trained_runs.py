@@ -1,10 +1,14 @@
-"""Runs that were trained for a moment, and the scores that `spiketrain eval` computes of them."""
+"""Runs that were trained for a moment, checkpoints of them with changes, and the scores that `spiketrain eval` computes of them."""
+
+import contextlib
+import shutil
 
 import torch
 
 from spiketrain import presets
 from spiketrain.config import merge
 from spiketrain.methods import load_config
+from spiketrain.training import checkpoint
 from spiketrain.training.run_directory import RunDirectory
 from spiketrain.training.trainer import Trainer
 
@@ -18,6 +22,24 @@ def train(raw, folder, **changes):
     raw = presets.load(raw) if isinstance(raw, str) else raw
     config = load_config(merge(merge(merge(raw, QUICK), changes), {"trainer": {"out": str(folder)}}))
     Trainer(config).fit(RunDirectory.create(config))
+    return folder
+
+
+@contextlib.contextmanager
+def rewritten(file, target=None):
+    """What a checkpoint holds, to be changed; then it is written again, into another file if one is named."""
+    content = checkpoint.load(file)
+    content.pop("format")  # which saving adds
+    yield content
+    checkpoint.save(target or file, content)
+
+
+def whose_data_is_not_there(run, folder):
+    """A copy of a run, on MNIST as it says."""
+    shutil.copytree(run, folder)
+    for name in ("last.ckpt", "best.ckpt"):
+        with rewritten(folder / name) as content:
+            content["config"]["data"]["name"] = "mnist"
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 import statistics
 
 import pytest
@@ -76,11 +75,9 @@ def test_one_run_has_no_spread(runs, tmp_path, cli):
 
 
 def test_runs_that_are_not_complete_say_so(runs, tmp_path, cli):
-    content = checkpoint.load(runs[0] / "last.ckpt")
-    content.pop("format")
-    content["config"]["trainer"]["epochs"] = 9
     (tmp_path / "run").mkdir()
-    checkpoint.save(tmp_path / "run" / "last.ckpt", content)
+    with trained_runs.rewritten(runs[0] / "last.ckpt", tmp_path / "run" / "last.ckpt") as content:
+        content["config"]["trainer"]["epochs"] = 9
     assert "| 3 of 9 " in cli("compare", tmp_path / "run")[1][2]
 
 
@@ -131,13 +128,8 @@ def test_operations_and_energy_are_those_of_rates(runs, cli):
 
 
 def test_runs_whose_data_is_not_there_have_no_energy(runs, cli, tmp_path, assert_error):
-    shutil.copytree(runs[0], tmp_path / "run")
-    for name in ("last.ckpt", "best.ckpt"):
-        content = checkpoint.load(tmp_path / "run" / name)
-        content.pop("format")
-        content["config"]["data"]["name"] = "mnist"
-        checkpoint.save(tmp_path / "run" / name, content)
-    status, lines, (_, note) = cli("compare", tmp_path / "run", "--energy", "--data.root", tmp_path)
+    run = trained_runs.whose_data_is_not_there(runs[0], tmp_path / "run")
+    status, lines, (_, note) = cli("compare", run, "--energy", "--data.root", tmp_path)
     assert status == 0 and "energy" not in lines[0] and "are not counted: data set not found" in note
     assert_error("--energy alone", "compare", runs[0], "--data.root", tmp_path)
 

@@ -13,7 +13,6 @@ import spikeops
 import spiketrain
 from spiketrain import data, presets
 from spiketrain.errors import LONGEST_LINE, UserError
-from spiketrain.training import checkpoint
 
 DIGITS = [name for name in presets.names() if name.endswith("digits")]
 SMALL = {"data": {"name": "digits"}, "network": {"layers": "12-10", "time_steps": 3}, "method": {"name": "bptt"}}
@@ -21,10 +20,8 @@ SMALL = {"data": {"name": "digits"}, "network": {"layers": "12-10", "time_steps"
 
 def changed(folder, change):
     """The best checkpoint of a run with a change."""
-    content = checkpoint.load(folder / "best.ckpt")
-    change(content)
-    content.pop("format")
-    checkpoint.save(folder / "best.ckpt", content)
+    with trained_runs.rewritten(folder / "best.ckpt") as content:
+        change(content)
 
 
 @pytest.mark.parametrize("preset", DIGITS)
@@ -161,13 +158,11 @@ def small_run(tmp_path_factory):
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_description_that_no_run_has_written_is_one_line(small_run, tmp_path, wrong):
-    content = checkpoint.load(small_run / "best.ckpt")
-    content.pop("format")
-    if not wrong:
-        content["model"] = {}
-    else:
-        content["model"] = {**content["model"], **wrong} if isinstance(wrong, dict) else wrong
-    checkpoint.save(tmp_path / "a.ckpt", content)
+    with trained_runs.rewritten(small_run / "best.ckpt", tmp_path / "a.ckpt") as content:
+        if not wrong:
+            content["model"] = {}
+        else:
+            content["model"] = {**content["model"], **wrong} if isinstance(wrong, dict) else wrong
     with pytest.raises(UserError) as raised:
         spiketrain.load(tmp_path / "a.ckpt")
     assert 10 < len(str(raised.value)) <= LONGEST_LINE

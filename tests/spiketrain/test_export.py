@@ -320,13 +320,9 @@ def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, a
     """Drawn inputs that leave the network silent would tell nothing of the export."""
     from PIL import Image
 
-    from spiketrain.training import checkpoint
-
-    content = checkpoint.load(runs("bptt") / "best.ckpt")
-    content.pop("format")
-    for tensor in content["method"]["network"].values():
-        tensor.zero_()
-    checkpoint.save(tmp_path / "silent.ckpt", content)
+    with trained_runs.rewritten(runs("bptt") / "best.ckpt", tmp_path / "silent.ckpt") as content:
+        for tensor in content["method"]["network"].values():
+            tensor.zero_()
     with monkeypatch.context() as patched:  # which may take minutes
         patched.setattr(pt2, "write", None)
         assert_error("--check FILE", "export", tmp_path / "silent.ckpt", "--format", "pt2", "--out", tmp_path / "model.pt2")
@@ -340,16 +336,12 @@ def test_networks_that_say_the_same_of_everything_need_samples(runs, tmp_path, a
 
 def test_names_of_classes_are_text_and_no_code(runs, tmp_path):
     """A checkpoint may come from somebody else."""
-    from spiketrain.training import checkpoint
-
-    content = checkpoint.load(runs("bptt") / "best.ckpt")
-    content.pop("format")
     hostile = ['"""\nopen("harmed", "w")\n"""', "'); open('harmed', 'w'); ('", "\\", "\0", "\u2028open", "é", "{}", "%s", "'", '"']
-    content["model"]["class_names"] = hostile
-    content["model"]["versions"] = {"torch": '"""\nopen("harmed", "w")\n"""', 3: "no", "none": 4}
-    content["config"]["preset"] = '"""+str(open("harmed","w"))+"""'
-    content["config"]["about"] = '"""; open("harmed", "w"); """'
-    checkpoint.save(tmp_path / "a.ckpt", content)
+    with trained_runs.rewritten(runs("bptt") / "best.ckpt", tmp_path / "a.ckpt") as content:
+        content["model"]["class_names"] = hostile
+        content["model"]["versions"] = {"torch": '"""\nopen("harmed", "w")\n"""', 3: "no", "none": 4}
+        content["config"]["preset"] = '"""+str(open("harmed","w"))+"""'
+        content["config"]["about"] = '"""; open("harmed", "w"); """'
     export(spiketrain.load(tmp_path / "a.ckpt"), "state_dict", tmp_path / "model.pt")
     module = module_of(tmp_path / "model.py")
     assert not Path("harmed").exists() and tuple(hostile) == module.CLASS_NAMES

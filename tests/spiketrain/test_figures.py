@@ -51,7 +51,8 @@ def test_counts_as_people_read_them(value, text):
 
 @pytest.mark.parametrize("count, rows, columns", [(1, 1, 1), (8, 8, 1), (9, 5, 2), (20, 7, 3), (33, 7, 5)])
 def test_panels_of_deep_networks_stand_in_columns(count, rows, columns):
-    places = drawing.panels(count)
+    *size, places = drawing.panels(count)
+    assert size == [rows, columns]
     assert len({place[:2] for place in places}) == count and places == sorted(places, key=lambda place: (place[1], place[0]))
     assert (1 + max(row for row, _, _ in places), 1 + max(column for _, column, _ in places)) == (rows, columns)
     assert [place[:2] for place in places if place[2]] == [max(place[:2] for place in places if place[1] == column) for column in range(columns)]

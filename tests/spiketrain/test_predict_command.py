@@ -91,10 +91,6 @@ def test_names_of_files_are_printed_whatever_they_are(run, pictures, tmp_path, c
 
 
 def test_weights_that_are_no_use_are_refused(run, pictures, tmp_path, assert_error):
-    from spiketrain.training import checkpoint
-
-    content = checkpoint.load(run / "best.ckpt")
-    content.pop("format")
-    content["method"]["network"]["stages.linear_2.module.weight"].fill_(3e38)
-    checkpoint.save(tmp_path / "a.ckpt", content)
+    with trained_runs.rewritten(run / "best.ckpt", tmp_path / "a.ckpt") as content:
+        content["method"]["network"]["stages.linear_2.module.weight"].fill_(3e38)
     assert_error("are not finite", "predict", tmp_path / "a.ckpt", pictures[0][0])

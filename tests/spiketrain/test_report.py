@@ -117,14 +117,9 @@ def test_equal_names_are_told_apart_by_their_folders(code_run, cli, tmp_path):
 
 def test_what_cannot_be_measured_is_said(runs, cli, tmp_path):
     """The data set is not there: the page has what the checkpoints say."""
-    shutil.copytree(runs[0], tmp_path / "run")
-    for name in ("last.ckpt", "best.ckpt"):
-        content = checkpoint.load(tmp_path / "run" / name)
-        content.pop("format")
-        content["config"]["data"]["name"] = "mnist"
-        checkpoint.save(tmp_path / "run" / name, content)
-    made(cli, tmp_path / "run", "--data.root", tmp_path / "nowhere")
-    text = read(tmp_path / "run" / "report.html")[1].text
+    run = trained_runs.whose_data_is_not_there(runs[0], tmp_path / "run")
+    made(cli, run, "--data.root", tmp_path / "nowhere")
+    text = read(run / "report.html")[1].text
     assert "could not be measured" in text and "Learning curves" in text and "Confusion matrix" not in text
 
 

@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import trained_runs
 
 from spiketrain.cli import main
 from spiketrain.cli.sweep import _folder_name, _grid
@@ -98,10 +99,8 @@ def test_a_run_that_was_stopped_goes_on(cli, trained):
     status, lines, _ = cli("sweep", *words)
     assert status == 2, "an epoch more is another experiment"
     folder = Path("out") / _folder_name({"optimizer.lr": "1e-3"})
-    content = checkpoint.load(folder / "seed-1" / "last.ckpt")
-    content.pop("format")
-    content["config"]["trainer"]["epochs"] = 2
-    checkpoint.save(folder / "seed-1" / "last.ckpt", content)
+    with trained_runs.rewritten(folder / "seed-1" / "last.ckpt") as content:
+        content["config"]["trainer"]["epochs"] = 2
     other = Path("out") / _folder_name({"optimizer.lr": "1e-2"})
     other.rename("away")
     assert cli("sweep", *words)[0] == 0
