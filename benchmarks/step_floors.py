@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,9 @@ import torch
 
 import spikeops
 
-from measuring import markdown
+from measuring import freed_memory, markdown
+from measuring.results import commit, device_name
+from measuring.timers import CPUTimer
 from measuring.work import KINDS, Call, calls_of
 from ops.providers import FUSED, PUBLISHED
 from steps import catalogue, training_step
@@ -31,43 +32,40 @@ GOALS = {
 }  # fmt: skip
 
 
-def median_seconds(run: Callable[[], object], rounds: int) -> float:
-    run()
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+def median_seconds(rounds: int, **runs: Callable[[], object]) -> dict[str, float]:
+    """Of each, in turns, after a first round."""
+    timer = CPUTimer()
+    seconds = [{name: timer.time(name, run).seconds for name, run in runs.items()} for _ in range(rounds + 1)][1:]
+    return {name: statistics.median(of_round[name] for of_round in seconds) for name in runs}
 
 
 def copy_bandwidth(elements: int = 1 << 20) -> float:
     """Bytes read and written in a second by a copy between tensors of 4 MB, about what a layer has, that are there already."""
     source, target = torch.randn(elements), torch.empty(elements)
-    return 8 * elements / median_seconds(lambda: target.copy_(source), 200)
+    return 8 * elements / median_seconds(200, copy=lambda: target.copy_(source))["copy"]
 
 
 def product_peak(n: int = 1024) -> float:
     """Multiplications and additions in a second of a product of two square matrices."""
     a, b, c = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
-    return 2 * n**3 / median_seconds(lambda: torch.mm(a, b, out=c), 50)
+    return 2 * n**3 / median_seconds(50, product=lambda: torch.mm(a, b, out=c))["product"]
 
 
 def measure(name: str, rounds: int) -> tuple[dict[str, float], list[Call]]:
     """Seconds of a step by provider, in turns; and the ops of ours."""
     problem = catalogue.make(name, "cpu")
-    seconds: dict[str, list[float]] = {FUSED: [], PUBLISHED: []}
-    steps = {provider: problem.step(provider) for provider in seconds}
-    for round_ in range(rounds + 1):
-        for provider, step in steps.items():
+
+    def on_its_backend(provider: str) -> Callable[[], object]:
+        step = problem.step(provider)
+
+        def run() -> None:
             with spikeops.backend(training_step.backend(provider)):
-                started = time.perf_counter()
                 step()
-            if round_:  # the first one warms up
-                seconds[provider].append(time.perf_counter() - started)
-    with spikeops.backend(training_step.backend(FUSED)):
-        calls = calls_of(steps[FUSED])
-    return {provider: statistics.median(times) for provider, times in seconds.items()}, calls
+
+        return run
+
+    steps = {provider: on_its_backend(provider) for provider in (FUSED, PUBLISHED)}
+    return median_seconds(rounds, **steps), calls_of(steps[FUSED])
 
 
 def row(name: str, seconds: dict[str, float], calls: list[Call], bandwidth: float, peak: float) -> list[str]:
@@ -92,13 +90,13 @@ def main() -> None:
     if unknown := [name for name in options.presets if name not in catalogue.settings()]:
         parser.error(f"there is no step of {unknown[0]}: expected {', '.join(catalogue.settings())}")
     torch.set_num_threads(options.threads)
-    spikeops.keep_freed_memory()
+    memory = freed_memory.settle("kept")
     bandwidth, peak = copy_bandwidth(), product_peak()
     lines = [row(name, *measure(name, options.rounds), bandwidth, peak) for name in options.presets or catalogue.settings()]
     text = "\n".join([
         "# Training steps and the least they can take", "", __doc__.split("\n\n", 2)[2].strip(), "",
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}: a copy moves {bandwidth / 1e9:.1f} GB/s, a product of 1024 x 1024 "
-        f"does {peak / 1e9:.0f} GFLOP/s.", "", markdown.table(HEADER, lines), "",
+        f"{device_name('cpu')}{memory}, {options.threads} threads, torch {torch.__version__}, commit {commit()}: a copy moves "
+        f"{bandwidth / 1e9:.1f} GB/s, a product of 1024 x 1024 does {peak / 1e9:.0f} GFLOP/s.", "", markdown.table(HEADER, lines), "",
     ])  # fmt: skip
     print(text)
     if options.out is not None:

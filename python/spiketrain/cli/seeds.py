@@ -96,7 +96,7 @@ def run_seeds(
     """
     places = Places(Path(out))
     asked = _asked(requests)
-    results = Results(places, asked, read_kept(list(map(Path, kept))))
+    results = Results(places, asked, read_kept(kept))
     request_of = dict(zip(asked, requests))
     try:
         places.folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def show_table(
         UserError: there is nothing, or the tables cannot be written.
     """
     places = Places(Path(out))
-    asked, elsewhere = _asked(requests), read_kept(list(map(Path, kept)))
+    asked, elsewhere = _asked(requests), read_kept(kept)
     if every:
         for (preset, configs), request in zip(asked.items(), requests):
             if not (seeds := places.seeds(preset)) and preset not in elsewhere:

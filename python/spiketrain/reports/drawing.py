@@ -25,12 +25,12 @@ def empty_figure(width: float, height: float):
     return figure
 
 
-def panels(count: int) -> list[tuple[int, int, bool]]:
-    """(row, column, whether it is the last one of its column) of so many panels, one below the other; of more than eight in columns next to each
-    other, the first column first."""
+def panels(count: int) -> tuple[int, int, list[tuple[int, int, bool]]]:
+    """Rows, columns, and of each of so many panels (row, column, whether it is the last one of its column): one below the other; of more than
+    eight in columns next to each other, the first column first."""
     columns = -(-count // 8)
     rows = -(-count // columns)
-    return [(i % rows, i // rows, i % rows == rows - 1 or i == count - 1) for i in range(count)]
+    return rows, columns, [(i % rows, i // rows, i % rows == rows - 1 or i == count - 1) for i in range(count)]
 
 
 def title_break(columns: int) -> str:

@@ -27,8 +27,7 @@ def save_membranes(method: Method, dataset: Dataset, config: Config, path: Path)
     layers = potentials(method, dataset.test.batch(index))
     if not layers:
         return False
-    places = panels(len(layers))
-    rows, columns = (1 + max(numbers) for numbers in list(zip(*places))[:2])
+    rows, columns, places = panels(len(layers))
     figure = empty_figure(9 if columns == 1 else 6 * columns, 0.8 + 2.1 * rows)
     grid = figure.add_gridspec(rows, columns)
     for i, ((name, (potential, spikes, threshold)), (row, column, is_last)) in enumerate(zip(layers.items(), places)):

@@ -110,8 +110,7 @@ def save_raster(method: Method, dataset: Dataset, config: Config, path: Path) ->
         return False
     scores = method.scores(inputs)[0].float().cpu()
 
-    places = panels(len(trains))
-    rows, columns = (1 + max(numbers) for numbers in list(zip(*places))[:2])
+    rows, columns, places = panels(len(trains))
     width = 8.5 if columns == 1 else 5.2 * columns
     figure = empty_figure(2.5 + width, 1.2 + 1.7 * rows)
     grid = figure.add_gridspec(2, 2, width_ratios=[2.5, width], height_ratios=[1, 1])

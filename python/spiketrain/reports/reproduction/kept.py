@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from spiketrain.data import tasks
@@ -14,14 +15,14 @@ from spiketrain.reports.reproduction.tables import ORIGIN, SPEED
 KeptRuns = dict[str, dict[int, SeedRun]]  # by preset and seed
 
 
-def read_kept(folders: list[Path]) -> KeptRuns:
+def read_kept(folders: Sequence[str]) -> KeptRuns:
     """The complete runs of the folders' presets; the first folder that has a seed counts.
 
     Raises:
         UserError: a folder that cannot be read, or is none that was written so; runs that are not those of the preset itself.
     """
     kept: KeptRuns = {}
-    for folder in folders:
+    for folder in map(Path, folders):
         changed = {row["preset"]: row["settings"] for row in _table(folder / "results.csv", "preset", "settings") if row["settings"]}
         for row in _table(folder / "runs.csv", "preset", "seed", "state", "epochs", "epochs_asked"):
             if row["state"] != COMPLETE:
@@ -65,8 +66,8 @@ def _table(path: Path, *columns: str) -> list[dict[str, str]]:
 def _numbers(path: Path, row: dict[str, str]) -> dict[str, float]:
     try:
         numbers = {name: int(text) if text.isdigit() else float(text) for name, text in row.items() if text}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError
     except (ValueError, TypeError):
-        numbers = {"": math.nan}
-    if not all(map(math.isfinite, numbers.values())):
-        raise UserError(f"--with: {path} holds what is no number")
+        raise UserError(f"--with: {path} holds what is no number") from None
     return numbers

@@ -39,7 +39,7 @@ class Results:
 
     def is_kept(self, preset: str, seed: int, config: Config) -> bool:
         """Whether a run that is asked for needs no training, since another folder tells of it."""
-        return seed in self.kept.get(preset, {}) and not self._why_not_kept(self.kept[preset][seed], with_seed(config, 0))
+        return seed in self.kept.get(preset, {}) and not self._why_not_kept(self.kept[preset][seed], config)
 
     @staticmethod
     def _why_not_kept(run: SeedRun, model: Config | None) -> str:
@@ -103,10 +103,10 @@ def _origin(found: Found) -> dict[str, str]:
 
 
 def _settings(config: Config | None) -> list[str]:
-    """Each field in which a configuration is another experiment than its preset."""
+    """Each field in which a configuration is another experiment than its preset, whichever its seed."""
     if config is None or config.preset not in presets.names():
         return []
-    plain = with_seed(load_config(presets.load(config.preset)), 0)
+    plain = with_seed(load_config(presets.load(config.preset)), config.seed)
     changed = changes.other_settings(plain.to_dict(), config.to_dict())
     return [f"{name} {shown(new)} (preset: {shown(old)})" for name, (old, new) in changed.items()]
 
