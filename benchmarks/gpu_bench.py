@@ -48,6 +48,7 @@ MAX_ROUNDS = 20
 CASE_SECONDS = 25  # the clock of a case: all providers and modes
 COMPILE_SECONDS = 60  # of a case of torch.compile's
 STEP_ROUNDS = 10
+STEP_WARM_UP = 6  # libraries choose their algorithms, optimisers make their moments, a graph is captured
 # The plain loop keeps several tensors of the input's size per time step.
 TENSORS_AT_ONCE = 16
 PARTS = ("bench", "train")
@@ -121,12 +122,12 @@ class Run:
         except ImportError as error:
             return self.leave_out(_step(name), f"cannot be imported: {error}")
         steps = {}
-        for provider in training_step.providers(problem, DEVICE):
+        for provider in training_step.providers(DEVICE):
             if reason := self._why_no_training_step(problem, provider):
                 self.leave_out(problem.where(provider), reason)
                 continue
             steps[provider] = _on_backend(training_step.backend(provider), problem.step(provider))
-            for _ in range(3):  # the second pass captures a graph
+            for _ in range(STEP_WARM_UP):
                 wall_clock(steps[provider])
         seconds = {provider: [] for provider in steps}
         for _ in range(STEP_ROUNDS):

@@ -102,10 +102,13 @@ class TrainingStep(ABC):
         if provider == PUBLISHED:
             opponent = self.opponent()
             return lambda: opponent.training_step(self.images, self.labels)
+        from spiketrain.training.captured_steps import CapturedSteps
+
         method = copy.deepcopy(self.method)
-        if provider == PLAIN_LAUNCHES:
+        if provider == PLAIN_LAUNCHES and hasattr(method.network, "ring"):
             method.network.ring.graphs.mode = False
-        return lambda: method.training_step(self.images, self.labels, len(self.labels))
+        steps = CapturedSteps(method, self.images.device, "auto" if provider in (FUSED, TRITON) else "off", say=print)
+        return lambda: steps.step(self.images, self.labels, len(self.labels))
 
     def where(self, provider: str) -> tuple:
         """The step's identity in the table: N is the number of samples."""
@@ -138,11 +141,9 @@ class TrainingStep(ABC):
         return ((ours.grad - grad).abs().max() / ours.grad.abs().max().clamp_min(1e-6)).item()
 
 
-def providers(problem: TrainingStep, device: str) -> list[str]:
+def providers(device: str) -> list[str]:
     """Who takes part."""
-    has_graphs = device != "cpu" and hasattr(problem.method.network, "ring")
-    absent = {TRITON: device == "cpu", PLAIN_LAUNCHES: not has_graphs}
-    return [provider for provider in PROVIDERS if not absent.get(provider)]
+    return [provider for provider in PROVIDERS if device != "cpu" or provider not in (TRITON, PLAIN_LAUNCHES)]
 
 
 def backend(provider: str) -> str:

@@ -166,6 +166,9 @@ class TrainerConfig:
         limit_test: use only so many test samples; 0 uses all
         device: cpu, cuda, cuda:N, or auto: cuda where there is a GPU that our kernels serve, else cpu
         precision: float32, or bfloat16 to run convolutions and linear layers under autocast
+        cuda_graphs: on a GPU, replay training steps as CUDA graphs: auto for methods and networks of spiketrain, on for networks from
+            outside, too, which must do the same in every step but for the values of tensors; off for none (ide and spide have graphs of
+            their own, of their time loops)
         threads: CPU threads; 0 leaves the choice to PyTorch
         sync_batch_norm: of several processes, whether batch norms normalise by the whole batch (as torch.nn.SyncBatchNorm), so that the run
             computes what one process would; false: each by its own part, and running statistics are averaged
@@ -183,6 +186,7 @@ class TrainerConfig:
     limit_test: CountOrNone = 0
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
     threads: Annotated[int, Bounds(at_least=0, at_most=1024)] = 0
     sync_batch_norm: bool = False
     lost_seconds: NotNegative = 60.0

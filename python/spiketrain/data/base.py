@@ -126,15 +126,20 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, border: int = 4, f
     """Each image (N, C, H, W) cropped at a random place out of a zero border and, with `flip`, mirrored with probability 1/2."""
     n, _, height, width = images.shape
     offset = torch.randint(0, 2 * border + 1, (2, n), generator=generator)
-    mirrored = torch.randint(0, 2, (n, 1), generator=generator).bool() & flip
-    rows = offset[0].view(n, 1) + torch.arange(height)
-    columns = torch.arange(width).expand(n, width)
-    columns = offset[1].view(n, 1) + torch.where(mirrored, width - 1 - columns, columns)
+    mirrored = torch.randint(0, 2, (1, n), generator=generator) * flip
+    top, left, mirrored = _without_waiting(torch.cat([offset, mirrored]), images.device).view(3, n, 1)
+    rows = top + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(n, width)
+    columns = left + torch.where(mirrored.bool(), width - 1 - columns, columns)
     padded = torch.nn.functional.pad(images, (border,) * 4).permute(0, 2, 3, 1)
-    device = images.device
-    sample = torch.arange(n, device=device).view(n, 1, 1)
-    cropped = padded[sample, rows.to(device).view(n, height, 1), columns.to(device).view(n, 1, width)]
+    sample = torch.arange(n, device=images.device).view(n, 1, 1)
+    cropped = padded[sample, rows.view(n, height, 1), columns.view(n, 1, width)]
     return cropped.permute(0, 3, 1, 2).contiguous()
+
+
+def _without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, which need not have done all that it was given before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass
@@ -193,10 +198,10 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.split)
         order = torch.arange(count) if self.generator is None else torch.randperm(count, generator=self.generator)
-        device = self.split.labels.device
+        order = order.to(self.split.labels.device)  # all at once: each transfer waits for the device
         augmentation = self._augmentation()
         for start in range(0, count, self.batch_size):
-            index = order[start : start + self.batch_size][self.rank :: self.world_size].to(device)
+            index = order[start : start + self.batch_size][self.rank :: self.world_size]
             yield self._inputs(index, augmentation), self.split.labels[index]
 
     def _inputs(self, index: Tensor, augmentation: torch.Generator | None) -> Tensor:

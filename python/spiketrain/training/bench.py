@@ -11,7 +11,9 @@ import torch
 
 import spikeops
 from spiketrain.config import Config
+from spiketrain.methods.base.method import Method
 from spiketrain.training import checkpoint, devices
+from spiketrain.training.captured_steps import WARM_UP_STEPS, CapturedSteps
 from spiketrain.training.parts import build_method, first_batch, load_data
 from spiketrain.training.weights import load_weights
 
@@ -45,17 +47,22 @@ def step_times(config: Config, seconds: float = 10.0) -> StepTimes:
     reference.load_state_dict(copy.deepcopy(fused.state_dict()))
     inputs, labels = first_batch(dataset, config.trainer.batch_size)
 
-    def measure(method, backend: str) -> float:
+    def measure(steps: CapturedSteps, backend: str) -> float:
         with spikeops.backend(backend):
             started = time.perf_counter()
-            method.training_step(inputs, labels, len(labels))
+            steps.step(inputs, labels, len(labels))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             return time.perf_counter() - started
 
-    runs = {"auto": (fused, []), "reference": (reference, [])}
+    def steps(method: Method, mode: str) -> CapturedSteps:
+        return CapturedSteps(method, device, mode, say=print)
+
+    # What the reference is there to be compared with has none of ours.
+    runs = {"auto": (steps(fused, config.trainer.cuda_graphs), []), "reference": (steps(reference, "off"), [])}
     for backend, (method, _) in runs.items():
-        measure(method, backend)  # the first step pays for compilation, allocation and lazy initialisation
+        for _ in range(1 if device.type == "cpu" else WARM_UP_STEPS + 2):
+            measure(method, backend)  # the first steps pay for compilation, allocation, lazy initialisation, and the capture of a graph
     stop = time.perf_counter() + seconds
     while len(runs["auto"][1]) < 3 or time.perf_counter() < stop:
         for backend, (method, times) in runs.items():

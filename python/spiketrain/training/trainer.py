@@ -23,6 +23,7 @@ from spiketrain.methods.base.method import Method
 from spiketrain.reports import confusion, plots
 from spiketrain.reports.console import Console
 from spiketrain.training import checkpoint, devices, memory, pipeline, sessions, state
+from spiketrain.training.captured_steps import CapturedSteps
 from spiketrain.training.events import Events
 from spiketrain.training.interrupt import Stopped
 from spiketrain.training.parts import build_method, first_batch, load_data
@@ -52,6 +53,7 @@ class Trainer:
         checkpoint.seed_everything(config.seed)
         self.method = build_method(config, self.dataset, self.device)
         pipeline.check(self.method, config)
+        self._steps = CapturedSteps(self.method, self.device, config.trainer.cuda_graphs, self.console.say)
         self._check_shares()
         self.shuffling = torch.Generator().manual_seed(config.seed)
         self.epoch = 0  # complete epochs
@@ -79,6 +81,7 @@ class Trainer:
         with state.fitting():
             state.check_history(content["history"], self.task, self.judge)
             state.load_method(self.method, content["method"])
+            self._steps.forget()
             is_own = state.restore_process(content, self.method.network, self.shuffling)
             self._position = state.position_of(content)
             if self._position is not None:  # tried out here, before anything is written
@@ -184,6 +187,7 @@ class Trainer:
                 figures = self.test_figures()
             finally:
                 self.method.load_state_dict(latest)
+                self._steps.forget()
         self._best_confusion = self._confusion
         row = {f"test_{name}": value for name, value in figures.items()}
         self.best.update(row, **_speed("test", time.perf_counter() - started, len(self.dataset.test)))
@@ -267,7 +271,7 @@ class Trainer:
         self._progress = progress
         train = self._track(self.dataset.train, f"epoch {epoch}", self.shuffling, size, progress.note, skip=progress.steps)
         for inputs, labels in train:
-            progress.add(self.method.training_step(inputs, labels, batch_size=min(size, count - progress.steps * size)))
+            progress.add(self._steps.step(inputs, labels, batch_size=min(size, count - progress.steps * size)))
             progress.steps += 1
         self._progress = None
         late = self.method.drain()

@@ -68,6 +68,10 @@ class FeedbackMethod(GradientMethod):
         self.measured["samples"] = self.measured.get("samples", 0) + torch.tensor(float(len(labels)), device=self.device)
         return result
 
+    def graph_key(self) -> None:
+        """The ring has graphs of its own for its time loops; between them the host looks at how the solver fared."""
+        return None
+
     def step_measures(self) -> dict[str, Tensor]:
         """Figures of the latest training step, 0-d, on the device."""
         return self.named_rates("forward", self.network.ring.last_forward_rates)

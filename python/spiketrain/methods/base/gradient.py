@@ -127,10 +127,17 @@ class GradientMethod(Method):
         self.update_weights()
         return StepResult(torch.zeros((), device=self.device), torch.zeros((), device=self.device))
 
+    def graph_key(self) -> tuple | None:
+        return (self._rate_of(self.steps + 1),)
+
+    def _rate_of(self, step: int) -> float:
+        """Learning rate of a training step."""
+        return self.rate * warm_up(self.config.optimizer, step) / self.loss_scale
+
     def update_weights(self) -> None:
         """Clip the gradient, step the optimiser, keep the weights in bounds."""
         self.steps += 1
-        rate = self.rate * warm_up(self.config.optimizer, self.steps) / self.loss_scale
+        rate = self._rate_of(self.steps)
         update_weights(self.optimizer, self.gradients, rate, self.config.optimizer)
 
     @torch.inference_mode()

@@ -105,7 +105,7 @@ class LayerwiseMethod(Method):
     ) -> tuple[Tensor, dict[str, LayerResult]]:
         """Let consecutive layers learn from one batch. Returns what the last of them hands on, and what each reports."""
         self.steps += 1
-        rate = self.rate * warm_up(self.config.optimizer, self.steps)
+        rate = self._rate_of(self.steps)
         self.network.train()
         results = {}
         for name in names:
@@ -121,6 +121,13 @@ class LayerwiseMethod(Method):
         _, results = self.train_layers(self.layers, inputs, labels, batch_size)
         *_, last = results.values()
         return StepResult(sum(result.loss for result in results.values()), last.correct, results)
+
+    def graph_key(self) -> tuple | None:
+        return None if self.pipeline else (self._rate_of(self.steps + 1),)
+
+    def _rate_of(self, step: int) -> float:
+        """Learning rate of a training step."""
+        return self.rate * warm_up(self.config.optimizer, step)
 
     def activity(self, inputs: Tensor, labels: Tensor) -> Activity:
         activity = super().activity(inputs, labels)

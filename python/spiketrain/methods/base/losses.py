@@ -22,7 +22,7 @@ def desired_spikes(time_steps: int, like: Tensor | None = None) -> Tensor:
     >>> desired_spikes(5)
     tensor([0., 1., 1., 1., 1.])
     """
-    t = torch.arange(time_steps)
+    t = torch.arange(time_steps, device=None if like is None else like.device)
     train = t % 5 != 0 if time_steps < 10 else t % 2 == 1
     return train.to(torch.get_default_dtype()) if like is None else train.to(like)
 

@@ -68,6 +68,12 @@ class Method(abc.ABC):
         `batch_size` is the size of the whole batch where several processes share it, else N.
         """
 
+    def graph_key(self) -> tuple | None:
+        """What the host gives the next training step beside tensors, such as the learning rate: a CUDA graph of one step stands for all
+        that have the same. None where a step does what no graph can. Who returns one counts training steps in ``steps``, and does nothing
+        else on the host that differs from step to step."""
+        return None
+
     @abc.abstractmethod
     def scores(self, inputs: Tensor) -> Tensor:
         """(N, classes): the class with the largest score is the prediction."""

@@ -20,7 +20,9 @@ def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.
     if options.name == "sgd":
         return torch.optim.SGD(groups, options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
     rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.name]
-    return rule(groups, options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True)
+    # The fused rules count their steps on the device in any case; PyTorch wants to be told that graphs may hold them.
+    on_gpu = all(parameter.is_cuda for parameter in (*weights, *decays))
+    return rule(groups, options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True, capturable=on_gpu)
 
 
 def _is_decay(name: str) -> bool:
