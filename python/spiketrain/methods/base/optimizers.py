@@ -20,9 +20,7 @@ def make_optimizer(network: nn.Module, options: OptimizerConfig) -> torch.optim.
     if options.name == "sgd":
         return torch.optim.SGD(groups, options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
     rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.name]
-    # The fused rules count their steps on the device in any case; PyTorch wants to be told that graphs may hold them.
-    on_gpu = all(parameter.is_cuda for parameter in (*weights, *decays))
-    return rule(groups, options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True, capturable=on_gpu)
+    return rule(groups, options.lr, betas=tuple(options.betas), eps=options.eps, weight_decay=options.weight_decay, fused=True)
 
 
 def _is_decay(name: str) -> bool:
@@ -63,8 +61,12 @@ def update_weights(optimizer: torch.optim.Optimizer, gradients: GradientSums, ra
     gradients.add_up()
     if options.clip_norm:
         nn.utils.clip_grad_norm_(gradients.parameters, options.clip_norm)
+    # PyTorch wants to be told where a graph is to hold a step of Adam, and warns where none is. Fused, both are the same.
+    is_captured = any(parameter.is_cuda for parameter in gradients.parameters) and torch.cuda.is_current_stream_capturing()
     for group in optimizer.param_groups:
         group["lr"] = rate
+        if "capturable" in group:
+            group["capturable"] = is_captured
     optimizer.step()
     if options.weight_clamp:
         with torch.no_grad():
