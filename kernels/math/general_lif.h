@@ -111,20 +111,11 @@ SPIKEOPS_HD S general_lif_spikes(bool counts, S u, S threshold, const GeneralLif
   return count > S(0) ? most : S(0);
 }
 
-// `counts`: whether there may be several spikes.
+// What follows from `late`, `u` and `spikes`. `bounded`: whether there may be a bound.
 template <class S>
-SPIKEOPS_HD GeneralLifStep<S> general_lif_step(ResetScheme scheme, bool counts, S v, S x, const GeneralLifNeuronNumbers<S>& n,
-                                               const GeneralLifParams<S>& p) {
-  GeneralLifStep<S> step;
-  step.late = looks_back(scheme) ? general_lif_spikes(counts, v, n.threshold, p) : S(0);
-  step.from = scheme == ResetScheme::to_late && step.late > S(0) ? p.v_reset : v;
-  const S charged = lif_membrane(step.from, x, n.decay, n.input_scale, p.v_rest);
-  S u = charged;
-  if (scheme == ResetScheme::subtract_late || scheme == ResetScheme::subtract_guarded)
-    u = step.late > S(0) ? charged - step.late * n.reset_amount : charged;
-  if (scheme == ResetScheme::to_late_with_input) u = choice(step.late, p.v_reset, charged);
-  step.u = u;
-  step.spikes = general_lif_spikes(counts, u, n.threshold, p);
+SPIKEOPS_HD void general_lif_fire(ResetScheme scheme, bool bounded, GeneralLifStep<S>& step,
+                                  const GeneralLifNeuronNumbers<S>& n, const GeneralLifParams<S>& p) {
+  const S u = step.u;
   S w = u;
   if (scheme == ResetScheme::subtract) w = step.spikes > S(0) ? u - step.spikes * n.reset_amount : u;
   if (scheme == ResetScheme::subtract_guarded) {
@@ -132,22 +123,63 @@ SPIKEOPS_HD GeneralLifStep<S> general_lif_step(ResetScheme scheme, bool counts, 
     w = resets != S(0) ? u - resets * n.reset_amount : u;
   }
   if (scheme == ResetScheme::to) w = choice(step.spikes, p.v_reset, u);
-  step.w = w;
+  step.w = step.v = w;
+  if (!bounded) return;
   const S above = w - p.v_min;
-  const S bounded = (above < S(0) ? S(0) : above) + p.v_min;
-  step.v = w < p.unbounded ? w : bounded;
+  const S in_bounds = (above < S(0) ? S(0) : above) + p.v_min;
+  step.v = w < p.unbounded ? w : in_bounds;
+}
+
+// What the state before the step says. `counts`: whether there may be several spikes.
+template <class S>
+SPIKEOPS_HD GeneralLifStep<S> general_lif_look_back(ResetScheme scheme, bool counts, S v, const GeneralLifNeuronNumbers<S>& n,
+                                                    const GeneralLifParams<S>& p) {
+  GeneralLifStep<S> step;
+  step.late = looks_back(scheme) ? general_lif_spikes(counts, v, n.threshold, p) : S(0);
+  step.from = scheme == ResetScheme::to_late && step.late > S(0) ? p.v_reset : v;
+  return step;
+}
+
+template <class S>
+SPIKEOPS_HD GeneralLifStep<S> general_lif_step(ResetScheme scheme, bool counts, bool bounded, S v, S x,
+                                               const GeneralLifNeuronNumbers<S>& n, const GeneralLifParams<S>& p) {
+  GeneralLifStep<S> step = general_lif_look_back(scheme, counts, v, n, p);
+  const S charged = lif_membrane(step.from, x, n.decay, n.input_scale, p.v_rest);
+  S u = charged;
+  if (scheme == ResetScheme::subtract_late || scheme == ResetScheme::subtract_guarded)
+    u = step.late > S(0) ? charged - step.late * n.reset_amount : charged;
+  if (scheme == ResetScheme::to_late_with_input) u = choice(step.late, p.v_reset, charged);
+  step.u = u;
+  step.spikes = general_lif_spikes(counts, u, n.threshold, p);
+  general_lif_fire(scheme, bounded, step, n, p);
+  return step;
+}
+
+template <class S>
+SPIKEOPS_HD GeneralLifStep<S> general_lif_step(ResetScheme scheme, bool counts, S v, S x, const GeneralLifNeuronNumbers<S>& n,
+                                               const GeneralLifParams<S>& p) {
+  return general_lif_step(scheme, counts, true, v, x, n, p);
+}
+
+// The same step once more, of which `u` and `spikes` are known.
+template <class S>
+SPIKEOPS_HD GeneralLifStep<S> general_lif_step_again(ResetScheme scheme, bool counts, bool bounded, S v, S u, S spikes,
+                                                     const GeneralLifNeuronNumbers<S>& n, const GeneralLifParams<S>& p) {
+  GeneralLifStep<S> step = general_lif_look_back(scheme, counts, v, n, p);
+  step.u = u;
+  step.spikes = spikes;
+  general_lif_fire(scheme, bounded, step, n, p);
   return step;
 }
 
 // Takes the carry back through a step; returns the gradient of x. `grad_u` and `grad_v` are what comes from traces of the membrane
-// potential before and after the reset; `v` is the state before the step, `derivative` that of the surrogate at its u.
+// potential before and after the reset; `derivative` is that of the surrogate at the step's u.
 template <class S>
-SPIKEOPS_HD S general_lif_step_back(ResetScheme scheme, bool counts, bool detach_reset, GeneralLifCarry<S>& carry, S grad_spike,
-                                    S grad_u, S grad_v, S v, S x, S derivative, const GeneralLifNeuronNumbers<S>& n,
-                                    const GeneralLifParams<S>& p) {
-  const GeneralLifStep<S> step = general_lif_step(scheme, counts, v, x, n, p);
+SPIKEOPS_HD S general_lif_step_back(ResetScheme scheme, bool counts, bool bounded, bool detach_reset, GeneralLifCarry<S>& carry,
+                                    S grad_spike, S grad_u, S grad_v, const GeneralLifStep<S>& step, S x, S derivative,
+                                    const GeneralLifNeuronNumbers<S>& n, const GeneralLifParams<S>& p) {
   grad_v = carry.v + grad_v;
-  const S grad_w = step.w - p.v_min < p.no_gradient ? S(0) : grad_v;
+  const S grad_w = bounded && step.w - p.v_min < p.no_gradient ? S(0) : grad_v;
 
   S through_spike = grad_spike, kept = grad_w;
   if (scheme == ResetScheme::subtract) {
@@ -175,6 +207,14 @@ SPIKEOPS_HD S general_lif_step_back(ResetScheme scheme, bool counts, bool detach
   const S grad_from = grad_charged * n.decay;
   carry.v = scheme == ResetScheme::to_late && step.late > S(0) ? S(0) : grad_from;
   return grad_charged * n.input_scale;
+}
+
+template <class S>
+SPIKEOPS_HD S general_lif_step_back(ResetScheme scheme, bool counts, bool detach_reset, GeneralLifCarry<S>& carry, S grad_spike,
+                                    S grad_u, S grad_v, S v, S x, S derivative, const GeneralLifNeuronNumbers<S>& n,
+                                    const GeneralLifParams<S>& p) {
+  const GeneralLifStep<S> step = general_lif_step(scheme, counts, v, x, n, p);
+  return general_lif_step_back(scheme, counts, true, detach_reset, carry, grad_spike, grad_u, grad_v, step, x, derivative, n, p);
 }
 
 struct GeneralLifNeuron {
