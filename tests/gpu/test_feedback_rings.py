@@ -12,7 +12,8 @@ from torch import nn
 
 import spikeops
 import spikeops.nn as snn
-from spikeops.nn.feedback import captured_loop, cuda_graph
+from spikeops import _graph_site
+from spikeops.nn.feedback import cuda_graph
 from spikeops.nn.feedback.time_loop import TimeLoop
 
 
@@ -282,16 +283,16 @@ WORK_SPACE = 32 << 20  # of cuBLAS, on Hopper
 @pytest.mark.parametrize("method", ["ide", "spide"])
 def test_a_ring_that_is_gone_gives_its_memory_back(method):
     gc.collect()
-    sites = len(captured_loop._sites)
+    sites = len(_graph_site._sites)
     ring = convolutional(method, True)
     training_steps(ring, [4, 4])
     (pool,) = {graph.pool() for graph in graphs_of(ring)}
-    assert pool_bytes(pool) > 0 and len(captured_loop._sites) == sites + 1
+    assert pool_bytes(pool) > 0 and len(_graph_site._sites) == sites + 1
     del ring
     gc.collect()
     torch.cuda.empty_cache()
     # IDE's solver multiplies matrices. What PyTorch 2.11 keeps for that on a stream stays, for whoever has the stream next.
-    assert pool_bytes(pool) <= (WORK_SPACE if method == "ide" else 0) and len(captured_loop._sites) == sites
+    assert pool_bytes(pool) <= (WORK_SPACE if method == "ide" else 0) and len(_graph_site._sites) == sites
 
 
 two_devices = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

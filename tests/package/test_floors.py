@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # From the ground up. A module belongs to the longest of these names that it begins with, and may import from its own and from all
 # floors further down. Rooms on the same floor do not know each other.
 FLOORS = [
-    ["spikeops._dtypes", "spikeops._freed_memory", "spikeops._library", "spikeops._numbers", "spikeops._version"],
+    ["spikeops._dtypes", "spikeops._freed_memory", "spikeops._graph_site", "spikeops._library", "spikeops._numbers", "spikeops._version"],
     ["spikeops._devices", "spikeops._layout", "spikeops.surrogate"],
     ["spikeops._backend", "spikeops.reference", "spikeops.triton"],
     ["spikeops.functional"],

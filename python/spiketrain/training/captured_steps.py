@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spikeops.nn.feedback.captured_loop import CaptureError, Site
+from spikeops._graph_site import CaptureError, Site
 from spikeops.nn.feedback.settings import current_settings
 from spiketrain import distributed
 from spiketrain.methods.base.method import Method, StepResult

@@ -13,7 +13,8 @@ from collections import OrderedDict
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from spikeops.nn.feedback.captured_loop import CapturedLoop, CaptureError, Site
+from spikeops._graph_site import CaptureError, Site
+from spikeops.nn.feedback.captured_loop import CapturedLoop
 from spikeops.nn.feedback.captured_solver import CapturedSolver
 from spikeops.nn.feedback.nested import describe, map_tensors, parts_of
 from spikeops.nn.feedback.settings import current_settings

@@ -14,15 +14,16 @@ from feedback_tests.cuda_stand_in import Doubling, Machine, Race
 from torch import nn
 
 import spikeops.nn as snn
-from spikeops.nn.feedback import captured_loop, captured_solver, cuda_graph, nested, solvers
+from spikeops import _graph_site
+from spikeops.nn.feedback import captured_solver, cuda_graph, nested, solvers
 from spikeops.nn.feedback.cuda_graph import MAX_GRAPHS, GraphCache
 from spikeops.nn.feedback.solvers import Solver
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    monkeypatch.setattr(captured_loop, "_broken", [])
-    monkeypatch.setattr(captured_loop, "_sites", weakref.WeakValueDictionary())
+    monkeypatch.setattr(_graph_site, "_broken", [])
+    monkeypatch.setattr(_graph_site, "_sites", weakref.WeakValueDictionary())
     machine = Machine(monkeypatch)
     machine.capture_solvers(monkeypatch)
     return machine
@@ -151,13 +152,13 @@ def test_without_turns_two_streams_race(machine, monkeypatch):
     """So that the test above can fail."""
     cache, (one, tolerance) = GraphCache(True), problem()
     check(cache, machine, one, tolerance)
-    monkeypatch.setattr(captured_loop.Site, "turn", lambda self: nullcontext())
+    monkeypatch.setattr(_graph_site.Site, "turn", lambda self: nullcontext())
     with pytest.raises(Race), torch.cuda.stream(machine.streams[0][20]):
         check(cache, machine, one, tolerance)
 
 
 def alive(machine):
-    return len(set(machine.graphs) - set(captured_loop._broken))
+    return len(set(machine.graphs) - set(_graph_site._broken))
 
 
 def failing_chunk(machine, monkeypatch, first):

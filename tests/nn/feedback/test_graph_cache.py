@@ -9,8 +9,9 @@ from feedback_tests.cuda_stand_in import Machine
 from torch import nn
 
 import spikeops.nn as snn
+from spikeops._graph_site import Site
 from spikeops.nn.feedback import cuda_graph, nested
-from spikeops.nn.feedback.captured_loop import CapturedLoop, Site
+from spikeops.nn.feedback.captured_loop import CapturedLoop
 from spikeops.nn.feedback.time_loop import TimeLoop
 
 

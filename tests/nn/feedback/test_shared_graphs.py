@@ -15,16 +15,17 @@ from feedback_tests.cuda_stand_in import Doubling, Machine, Race
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import spikeops
+from spikeops import _graph_site
+from spikeops._graph_site import Site
 from spikeops.nn.feedback import captured_loop
-from spikeops.nn.feedback.captured_loop import Site
 from spikeops.nn.feedback.cuda_graph import MAX_GRAPHS, GraphCache
 from spikeops.nn.feedback.settings import current_settings
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    monkeypatch.setattr(captured_loop, "_broken", [])
-    monkeypatch.setattr(captured_loop, "_sites", weakref.WeakValueDictionary())
+    monkeypatch.setattr(_graph_site, "_broken", [])
+    monkeypatch.setattr(_graph_site, "_sites", weakref.WeakValueDictionary())
     return Machine(monkeypatch)
 
 
@@ -99,7 +100,7 @@ def test_streams_are_not_shared_even_where_torch_hands_out_the_same_again(machin
         others.append(GraphCache(True))
         run(others[-1], machine.tensor([1.0]))
     assert len({graph.stream.cuda_stream for graph in machine.graphs}) == 32
-    with pytest.raises(RuntimeError, match="32 other rings"):
+    with pytest.raises(RuntimeError, match="32 other sites"):
         run(GraphCache(True), machine.tensor([1.0]))
     del first
     run(GraphCache(True), machine.tensor([1.0]))
@@ -196,7 +197,7 @@ def test_settings_can_be_read_where_old_and_new_switches_were_mixed(torch_settin
 
 def users(machine):
     """Number of graphs in each pool that has any, but for those that repaired what a failed capture had left."""
-    repairs = {graph.pool for graph in captured_loop._broken if graph.ended}
+    repairs = {graph.pool for graph in _graph_site._broken if graph.ended}
     return {pool: graphs for pool, graphs in machine.pools.items() if graphs and pool not in repairs}
 
 
@@ -233,7 +234,7 @@ def test_auto_says_why_it_does_not_capture_and_just_runs(machine, failure, ends_
             for width in (2, 4):
                 run(cache, machine.tensor(torch.rand(width)))
     alive = users(machine)
-    assert sum(alive.values()) == len(machine.graphs) - len(captured_loop._broken) == 2
+    assert sum(alive.values()) == len(machine.graphs) - len(_graph_site._broken) == 2
     # After a failure no graph joins the pool; memory is given back.
     assert (first_pool in alive) == (failure != "memory")
     assert len(alive) == (1 if failure == "memory" else 2)
@@ -277,7 +278,7 @@ def test_a_failure_keeps_no_memory(machine):
         run(cache, x)
         with pytest.warns(RuntimeWarning, match="out of memory"):
             run(cache, x)
-        assert set(machine.graphs) <= set(captured_loop._broken) and not users(machine)
+        assert set(machine.graphs) <= set(_graph_site._broken) and not users(machine)
     finally:
         gc.enable()
 
@@ -293,7 +294,7 @@ def test_an_error_of_a_replay_is_not_hidden(machine, monkeypatch):
         raise RuntimeError("CUDA error: the device is lost")
 
     monkeypatch.setattr(graph, "replay", lost)
-    monkeypatch.setattr(captured_loop.torch.cuda.Event, "record", lambda *_: lost())
+    monkeypatch.setattr(_graph_site.torch.cuda.Event, "record", lambda *_: lost())
     with pytest.raises(RuntimeError, match="the device is lost"):
         cache.run(Doubling(x))
 
