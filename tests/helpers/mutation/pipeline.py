@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/data/base.py", "mirrored about the neighbouring column",
-        "torch.where(mirrored, width - 1 - columns, columns)", "torch.where(mirrored, (width - columns) % width, columns)",
+        "torch.where(mirrored.bool(), width - 1 - columns, columns)", "torch.where(mirrored.bool(), (width - columns) % width, columns)",
         _DATA,
     ),
     Mutant(
@@ -101,6 +101,21 @@ MUTANTS = (
         "tests/spiketrain/test_convex.py -k tasks",
     ),
     # --- training
+    Mutant(
+        "python/spiketrain/training/captured_steps.py", "a graph serves another learning rate",
+        "if graph is not None and graph.key == key:", "if graph is not None:",
+        "tests/spiketrain/test_captured_steps.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/captured_steps.py", "replays are not counted",
+        "            self._method.steps += 1\n            return result", "            return result",
+        "tests/spiketrain/test_captured_steps.py",
+    ),
+    Mutant(
+        "python/spiketrain/training/captured_steps.py", "a step whose capture failed is counted twice",
+        "            self._method.steps = steps\n            raise", "            raise",
+        "tests/spiketrain/test_captured_steps.py",
+    ),
     Mutant(
         "python/spiketrain/training/trainer.py", "a short last batch divided by a full one's size",
         "batch_size=min(size, count - progress.steps * size)", "batch_size=size",
@@ -164,7 +179,7 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/methods/base/layerwise.py", "no warm-up of layers that learn on their own",
-        "rate = self.rate * warm_up(self.config.optimizer, self.steps)\n        self.network.train()",
+        "rate = self._rate_of(self.steps)\n        self.network.train()",
         "rate = self.rate\n        self.network.train()",
         "tests/spiketrain/test_schedules.py -k 'updates and ell'",
     ),
@@ -200,7 +215,7 @@ MUTANTS = (
     ),
     Mutant(
         "python/spiketrain/methods/base/gradient.py", "learning rate not divided by the scale of the loss",
-        "warm_up(self.config.optimizer, self.steps) / self.loss_scale", "warm_up(self.config.optimizer, self.steps)",
+        "warm_up(self.config.optimizer, step) / self.loss_scale", "warm_up(self.config.optimizer, step)",
         f"{_STEPS} -k spide",
     ),
     Mutant(
