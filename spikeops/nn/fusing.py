@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -13,16 +13,16 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from spikeops.functional import _general_lif
-from spikeops.nn._hooks import keep_gradient_hooks
+from spikeops.nn._chains import Flows, Slot, SlotChain, is_watched
+from spikeops.nn._hooks import has_own_hooks, keep_gradient_hooks
+from spikeops.nn._mentions import called_elsewhere
 from spikeops.nn.batch_norm import BatchNormLIF
 from spikeops.nn.neurons import IF, LIF, LIFNeurons
-from spikeops.nn.time import TimeDistributed
 
 Model = TypeVar("Model", bound=nn.Module)
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _NEURONS = (LIF, IF)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _STATE_HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 _OF_A_NORM = {"_parameters": {"weight", "bias"}, "_buffers": {"running_mean", "running_var", "num_batches_tracked"}, "_modules": set()}
 
@@ -44,19 +44,6 @@ class Pair(NamedTuple):
             return f"{self.norm or 'the model itself'}: left, since {self.reason}"
         moved = f"; in the state dict {', '.join(f'{old} is {new} now' for old, new in self.renamed.items())}" if self.renamed else ""
         return f"{self.norm} and {self.neurons}: fused{moved}"
-
-
-class _Slot(NamedTuple):
-    """A module in its place in a chain."""
-
-    owner: nn.Module
-    key: str
-    name: str
-    module: nn.Module
-    is_folded: bool
-    """Whether it sees time folded into the batch."""
-    fold: _Slot | None
-    """The snn.TimeDistributed that holds it and nothing else."""
 
 
 def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = None) -> Model:
@@ -95,17 +82,7 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     if not inplace:
         original, model = model, copy.deepcopy(model)
         keep_gradient_hooks(model, original)
-    modules = dict(model.named_modules(remove_duplicate=False))
-    uses = Counter(map(id, modules.values()))
-    norms = [name for name, module in modules.items() if isinstance(module, _NORMS)]
-    found: dict[str, Pair] = {}
-    for chain in _chains(model):
-        for slot, following in zip(chain, [*chain[1:], None]):
-            if isinstance(slot.module, _NORMS):
-                reason = _obstacle(slot, following, uses)
-                renamed = _put(slot, following) if following and not reason else {}
-                found[slot.name] = Pair(slot.name, following.name if following else "", reason, renamed)
-    pairs = [found.get(name) or Pair(name, "", "it is in no nn.Sequential, so that what follows it is not known", {}) for name in norms]
+    pairs = _Fusing(model).pairs()
     if report is not None:
         report.extend(pairs)
     elif left := [pair for pair in pairs if pair.reason]:
@@ -113,111 +90,141 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     return model
 
 
-def _chains(model: nn.Module) -> Iterator[list[_Slot]]:
-    """The modules of each nn.Sequential that is in no other one, in the order in which they are called; without nn.Identity."""
-    folded = {id(part) for module in model.modules() if type(module) is TimeDistributed for part in module.modules()}
-    seen: set[int] = set()
-    for name, module in model.named_modules():
-        if type(module) is nn.Sequential and not _has_own_forward(module) and id(module) not in seen:
-            seen.update(map(id, _containers(module)))
-            chain = list(_parts(module, name, id(module) in folded))
-            yield [slot for slot in chain if type(slot.module) is not nn.Identity or _is_watched(slot.module)]
+class _Fusing:
+    """One call of fuse, on the model that is changed."""
+
+    def __init__(self, model: nn.Module):
+        self._model = model
+        self._flows = Flows(model, _NORMS)
+        self._chains = list(self._flows.chains())
+        modules = dict(model.named_modules(remove_duplicate=False))
+        self._norms = [name for name, module in modules.items() if isinstance(module, _NORMS)]
+        self._uses = Counter(map(id, modules.values()))
+        self._calls = Counter(slot.place for chain in self._chains for slot in chain.slots)
+        self._replaced: dict[str, list[Slot]] = {}
+
+    def pairs(self) -> list[Pair]:
+        found: dict[str, Pair] = {}
+        for chain in self._chains:
+            for slot, following in zip(chain.slots, [*chain.slots[1:], None]):
+                if isinstance(slot.module, _NORMS):
+                    neurons = following.name if following else ""
+                    reason = self._obstacle(slot, following, chain)
+                    found[slot.name] = Pair(slot.name, neurons, reason, {}) if reason else self._put(slot, following, chain.root)
+        self._undo(found)
+        self._watch()
+        return [found.get(name) or Pair(name, "", self._flows.why_not(name), {}) for name in self._norms]
+
+    def _obstacle(self, slot: Slot, following: Slot | None, chain: SlotChain) -> str:
+        """Why a batch norm and what follows it cannot be one op, or ""."""
+        if reason := _obstacle_of(slot.module):
+            return reason
+        if not slot.is_folded:
+            return "it is not in snn.TimeDistributed: its batch would be the time steps"
+        if following is None or not isinstance(following.module, LIFNeurons):
+            return f"{chain.end if following is None else f'what follows it is {type(following.module).__name__}'}, not snn.LIF or snn.IF"
+        if following.is_folded:
+            return f"its neurons, {following.name}, are in snn.TimeDistributed"
+        if self._uses[id(slot.module)] > 1 or self._uses[id(following.owner)] > 1:
+            return "it, or what holds its neurons, is used in more than one place"
+        if self._calls[slot.place] > 1 or self._calls[following.place] > 1:
+            return f"it or its neurons, {following.name}, are called more than once"
+        if any(has_own_hooks(module) or _has_state_hooks(module) for module in (slot.module, following.module)):
+            return "it or its neurons have hooks"
+        if is_watched(slot.module) or is_watched(following.module):
+            return "it or its neurons have a forward that is not that of their class"
+        return _option(following.module) or self._other_caller(slot, following, chain.root)
+
+    def _other_caller(self, slot: Slot, following: Slot, root: str | None) -> str:
+        if root is None:
+            return ""
+        names = {part for each in (slot, following) for part in each.name[len(root) :].split(".") if part.isidentifier()} - {"module"}
+        read = frozenset(function for flow in self._flows.known[root] for function in flow.read)
+        method = called_elsewhere(self._model, root, names, read)
+        return f"{method} calls it or its neurons, too, by name" if method else ""
+
+    def _put(self, slot: Slot, following: Slot, root: str | None) -> Pair:
+        """Puts the op in the place of both."""
+        fused = _fused(slot.module, following.module)
+        if slot.fold is not None:  # what the batch norm was alone in goes on as a chain in which it has the same name
+            self._replace(slot.name, slot.fold, nn.Sequential(OrderedDict([(slot.key, fused)])))
+            self._replace(slot.name, following, nn.Identity())
+            return Pair(slot.name, following.name, "", {})
+        self._replace(slot.name, slot, nn.Identity())
+        self._replace(slot.name, following, fused)
+        return Pair(slot.name, following.name, "", {f"{slot.name}.{key}": f"{following.name}.{key}" for key in fused.state_dict()})
+
+    def _replace(self, norm: str, slot: Slot, module: nn.Module) -> None:
+        self._replaced.setdefault(norm, []).append(slot)
+        slot.owner._modules[slot.key] = module
+
+    def _undo(self, found: dict[str, Pair]) -> None:
+        """Takes back what changes what the forwards do that were traced: they may ask what their modules are."""
+        for root in self._flows.changed():
+            inside = [name for name in self._replaced if name.startswith(f"{root}." if root else "")]
+            for name in inside:
+                for slot in self._replaced.pop(name):
+                    slot.owner._modules[slot.key] = slot.module
+                kind = type(self._model.get_submodule(root)).__name__
+                found[name] = Pair(name, found[name].neurons, f"the forward of {kind} does something else once it is replaced", {})
+
+    def _watch(self) -> None:
+        """Has forwards that decide by attributes say so if they decide otherwise later."""
+        for root, flows in self._flows.known.items():
+            settings = flows[0].settings | flows[1].settings
+            if settings and any(chain.root == root and slot.name in self._replaced for chain in self._chains for slot in chain.slots):
+                self._model.get_submodule(root).register_forward_pre_hook(StaysAsFused(settings))
 
 
-def _is_container(module: nn.Module | None) -> bool:
-    """Whether its forward pass is known, and nobody looks into it."""
-    return type(module) in (nn.Sequential, TimeDistributed) and not _is_watched(module)
+class StaysAsFused:
+    """A hook before the forward of a module whose batch norms were fused: the attributes by which it decides what it does are as they
+    were then."""
+
+    def __init__(self, settings: dict[str, object]):
+        self._settings = settings
+
+    def __call__(self, module: nn.Module, inputs: tuple) -> None:
+        for path, expected in self._settings.items():
+            value = attrgetter(path)(module)
+            if value is not expected and value != expected:
+                raise RuntimeError(
+                    f"fuse: the forward of {type(module).__name__} decides by {path}, which was {expected!r} when its batch norms and neurons "
+                    f"were fused, and is {value!r} now. Hint: fuse the model with the other value."
+                )
 
 
-def _containers(module: nn.Module) -> Iterator[nn.Module]:
-    yield module
-    for child in module.children():
-        if _is_container(child):
-            yield from _containers(child)
+def _has_state_hooks(module: nn.Module) -> bool:
+    return any(getattr(module, each) for each in _STATE_HOOKS)
 
 
-def _parts(owner: nn.Module, prefix: str, is_folded: bool, fold: _Slot | None = None) -> Iterator[_Slot]:
-    for key, module in owner._modules.items():
-        name = f"{prefix}.{key}" if prefix else key
-        slot = _Slot(owner, key, name, module, is_folded, fold)
-        if _is_container(module):
-            is_fold = type(module) is TimeDistributed
-            yield from _parts(module, name, is_folded or is_fold, slot if is_fold else None)
-        elif module is not None:
-            yield slot
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether a call does more than its class says, or others see it."""
-    return _has_own_forward(module) or _is_hooked(module, _HOOKS)
-
-
-def _is_hooked(module: nn.Module, hooks: tuple[str, ...]) -> bool:
-    return any(getattr(module, each) for each in hooks)
-
-
-def _has_own_forward(module: nn.Module) -> bool:
-    """Whether a function was put over that of its class, as libraries do that move or measure what a module computes."""
-    return "forward" in vars(module)
-
-
-def _obstacle(slot: _Slot, following: _Slot | None, uses: Counter[int]) -> str:
-    """Why a batch norm and what follows it cannot be one op, or ""."""
-    norm = slot.module
+def _obstacle_of(norm: nn.Module) -> str:
+    """What in a batch norm itself the op does not know, or ""."""
     if parametrize.is_parametrized(norm):
         return "it is parametrized"
     if type(norm) not in _NORMS:
         return f"it is a subclass of torch's, {type(norm).__qualname__}"
-    if not slot.is_folded:
-        return "it is not in snn.TimeDistributed: its batch would be the time steps"
-    if following is None or not isinstance(following.module, LIFNeurons):
-        return f"what follows it is {'nothing' if following is None else type(following.module).__name__}, not snn.LIF or snn.IF"
-    neurons = following.module
-    if following.is_folded:
-        return f"its neurons, {following.name}, are in snn.TimeDistributed"
-    if type(neurons) not in _NEURONS:
-        return f"its neurons, {following.name}, are {type(neurons).__name__}: the op knows snn.LIF and snn.IF"
-    if uses[id(norm)] > 1 or uses[id(following.owner)] > 1:
-        return "it, or what holds its neurons, is used in more than one place"
-    if any(_is_hooked(module, (*_HOOKS, *_STATE_HOOKS)) for module in (norm, neurons)):
-        return "it or its neurons have hooks"
-    if _has_own_forward(norm) or _has_own_forward(neurons):
-        return "it or its neurons have a forward that is not that of their class"
     if others := [name for where, known in _OF_A_NORM.items() for name in getattr(norm, where) if name not in known]:
         return f"it holds more than a batch norm: {', '.join(others)}"
     if norm.momentum is not None and not 0 <= norm.momentum <= 1:
         return f"its momentum is {norm.momentum}"
-    return _option(neurons)
+    return ""
 
 
 def _option(neurons: LIFNeurons) -> str:
-    """The option of neurons that the op does not know, or ""."""
+    """What in neurons the op does not know, or ""."""
+    if type(neurons) not in _NEURONS:
+        return f"its neurons are {type(neurons).__name__}: the op knows snn.LIF and snn.IF"
     others = [f"{name}={value!r}" for name, value in neurons.general._asdict().items() if value != getattr(_general_lif.NONE, name)]
     tensors = [name for name in (*neurons.tensor_options, "threshold", "decay") if isinstance(getattr(neurons, name), torch.Tensor)]
     others += [f"a tensor as {name}" for name in tensors]
     if neurons.return_trace is not False:
         others.append(f"return_trace={neurons.return_trace!r}")
+    others += [name for name in (*neurons._parameters, *neurons._buffers, *neurons._modules) if name not in tensors]
     if neurons.save != "input":
         others.append(f"save={neurons.save!r}")
     if not neurons.options.surrogate.suits_every_op:
         others.append(f"surrogate={neurons.options.surrogate!r}")
     return f"its neurons have options that the op does not know: {', '.join(others)}" if others else ""
-
-
-def _put(slot: _Slot, following: _Slot) -> dict[str, str]:
-    """Puts the op in the place of both. Returns which entries of the state dict have another name now."""
-    fused = _fused(slot.module, following.module)
-    if slot.fold is not None:  # what the batch norm was alone in goes on as a chain in which it has the same name
-        _replace(slot.fold, nn.Sequential(OrderedDict([(slot.key, fused)])))
-        _replace(following, nn.Identity())
-        return {}
-    _replace(slot, nn.Identity())
-    _replace(following, fused)
-    return {f"{slot.name}.{key}": f"{following.name}.{key}" for key in fused.state_dict()}
-
-
-def _replace(slot: _Slot, module: nn.Module) -> None:
-    slot.owner._modules[slot.key] = module
 
 
 def _fused(norm: nn.Module, neurons: LIFNeurons) -> BatchNormLIF:
@@ -230,5 +237,5 @@ def _fused(norm: nn.Module, neurons: LIFNeurons) -> BatchNormLIF:
     for name in ("weight", "bias"):
         fused.register_parameter(name, getattr(norm, name))
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        fused.register_buffer(name, getattr(norm, name))
+        fused.register_buffer(name, getattr(norm, name), persistent=name not in norm._non_persistent_buffers_set)
     return fused.train(norm.training)
