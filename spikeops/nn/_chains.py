@@ -34,9 +34,16 @@ class SlotChain(NamedTuple):
 
     slots: list[Slot]
     end: str
-    """What comes behind the last."""
+    """What comes behind the last; "" if nothing does that is known."""
     root: str | None
     """The module whose forward calls them; None for those of an nn.Sequential that no known forward calls."""
+    called: tuple[str, ...]
+    """What that forward calls: these modules, or containers of them."""
+
+    def spans(self, slot: Slot, following: Slot) -> bool:
+        """Whether the order of two of its modules is known from that forward alone, not from a container of both."""
+        within = (f"{name}." for name in self.called)
+        return self.root is not None and not any(slot.name.startswith(each) and following.name.startswith(each) for each in within)
 
 
 class Flows:
@@ -77,7 +84,7 @@ class Flows:
         return all(flow.text == before.text for flow, before in zip(flows, self.known[name]))
 
     def why_not(self, name: str) -> str:
-        """Why a module is in no chain."""
+        """Why nothing is known of a module."""
         for around in _around(name):
             kind = type(self._model.get_submodule(around)).__name__
             where = f"{around} ({kind})" if around else kind
@@ -85,7 +92,7 @@ class Flows:
                 return f"the forward of {where} is not known: {self.unknown[around]}"
             if around in self.known:
                 return f"the forward of {where} does not call it"
-        return "nothing is known to call it"
+        return ""
 
     def chains(self) -> Iterator[SlotChain]:
         """Those that a trace found, then those of each nn.Sequential of which a trace found no part."""
@@ -95,14 +102,15 @@ class Flows:
             for chain in flow.chains:
                 for slots, end in _pieces(self._model.get_submodule(name), name, chain, folded):
                     called.update(slot.place for slot in slots)
-                    yield SlotChain(_without_identity(slots), end, name)
+                    paths = tuple(f"{name}.{path}" if name else path for path in chain.paths)
+                    yield SlotChain(_without_identity(slots), end, name, paths)
         seen: set[int] = set()
         for name, module in self._model.named_modules():
             if is_sequence(module) and not _has_own_forward(module) and id(module) not in seen:
                 seen.update(map(id, _containers(module)))
                 slots = list(_parts(module, name, id(module) in folded))
                 if not any(slot.place in called for slot in slots):
-                    yield SlotChain(_without_identity(slots), "what follows it is nothing", None)
+                    yield SlotChain(_without_identity(slots), "", None, ())
 
 
 def is_sequence(module: nn.Module) -> bool:

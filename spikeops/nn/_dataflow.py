@@ -58,43 +58,31 @@ def flow_of(module: nn.Module, training: bool) -> Flow:
     if type(module).__call__ is not nn.Module.__call__:
         raise Untraceable("a call of it does not only call its forward")
     try:
-        root = _without_contents(module)
+        root = _without_tensors(module)
     except Exception as error:  # foreign classes may raise anything
         raise Untraceable(f"its attributes cannot be copied: {error}") from error
     tracer = _Tracer(root)
-    with _mode(root, training), torch.random.fork_rng(devices=[]):
-        try:
-            with _observed(tracer):
-                graph = tracer.trace(root)
-        except fx.proxy.TraceError:
+    for part in root.modules():
+        part.training = training
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), _observed(tracer):
+            graph = tracer.trace(root)
+    except Untraceable:
+        raise
+    except Exception as error:  # of the forward itself, to which symbols are no tensors
+        if isinstance(error, fx.proxy.TraceError) or "'Proxy' object" in str(error):
             raise Untraceable("it decides by the values or sizes of its input, or walks along it") from None
-        except Untraceable:
-            raise
-        except Exception as error:  # of the forward itself, to which symbols are no tensors
-            first_line = str(error).partition("\n")[0]
-            raise Untraceable(f"it cannot be traced: {type(error).__name__}: {first_line}") from None
+        first_line = str(error).partition("\n")[0]
+        raise Untraceable(f"it cannot be traced: {type(error).__name__}: {first_line}") from None
     settings = settings_of(tracer.functions, root)
     read = frozenset((function.code.co_filename, function.code.co_firstlineno) for function in tracer.functions)
     return Flow(tuple(_chains(graph, tracer.kept())), str(graph), settings, read)
 
 
-def _without_contents(module: nn.Module) -> nn.Module:
-    """A copy on which a trace may leave its marks, with the same modules and tensors in it."""
-    inside = [*module.children(), *module._parameters.values(), *module._buffers.values()]
-    inside += [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
-    return copy.deepcopy(module, {id(value): value for value in inside})
-
-
-@contextmanager
-def _mode(root: nn.Module, training: bool) -> Iterator[None]:
-    before = [(module, module.training) for module in root.modules()]
-    try:
-        for module, _ in before:
-            module.training = training
-        yield
-    finally:
-        for module, was_training in before:
-            module.training = was_training
+def _without_tensors(module: nn.Module) -> nn.Module:
+    """A copy on which a trace may leave its marks, with the same tensors in it."""
+    held = (value for part in module.modules() for where in (part._parameters, part._buffers, vars(part)) for value in where.values())
+    return copy.deepcopy(module, {id(value): value for value in held if isinstance(value, torch.Tensor)})
 
 
 class _Tracer(fx.Tracer):
@@ -117,12 +105,19 @@ class _Tracer(fx.Tracer):
         self._symbols.append((node, weakref.ref(symbol)))
         return symbol
 
+    def path_of_module(self, mod: nn.Module) -> str:
+        if mod not in self._paths:
+            raise Untraceable(f"it calls a {type(mod).__name__} that PyTorch does not know to be in it")
+        return super().path_of_module(mod)
+
     def call_module(self, m, forward, args, kwargs):
         if m is self.root:
             raise Untraceable("it calls itself")
         frame = sys._getframe(1)
         while _is_of_fx(frame):
             frame = frame.f_back
+        if not torch.is_grad_enabled():
+            raise Untraceable("it turns gradients off")
         called = super().call_module(m, forward, args, kwargs)
         called.node.meta["caller"] = frame.f_code
         while not _is_of_fx(frame):  # whoever calls modules, PyTorch's own functions too

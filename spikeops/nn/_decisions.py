@@ -42,6 +42,8 @@ _PURE = ("all", "any", "bool", "enumerate", "float", "int", "isinstance", "issub
 _VIEWS = ("children", "items", "keys", "modules", "named_children", "named_modules", "values")
 _LOOKING = ("callable", "getattr", "hasattr", "id", "isinstance", "issubclass", "type", "vars")
 _WRITING = ("delattr", "eval", "exec", "setattr")
+# What may change modules, or call them without being seen.
+_OF_MODULES = {name for kind in (nn.Module, nn.SyncBatchNorm) for name in dir(kind) if not name.startswith("__")} - set(_VIEWS)
 _NESTED = ("<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>")
 _PARTS = (ast.BinOp, ast.BoolOp, ast.Compare, ast.Dict, ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.List, ast.Set, ast.Slice,
           ast.Starred, ast.Subscript, ast.Tuple, ast.UnaryOp)  # fmt: skip
@@ -71,7 +73,7 @@ class _Reader:
     def __init__(self, function: Function, root: nn.Module):
         self._function, self._root = function, root
         self._body = body_of(function.code)
-        self.written = {node.attr for node in self._walk() if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)}
+        self.written = {node.attr for node in self._walk() if isinstance(node, ast.Attribute) and self._is_written(node)}
         self._values = self._bound()
         # Of local names that are made of what belongs to modules: the attributes in them.
         self._local: dict[str, dict[str, object] | None] = {name: {} for name in self._values}
@@ -98,6 +100,17 @@ class _Reader:
             if not isinstance(node, ast.Assert):
                 waiting.extend(ast.iter_child_nodes(node))
 
+    def _is_written(self, node: ast.Attribute) -> bool:
+        """Whether it is an attribute that is set.
+
+        Raises:
+            Untraceable: it is one of a module in the root, which may be replaced."""
+        if isinstance(node.ctx, ast.Load):
+            return False
+        if isinstance(node.value, ast.Name) and self._function.modules.get(node.value.id) == "":
+            return True
+        raise Untraceable(f"{self._function.code.co_name} sets {ast.unparse(node)}")
+
     def _decisions(self, node: ast.AST) -> Iterator[ast.expr]:
         if isinstance(node, (ast.With, ast.AsyncWith, ast.Try, ast.Match, ast.Await)) or type(node).__name__ == "TryStar":
             raise Untraceable(f"{self._function.code.co_name} has a `{type(node).__name__.lower()}` statement")
@@ -112,6 +125,9 @@ class _Reader:
             yield node
         elif isinstance(node, ast.Subscript) and self._is_of_modules(node.value):
             yield node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in _OF_MODULES and self._is_of_modules(node.func.value):
+                raise Untraceable(f"{self._function.code.co_name} calls {ast.unparse(node.func)}")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in _WRITING:
                 raise Untraceable(f"{self._function.code.co_name} calls {node.func.id}")
@@ -211,8 +227,10 @@ class _Reader:
             if not hasattr(value, name):
                 raise _Varies("which is not there yet")
             value = getattr(value, name)
-        if isinstance(value, nn.Module) or names[-1:] == ["training"]:  # which is traced both ways
+        if isinstance(value, nn.Module) or names == ["training"]:  # which is traced both ways
             return {}
+        if names[-1] == "training":
+            raise _Varies("the mode of a module in it")
         if not _is_plain(value):
             raise _Varies(f"a {type(value).__name__}")
         return {".".join(names): value}

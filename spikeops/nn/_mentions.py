@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import inspect
 from types import FunctionType
@@ -13,7 +14,7 @@ from spikeops.nn._decisions import Untraceable, body_of
 
 
 def called_elsewhere(model: nn.Module, root: str, parts: set[str], read: frozenset[tuple[str, int]]) -> str:
-    """The method that calls one of the parts of a module by name, and is not among the functions that its forward runs through; "" if none
+    """The method that seems to call one of the parts of a module, and is not among the functions that its forward runs through; "" if none
     does.
 
     Args:
@@ -35,24 +36,37 @@ def called_elsewhere(model: nn.Module, root: str, parts: set[str], read: frozens
 @functools.lru_cache(maxsize=256)
 def _methods(kind: type) -> list[tuple[str, tuple[str, int], set[tuple[str, bool]]]]:
     """(name, file and line, {(attribute that is called, whether of the object itself)}) of each method of a class but PyTorch's."""
-    found = []
+    found, seen = [], {"__init__"}
     for each in kind.__mro__:
         if each.__module__.partition(".")[0] in ("builtins", "spikeops", "torch"):
             continue
-        for value in vars(each).values():
+        for name, value in vars(each).items():
+            if name in seen:
+                continue
+            seen.add(name)
             function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
             if isinstance(function, FunctionType):
                 code = function.__code__
-                found.append((function.__name__, (code.co_filename, code.co_firstlineno), _calls(function)))
+                found.append((name, (code.co_filename, code.co_firstlineno), _called(function)))
     return found
 
 
-def _calls(function: FunctionType) -> set[tuple[str, bool]]:
+def _called(function: FunctionType) -> set[tuple[str, bool]]:
+    """(attribute, whether of the function's first argument) of all that it calls, or gives to another function, which may. In a function that
+    calls what has no name, all attributes may be meant."""
     code = function.__code__
     own = code.co_varnames[0] if code.co_argcount else ""
     try:
         nodes = [node for statement in body_of(code) for node in ast.walk(statement)]
     except Untraceable:
         return set()
-    called = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    return {(node.attr, isinstance(node.value, ast.Name) and node.value.id == own) for node in called}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and hasattr(builtins, node.func.id))]
+    if any(_is_nameless(call.func, code.co_varnames) for call in calls):
+        meant = nodes
+    else:
+        meant = [part for call in calls for part in (call.func, *call.args, *(keyword.value for keyword in call.keywords))]
+    return {(node.attr, isinstance(node.value, ast.Name) and node.value.id == own) for node in meant if isinstance(node, ast.Attribute)}
+
+
+def _is_nameless(called: ast.expr, local: tuple[str, ...]) -> bool:
+    return isinstance(called, (ast.Subscript, ast.Call)) or (isinstance(called, ast.Name) and called.id in local)

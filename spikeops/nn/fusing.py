@@ -102,6 +102,9 @@ class _Fusing:
         self._uses = Counter(map(id, modules.values()))
         self._calls = Counter(slot.place for chain in self._chains for slot in chain.slots)
         self._replaced: dict[str, list[Slot]] = {}
+        """What was in the places of a pair: {name of the batch norm: slots}."""
+        self._traced: dict[str, str] = {}
+        """The module whose forward makes it a pair: {name of the batch norm: name}."""
 
     def pairs(self) -> list[Pair]:
         found: dict[str, Pair] = {}
@@ -110,10 +113,12 @@ class _Fusing:
                 if isinstance(slot.module, _NORMS):
                     neurons = following.name if following else ""
                     reason = self._obstacle(slot, following, chain)
-                    found[slot.name] = Pair(slot.name, neurons, reason, {}) if reason else self._put(slot, following, chain.root)
+                    found[slot.name] = Pair(slot.name, neurons, reason, {}) if reason else self._put(slot, following)
+                    if not reason and chain.spans(slot, following):
+                        self._traced[slot.name] = chain.root
         self._undo(found)
         self._watch()
-        return [found.get(name) or Pair(name, "", self._flows.why_not(name), {}) for name in self._norms]
+        return [found.get(name) or Pair(name, "", self._flows.why_not(name) or "nothing is known to call it", {}) for name in self._norms]
 
     def _obstacle(self, slot: Slot, following: Slot | None, chain: SlotChain) -> str:
         """Why a batch norm and what follows it cannot be one op, or ""."""
@@ -122,7 +127,7 @@ class _Fusing:
         if not slot.is_folded:
             return "it is not in snn.TimeDistributed: its batch would be the time steps"
         if following is None or not isinstance(following.module, LIFNeurons):
-            return f"{chain.end if following is None else f'what follows it is {type(following.module).__name__}'}, not snn.LIF or snn.IF"
+            return self._no_neurons(slot, following, chain)
         if following.is_folded:
             return f"its neurons, {following.name}, are in snn.TimeDistributed"
         if self._uses[id(slot.module)] > 1 or self._uses[id(following.owner)] > 1:
@@ -133,17 +138,21 @@ class _Fusing:
             return "it or its neurons have hooks"
         if is_watched(slot.module) or is_watched(following.module):
             return "it or its neurons have a forward that is not that of their class"
-        return _option(following.module) or self._other_caller(slot, following, chain.root)
+        return _option(following.module) or (self._other_caller(slot, following, chain.root) if chain.spans(slot, following) else "")
 
-    def _other_caller(self, slot: Slot, following: Slot, root: str | None) -> str:
-        if root is None:
-            return ""
+    def _no_neurons(self, slot: Slot, following: Slot | None, chain: SlotChain) -> str:
+        if following is not None:
+            return f"what follows it is {type(following.module).__name__}, not snn.LIF or snn.IF"
+        around = self._flows.why_not(slot.name)
+        return chain.end or (f"nothing follows it in its nn.Sequential, and {around}" if around else "nothing follows it")
+
+    def _other_caller(self, slot: Slot, following: Slot, root: str) -> str:
         names = {part for each in (slot, following) for part in each.name[len(root) :].split(".") if part.isidentifier()} - {"module"}
         read = frozenset(function for flow in self._flows.known[root] for function in flow.read)
         method = called_elsewhere(self._model, root, names, read)
-        return f"{method} calls it or its neurons, too, by name" if method else ""
+        return f"{method} seems to call it or its neurons, too" if method else ""
 
-    def _put(self, slot: Slot, following: Slot, root: str | None) -> Pair:
+    def _put(self, slot: Slot, following: Slot) -> Pair:
         """Puts the op in the place of both."""
         fused = _fused(slot.module, following.module)
         if slot.fold is not None:  # what the batch norm was alone in goes on as a chain in which it has the same name
@@ -170,9 +179,9 @@ class _Fusing:
 
     def _watch(self) -> None:
         """Has forwards that decide by attributes say so if they decide otherwise later."""
-        for root, flows in self._flows.known.items():
-            settings = flows[0].settings | flows[1].settings
-            if settings and any(chain.root == root and slot.name in self._replaced for chain in self._chains for slot in chain.slots):
+        for root in sorted({root for norm, root in self._traced.items() if norm in self._replaced}):
+            training, evaluation = self._flows.known[root]
+            if settings := training.settings | evaluation.settings:
                 self._model.get_submodule(root).register_forward_pre_hook(StaysAsFused(settings))
 
 
