@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import os
 import sys
 import sysconfig
@@ -141,10 +140,7 @@ class _Tracer(fx.Tracer):
 
     def kept(self) -> set[fx.Node]:
         """The calls of modules whose results somebody holds after the trace."""
-        symbols = [(node, symbol) for node, symbol in self._symbols if node.op == "call_module"]
-        if any(symbol() is not None for _, symbol in symbols):
-            gc.collect()
-        return {node for node, symbol in symbols if symbol() is not None}
+        return {node for node, symbol in self._symbols if node.op == "call_module" and symbol() is not None}
 
 
 def _is_of_fx(frame: FrameType) -> bool:

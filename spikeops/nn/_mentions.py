@@ -7,6 +7,7 @@ import builtins
 import functools
 import inspect
 from types import FunctionType
+from typing import NamedTuple
 
 from torch import nn
 
@@ -25,47 +26,55 @@ def called_elsewhere(model: nn.Module, root: str, parts: set[str], read: frozens
     around = root
     while True:
         kind = type(model.get_submodule(around))
-        for method, place, calls in _methods(kind):
-            if place not in read and any((name, around == root) in calls for name in parts):
-                return f"{kind.__name__}.{method}"
+        for method in _methods(kind):
+            if method.place not in read and any((name, around == root) in method.called for name in parts):
+                return f"{kind.__name__}.{method.name}"
         if not around:
             return ""
         around = around.rpartition(".")[0]
 
 
+class _Method(NamedTuple):
+    name: str
+    place: tuple[str, int]
+    """File and first line."""
+    called: set[tuple[str, bool]]
+    """(attribute, whether of the object itself) of all that it calls, or gives to another function, which may."""
+    of_bases: set[str]
+    """What it takes from ``super()``."""
+
+
 @functools.lru_cache(maxsize=256)
-def _methods(kind: type) -> list[tuple[str, tuple[str, int], set[tuple[str, bool]]]]:
-    """(name, file and line, {(attribute that is called, whether of the object itself)}) of each method of a class but PyTorch's."""
-    found, seen = [], {"__init__"}
+def _methods(kind: type) -> list[_Method]:
+    """Those of a class and its bases, without PyTorch's and ours, that an object of it may run."""
+    found: dict[str, list[_Method]] = {}
     for each in kind.__mro__:
-        if each.__module__.partition(".")[0] in ("builtins", "spikeops", "torch"):
-            continue
-        for name, value in vars(each).items():
-            if name in seen:
-                continue
-            seen.add(name)
-            function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
-            if isinstance(function, FunctionType):
-                code = function.__code__
-                found.append((name, (code.co_filename, code.co_firstlineno), _called(function)))
-    return found
+        if each.__module__.partition(".")[0] not in ("builtins", "spikeops", "torch"):
+            for name, value in vars(each).items():
+                function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+                if isinstance(function, FunctionType) and name != "__init__":
+                    found.setdefault(name, []).append(_read(name, function))
+    of_bases = {name for methods in found.values() for method in methods for name in method.of_bases}
+    return [method for name, methods in found.items() for method in (methods if name in of_bases else methods[:1])]
 
 
-def _called(function: FunctionType) -> set[tuple[str, bool]]:
-    """(attribute, whether of the function's first argument) of all that it calls, or gives to another function, which may. In a function that
-    calls what has no name, all attributes may be meant."""
+def _read(name: str, function: FunctionType) -> _Method:
     code = function.__code__
     own = code.co_varnames[0] if code.co_argcount else ""
     try:
         nodes = [node for statement in body_of(code) for node in ast.walk(statement)]
     except Untraceable:
-        return set()
+        nodes = []
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
     calls = [node for node in nodes if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and hasattr(builtins, node.func.id))]
-    if any(_is_nameless(call.func, code.co_varnames) for call in calls):
-        meant = nodes
+    given = [part for call in calls for part in (call.func, *call.args, *(keyword.value for keyword in call.keywords))]
+    if not any(_is_nameless(call.func, code.co_varnames) for call in calls):  # else each attribute may be meant
+        meant = [node for node in given if isinstance(node, ast.Attribute)]
     else:
-        meant = [part for call in calls for part in (call.func, *call.args, *(keyword.value for keyword in call.keywords))]
-    return {(node.attr, isinstance(node.value, ast.Name) and node.value.id == own) for node in meant if isinstance(node, ast.Attribute)}
+        meant = attributes
+    called = {(node.attr, isinstance(node.value, ast.Name) and node.value.id == own) for node in meant}
+    of_bases = {node.attr for node in attributes if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"}
+    return _Method(name, (code.co_filename, code.co_firstlineno), called, of_bases)
 
 
 def _is_nameless(called: ast.expr, local: tuple[str, ...]) -> bool:

@@ -118,7 +118,12 @@ class _Fusing:
                         self._traced[slot.name] = chain.root
         self._undo(found)
         self._watch()
-        return [found.get(name) or Pair(name, "", self._flows.why_not(name) or "nothing is known to call it", {}) for name in self._norms]
+        return [found.get(name) or Pair(name, "", self._unknown(name), {}) for name in self._norms]
+
+    def _unknown(self, name: str) -> str:
+        if self._uses[id(self._model.get_submodule(name))] > 1:
+            return "it is used in more than one place"
+        return self._flows.why_not(name) or "nothing is known to call it"
 
     def _obstacle(self, slot: Slot, following: Slot | None, chain: SlotChain) -> str:
         """Why a batch norm and what follows it cannot be one op, or ""."""

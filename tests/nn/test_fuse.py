@@ -171,13 +171,13 @@ def renaming(module):
 SHARED = nn.Sequential(snn.LIF(0.5))
 NORM = fold(nn.BatchNorm2d(5))
 LEFT = {
-    "what follows it is nothing, not snn.LIF or snn.IF": lambda: nn.Sequential(fold(nn.BatchNorm2d(5))),
+    "nothing follows it": lambda: nn.Sequential(fold(nn.BatchNorm2d(5))),
     "what follows it is TimeDistributed, not": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), hooked(fold(conv(5))), snn.LIF()),
     "what follows it is ReLU, not": lambda: nn.Sequential(fold(nn.BatchNorm2d(5), nn.ReLU()), snn.LIF()),
     "are ParametricLIF: the op knows": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), snn.ParametricLIF()),
     "it is not in snn.TimeDistributed: its batch would be the time steps": lambda: nn.Sequential(nn.BatchNorm1d(5), snn.LIF()),
     "1.module, are in snn.TimeDistributed": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), fold(snn.LIF())),
-    "it is in no nn.Sequential": Own,
+    "nothing is known to call it": Own,
     "it is a subclass of torch's, Scaled": lambda: nn.Sequential(fold(Scaled(5)), snn.LIF()),
     "it or its neurons have hooks": lambda: nn.Sequential(fold(hooked(nn.BatchNorm2d(5))), snn.LIF()),
     "hooks": lambda: nn.Sequential(fold(renaming(nn.BatchNorm2d(5))), snn.LIF()),
@@ -186,8 +186,8 @@ LEFT = {
     "what follows it is Sequential": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), forwarded(nn.Sequential(snn.LIF()))),
     "it or its neurons have a forward that is not that of their class": lambda: nn.Sequential(fold(forwarded(nn.BatchNorm2d(5))), snn.LIF()),
     "have a forward that is not": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), forwarded(snn.LIF())),
-    "so that what follows it is not known": lambda: nn.Sequential(forwarded(fold(nn.BatchNorm2d(5))), snn.LIF()),
-    "is in no nn.Sequential": lambda: forwarded(nn.Sequential(fold(nn.BatchNorm2d(5)), snn.LIF())),
+    "the forward of 0 (TimeDistributed) is not known: a forward was put over that of its class": lambda: nn.Sequential(forwarded(fold(nn.BatchNorm2d(5))), snn.LIF()),
+    "the forward of Sequential is not known: a forward was put over": lambda: forwarded(nn.Sequential(fold(nn.BatchNorm2d(5)), snn.LIF())),
     "it holds more than a batch norm: calls": lambda: nn.Sequential(fold(with_buffer(nn.BatchNorm2d(5))), snn.LIF()),
     "a tensor as decay": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), with_decay(snn.LIF())),
     "it is parametrized": lambda: nn.Sequential(fold(parametrizations.spectral_norm(nn.BatchNorm2d(5))), snn.LIF()),
