@@ -114,11 +114,12 @@ class Flows:
 
 
 def is_sequence(module: nn.Module) -> bool:
-    """Whether it is an nn.Sequential, or of a subclass that calls its parts as nn.Sequential does."""
-    kind = type(module)
-    return isinstance(module, nn.Sequential) and all(
-        getattr(kind, name) is getattr(nn.Sequential, name) for name in ("__call__", "__iter__", "forward")
-    )
+    """Whether it is an nn.Sequential, or of a subclass that differs by its constructor alone."""
+    if not isinstance(module, nn.Sequential):
+        return False
+    own = type(module).__mro__[: type(module).__mro__.index(nn.Sequential)]
+    changed = {name for kind in own for name in vars(kind)}
+    return not any(name in ("__call__", "__iter__") or not (name.startswith("__") or name == "extra_repr") for name in changed)
 
 
 def keeps_order(module: nn.Module) -> bool:

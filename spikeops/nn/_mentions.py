@@ -13,6 +13,9 @@ from torch import nn
 
 from spikeops.nn._decisions import Untraceable, body_of
 
+NAMELESS = ""
+"""A part that is no attribute, but known by its number."""
+
 
 def called_elsewhere(model: nn.Module, root: str, parts: set[str], read: frozenset[tuple[str, int]]) -> str:
     """The method that seems to call one of the parts of a module, and is not among the functions that its forward runs through; "" if none
@@ -21,7 +24,7 @@ def called_elsewhere(model: nn.Module, root: str, parts: set[str], read: frozens
     Args:
         model: the model.
         root: the module's name in it.
-        parts: names of attributes.
+        parts: names of attributes, or NAMELESS.
         read: file and first line of the functions that its forward runs through."""
     around = root
     while True:
@@ -66,15 +69,19 @@ def _read(name: str, function: FunctionType) -> _Method:
     except Untraceable:
         nodes = []
     attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-    calls = [node for node in nodes if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and hasattr(builtins, node.func.id))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and not _only_looks(node.func)]
     given = [part for call in calls for part in (call.func, *call.args, *(keyword.value for keyword in call.keywords))]
-    if not any(_is_nameless(call.func, code.co_varnames) for call in calls):  # else each attribute may be meant
-        meant = [node for node in given if isinstance(node, ast.Attribute)]
-    else:
-        meant = attributes
+    is_nameless = any(_is_nameless(call.func, code.co_varnames) for call in calls)  # then each attribute may be meant
+    meant = attributes if is_nameless else [node for node in given if isinstance(node, ast.Attribute)]
     called = {(node.attr, isinstance(node.value, ast.Name) and node.value.id == own) for node in meant}
+    if is_nameless:
+        called.add((NAMELESS, True))
     of_bases = {node.attr for node in attributes if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"}
     return _Method(name, (code.co_filename, code.co_firstlineno), called, of_bases)
+
+
+def _only_looks(called: ast.expr) -> bool:
+    return isinstance(called, ast.Name) and hasattr(builtins, called.id) and called.id not in ("filter", "map")
 
 
 def _is_nameless(called: ast.expr, local: tuple[str, ...]) -> bool:

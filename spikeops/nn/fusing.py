@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from spikeops.functional import _general_lif
 from spikeops.nn._chains import Flows, Slot, SlotChain, is_watched
 from spikeops.nn._hooks import has_own_hooks, keep_gradient_hooks
-from spikeops.nn._mentions import called_elsewhere
+from spikeops.nn._mentions import NAMELESS, called_elsewhere
 from spikeops.nn.batch_norm import BatchNormLIF
 from spikeops.nn.neurons import IF, LIF, LIFNeurons
 
@@ -50,14 +50,20 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     """A model in which batch norm and the LIF neurons behind it are one op, :class:`spikeops.nn.BatchNormLIF`.
 
     Pairs are BatchNorm1d, 2d, 3d or SyncBatchNorm inside :class:`spikeops.nn.TimeDistributed`, alone or at the end of an
-    ``nn.Sequential`` in it, and :class:`spikeops.nn.LIF` or ``IF`` next in the ``nn.Sequential`` that holds both, which may be made of
-    others. The forward pass of an ``nn.Sequential`` is known; batch norms elsewhere are left, and named, as are those whose neurons the
-    op does not know (learned decays and thresholds, traces, another ``save`` than "input", ...) and modules that have hooks or a ``forward`` that was put
-    over their class's, are parametrized, or are used in more than one place. A module of yours that calls the parts of an ``nn.Sequential``
-    one by one, and does something between them, cannot be told from one that calls it as a whole: do not give it.
+    ``nn.Sequential`` in it, and :class:`spikeops.nn.LIF` or ``IF`` next: in the ``nn.Sequential`` that holds both, which may be made of
+    others, or in the ``forward`` of a module of your own. That is traced by torch.fx, in training and evaluation, and again once the op is
+    in. It has to give the norm's result, or ``unflatten(0, (T, B))`` of it, to the neurons at once and to nobody else, whatever its input.
+    So a forward is left that branches on its input, its type, or whether it is None, on global state or on chance, that loops over time
+    steps, has ``with`` or ``try`` statements, sets attributes of the modules in it, or calls one of a pair elsewhere; so are modules of which
+    another method seems to call a part. An attribute by which forward decides has to stay as it is: it is looked at before each call.
 
-    Parameters and buffers are the same objects, and keep their names in the state dict, except where the batch norm is the end of a
-    longer ``nn.Sequential`` inside TimeDistributed: then they are the neurons' (``renamed`` in the report). Of each pair one place is left
+    Left, and named, are also those whose neurons the op does not know (learned decays and thresholds, traces, another ``save`` than "input",
+    ...), and modules that have hooks or a ``forward`` that was put over their class's, are parametrized, or are used in more than one place.
+    Two cannot be told from what is sound: a function outside the model that calls one of a pair, and, where its forward cannot be
+    traced, a module that calls the parts of an ``nn.Sequential`` in it one by one and does something in between. Do not give such models.
+
+    Parameters and buffers are the same objects, and keep their names in the state dict, except where the batch norm is in no TimeDistributed
+    of its own: then they are the neurons' (``renamed`` in the report). Of each pair one place is left
     to an ``nn.Identity``. Statistics, training mode and spikes stay: y is rounded in another order than torch's.
 
     Args:
@@ -67,6 +73,7 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
 
     Raises:
         TypeError: the model is no module.
+        RuntimeError: by a later call of the fused model: an attribute by which a forward decides is not what it was.
 
     Example:
         >>> net = torch.nn.Sequential(
@@ -152,7 +159,10 @@ class _Fusing:
         return chain.end or (f"nothing follows it in its nn.Sequential, and {around}" if around else "nothing follows it")
 
     def _other_caller(self, slot: Slot, following: Slot, root: str) -> str:
-        names = {part for each in (slot, following) for part in each.name[len(root) :].split(".") if part.isidentifier()} - {"module"}
+        paths = [each.name.removeprefix(f"{root}." if root else "").split(".") for each in (slot, following)]
+        names = {part for path in paths for part in path if part.isidentifier()} - {"module"}
+        if any(path[0].isdigit() for path in paths):
+            names.add(NAMELESS)
         read = frozenset(function for flow in self._flows.known[root] for function in flow.read)
         method = called_elsewhere(self._model, root, names, read)
         return f"{method} seems to call it or its neurons, too" if method else ""

@@ -235,14 +235,6 @@ class Switching(Layer):
         return spikes
 
 
-@refused("forward has a `with` statement")
-class InADifferentType(Layer):
-    def forward(self, x):
-        with torch.autocast("cpu", enabled=False):
-            y = self.norm(self.conv(x))
-        return self.neurons(y)
-
-
 @refused("has a `with` statement")
 class Decorated(Layer):
     @torch.autocast("cpu", enabled=False)
@@ -283,6 +275,17 @@ class OtherMethodByLoop(Known):
 class OtherMethodByFunction(Known):
     def current(self, x):
         return checkpoint(self.norm, self.conv(x), use_reentrant=False)
+
+
+@refused("OtherMethodOfAChain.current seems to call it")
+class OtherMethodOfAChain(nn.Sequential):
+    def __init__(self):
+        super().__init__(*Layer().children())
+
+    def current(self, x):
+        for layer in self[:2]:
+            x = layer(x)
+        return x
 
 
 @refused("neurons, which follows it, is given more than its result")
@@ -335,12 +338,6 @@ class NotHeld(Layer):
 class Viewed(Layer):
     def forward(self, x):
         return self.neurons(self.norm.module(self.conv(x).flatten(0, 1)).view(4, 3, 5, 6, 6))
-
-
-@refused("it is not in snn.TimeDistributed: its batch would be the time steps")
-class NeverUnfolded(Layer):
-    def forward(self, x):
-        return self.neurons(self.norm.module(self.conv(x).flatten(0, 1)))
 
 
 @refused("what follows it is unflatten")
