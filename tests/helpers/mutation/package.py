@@ -143,7 +143,18 @@ MUTANTS = (
     ),
     Mutant(
         "spikeops/nn/fusing.py", "neurons in a chain that is used twice are taken away",
-        " or uses[id(following.owner)] > 1", "",
+        " or self._uses[id(following.owner)] > 1", "",
         "tests/nn/test_fuse.py -k left",
+    ),
+    Mutant(
+        "spikeops/nn/_dataflow.py", "what is done between a batch norm and its neurons does not matter",
+        "following = {node: after for node, after in zip(nodes, [*nodes[1:], None])}",
+        "following = {node: min(node.users, key=nodes.index, default=None) for node in nodes}",
+        "tests/nn/test_fuse_refused.py",
+    ),
+    Mutant(
+        "spikeops/nn/fusing.py", "forwards are not traced again once the op is in",
+        "for root in self._flows.changed():", "for root in ():",
+        "tests/nn/test_fuse_refused.py",
     ),
 )  # fmt: skip
