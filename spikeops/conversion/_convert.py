@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import importlib.metadata
 import warnings
@@ -10,11 +9,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple, TypeVar
 
-import torch
 from torch import nn
 
 from spikeops.conversion._exact import Counterpart, NotExact, require
-from spikeops.nn._hooks import keep_gradient_hooks
+from spikeops.nn._copies import copied
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -105,7 +103,7 @@ def convert(model: Model, *, inplace: bool = False, strict: bool = True, report:
             "Hint: strict=False leaves them as they are, and converts the others."
         )
     if not inplace:
-        model = _copy(model)
+        model = copied("spikeops.convert", model, [module for _, module, _ in _modules(model)])
     modules = dict(model.named_modules())
     for finding, counterpart in plan:
         if counterpart is not None:
@@ -206,24 +204,3 @@ def _check_version(package: str) -> None:
         raise NotExact(f"of a {name} of unknown version; {known} is known") from None
     if version != known and not version.startswith(f"{known}."):
         raise NotExact(f"of {name} {version}; {known} is known")
-
-
-def _copy(model: Model) -> Model:
-    """A deep copy, also of hidden states that belong to a graph, which are detached in it; with the modes and the frozen
-    parameters of the model, which some libraries' copies lose, and with what changes its gradients, which torch's copies lose."""
-    memo: dict = {}
-    for _, module, _ in _modules(model):
-        states = [*vars(module).values(), *module._buffers.values(), *getattr(module, "_memories", {}).values()]
-        for state in states:
-            if isinstance(state, torch.Tensor) and state.grad_fn is not None:
-                memo[id(state)] = state.detach().clone()
-    try:
-        copied = copy.deepcopy(model, memo)
-    except Exception as error:
-        raise RuntimeError(f"spikeops.convert: the model cannot be copied: {error} Hint: convert it with inplace=True.") from error
-    for module, original in zip(copied.modules(), model.modules(), strict=True):
-        module.training = original.training
-    for parameter, original in zip(copied.parameters(), model.parameters(), strict=True):
-        parameter.requires_grad_(original.requires_grad)
-    keep_gradient_hooks(copied, model)
-    return copied

@@ -1,10 +1,7 @@
-"""Hooks of modules: those of one, those that :mod:`torch.nn.modules.module` registers for all, and those of parameters."""
+"""Hooks of modules: those of one, and those that :mod:`torch.nn.modules.module` registers for all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-import torch
 from torch import nn
 from torch.nn.modules import module as for_all_modules
 from torch.nn.utils import prune
@@ -39,24 +36,3 @@ def is_observed(module: nn.Module) -> bool:
     if have_hooks_for_all():
         return True
     return has_own_hooks(module) and sum(len(getattr(module, f"_{kind}")) for kind in _KINDS) > len(hooks_of_weights(module))
-
-
-def keep_gradient_hooks(copied: nn.Module, model: nn.Module) -> None:
-    """Registers the hooks of parameters, which change their gradients, for those of a deep copy, which torch leaves without.
-
-    Norse's neurons do not learn weights to themselves by such hooks, and masks keep pruned weights from learning."""
-    seen = set()
-    for module, original in zip(copied.modules(), model.modules(), strict=True):
-        for name, tensor in (*original._parameters.items(), *vars(original).items()):
-            if isinstance(tensor, torch.Tensor) and tensor.is_leaf and tensor._backward_hooks and id(tensor) not in seen:
-                seen.add(id(tensor))
-                _register(tensor._backward_hooks.values(), getattr(module, name))
-
-
-def _register(hooks: Iterable[Callable], tensor: torch.Tensor) -> None:
-    if not tensor._backward_hooks:
-        is_learned = tensor.requires_grad
-        tensor.requires_grad_()  # frozen ones take none, but may be learned again
-        for hook in hooks:
-            tensor.register_hook(hook)
-        tensor.requires_grad_(is_learned)

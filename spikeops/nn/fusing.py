@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import Counter, OrderedDict
 from operator import attrgetter
@@ -12,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from spikeops.functional import _general_lif
+from spikeops.functional import _checks, _general_lif
 from spikeops.nn._chains import Flows, Slot, SlotChain, is_watched
-from spikeops.nn._hooks import has_own_hooks, keep_gradient_hooks
+from spikeops.nn._copies import copied
+from spikeops.nn._hooks import has_own_hooks
 from spikeops.nn._mentions import NAMELESS, called_elsewhere
 from spikeops.nn.batch_norm import BatchNormLIF
 from spikeops.nn.neurons import IF, LIF, LIFNeurons
@@ -72,8 +72,8 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
         report: a list to which a :class:`Pair` is added for each batch norm. Without one, those that were left are in a warning.
 
     Raises:
-        TypeError: the model is no module.
-        RuntimeError: by a later call of the fused model: an attribute by which a forward decides is not what it was.
+        TypeError: the model is no module, inplace no bool, report no list.
+        RuntimeError: the model cannot be copied; by a later call of the fused model: an attribute by which a forward decides is not what it was.
 
     Example:
         >>> net = torch.nn.Sequential(
@@ -86,9 +86,11 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"fuse: expected a module, got {type(model).__name__}.")
+    _checks.flag("fuse", "inplace", inplace)
+    if report is not None and not isinstance(report, list):
+        raise TypeError(f"fuse: expected report to be a list, got {type(report).__name__}.")
     if not inplace:
-        original, model = model, copy.deepcopy(model)
-        keep_gradient_hooks(model, original)
+        model = copied("fuse", model, model.modules())
     pairs = _Fusing(model).pairs()
     if report is not None:
         report.extend(pairs)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 import spikeops
 import spikeops.nn as snn
@@ -121,6 +121,25 @@ def test_what_changes_gradients_is_copied():
     assert {"0.module.weight", "1.module.weight"} <= masked and fused.get_parameter("1.module.bias").grad.any()
 
 
+def test_what_torch_does_not_copy_is_copied():
+    """Pruned weights, which are worked out anew in each call, and states that belong to a graph; frozen ones stay frozen."""
+    network = make("alone")
+    prune.l1_unstructured(network[0].module, "weight", 0.5)
+    network[1].module.bias.requires_grad_(False)
+    network.state = network(X)[-1]
+    fused = spikeops.fuse(network)
+    assert torch.equal(fused(X), network(X)) and not fused[1].module.bias.requires_grad
+    assert torch.equal(fused.state, network.state) and fused.state.grad_fn is None
+
+
+def test_what_cannot_be_copied_can_be_changed_in_place():
+    network = make("alone")
+    network.lines = (line for line in ())
+    with pytest.raises(RuntimeError, match="fuse: the model cannot be copied: .* Hint: inplace=True"):
+        spikeops.fuse(network)
+    assert not norms(spikeops.fuse(network, inplace=True))
+
+
 def test_options_and_mode_come_along():
     norm = nn.SyncBatchNorm(5, eps=0.25, momentum=0.5)
     neurons = snn.LIF(0.7, 0.5, input_scale=2.0, reset="to", v_reset=-0.1, v_rest=0.1, strict=True, detach_reset=True, surrogate=Rectangle(0.7))
@@ -189,6 +208,7 @@ LEFT = {
     "the forward of 0 (TimeDistributed) is not known: a forward was put over that of its class": lambda: nn.Sequential(forwarded(fold(nn.BatchNorm2d(5))), snn.LIF()),
     "the forward of Sequential is not known: a forward was put over": lambda: forwarded(nn.Sequential(fold(nn.BatchNorm2d(5)), snn.LIF())),
     "it holds more than a batch norm: calls": lambda: nn.Sequential(fold(with_buffer(nn.BatchNorm2d(5))), snn.LIF()),
+    "the op does not know: calls": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), with_buffer(snn.LIF())),
     "a tensor as decay": lambda: nn.Sequential(fold(nn.BatchNorm2d(5)), with_decay(snn.LIF())),
     "it is parametrized": lambda: nn.Sequential(fold(parametrizations.spectral_norm(nn.BatchNorm2d(5))), snn.LIF()),
     "its momentum is 2.0": lambda: nn.Sequential(fold(nn.BatchNorm2d(5, momentum=2.0)), snn.LIF()),
@@ -230,3 +250,11 @@ def test_neurons_that_are_shared_by_several_norms():
 def test_what_is_no_module(model):
     with pytest.raises(TypeError, match="fuse: expected a module, got"):
         spikeops.fuse(model)
+
+
+@pytest.mark.parametrize("option", [{"inplace": "no"}, {"report": ()}, {"report": {}}])
+def test_wrong_options(option):
+    network = make("alone")
+    with pytest.raises(TypeError, match=f"fuse: expected {next(iter(option))} to be "):
+        spikeops.fuse(network, **({"inplace": True} | option))
+    assert norms(network)
