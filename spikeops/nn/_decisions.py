@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import enum
+import functools
 import inspect
 import textwrap
 from collections import defaultdict
@@ -261,6 +262,7 @@ def _bind(bound: dict[str, list[ast.expr | None]], target: ast.expr, value: ast.
             bound[node.id].append(value)
 
 
+@functools.lru_cache(maxsize=1024)
 def body_of(code: CodeType) -> list[ast.AST]:
     """What a function does, without its decorators and arguments.
 

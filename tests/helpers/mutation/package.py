@@ -153,6 +153,11 @@ MUTANTS = (
         "tests/nn/test_fuse_refused.py",
     ),
     Mutant(
+        "spikeops/nn/_decisions.py", "whether an argument is None decides nothing",
+        "ast.Is, ast.IsNot, ast.In, ast.NotIn", "ast.In, ast.NotIn",
+        "tests/nn/test_fuse_refused.py",
+    ),
+    Mutant(
         "spikeops/nn/fusing.py", "forwards are not traced again once the op is in",
         "for root in self._flows.changed():", "for root in ():",
         "tests/nn/test_fuse_refused.py",
