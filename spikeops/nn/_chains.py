@@ -58,12 +58,15 @@ class Flows:
         self.known: dict[str, tuple[Flow, Flow]] = {}
         self.unknown: dict[str, str] = {}
         """Why it is not known: {name of the module: reason}."""
+        self._called: dict[str, set[str]] = {}
+        """The modules that unknown forwards call: {name of the module: names}."""
         for name, module in model.named_modules():
             if _has_forward(module) and not keeps_order(module) and any(isinstance(part, kinds) and part is not module for part in module.modules()):
                 try:
                     self.known[name] = self._both_modes(module)
                 except Untraceable as reason:
                     self.unknown[name] = str(reason)
+                    self._called[name] = {_joined(name, path) for path in reason.called}
 
     @staticmethod
     def _both_modes(module: nn.Module) -> tuple[Flow, Flow]:
@@ -95,22 +98,27 @@ class Flows:
         return ""
 
     def chains(self) -> Iterator[SlotChain]:
-        """Those that a trace found, then those of each nn.Sequential of which a trace found no part."""
+        """Those that a trace found, then those of each nn.Sequential of which no trace, even one that failed, found a part."""
         folded = {id(part) for module in self._model.modules() if type(module) is TimeDistributed for part in module.modules()}
         called: set[tuple[int, str]] = set()
         for name, (flow, _) in self.known.items():
             for chain in flow.chains:
                 for slots, end in _pieces(self._model.get_submodule(name), name, chain, folded):
                     called.update(slot.place for slot in slots)
-                    paths = tuple(f"{name}.{path}" if name else path for path in chain.paths)
-                    yield SlotChain(_without_identity(slots), end, name, paths)
+                    yield SlotChain(_without_identity(slots), end, name, tuple(_joined(name, path) for path in chain.paths))
         seen: set[int] = set()
         for name, module in self._model.named_modules():
             if is_sequence(module) and not _has_own_forward(module) and id(module) not in seen:
+                if any(each.startswith(f"{name}.") for around in _around(name) for each in self._called.get(around, ())):
+                    continue  # its parts are called one by one; those that are sequences come later
                 seen.update(map(id, _containers(module)))
                 slots = list(_parts(module, name, id(module) in folded))
                 if not any(slot.place in called for slot in slots):
                     yield SlotChain(_without_identity(slots), "", None, ())
+
+
+def _joined(name: str, path: str) -> str:
+    return f"{name}.{path}" if name else path
 
 
 def is_sequence(module: nn.Module) -> bool:
@@ -158,7 +166,7 @@ def _containers(module: nn.Module) -> Iterator[nn.Module]:
 def _parts(owner: nn.Module, prefix: str, is_folded: bool, fold: Slot | None = None) -> Iterator[Slot]:
     """The slots of a container, with those of containers in it."""
     for key, module in owner._modules.items():
-        name = f"{prefix}.{key}" if prefix else key
+        name = _joined(prefix, key)
         slot = Slot(owner, key, name, module, is_folded, fold)
         if module is not None:
             yield from _opened(slot)
@@ -178,7 +186,7 @@ def _pieces(root: nn.Module, name: str, chain: Chain, folded: set[int]) -> Itera
     for path in chain.paths:
         parent, _, key = path.rpartition(".")
         owner = root.get_submodule(parent)
-        slot = Slot(owner, key, f"{name}.{path}" if name else path, owner._modules[key], id(root) in folded, None)
+        slot = Slot(owner, key, _joined(name, path), owner._modules[key], id(root) in folded, None)
         slots += _opened(slot)
         if path in chain.unfolded and slots:
             if slots[-1].is_folded:

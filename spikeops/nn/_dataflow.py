@@ -64,16 +64,11 @@ def flow_of(module: nn.Module, training: bool) -> Flow:
     for part in root.modules():
         part.training = training
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad(), _observed(tracer):
-            graph = tracer.trace(root)
-    except Untraceable:
+        graph = tracer.graph_of(root)
+        settings = settings_of(tracer.functions, root)
+    except Untraceable as reason:
+        reason.called = frozenset(tracer.called)
         raise
-    except Exception as error:  # of the forward itself, to which symbols are no tensors
-        if isinstance(error, fx.proxy.TraceError) or "'Proxy' object" in str(error):
-            raise Untraceable("it decides by the values or sizes of its input, or walks along it") from None
-        first_line = str(error).partition("\n")[0]
-        raise Untraceable(f"it cannot be traced: {type(error).__name__}: {first_line}") from None
-    settings = settings_of(tracer.functions, root)
     read = frozenset((function.code.co_filename, function.code.co_firstlineno) for function in tracer.functions)
     return Flow(tuple(_chains(graph, tracer.kept())), str(graph), settings, read)
 
@@ -92,9 +87,27 @@ class _Tracer(fx.Tracer):
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.functions: list[Function] = []
+        self.called: set[str] = set()
+        """Paths of modules, those too that are in a container that is none of the root's, as a part of an nn.Sequential is."""
         self._paths = {module: name for name, module in root.named_modules()}
         self._noted: set[tuple[CodeType, frozenset]] = set()
         self._symbols: list[tuple[fx.Node, weakref.ref]] = []
+
+    def graph_of(self, root: nn.Module) -> fx.Graph:
+        """The trace.
+
+        Raises:
+            Untraceable: it fails."""
+        try:
+            with torch.random.fork_rng(devices=[]), torch.enable_grad(), _observed(self):
+                return self.trace(root)
+        except Untraceable:
+            raise
+        except Exception as error:  # of the forward itself, to which symbols are no tensors
+            if isinstance(error, fx.proxy.TraceError) or "'Proxy' object" in str(error):
+                raise Untraceable("it decides by the values or sizes of its input, or walks along it") from None
+            first_line = str(error).partition("\n")[0]
+            raise Untraceable(f"it cannot be traced: {type(error).__name__}: {first_line}") from None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
@@ -112,6 +125,8 @@ class _Tracer(fx.Tracer):
     def call_module(self, m, forward, args, kwargs):
         if m is self.root:
             raise Untraceable("it calls itself")
+        known = [m] if m in self._paths else m.modules()
+        self.called.update(self._paths[module] for module in known if module in self._paths)
         frame = sys._getframe(1)
         while _is_of_fx(frame):
             frame = frame.f_back

@@ -25,6 +25,9 @@ from torch import nn
 class Untraceable(Exception):
     """What a function computes cannot be known from a trace. The message says why."""
 
+    called: frozenset[str] = frozenset()
+    """The paths of modules that it called until then."""
+
 
 class Function(NamedTuple):
     """A function that was called."""

@@ -59,8 +59,9 @@ def fuse(model: Model, *, inplace: bool = False, report: list[Pair] | None = Non
 
     Left, and named, are also those whose neurons the op does not know (learned decays and thresholds, traces, another ``save`` than "input",
     ...), and modules that have hooks or a ``forward`` that was put over their class's, are parametrized, or are used in more than one place.
-    Two cannot be told from what is sound: a function outside the model that calls one of a pair, and, where its forward cannot be
-    traced, a module that calls the parts of an ``nn.Sequential`` in it one by one and does something in between. Do not give such models.
+    Two cannot be told from what is sound: a function outside the model that calls one of a pair, and a module that calls the parts of an
+    ``nn.Sequential`` in it one by one, and does something in between, where a trace of its forward does not get there, or in another
+    method. Do not give such models.
 
     Parameters and buffers are the same objects, and keep their names in the state dict, except where the batch norm is in no TimeDistributed
     of its own: then they are the neurons' (``renamed`` in the report). Of each pair one place is left

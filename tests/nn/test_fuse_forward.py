@@ -119,6 +119,21 @@ class Nested(nn.Module):
         return x
 
 
+class Unknown(nn.Module):
+    """Its own forward is not known, but the order in which those parts are called that are in an nn.Sequential."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.layers = fold(conv(2)), nn.Sequential(nn.Sequential(fold(nn.BatchNorm2d(5)), snn.LIF(0.7)), fold(conv()))
+        self.rest = Sub(fold(conv()), fold(nn.BatchNorm2d(5)), snn.LIF(0.7))
+
+    def forward(self, x, scale=None):
+        x = self.conv(x if scale is None else scale * x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.rest(x)
+
+
 def of_pipeline(adds):
     def layer(inputs):
         return "conv", conv(inputs), nn.BatchNorm2d(5), snn.LIF(0.7)
@@ -129,7 +144,7 @@ def of_pipeline(adds):
 
 FOUND = {
     "residual": (Residual, 2), "membrane": (Membrane, 2), "helped": (Helped, 2), "unfolded": (Unfolded, 2), "nested": (Nested, 4),
-    "parallel": (lambda: nn.DataParallel(Residual()), 2), "block of spikes": (lambda: of_pipeline("spikes"), 3),
+    "unknown": (lambda: nn.Sequential(Unknown()), 2), "parallel": (lambda: nn.DataParallel(Residual()), 2), "block of spikes": (lambda: of_pipeline("spikes"), 3),
     "block of currents": (lambda: of_pipeline("currents"), 1),
 }  # fmt: skip
 

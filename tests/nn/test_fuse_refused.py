@@ -1,44 +1,13 @@
-"""spikeops.fuse on modules with a forward of their own that do not, or not always, give the batch norm's result to the neurons and nobody else:
-they are named with the reason, and go on as they were."""
-
-import copy
-import re
-import warnings
+"""spikeops.fuse on forwards that do not give the batch norm's result to the neurons and to nobody else, whatever their input."""
 
 import pytest
-import torch
+from fuse_tests import Known, Layer, Refused, assert_left
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-import spikeops
 import spikeops.nn as snn
 
-X = torch.randn(4, 3, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-REFUSED = {}
-
-
-def refused(reason):
-    def add(kind):
-        REFUSED[kind.__name__] = (kind, reason)
-        return kind
-
-    return add
-
-
-class Layer(nn.Module):
-    calls = 0
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm, self.neurons = (
-            snn.TimeDistributed(nn.Conv2d(2, 5, 3, padding=1)), snn.TimeDistributed(nn.BatchNorm2d(5)), snn.LIF(0.7)
-        )  # fmt: skip
-        self.log = []
-
-
-class Known(Layer):
-    def forward(self, x):
-        return self.neurons(self.norm(self.conv(x)))
+refused = Refused()
 
 
 @refused("2 others take its result: neurons, mean")
@@ -100,154 +69,6 @@ class NeuronsTwice(Layer):
         return self.neurons(x).sum() + self.neurons(self.norm(self.conv(x)))
 
 
-@refused("decides by the values or sizes of its input, or walks along it")
-class Steps(Layer):
-    def forward(self, x):
-        return torch.cat([self.neurons(self.norm(self.conv(x[t : t + 1]))) for t in range(x.shape[0])])
-
-
-@refused("decides by the values or sizes of its input, or walks along it")
-class ByValue(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if x.sum() > 0 else self.neurons(2 * y)
-
-
-@refused("forward decides by `skip is not None`")
-class ByNone(Layer):
-    def forward(self, x, skip=None):
-        y = self.norm(self.conv(x))
-        if skip is not None:
-            return self.neurons(y)
-        return self.neurons(2 * y)
-
-
-def doubled(y, skip=None):
-    return 2 * y if skip is None else y
-
-
-@refused("doubled decides by `skip is None`")
-class ByNoneInAHelper(Layer):
-    def forward(self, x, skip=None):
-        return self.neurons(doubled(self.norm(self.conv(x)), skip))
-
-
-@refused("forward decides by `skip is None`")
-class ByNoneInATable(Layer):
-    def forward(self, x, skip=None):
-        y = self.norm(self.conv(x))
-        return self.neurons({False: y, True: 2 * y}[skip is None])
-
-
-@refused("forward decides by `isinstance(x, torch.Tensor)`")
-class ByType(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(2 * y) if isinstance(x, torch.Tensor) else self.neurons(y)
-
-
-@refused("it does not do the same in training and in evaluation")
-class ByMode(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if self.training else self.neurons(2 * y)
-
-
-@refused("decides by `self.conv.training`, the mode of a module in it")
-class ByModeOfAnother(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if self.conv.training else self.neurons(2 * y)
-
-
-@refused("forward decides by `torch.is_grad_enabled()`")
-class ByGradients(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if torch.is_grad_enabled() else self.neurons(2 * y)
-
-
-@refused("forward decides by `torch.rand(1) < 2`")
-class ByChance(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if torch.rand(1) < 2 else self.neurons(2 * y)
-
-
-SETTING = True
-
-
-@refused("forward decides by `SETTING`")
-class ByGlobal(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if SETTING else self.neurons(2 * y)
-
-
-@refused("does something else once it is replaced")
-class ByKind(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if isinstance(self.norm.module, nn.BatchNorm2d) else self.neurons(2 * y)
-
-
-@refused("decides by `len(self.log) > 2`, a list")
-class ByLog(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        return self.neurons(2 * y) if len(self.log) > 2 else self.neurons(y)
-
-
-@refused("it decides by calls, and sets it")
-class ByCalls(Layer):
-    def forward(self, x):
-        self.calls += 1
-        y = self.norm(self.conv(x))
-        return self.neurons(y) if self.calls < 3 else self.neurons(2 * y)
-
-
-@refused("forward has a `try` statement")
-class Tried(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        try:
-            y = y if float(y.mean().detach()) < 0 else 2 * y
-        except TypeError:
-            y = 3 * y
-        return self.neurons(y)
-
-
-@refused("it turns gradients off")
-class WithoutGradients(Layer):
-    def forward(self, x):
-        with torch.no_grad():
-            y = self.norm(self.conv(x))
-        return self.neurons(y)
-
-
-@refused("it turns gradients off")
-class Switching(Layer):
-    def forward(self, x):
-        y = self.norm(self.conv(x))
-        torch.set_grad_enabled(False)
-        spikes = self.neurons(y)
-        torch.set_grad_enabled(True)
-        return spikes
-
-
-@refused("has a `with` statement")
-class Decorated(Layer):
-    @torch.autocast("cpu", enabled=False)
-    def forward(self, x):
-        return self.neurons(self.norm(self.conv(x)))
-
-
-@refused("the forward of Checkpointed is not known")
-class Checkpointed(Layer):
-    def forward(self, x):
-        return self.neurons(checkpoint(self.norm, self.conv(x), use_reentrant=False))
-
-
 @refused("what follows it, neurons, is called by another function")
 class InParts(Layer):
     def current(self, x):
@@ -286,6 +107,32 @@ class OtherMethodOfAChain(nn.Sequential):
         for layer in self[:2]:
             x = layer(x)
         return x
+
+
+class OneByOne(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*Layer().children())
+
+
+@refused("2 others take its result: layers.2, mean")
+class PartsOfAChain(OneByOne):
+    def forward(self, x):
+        y = self.layers[1](self.layers[0](x))
+        return self.layers[2](y) + y.mean()
+
+
+@refused("the forward of PartsOfAChainOnOnePath is not known: forward decides by `skip is None`")
+class PartsOfAChainOnOnePath(PartsOfAChain):
+    def forward(self, x, skip=None):
+        return super().forward(x if skip is None else skip)
+
+
+@refused("it calls a Sequential that PyTorch does not know to be in it")
+class SliceOfAChain(OneByOne):
+    def forward(self, x):
+        y = self.layers[:2](x)
+        return self.layers[2](y) + y.mean()
 
 
 @refused("neurons, which follows it, is given more than its result")
@@ -371,7 +218,7 @@ class FromUnknownOutside(FromOutside):
         return super().forward(x) if x.sum() < 1e9 else x
 
 
-@refused("it is used in more than one place")
+@refused("used in more than one place")
 class Shared(FromOutside):
     def __init__(self):
         super().__init__()
@@ -381,18 +228,6 @@ class Shared(FromOutside):
         return self.block(x) + self.other(2 * x)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", refused)
 def test_it_is_left_and_named(name):
-    kind, reason = REFUSED[name]
-    torch.manual_seed(0)
-    model = kind().double()
-    before, attributes = str(model), copy.deepcopy(vars(model))
-    report = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fused = spikeops.fuse(model, inplace=True, report=report)
-    assert str(fused) == before and report and all(reason in pair.reason or "used in more" in pair.reason for pair in report), report
-    assert {key: str(value) for key, value in vars(model).items()} == {key: str(value) for key, value in attributes.items()}, "marks of the trace"
-    assert not any(module._forward_pre_hooks for module in model.modules())
-    with pytest.warns(UserWarning, match=f"(?s)fuse: some batch norms are as they were.*{re.escape(reason)}"):
-        spikeops.fuse(model)
+    assert_left(*refused[name])

@@ -155,11 +155,11 @@ MUTANTS = (
     Mutant(
         "spikeops/nn/_decisions.py", "whether an argument is None decides nothing",
         "ast.Is, ast.IsNot, ast.In, ast.NotIn", "ast.In, ast.NotIn",
-        "tests/nn/test_fuse_refused.py",
+        "tests/nn/test_fuse_decisions.py",
     ),
     Mutant(
         "spikeops/nn/fusing.py", "forwards are not traced again once the op is in",
         "for root in self._flows.changed():", "for root in ():",
-        "tests/nn/test_fuse_refused.py",
+        "tests/nn/test_fuse_decisions.py",
     ),
 )  # fmt: skip
