@@ -45,6 +45,7 @@ _PURE = ("all", "any", "bool", "enumerate", "float", "int", "isinstance", "issub
          "sorted", "str", "tuple", "type", "zip")  # fmt: skip
 _VIEWS = ("children", "items", "keys", "modules", "named_children", "named_modules", "values")
 _LOOKING = ("callable", "getattr", "hasattr", "id", "isinstance", "issubclass", "type", "vars")
+_OPERATORS = ("contains", "is_", "is_not")
 _WRITING = ("delattr", "eval", "exec", "setattr")
 # What may change modules, or call them without being seen.
 _OF_MODULES = {name for kind in (nn.Module, nn.SyncBatchNorm) for name in dir(kind) if not name.startswith("__")} - set(_VIEWS)
@@ -127,11 +128,13 @@ class _Reader:
             yield from node.values[:-1]
         elif isinstance(node, ast.Compare) and any(isinstance(op, (ast.Is, ast.IsNot, ast.In, ast.NotIn)) for op in node.ops):
             yield node
-        elif isinstance(node, ast.Subscript) and self._is_of_modules(node.value):
+        elif isinstance(node, ast.Subscript) and (self._is_of_modules(node.value) or self._is_of_modules(node.slice)):
             yield node.slice
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr in _OF_MODULES and self._is_of_modules(node.func.value):
                 raise Untraceable(f"{self._function.code.co_name} calls {ast.unparse(node.func)}")
+            if node.func.attr in _OPERATORS:
+                yield from node.args
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id in _WRITING:
                 raise Untraceable(f"{self._function.code.co_name} calls {node.func.id}")
@@ -142,7 +145,8 @@ class _Reader:
         """What local names stand for: expressions, or None for what is not known."""
         bound: dict[str, list[ast.expr | None]] = defaultdict(list)
         code = self._function.code
-        for name in (*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], *code.co_freevars):
+        arguments = code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & flag) for flag in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+        for name in (*code.co_varnames[:arguments], *code.co_freevars):
             if name not in self._function.modules:
                 bound[name].append(None)
         for node in self._walk():
@@ -157,10 +161,6 @@ class _Reader:
                 bound[node.name].append(None)
             elif isinstance(node, ast.alias):
                 bound[(node.asname or node.name).partition(".")[0]].append(None)
-        for flags, names in ((inspect.CO_VARARGS, "vararg"), (inspect.CO_VARKEYWORDS, "kwarg")):
-            if code.co_flags & flags:
-                place = code.co_argcount + code.co_kwonlyargcount + (names == "kwarg" and bool(code.co_flags & inspect.CO_VARARGS))
-                bound[code.co_varnames[place]].append(None)
         return bound
 
     def _settle(self) -> bool:

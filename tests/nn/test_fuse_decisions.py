@@ -1,5 +1,7 @@
 """spikeops.fuse on forwards that do not do the same for all inputs, or where PyTorch computes otherwise in between: a trace is one path."""
 
+import operator
+
 import pytest
 import torch
 from fuse_tests import Layer, Refused, assert_left
@@ -46,6 +48,13 @@ class ByNoneInATable(Layer):
     def forward(self, x, skip=None):
         y = self.norm(self.conv(x))
         return self.neurons({False: y, True: 2 * y}[skip is None])
+
+
+@refused("forward decides by `skip`")
+class ByNoneByFunction(Layer):
+    def forward(self, x, skip=None):
+        y, other = self.norm(self.conv(x)), self.conv(x)
+        return self.neurons((other, y)[operator.is_not(skip, None)])
 
 
 @refused("forward decides by `isinstance(x, torch.Tensor)`")

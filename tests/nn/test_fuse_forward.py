@@ -228,3 +228,23 @@ def test_an_attribute_by_which_forward_decides_is_watched():
         fused(X)
     fused.connect = "ADD"
     fused(X)
+
+
+class Chosen(Layers):
+    """By a number, from a tuple."""
+
+    chosen = 0
+
+    def forward(self, x):
+        current = self.conv(x)
+        y = self.norm(current)
+        return self.neurons((y, current)[self.chosen])
+
+
+def test_a_number_by_which_forward_chooses_is_watched():
+    fused = spikeops.fuse(make(Chosen), report=[])
+    assert isinstance(fused.norm, nn.Sequential), "not fused"
+    fused(X)
+    fused.chosen = 1
+    with pytest.raises(RuntimeError, match="Chosen decides by chosen, which was 0"):
+        fused(X)
