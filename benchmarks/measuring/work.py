@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from unittest import mock
@@ -67,6 +68,9 @@ def _call(function, arguments, options, results) -> Call:
     operations = 0
     if counted := flop_registry.get(function._overloadpacket):
         operations = int(counted(*arguments, **options, out_val=results))
+    elif "narrow_matmul" in name:
+        # Of each of the three matrices two of its sizes are rows, columns and outputs.
+        operations = 2 * round(math.prod(matrix.numel() for matrix in (*arguments[:2], results)) ** 0.5)
     if operations:
         kind = PRODUCTS
     elif name == "spikeops::event_matmul_":

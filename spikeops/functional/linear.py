@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
 
 from spikeops import _backend, reference
-from spikeops.functional import _checks, _event_matmul, _events
+from spikeops.functional import _checks, _event_matmul, _events, _narrow_matmul
 from spikeops.functional._event_matmul import Events
+from spikeops.functional._transforms import wants_gradient
 
 _OP = "spike_linear"
 
 
 def spike_linear(spikes: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """:func:`torch.nn.functional.linear`, faster on the CPU for input that is mostly 0, as spikes are.
+    """:func:`torch.nn.functional.linear`, faster on the CPU for input that is mostly 0, as spikes are, and for few outputs.
 
     Where few neurons fire, the weights of those that did are added up, and the gradient of the weights is that of the neurons that
-    saw them fire. A model of the costs decides from the sizes and the share of inputs that are not 0. Else, on other devices, in 16
-    bits, under autocast, in compiled code and under transforms of `torch.func` it is the dense product. Both give the same numbers up
-    to rounding; the same input takes the same path on every run, and the sums over events do not depend on the number of threads. 0
-    times an infinite weight is NaN on either path: weights and upstream gradients that are not finite go the dense way.
+    saw them fire. Where outputs are few, as classes are, kernels read or write the large matrix once, in both directions. A model of
+    the costs decides from the sizes and the share of inputs that are not 0. Else, on other devices, in 16 bits, under autocast, in
+    compiled code and under transforms of `torch.func` it is PyTorch's dense product. All give the same numbers up to rounding; the
+    same input takes the same path on every run, and the sums of ours do not depend on the number of threads. 0 times an infinite
+    weight is NaN on every path: weights and upstream gradients that are not finite are not met by events alone.
 
     Args:
         spikes: (..., C). Any values; fastest if few are not 0. Fold time and batch into the axes before the last.
@@ -47,6 +49,10 @@ def spike_linear(spikes: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor 
         rows = SilentRows(spikes)
         if rows.pays(weight) or (weight.requires_grad and rows.gradient_pays(weight)):
             return _SpikeLinear.apply(spikes, weight, bias, rows.density)
+        if _narrow_matmul.pays(len(rows), spikes.shape[-1], len(weight)):
+            if wants_gradient((spikes, weight, bias)):
+                return _SpikeLinear.apply(spikes, weight, bias, None)
+            return rows.times(weight, bias)
     return F.linear(spikes, weight, bias)
 
 
@@ -67,6 +73,9 @@ class SilentRows:
         if density is not None:
             self.density = density
 
+    def __len__(self) -> int:
+        return len(self._matrix)
+
     @cached_property
     def density(self) -> float:
         """The share of numbers that are not 0, in some rows."""
@@ -82,15 +91,18 @@ class SilentRows:
 
     def pays(self, weight: torch.Tensor) -> bool:
         """Whether adding up weights (O, C) is likely to beat the dense product."""
-        rows, columns = self._matrix.shape
-        return _event_matmul.pays(rows, columns, len(weight), self.density, weight.element_size(), uses=self._uses)
+        return self._pays(*self._matrix.shape, weight, of_columns=False)
 
     def gradient_pays(self, weight: torch.Tensor) -> bool:
         """The same for the gradient of the weight."""
-        rows, columns = self._matrix.shape
-        return _event_matmul.pays(
-            columns, rows, len(weight), self.density, weight.element_size(), of_columns=True, uses=self._uses
+        return self._pays(*self._matrix.t().shape, weight, of_columns=True)
+
+    def _pays(self, rows: int, inner: int, weight: torch.Tensor, of_columns: bool) -> bool:
+        pays = partial(
+            _event_matmul.pays, rows, inner, len(weight), element_size=weight.element_size(), of_columns=of_columns, uses=self._uses
         )
+        # With few outputs it does not if nobody fires: then nobody need look who does.
+        return pays(density=0.0) and pays(density=self.density)
 
     def times(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """(..., O): :func:`torch.nn.functional.linear` for weight (O, C) and bias (O,)."""
@@ -98,7 +110,7 @@ class SilentRows:
             out = self.x.new_empty(len(self._matrix), len(weight))
             if self._rows.times(weight.detach().t(), out, None if bias is None else bias.detach()):
                 return out.unflatten(0, self.x.shape[:-1])
-        return F.linear(self.x, weight, bias)
+        return _narrow_matmul.linear(self._matrix, weight, bias).unflatten(0, self.x.shape[:-1])
 
     def weight_gradient(self, grad_out: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Gradient of the weight (O, C) from that of the output (..., O); of events, in the memory order of `weight`, which fused
@@ -108,7 +120,7 @@ class SilentRows:
             gradient = torch.empty_like(weight)
             if self._columns.times(grad_out, gradient.t()):
                 return gradient
-        return grad_out.t() @ self._matrix.to(grad_out.dtype)
+        return _narrow_matmul.weight_gradient(self._matrix, grad_out)
 
 
 class _SpikeLinear(torch.autograd.Function):
@@ -126,7 +138,7 @@ class _SpikeLinear(torch.autograd.Function):
         need_spikes, need_weight, need_bias, _ = ctx.needs_input_grad
         grad_spikes, grad_weight, grad_bias = None, None, None
         if need_spikes:
-            grad_spikes = grad_out @ weight
+            grad_spikes = _narrow_matmul.input_gradient(grad_out.flatten(0, -2), weight).unflatten(0, grad_out.shape[:-1])
         if need_weight and torch.is_grad_enabled():  # to be differentiated again
             grad_weight = grad_out.flatten(0, -2).t() @ spikes.flatten(0, -2)
         elif need_weight:

@@ -54,7 +54,7 @@ ELSEWHERE = {
 }  # fmt: skip
 # What families share, and what is compiled beside them.
 SHARED = {
-    "kernels/cpu/{}.cpp": {"channels", "select", "table"},
+    "kernels/cpu/{}.cpp": {"channels", "narrow_matmul", "select", "table"},
     "kernels/cuda/{}.cu": {"channels", "error", "lif_backward"},
     "kernels/triton/{}.py": {"channels"},
     "csrc/{}.cpp": {"channels"},

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikeops import functional as SF
 from spikeops._numbers import plain_number
-from spikeops.functional import _checks, _transforms
+from spikeops.functional import _checks, _narrow_matmul, _transforms
 from spikeops.nn._hooks import has_own_hooks
 from spikeops.nn._repr import call_arguments
 from spikeops.nn.classifier_pool import ClassifierPool2d
@@ -104,7 +105,7 @@ class LocalClassifier(nn.Module):
     def forward(self, spikes: Tensor) -> Tensor:
         flat, weight = self.flat(spikes), self.unpooled(self.weight, spikes)
         if self.feedback_weight is None:
-            return F.linear(flat, weight)
+            return SF.spike_linear(flat, weight)
         if torch.jit.is_tracing():
             raise NotImplementedError(
                 f"{_OP}: cannot be traced (torch.jit.trace, torch.onnx.export) with feedback='alignment', as a trace does not keep the "
@@ -172,7 +173,7 @@ class _AlignedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(features: Tensor, weight: Tensor, feedback_weight: Tensor) -> Tensor:
-        return F.linear(features, weight)
+        return _narrow_matmul.linear(features, weight)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -183,5 +184,5 @@ class _AlignedLinear(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         features, feedback_weight = ctx.saved_tensors
         # Under autocast the gradient, like the output, is of its 16 bits.
-        weight_gradient = gradient.t() @ features.to(gradient.dtype)
-        return gradient @ feedback_weight.to(gradient.dtype), weight_gradient, weight_gradient
+        weight_gradient = _narrow_matmul.weight_gradient(features, gradient)
+        return _narrow_matmul.input_gradient(gradient, feedback_weight.to(gradient.dtype)), weight_gradient, weight_gradient

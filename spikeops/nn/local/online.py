@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from spikeops import _layout
 from spikeops import functional as SF
 from spikeops._dtypes import state_dtype
+from spikeops.functional import _narrow_matmul
 from spikeops.functional.conv import spike_conv2d_weight
 from spikeops.functional.linear import SilentRows
 from spikeops.nn._hooks import is_observed
@@ -89,7 +90,7 @@ class _Learner:
             error = self._in_time(error, self.class_derivatives[:t]).flatten(0, -2)
         for matrix in (weight, feedback):
             if matrix is not None and matrix.requires_grad:
-                roots.append((matrix, self.classifier.pooled(error.t() @ flat, spikes)))
+                roots.append((matrix, self.classifier.pooled(_narrow_matmul.weight_gradient(flat, error), spikes)))
         add_gradients(roots)
 
     def _current(self, t: int) -> Tensor:
@@ -146,7 +147,7 @@ def _weight_gradient(encoder: nn.Linear | nn.Conv2d, x: Tensor, gradient: Tensor
     if isinstance(encoder, SpikeLinear):
         return (still or SilentRows(x)).weight_gradient(gradient, encoder.weight)
     if isinstance(encoder, nn.Linear):
-        return gradient.flatten(0, -2).t() @ x.flatten(0, -2).to(gradient.dtype)
+        return _narrow_matmul.weight_gradient(x.flatten(0, -2), gradient.flatten(0, -2))
     x, gradient = x.flatten(0, -4).to(gradient.dtype), gradient.flatten(0, -4)
     geometry = encoder.stride, encoder.padding, encoder.dilation, encoder.groups
     if isinstance(encoder, SpikeConv2d):

@@ -1,4 +1,4 @@
-"""Matrix products with spikes: sums over events on the CPU, PyTorch's own product elsewhere. Equal to it up to rounding alone, so that
+"""Matrix products with spikes: sums over events, or kernels for few outputs, on the CPU, PyTorch's own product elsewhere. Equal to it up to rounding alone, so that
 the tests of what all ops have in common do not apply."""
 
 import torch
@@ -11,6 +11,9 @@ import spikeops.nn as snn
 TESTED_ELSEWHERE = {
     "find_events": "test_event_matmul.py",
     "event_matmul_": "test_event_matmul.py",
+    "narrow_matmul": "test_narrow_matmul.py",
+    "narrow_matmul_weight": "test_narrow_matmul.py",
+    "narrow_matmul_input": "test_narrow_matmul.py",
     "spike_linear": "test_linear.py",
 }
 
