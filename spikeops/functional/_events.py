@@ -7,7 +7,7 @@ import math
 import torch
 
 from spikeops import _backend
-from spikeops.functional._transforms import is_plain_eager
+from spikeops.functional._transforms import is_batch_of_gradients, is_plain_eager
 
 VECTOR_BYTES = 64
 # About so many samples are looked through for the share of neurons that fire.
@@ -28,7 +28,7 @@ def have_kernel(*tensors: torch.Tensor | None) -> bool:
         and is_available(first)
         and not torch.is_autocast_enabled("cpu")
         and first.dtype in (torch.float32, torch.float64)
-        and all(t is None or (t.dtype == first.dtype and t.device == first.device) for t in tensors)
+        and all(t is None or (t.dtype == first.dtype and t.device == first.device and not is_batch_of_gradients(t)) for t in tensors)
     )
 
 

@@ -10,6 +10,8 @@ _VMAP = torch._C._functorch.TransformType.Vmap
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _NO_TENSORS = (type(None), tuple, list, bool, int, float)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+# Several gradients at once, as `torch.autograd.grad(..., is_grads_batched=True)` sends them back: it says so in no other way.
+is_batch_of_gradients = torch._C._functorch.is_legacy_batchedtensor
 _dispatch_modes, _transforms_active = torch._C._len_torch_dispatch_stack, torch._C._are_functorch_transforms_active
 _tracing_state = torch._C._get_tracing_state
 

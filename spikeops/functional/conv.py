@@ -94,7 +94,8 @@ class _SpikeConv2d(torch.autograd.Function):
         spikes, weight = ctx.saved_tensors
         conv, (need_spikes, need_weight, need_bias, *_) = ctx.conv, ctx.needs_input_grad
         # What is to be differentiated again goes the dense way, which can be.
-        on_events = need_weight and ctx.gradient_pays and not torch.is_grad_enabled() and _events.is_finite(grad_out)
+        on_events = need_weight and ctx.gradient_pays and not torch.is_grad_enabled()
+        on_events = on_events and _events.have_kernel(spikes, grad_out) and _events.is_finite(grad_out)
         dense = need_spikes, need_weight and not on_events, need_bias
         grad_spikes, grad_weight, grad_bias = None, None, None
         if any(dense):

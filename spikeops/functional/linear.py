@@ -69,7 +69,7 @@ class SilentRows:
 
     def __init__(self, x: torch.Tensor, density: float | None = None, uses: int = 1) -> None:
         self.x, self._uses = x.detach(), uses
-        self._matrix = self.x.flatten(0, -2)
+        self._matrix = _matrix(self.x)
         if density is not None:
             self.density = density
 
@@ -115,8 +115,8 @@ class SilentRows:
     def weight_gradient(self, grad_out: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Gradient of the weight (O, C) from that of the output (..., O); of events, in the memory order of `weight`, which fused
         optimizers rely on."""
-        grad_out = grad_out.flatten(0, -2)
-        if _has_kernel(self.x, weight, None) and grad_out.dtype == self.x.dtype and self.gradient_pays(weight):
+        grad_out = _matrix(grad_out)
+        if _has_kernel(self.x, weight, None) and _events.have_kernel(self.x, grad_out) and self.gradient_pays(weight):
             gradient = torch.empty_like(weight)
             if self._columns.times(grad_out, gradient.t()):
                 return gradient
@@ -138,14 +138,19 @@ class _SpikeLinear(torch.autograd.Function):
         need_spikes, need_weight, need_bias, _ = ctx.needs_input_grad
         grad_spikes, grad_weight, grad_bias = None, None, None
         if need_spikes:
-            grad_spikes = _narrow_matmul.input_gradient(grad_out.flatten(0, -2), weight).unflatten(0, grad_out.shape[:-1])
+            grad_spikes = _narrow_matmul.input_gradient(_matrix(grad_out), weight).reshape(*grad_out.shape[:-1], weight.shape[1])
         if need_weight and torch.is_grad_enabled():  # to be differentiated again
-            grad_weight = grad_out.flatten(0, -2).t() @ spikes.flatten(0, -2)
+            grad_weight = _matrix(grad_out).t() @ _matrix(spikes)
         elif need_weight:
             grad_weight = SilentRows(spikes, ctx.density).weight_gradient(grad_out, ctx.gradient_like)
         if need_bias:
-            grad_bias = grad_out.flatten(0, -2).sum(0)
+            grad_bias = _matrix(grad_out).sum(0)
         return grad_spikes, grad_weight, grad_bias, None
+
+
+def _matrix(x: torch.Tensor) -> torch.Tensor:
+    """x (..., C) as (R, C). Not by `flatten`, which batches of gradients do not know."""
+    return x.reshape(x.shape[:-1].numel(), x.shape[-1])
 
 
 def _has_kernel(spikes: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
