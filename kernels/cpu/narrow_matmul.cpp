@@ -95,12 +95,20 @@ struct Sums {
         for (int p = 0; p < kParts; ++p) store(sum[r][o][p], sums + r * sums_row + o * kLanes + p * kWidth);
   }
 
-  static S total(S* lane) {
-    for (int distance = kLanes / 2; distance > 0; distance /= 2)
-      for (int l = 0; l < distance; ++l) lane[l] += lane[l + distance];
-    return lane[0];
-  }
 };
+
+// The sum of lanes, by halves.
+template <int lanes, class S>
+SPIKEOPS_HD S total_of(const S* lane) {
+  if constexpr (lanes == 2) {
+    return lane[0] + lane[1];
+  } else {
+    typedef S Half __attribute__((vector_size(lanes / 2 * sizeof(S)), aligned(sizeof(S)), may_alias));
+    alignas(64) S sum[lanes / 2];
+    *reinterpret_cast<Half*>(sum) = *reinterpret_cast<const Half*>(lane) + *reinterpret_cast<const Half*>(lane + lanes / 2);
+    return total_of<lanes / 2>(sum);
+  }
+}
 
 template <class S>
 void multiply(const NarrowMatmul& a, int64_t begin, int64_t end) {
@@ -126,7 +134,7 @@ void multiply(const NarrowMatmul& a, int64_t begin, int64_t end) {
     const S* const bias = static_cast<const S*>(a.bias);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t o = 0; o < a.outputs; ++o) {
-        const S total = Sum::total(sums.data + r * sums_row + o * Sum::kLanes);
+        const S total = total_of<Sum::kLanes>(sums.data + r * sums_row + o * Sum::kLanes);
         out[r * a.outputs + o] = bias ? total + bias[o] : total;
       }
   });

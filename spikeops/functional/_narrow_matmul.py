@@ -15,9 +15,9 @@ from spikeops.functional import _events
 from spikeops.functional._transforms import wants_gradient
 
 # The most outputs with which the kernels were faster wherever they were measured.
-_MOST_OUTPUTS = 16
-# So many products take as long as a call.
-_FEWEST_PRODUCTS = 1 << 14
+_MOST_OUTPUTS = 20
+# Below that it is the call that takes time, and no matter who multiplies.
+_FEWEST_PRODUCTS = 1 << 17
 
 
 def pays(rows: int, inner: int, outputs: int) -> bool:

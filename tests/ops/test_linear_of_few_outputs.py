@@ -14,7 +14,7 @@ ALL = {"out": 1, "weight": 1, "x": 1}
 NONE = dict.fromkeys(ALL, 0)
 
 
-def operands(outputs=10, samples=120, inputs=300, density=0.05, dtype=torch.float32):
+def operands(outputs=10, samples=480, inputs=300, density=0.05, dtype=torch.float32):
     draw = torch.Generator().manual_seed(3)
     spikes = (torch.rand(samples, inputs, generator=draw) < density).to(dtype)
     weight = torch.randn(outputs, inputs, generator=draw, dtype=torch.float64).to(dtype)
@@ -35,7 +35,7 @@ def nobody_looks(monkeypatch):
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 10, 11, 16])
-@pytest.mark.parametrize("shape", [(120,), (4, 30), (2, 2, 30)], ids=str)
+@pytest.mark.parametrize("shape", [(480,), (4, 120), (2, 2, 120)], ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_is_linear(calls, nobody_looks, dtype, shape, outputs):
     x, weight, bias = operands(outputs, dtype=dtype)
@@ -64,7 +64,7 @@ def test_many_outputs_are_left_to_pytorch(calls):
 @pytest.mark.parametrize("number", [torch.inf, torch.nan])
 def test_numbers_that_are_not_finite(where, number):
     x, weight, bias = operands()
-    given = {"x": x, "weight": weight, "upstream": torch.ones(120, 10)}
+    given = {"x": x, "weight": weight, "upstream": torch.ones(480, 10)}
     given[where][7, 5] = number
     results = []
     for function in (SF.spike_linear, F.linear):
@@ -76,9 +76,9 @@ def test_numbers_that_are_not_finite(where, number):
 
 
 def test_gradients_of_any_layout(calls):
-    whole, weight, _ = operands(samples=240, inputs=600)
+    whole, weight, _ = operands(samples=960, inputs=600)
     weight = weight[:, :300]
-    for x in (whole[::2, ::2], whole[:120, 300:], whole[:1, :300].expand(120, 300)):
+    for x in (whole[::2, ::2], whole[:480, 300:], whole[:1, :300].expand(480, 300)):
         found = []
         for function in (SF.spike_linear, F.linear):
             leaves = [tensor.detach().requires_grad_() for tensor in (x, weight)]
@@ -115,7 +115,7 @@ def test_where_there_is_no_kernel(calls):
         assert SF.spike_linear(x.to(dtype), weight.to(dtype)).dtype == dtype
     with torch.autocast("cpu", torch.bfloat16):
         assert SF.spike_linear(x, weight).dtype == torch.bfloat16
-    assert SF.spike_linear(x.to("meta"), weight.to("meta")).shape == (120, 10)
+    assert SF.spike_linear(x.to("meta"), weight.to("meta")).shape == (480, 10)
     torch.compile(SF.spike_linear, backend="eager", fullgraph=True)(x, weight)
     torch.jit.trace(SF.spike_linear, (x, weight), check_trace=False)
     assert calls == NONE
@@ -147,7 +147,7 @@ def test_local_classifiers(calls, feedback):
     """With maps, which are pooled by spreading the weights over them."""
     torch.manual_seed(0)
     classifier = snn.LocalClassifier((6, 8, 8), 10, decoder_size=100, feedback=feedback)
-    spikes = (torch.rand(70, 6, 8, 8) < 0.1).float().requires_grad_()
+    spikes = (torch.rand(100, 6, 8, 8) < 0.1).float().requires_grad_()
     parameters = [spikes, *classifier.parameters()]
     found = []
     for backend in ("native", "reference"):
@@ -164,5 +164,5 @@ def test_local_blocks(calls, rule, expected):
     """ELL and FELL have a kernel of their own for the rest of a time step."""
     torch.manual_seed(0)
     block = snn.LocalBlock(torch.nn.Linear(40, 300, bias=False), snn.LocalClassifier((300,), 10), rule, time_steps=5)
-    block.learn(torch.rand(64, 40), torch.arange(64) % 10, torch.optim.SGD(block.parameters(), 0.1))
+    block.learn(torch.rand(80, 40), torch.arange(80) % 10, torch.optim.SGD(block.parameters(), 0.1))
     assert calls["weight"] == expected
