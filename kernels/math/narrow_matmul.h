@@ -40,7 +40,7 @@ struct NarrowMatmulInput {
 };
 
 // Rows, or columns, that are worked on together: no sum depends on it.
-constexpr int64_t kNarrowRows = 16, kNarrowColumns = 128;
+constexpr int64_t kNarrowRows = 16, kNarrowColumns = 64;
 SPIKEOPS_HD Shares shares_of(const NarrowMatmul& a) { return {a.rows, kNarrowRows, a.inner}; }
 SPIKEOPS_HD Shares shares_of(const NarrowMatmulWeight& a) { return {a.inner, kNarrowColumns, a.rows}; }
 SPIKEOPS_HD Shares shares_of(const NarrowMatmulInput& a) { return {a.rows, kNarrowRows, a.inner}; }

@@ -14,15 +14,16 @@ from torch import Tensor
 from spikeops.functional import _events
 from spikeops.functional._transforms import wants_gradient
 
-# The most outputs with which the kernels were faster wherever they were measured.
+# The most outputs, and the fewest inputs, with which the kernels were faster wherever they were measured.
 _MOST_OUTPUTS = 20
+_FEWEST_INPUTS = 256
 # Below that it is the call that takes time, and no matter who multiplies.
 _FEWEST_PRODUCTS = 1 << 17
 
 
 def pays(rows: int, inner: int, outputs: int) -> bool:
     """Whether the kernels are likely to beat PyTorch's products of (rows, inner) numbers with so many outputs."""
-    return outputs <= _MOST_OUTPUTS and rows * inner * outputs >= _FEWEST_PRODUCTS
+    return outputs <= _MOST_OUTPUTS and inner >= _FEWEST_INPUTS and rows * inner * outputs >= _FEWEST_PRODUCTS
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -123,7 +123,7 @@ def test_numbers_of_any_size(number):
 
 def test_where_they_pay():
     assert all(_narrow_matmul.pays(rows, inner, 10) for rows, inner in ((1000, 6912), (100, 6912), (1000, 800), (100, 800)))
-    assert not _narrow_matmul.pays(1000, 800, 100) and not _narrow_matmul.pays(4, 20, 10)
+    assert not any(_narrow_matmul.pays(*sizes) for sizes in ((1000, 800, 100), (10000, 100, 10), (4, 300, 10), (0, 800, 10)))
 
 
 @pytest.mark.parametrize("change, message", [
