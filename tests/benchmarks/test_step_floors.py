@@ -15,6 +15,16 @@ def test_bytes_and_operations_of_dense_products():
     assert call.seconds(bandwidth=284, peak=1e9) == 1.0 and call.seconds(bandwidth=1e9, peak=105) == 2.0
 
 
+def test_products_with_few_outputs():
+    x, weight = torch.randn(200, 300, requires_grad=True), torch.randn(10, 300, requires_grad=True)
+    calls = [call for call in calls_of(lambda: SF.spike_linear(x, weight).sum().backward()) if call.kind == PRODUCTS]
+    assert [call.name for call in calls] == ["spikeops::narrow_matmul", "spikeops::narrow_matmul_input", "spikeops::narrow_matmul_weight"]
+    assert {call.operations for call in calls} == {2 * 200 * 300 * 10}
+    # The gradient of a sum is one number, repeated.
+    large, small = 4 * 200 * 300, 4 * 10 * 300
+    assert [call.bytes for call in calls] == [large + small + 4 * 200 * 10, 4 + small + large, large + 4 + small]
+
+
 def test_both_passes_of_a_convolution():
     x, weight = torch.randn(2, 3, 8, 8, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
     calls = [call for call in calls_of(lambda: torch.conv2d(x, weight).sum().backward()) if call.kind == PRODUCTS]
