@@ -186,12 +186,13 @@ void gradient_of_weight(const NarrowMatmulWeight& a, int64_t begin, int64_t end)
   });
 }
 
-// `rows` rows of a piece of the gradient of x.
+// `rows` rows of a piece of the gradient of x. What will be written next, `ahead`, is asked for meanwhile.
 template <int rows, class S>
-void write_rows(const S* grad_out, const S* weight, int64_t outputs, int64_t inner, int64_t n, S* grad_x) {
+void write_rows(const S* grad_out, const S* weight, int64_t outputs, int64_t inner, int64_t n, int64_t ahead, S* grad_x) {
   constexpr int kWidth = Register<S>::kWidth;
   const auto write = [&](int64_t i, auto some_vectors) __attribute__((always_inline)) {
     constexpr int vectors = decltype(some_vectors)::kValue;
+    for (int r = 0; r < rows; ++r) prefetch_for_write(grad_x + ahead + r * inner + i, vectors * kWidth);
     Numbers<S> sum[rows][vectors] = {};
     for (int64_t o = 0; o < outputs; ++o) {
       Numbers<S> w[vectors];
@@ -218,9 +219,10 @@ void gradient_of_input(const NarrowMatmulInput& a, int64_t begin, int64_t end) {
   for_each_tile(begin, end, kNarrowRows, [&](int64_t r0, int64_t rows) {
     for_each_tile(0, a.inner, kWrittenBytes / int64_t(sizeof(S)), [&](int64_t k, int64_t n) {
       in_groups<kRows>(rows, [&](int64_t r, auto some_rows) {
-        write_rows<decltype(some_rows)::kValue>(static_cast<const S*>(a.grad_out) + (r0 + r) * a.outputs,
-                                                static_cast<const S*>(a.weight) + k, a.outputs, a.inner, n,
-                                                static_cast<S*>(a.grad_x) + (r0 + r) * a.inner + k);
+        constexpr int together = decltype(some_rows)::kValue;
+        const int64_t ahead = r + 2 * together <= rows ? together * a.inner : 0;
+        write_rows<together>(static_cast<const S*>(a.grad_out) + (r0 + r) * a.outputs, static_cast<const S*>(a.weight) + k, a.outputs, a.inner,
+                             n, ahead, static_cast<S*>(a.grad_x) + (r0 + r) * a.inner + k);
       });
     });
   });
