@@ -10,7 +10,7 @@ import torch
 from spikeops._graph_site import CaptureError
 from spiketrain import methods, presets
 from spiketrain.config import Config, DataConfig, NetworkConfig, OptimizerConfig, Published, TrainerConfig
-from spiketrain.training import captured_steps
+from spiketrain.training import captured_steps, changes
 from spiketrain.training.captured_steps import WARM_UP_STEPS, CapturedSteps
 from spiketrain.training.trainer import Trainer
 
@@ -227,3 +227,10 @@ def test_the_trainer_forgets_its_graphs_with_a_checkpoint(tiny, monkeypatch):
     monkeypatch.setattr(trainer._steps, "forget", lambda: forgotten.append("graphs"))
     trainer.restore(trainer._content())
     assert forgotten == ["graphs"]
+
+
+def test_a_run_is_the_same_experiment_with_graphs_and_without(tiny):
+    trainer = Trainer(tiny())
+    config, said = changes.resumed_config(trainer._content(), ["--trainer.cuda_graphs", "off"])
+    assert config.trainer.cuda_graphs == "off" and said == ["trainer.cuda_graphs: off from here on, was auto"]
+    assert "trainer.cuda_graphs" in changes.NO_PART_OF_THE_EXPERIMENT

@@ -28,7 +28,7 @@ from spiketrain.training.reproduction.results import Results, with_seed
 _CHECKPOINT_MINUTES = 10.0  # of runs that do not say: an epoch may take an hour
 # Given fields that a run which was begun takes over: none is a part of the experiment.
 _ON_THE_WAY = (
-    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.eval_batch_size", "trainer.checkpoint_minutes",
+    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.cuda_graphs", "trainer.eval_batch_size", "trainer.checkpoint_minutes",
     "trainer.pipeline",
 )  # fmt: skip
 

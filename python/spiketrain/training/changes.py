@@ -15,7 +15,7 @@ from spiketrain.methods import load_config
 
 _LABELS = ("preset", "about", "published.", "departs")
 _PLACES = (
-    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.progress", "trainer.eval_batch_size",
+    "data.root", "data.download", "trainer.device", "trainer.threads", "trainer.cuda_graphs", "trainer.progress", "trainer.eval_batch_size",
     "trainer.lost_seconds",
 )  # fmt: skip
 # Names of fields, or of whole sections where they end with a dot.

@@ -36,7 +36,7 @@ HOUSE = fields(
     ),
     trainer=dict(
         **dict(epochs=10, batch_size=50, eval_batch_size=500, limit_train=0, limit_test=0, device="auto", precision="float32"),
-        **dict(threads=0, pipeline=1, checkpoint_minutes=0, sync_batch_norm=False, lost_seconds=60, out=None, progress="auto"),
+        **dict(threads=0, cuda_graphs="auto", pipeline=1, checkpoint_minutes=0, sync_batch_norm=False, lost_seconds=60, out=None, progress="auto"),
     ),
 )
 _LAYERWISE = dict(
