@@ -15,6 +15,7 @@
 #pragma once
 
 #include "../math/rate.h"
+#include "back_tile.h"
 #include "walk.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
@@ -180,69 +181,6 @@ WalkBack<typename Neuron::Types> walk_back_of(const typename Neuron::Params& par
     row = parameter_row<Neuron, false, S>, first_row = parameter_row<Neuron, true, S>;
   return WalkBack<Types>{step, row, first_row, params, back_params, T, N};
 }
-
-// The rows of a tile, in one piece of memory.
-template <class Types>
-struct BackTile {
-  using S = typename Types::S;
-  using History = typename Types::History;
-  using State = typename Types::State;
-  static constexpr int kState = kFields<S, typename Types::State>, kFixed = kFields<S, typename Types::Fixed>;
-  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Types>::kCarry;
-  static constexpr int kParameters = WalkBack<Types>::kParameters;
-  static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
-  static constexpr int kSecondGradient = kFields<typename Types::Number, typename Types::Gradient> > 1;
-  static constexpr int kRows = kPassed + kFixed + kParameters + 6 + kSecondGradient;  // beside the history's
-
-  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
-  // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
-  // has caught up. (For writing it does not pay.) No more than there are.
-  static int64_t length_for(int64_t T, int64_t neurons) {
-    constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
-    const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
-    return smaller(neurons, fitting < kShortest ? kShortest : smaller(fitting, kTile));
-  }
-
-  // Of more time steps than these no history is kept. They are taken in segments: first all of them forward, keeping the state at
-  // the borders, then each once more, from the last to the first, with its history and back.
-  static int64_t segment_for(int64_t T, int64_t length) {
-    constexpr int64_t kHistoryBytes = 8 << 20;
-    return smaller(T, kHistoryBytes / (kHistory * length * int64_t(sizeof(S))));
-  }
-
-  BackTile(int64_t T, int64_t length)
-      : length(length), segment(segment_for(T, length)), segments(T > segment ? (T + segment - 1) / segment : 1),
-        memory((segment * kHistory + (segments - 1) * kState + kRows) * length), history(memory.data) {
-    borders = history + segment * kHistory * length;
-    S* next = borders + (segments - 1) * kState * length;
-    const auto take = [&](S*& row) { row = next, next += length; };
-    for (int k = 0; k < kPassed; ++k) take(passed[k]);
-    for (int k = 0; k < kFixed; ++k) take(fixed[k]);
-    for (int k = 0; k < kParameters; ++k) take(parameters[k]);
-    take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
-    if constexpr (kSecondGradient) take(second_gradient);
-    fill_row(zeros, S(0), length);
-  }
-  // Of the steps of a segment, counted from its first one.
-  Rows<S, History> history_at(int64_t step) const {
-    Rows<S, History> rows;
-    for (int k = 0; k < kHistory; ++k) rows.row[k] = history + (step * kHistory + k) * length;
-    return rows;
-  }
-  // The state before the first step of a segment, from the second one on.
-  Rows<S, State> border(int64_t index) const {
-    Rows<S, State> rows;
-    for (int k = 0; k < kState; ++k) rows.row[k] = borders + ((index - 1) * kState + k) * length;
-    return rows;
-  }
-
-  const int64_t length, segment, segments;
-  const Scratch<S> memory;
-  S* const history;
-  S* borders;
-  S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
-  S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight, *second_gradient;
-};
 
 // A row of data as numbers of type Number: the row itself, or its conversion.
 template <class Number, class Data, class S>
