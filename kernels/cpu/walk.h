@@ -33,18 +33,20 @@ struct StepRows {
 template <class Types, class Kept, class Number>
 using StepRow = void (*)(const typename Types::Params&, const StepRows<Types, Kept, Number>&);
 
-template <class Neuron, class Kept, class Number>
+// `alike`: the fixed numbers are the same for all neurons. `kept_fields`: those of Kept behind them nobody asks for.
+template <class Neuron, class Kept, class Number, bool alike = false, int kept_fields = kFields<Number, Kept>>
 SPIKEOPS_ROW void step_row(const typename Neuron::Params& given, const StepRows<typename Neuron::Types, Kept, Number>& given_rows) {
   const typename Neuron::Params params = given;  // what the loop reads through a reference keeps it from vectorising
   const StepRows<typename Neuron::Types, Kept, Number> rows = given_rows;
+  const typename Neuron::Fixed of_all = load_first<alike ? kFields<typename Neuron::S, typename Neuron::Fixed> : 0>(rows.fixed, 0);
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
     typename Neuron::State state = load(rows.from, i);
     typename Neuron::History history;
     typename Neuron::Output output;
-    Neuron::step(params, state, load(rows.in, i), load(rows.fixed, i), history, output);
+    Neuron::step(params, state, load(rows.in, i), alike ? of_all : load(rows.fixed, i), history, output);
     store(rows.to, i, state);
-    if constexpr (SameType<Kept, typename Neuron::History>::value) store(rows.kept, i, history);
-    else store(rows.kept, i, output);
+    if constexpr (SameType<Kept, typename Neuron::History>::value) store_first<kept_fields>(rows.kept, i, history);
+    else store_first<kept_fields>(rows.kept, i, output);
   }
 }
 
