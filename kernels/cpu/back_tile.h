@@ -9,6 +9,7 @@ namespace {
 // The rows of a tile, in one piece of memory.
 template <class Types>
 struct BackTile {
+  using Data = typename Types::Data;
   using S = typename Types::S;
   using History = typename Types::History;
   using State = typename Types::State;
@@ -17,7 +18,7 @@ struct BackTile {
   static constexpr int kParameters = kFields<S, typename Types::Parameters>;
   static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
   static constexpr int kSecondGradient = kFields<typename Types::Number, typename Types::Gradient> > 1;
-  static constexpr int kRows = kPassed + kFixed + kParameters + 6 + kSecondGradient;  // beside the history's
+  static constexpr int kRows = kPassed + kFixed + kParameters + 7 + kSecondGradient;  // beside the history's
 
   // As many neurons as leave room in the smallest L2 of today and, for the rows of one step, in L1, but rows that are worth a call. They
   // are shorter than a page, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended
@@ -52,6 +53,8 @@ struct BackTile {
     for (int k = 0; k < kParameters; ++k) take(parameters[k]);
     take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
     if constexpr (kSecondGradient) take(second_gradient);
+    S* row;
+    take(row), outgoing = reinterpret_cast<Data*>(row);  // which takes no more room
     fill_row(zeros, S(0), length);
   }
   // Of the steps of a segment, counted from its first one.
@@ -73,6 +76,7 @@ struct BackTile {
   S* borders;
   S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
   S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight, *second_gradient;
+  Data* outgoing;  // a row of the gradient of the input
 };
 
 }  // namespace

@@ -158,6 +158,7 @@ struct WalkBack {
   S* grad_initial[kCarry + 1] = {};            // (N), or null
   S* grad_parameters[kParameters + 1] = {};    // (N), all of them or none
   Data* grad_input = nullptr;                  // (T, N), or (N), summed over time, where the input is the same in all steps
+  bool read_at_once = false;                   // the gradient of the input, by who asked for it: it stays in the caches
   S input_scale = S(1);
   int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
@@ -244,6 +245,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
   const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1) && w.scaled_by < 0;
+  const bool streams = !summed && !w.read_at_once && is_streamed<Data>(w.T * w.N);
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
     const auto enter = [&](int64_t segment) {
@@ -299,7 +301,8 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         const Data* const row = w.second_grad_output ? w.second_grad_output + t * w.N + n0 : nullptr;
         rows.gradient.row[1] = row ? as_numbers<Number>(row, tile.second_gradient, n) : tile.zeros;
       }
-      Data* const grad_input = w.grad_input + (summed ? 0 : t * w.N) + n0;
+      Data* const destination = w.grad_input + (summed ? 0 : t * w.N) + n0;
+      Data* const grad_input = streams ? tile.outgoing : destination;
       if constexpr (SameType<Number, S>::value) rows.grad_input = tile.grad_input;
       if constexpr (SameType<Number, Data>::value)
         if (direct) rows.grad_input = grad_input;
@@ -311,6 +314,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         else if (!direct) scale_row(rows.grad_input, w.input_scale, grad_input, n);
         if (with_parameters) add_parameters(w, rows, first, sums);
       }
+      if (streams) stream_row(grad_input, destination, n);
       if (weighted) multiply_row(rows.fixed.row[0], tile.rate_weight, n);
     }
     if (summed) scale_row(tile.grad_sum, w.input_scale, w.grad_input + n0, n);
@@ -319,6 +323,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         if (rows.to.row[k] != rows.from.row[k]) copy_row(rows.from.row[k], rows.to.row[k], n);
     arrived(n0, rows.from, n);
   });
+  if (streams) end_of_stream();
 }
 
 template <class Types>

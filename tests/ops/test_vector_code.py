@@ -29,7 +29,7 @@ REGISTERS = {"v3": "ymm", "v4": "zmm"}
 CALLS_EXP = re.compile(
     r"(\w+Back double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double|slope_row [12689] \d double"
 )
-WITHOUT_ARITHMETIC = ("fill_row", "copy_row")
+WITHOUT_ARITHMETIC = ("fill_row", "copy_row", "stream_row")
 
 PACKED = re.compile(r"v?(?:add|sub|mul|div)p[sd]|vp?\w*add[dq]|p\w*add[dq]|v?pslld")
 SINGLE = re.compile(r"v?(?:add|sub|mul|div)s[sd]")
