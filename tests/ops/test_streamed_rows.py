@@ -1,4 +1,4 @@
-"""Large tensors are written past the caches, in whole lines but for the ends of rows (kernels/cpu/stream.h): the same bits as of small ones."""
+"""Large tensors are written past the caches, in whole lines but for the ends of rows (kernels/cpu/stream.h): with the same bits."""
 
 import pytest
 import torch
