@@ -18,10 +18,6 @@ struct AlifCall {
   AlifCall(const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& adaptation_decay_tensor,
            const OptionalTensor& v_init, const OptionalTensor& a_init, const Numbers& numbers, const Modes& modes)
       : x(sequence(input, numbers, modes)), state(state_type(input)) {
-    const auto per_neuron = [&](const OptionalTensor& given, OptionalTensor& kept) {
-      if (given) kept = x.like_step(*given, state);
-      return read(kept);
-    };
     neuron = {dtype_of("alif", input),
               x.T,
               x.N,
@@ -41,11 +37,12 @@ struct AlifCall {
               int(modes[4]),
               numbers[8],
               numbers[9],
-              read(x.tensor),
-              per_neuron(decay_tensor, kept[0]),
-              per_neuron(adaptation_decay_tensor, kept[1]),
-              per_neuron(v_init, kept[2]),
-              per_neuron(a_init, kept[3])};
+              read(x.tensor)};
+    neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
+    neuron.adaptation_decay_per_neuron = per_neuron(x, adaptation_decay_tensor, state, kept[1], neuron.adaptation_decay);
+    if (v_init) kept[2] = x.like_step(*v_init, state);
+    if (a_init) kept[3] = x.like_step(*a_init, state);
+    neuron.v_init = read(kept[2]), neuron.a_init = read(kept[3]);
   }
 
   static Sequence sequence(const Tensor& input, const Numbers& numbers, const Modes& modes) {

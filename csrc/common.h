@@ -176,6 +176,18 @@ inline bool are_finite(const Tensor& data, std::initializer_list<double> numbers
 
 inline const void* read(const Tensor& x) { return x.const_data_ptr(); }
 inline const void* read(const OptionalTensor& x) { return x ? x->const_data_ptr() : nullptr; }
+// Numbers of each neuron in the layout of a step, which `kept` keeps alive; or, where the tensor is a single one on the CPU, nothing, and
+// that one in `of_all`: it need not be spread over all neurons first.
+inline const void* per_neuron(const Sequence& x, const OptionalTensor& given, ScalarType state, OptionalTensor& kept, double& of_all) {
+  if (!given) return nullptr;
+  if (given->numel() == 1 && given->is_cpu() && given->scalar_type() == state && size_t(given->dim()) <= x.step_sizes.size()) {
+    of_all = state == ScalarType::Double ? *static_cast<const double*>(read(*given)) : *static_cast<const float*>(read(*given));
+    return nullptr;
+  }
+  kept = x.like_step(*given, state);
+  return read(kept);
+}
+
 inline void* write(const Tensor& x) { return x.mutable_data_ptr(); }
 
 }  // namespace spikeops

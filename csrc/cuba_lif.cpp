@@ -20,10 +20,6 @@ struct CubaLifCall {
               const OptionalTensor& current_scale_tensor, const OptionalTensor& threshold_tensor, const OptionalTensor& v_init,
               const OptionalTensor& i_init, const Numbers& numbers, const Modes& modes)
       : x(sequence(input, numbers, modes)), is_constant(modes[7] > 0), state(state_type(input)) {
-    const auto per_neuron = [&](const OptionalTensor& given, OptionalTensor& kept) {
-      if (given) kept = x.like_step(*given, state);
-      return read(kept);
-    };
     neuron = {dtype_of("cuba_lif", input),
               x.T,
               x.N,
@@ -45,13 +41,14 @@ struct CubaLifCall {
               int(modes[6]),
               numbers[8],
               numbers[9],
-              read(x.tensor),
-              per_neuron(decay_tensor, kept[0]),
-              per_neuron(current_decay_tensor, kept[1]),
-              per_neuron(current_scale_tensor, kept[2]),
-              per_neuron(threshold_tensor, kept[3]),
-              per_neuron(v_init, kept[4]),
-              per_neuron(i_init, kept[5])};
+              read(x.tensor)};
+    neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
+    neuron.current_decay_per_neuron = per_neuron(x, current_decay_tensor, state, kept[1], neuron.current_decay);
+    neuron.current_scale_per_neuron = per_neuron(x, current_scale_tensor, state, kept[2], neuron.current_scale);
+    neuron.threshold_per_neuron = per_neuron(x, threshold_tensor, state, kept[3], neuron.threshold);
+    if (v_init) kept[4] = x.like_step(*v_init, state);
+    if (i_init) kept[5] = x.like_step(*i_init, state);
+    neuron.v_init = read(kept[4]), neuron.i_init = read(kept[5]);
   }
 
   static Sequence sequence(const Tensor& input, const Numbers& numbers, const Modes& modes) {

@@ -25,10 +25,6 @@ struct GeneralLifCall {
   GeneralLifCall(const Tensor& input, const OptionalTensor& decay, const OptionalTensor& threshold, const OptionalTensor& input_scale,
                  const OptionalTensor& reset_amount, const OptionalTensor& v_init, const Numbers& numbers, const Modes& modes)
       : x(sequence(input, numbers, modes)), state(state_type(input)), is_constant(modes[8] > 0) {
-    const auto per_neuron = [&](const OptionalTensor& given, OptionalTensor& kept) {
-      if (given) kept = x.like_step(*given, state);
-      return read(kept);
-    };
     neuron = {dtype_of("lif", input),
               x.T,
               x.N,
@@ -55,12 +51,13 @@ struct GeneralLifCall {
               int(modes[5]),
               int(modes[6]),
               int(modes[7]),
-              read(x.tensor),
-              per_neuron(decay, kept[0]),
-              per_neuron(threshold, kept[1]),
-              per_neuron(input_scale, kept[2]),
-              per_neuron(reset_amount, kept[3]),
-              per_neuron(v_init, kept[4])};
+              read(x.tensor)};
+    neuron.decay_per_neuron = per_neuron(x, decay, state, kept[0], neuron.decay);
+    neuron.threshold_per_neuron = per_neuron(x, threshold, state, kept[1], neuron.threshold);
+    neuron.input_scale_per_neuron = per_neuron(x, input_scale, state, kept[2], neuron.input_scale);
+    neuron.reset_amount_per_neuron = per_neuron(x, reset_amount, state, kept[3], neuron.reset_amount);
+    if (v_init) kept[4] = x.like_step(*v_init, state);
+    neuron.v_init = read(kept[4]);
   }
 
   // What the kernels were not compiled for would be worked out as something else.

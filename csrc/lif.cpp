@@ -19,11 +19,10 @@ struct LifCall {
           const Modes& modes)
       : x(sequence(op, input, modes)), is_constant(modes[4] > 0), state(state_type(input)) {
     STD_TORCH_CHECK(numbers.size() == 8, op, ": expected 8 numbers (csrc/lif.cpp)");
-    if (decay_tensor) decay_per_neuron = x.like_step(*decay_tensor, state);
     if (v_init) initial = x.like_step(*v_init, state);
     neuron = lif_neuron(dtype_of(op, input), x.T, x.N, is_constant, numbers, modes);
     neuron.x = read(x.tensor);
-    neuron.decay_per_neuron = read(decay_per_neuron);
+    neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, decay, neuron.decay);
     neuron.v_init = read(initial);
     backward = {neuron, int(modes[3]), numbers[6], numbers[7]};
   }
@@ -40,7 +39,7 @@ struct LifCall {
   Sequence x;
   bool is_constant;  // in time
   ScalarType state;
-  OptionalTensor decay_per_neuron, initial;
+  OptionalTensor decay, initial;
   LifNeuron neuron;
   LifBackward backward;  // without the gradients
 };

@@ -15,14 +15,12 @@ struct ReadoutCall {
   ReadoutCall(const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
               const Modes& modes)
       : x(sequence(input, numbers, modes)), is_constant(modes[0] > 0), state(state_type(input)) {
-    const auto per_neuron = [&](const OptionalTensor& given, OptionalTensor& kept) {
-      if (given) kept = x.like_step(*given, state);
-      return read(kept);
-    };
     neuron = {dtype_of("leaky_readout", input), x.T,        x.N,
               is_constant ? 0 : x.N,            numbers[0], numbers[1],
-              numbers[2],                       read(x.tensor), per_neuron(decay_tensor, kept[0]),
-              per_neuron(v_init, kept[1])};
+              numbers[2],                       read(x.tensor)};
+    neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
+    if (v_init) kept[1] = x.like_step(*v_init, state);
+    neuron.v_init = read(kept[1]);
   }
 
   static Sequence sequence(const Tensor& input, const Numbers& numbers, const Modes& modes) {

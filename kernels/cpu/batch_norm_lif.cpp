@@ -97,6 +97,7 @@ void backward(const BatchNormLifBackward& a, int64_t begin, int64_t end) {
   w.grad_initial[0] = static_cast<S*>(a.grad_v_init);
   w.grad_input = static_cast<Data*>(a.grad_x);
   if (static_cast<Statistics>(a.norm.statistics) == Statistics::given) w.scaled_by = 1;
+  else w.read_at_once = true;
   PairSums sums(a.channels, a.partials);
   walk_back(w, begin, end, [&](int64_t n0, const auto& carry, int64_t n) { sums.add(n0, carry.row[1], carry.row[2], n); });
 }
@@ -116,15 +117,20 @@ void norm_backward(const BatchNormBackward& a, int64_t begin, int64_t end) {
   constexpr int count = kFields<S, NormGradient<S>>;
   const OfChannels<S, NormGradient<S>> of_channels(a.norm, [&](int64_t channel) { return norm_gradient_of<S>(a, channel); });
   alignas(64) S numbers[count][kTile];
+  alignas(64) Data outgoing[kTile];
+  const bool streams = is_streamed<Data>(a.T * a.N);
   // Step after step, as memory lies: nothing passes from one to the next.
   for (int64_t t = 0; t < a.T; ++t)
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
       Rows<const S, NormGradient<S>> rows;
       for (int k = 0; k < count; ++k) rows.row[k] = of_channels[k].row(numbers[k], n0, n);
       const int64_t at = t * a.N + n0;
-      norm_gradient_row<Data, S>(static_cast<const Data*>(a.x) + at, rows, static_cast<Data*>(a.grad_x) + at,
+      Data* const destination = static_cast<Data*>(a.grad_x) + at;
+      norm_gradient_row<Data, S>(static_cast<const Data*>(a.x) + at, rows, streams ? outgoing : destination,
                                  static_cast<const Data*>(a.grad_y) + at, n);
+      if (streams) stream_row(outgoing, destination, n);
     });
+  if (streams) end_of_stream();
 }
 
 }  // namespace

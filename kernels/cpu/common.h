@@ -17,7 +17,7 @@ namespace {
 // Neurons whose state is kept in L1 while their time steps pass by.
 constexpr int64_t kTile = 1024;
 
-SPIKEOPS_HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+SPIKEOPS_HD constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Calls body(first neuron, number of neurons) for each tile of [begin, end).
 template <class Body>

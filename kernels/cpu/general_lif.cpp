@@ -23,6 +23,11 @@ inline void with_neuron(const GeneralLifNeuron& n, Body body) {
   });
 }
 
+// Whether no number differs from neuron to neuron.
+inline bool are_alike(const GeneralLifNeuron& n) {
+  return !n.decay_per_neuron && !n.threshold_per_neuron && !n.input_scale_per_neuron && !n.reset_amount_per_neuron;
+}
+
 // Input, numbers of the neurons and initial membrane potential, the same for every walk.
 template <class AnyWalk>
 void start_at(const GeneralLifNeuron& n, AnyWalk& w) {
@@ -38,22 +43,30 @@ void start_at(const GeneralLifNeuron& n, AnyWalk& w) {
 template <class Neuron>
 void forward(const GeneralLifForward& a, int64_t begin, int64_t end) {
   using Data = typename Neuron::Data;
+  using S = typename Neuron::S;
   alignas(64) Data unread[kTile];  // what is not traced
-  auto w = walk_of<Neuron>(general_lif_params<typename Neuron::S>(a.neuron), a.neuron.T);
+  auto w = walk_of<Neuron>(general_lif_params<S>(a.neuron), a.neuron.T);
   start_at(a.neuron, w);
   w.output[0] = {static_cast<Data*>(a.spikes), a.neuron.N};
   for (int trace = int(Trace::before); trace <= int(Trace::after); ++trace) {
     if (a.neuron.trace == trace) w.output[trace] = {static_cast<Data*>(a.trace), a.neuron.N};
     else w.output[trace] = {unread, 0, true};
   }
-  w.last[0] = static_cast<typename Neuron::S*>(a.v_last);
+  if (are_alike(a.neuron) && a.neuron.trace == int(Trace::none)) w.step = step_row<Neuron, typename Neuron::Output, Data, true, 1>;
+  w.last[0] = static_cast<S*>(a.v_last);
   walk(w, begin, end);
 }
 
+// The usual ways back are compiled by themselves.
 template <class S, ResetScheme scheme, bool counts, bool detach_reset>
-BackRow<GeneralLifNumbers<S>> row_for(bool with_sums) {
-  return with_sums ? general_lif_back<S, scheme, counts, detach_reset, true>
-                   : general_lif_back<S, scheme, counts, detach_reset, false>;
+BackRow<GeneralLifNumbers<S>> row_for(const GeneralLifBackward& a) {
+  const bool sums_of_spikes = a.grad_threshold || a.grad_reset_amount, sums = sums_of_spikes || a.grad_decay || a.grad_input_scale;
+  constexpr int all = kFields<S, GeneralLifCarry<S>>, without_spikes = 3;
+  if (are_alike(a.neuron) && a.neuron.trace == int(Trace::none) && !sums_of_spikes)
+    return sums ? general_lif_back<S, scheme, counts, detach_reset, without_spikes, true>
+                : general_lif_back<S, scheme, counts, detach_reset, 1, true>;
+  return sums ? general_lif_back<S, scheme, counts, detach_reset, all, false>
+              : general_lif_back<S, scheme, counts, detach_reset, 1, false>;
 }
 
 template <class Neuron>
@@ -67,14 +80,13 @@ void backward(const GeneralLifBackward& a, int64_t begin, int64_t end) {
   start_at(n, w);
   // A reset that comes late has no gradient that could be detached, nor has none.
   constexpr bool can_pass = scheme == ResetScheme::subtract || scheme == ResetScheme::subtract_guarded || scheme == ResetScheme::to;
-  const bool with_sums = a.grad_decay || a.grad_threshold || a.grad_input_scale || a.grad_reset_amount;
-  w.row = n.detach_reset ? row_for<S, scheme, Neuron::kCounts, true>(with_sums)
-                         : row_for<S, scheme, Neuron::kCounts, !can_pass>(with_sums);
+  w.row = n.detach_reset ? row_for<S, scheme, Neuron::kCounts, true>(a) : row_for<S, scheme, Neuron::kCounts, !can_pass>(a);
   w.first_row = w.row;
+  if (are_alike(n)) w.step = step_row<Neuron, typename Neuron::History, S, true>;
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.second_grad_output = static_cast<const Data*>(a.grad_trace);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
-  void* const gradients[] = {a.grad_v_init, a.grad_decay, a.grad_threshold, a.grad_input_scale, a.grad_reset_amount};
+  void* const gradients[] = {a.grad_v_init, a.grad_decay, a.grad_input_scale, a.grad_threshold, a.grad_reset_amount};
   for (int k = 0; k < w.kCarry; ++k) w.grad_initial[k] = static_cast<S*>(gradients[k]);
   w.grad_input = static_cast<Data*>(a.grad_x);
   walk_back(w, begin, end);

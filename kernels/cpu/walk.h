@@ -12,6 +12,7 @@
 #pragma once
 
 #include "rows.h"
+#include "stream.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
@@ -33,18 +34,20 @@ struct StepRows {
 template <class Types, class Kept, class Number>
 using StepRow = void (*)(const typename Types::Params&, const StepRows<Types, Kept, Number>&);
 
-template <class Neuron, class Kept, class Number>
+// `alike`: the fixed numbers are the same for all neurons. `kept_fields`: those of Kept behind them nobody asks for.
+template <class Neuron, class Kept, class Number, bool alike = false, int kept_fields = kFields<Number, Kept>>
 SPIKEOPS_ROW void step_row(const typename Neuron::Params& given, const StepRows<typename Neuron::Types, Kept, Number>& given_rows) {
   const typename Neuron::Params params = given;  // what the loop reads through a reference keeps it from vectorising
   const StepRows<typename Neuron::Types, Kept, Number> rows = given_rows;
+  const typename Neuron::Fixed of_all = load_first<alike ? kFields<typename Neuron::S, typename Neuron::Fixed> : 0>(rows.fixed, 0);
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
     typename Neuron::State state = load(rows.from, i);
     typename Neuron::History history;
     typename Neuron::Output output;
-    Neuron::step(params, state, load(rows.in, i), load(rows.fixed, i), history, output);
+    Neuron::step(params, state, load(rows.in, i), alike ? of_all : load(rows.fixed, i), history, output);
     store(rows.to, i, state);
-    if constexpr (SameType<Kept, typename Neuron::History>::value) store(rows.kept, i, history);
-    else store(rows.kept, i, output);
+    if constexpr (SameType<Kept, typename Neuron::History>::value) store_first<kept_fields>(rows.kept, i, history);
+    else store_first<kept_fields>(rows.kept, i, output);
   }
 }
 
@@ -72,6 +75,8 @@ struct Walk {
   S* last[kFields<S, typename Types::State> + 1] = {};  // (N) the state after the last step, or null. May be `initial`
   bool unwanted[kFields<S, typename Types::State> + 1] = {};  // a part of the state that nobody asks for, wherever it starts
   Data* result[kFields<Data, typename Types::Result> + 1] = {};
+
+  int64_t time_of(int64_t step) const { return back_in_time ? T - 1 - step : step; }
 };
 
 template <class Neuron>
@@ -89,7 +94,7 @@ inline void rows_at(const Series<Data>* series, int64_t t, int64_t n0, Rows<Data
 // What is called before or after a step where there is nothing to do.
 constexpr auto kNothingToDo = [](int64_t, const auto&, int64_t) {};
 
-// Takes [begin, end) through all steps. Rows are about as long as a page: the hardware fetches them by itself.
+// Takes [begin, end) through all steps. What is written of a large tensor goes past the caches; what is read next is asked for.
 // before(t, rows, n0) and after(t, rows, n0) are called for each step of a tile of neurons from n0 on.
 template <class Types, class Before, class After>
 void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After after) {
@@ -97,13 +102,16 @@ void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After
   using Data = typename Types::Data;
   using Output = typename Types::Output;
   constexpr int kState = kFields<S, typename Types::State>, kFixed = kFields<S, typename Types::Fixed>;
-  constexpr int kResult = kFields<Data, typename Types::Result>;
+  constexpr int kResult = kFields<Data, typename Types::Result>, kOutput = kFields<Data, Output>;
   alignas(64) S zeros[kTile], states[kState][kTile], fixed_numbers[kFixed + 1][kTile];
   const int64_t longest = smaller(kTile, end - begin);
   fill_row(zeros, S(0), longest);
   for (int k = 0; k < kState; ++k)
     if (w.unwanted[k]) fill_row(states[k], S(0), longest);
   for (int k = 0; k < kFixed; ++k) w.fixed[k].fill(fixed_numbers[k], longest);
+  alignas(64) Data outgoing[kOutput + 1][kTile];
+  bool streams[kOutput + 1] = {}, is_large = false;
+  for (int k = 0; k < kOutput; ++k) is_large |= streams[k] = is_streamed<Data>(w.T * w.output[k].step);
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
     StepRows<Types, Output, Data> rows;
     for (int k = 0; k < kState; ++k) {
@@ -113,13 +121,22 @@ void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After
     for (int k = 0; k < kFixed; ++k) rows.fixed.row[k] = w.fixed[k].row(fixed_numbers[k], n0, n);
     rows.n = n;
     for (int64_t step = 0; step < w.T; ++step) {
-      const int64_t t = w.back_in_time ? w.T - 1 - step : step;
+      const int64_t t = w.time_of(step);
+      if (is_large) {
+        const int64_t next = step + 1 < w.T ? step + 1 : 0, next_n0 = next ? n0 : n0 + n;
+        for (int k = 0; k < rows.in.kCount; ++k)
+          if (w.input[k].step) prefetch(w.input[k].row(w.time_of(next), next_n0), smaller(n, end - next_n0));
+      }
+      Rows<Data, Output> destination;
       rows_at(w.input, t, n0, rows.in);
-      rows_at(w.output, t, n0, rows.kept);
+      rows_at(w.output, t, n0, destination);
+      for (int k = 0; k < kOutput; ++k) rows.kept.row[k] = streams[k] ? outgoing[k] : destination.row[k];
       before(t, rows, n0);
       w.step(w.params, rows);
       rows.from = read_only(rows.to);
       after(t, rows, n0);
+      for (int k = 0; k < kOutput; ++k)
+        if (streams[k]) stream_row(outgoing[k], destination.row[k], n);
     }
     if (w.T == 0)
       for (int k = 0; k < kState; ++k)
@@ -130,6 +147,7 @@ void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After
       result_row<Types>(w.params, read_only(rows.to), result, n);
     }
   });
+  if (is_large) end_of_stream();
 }
 
 template <class Types>

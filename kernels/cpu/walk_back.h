@@ -15,6 +15,7 @@
 #pragma once
 
 #include "../math/rate.h"
+#include "back_tile.h"
 #include "walk.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
@@ -157,6 +158,7 @@ struct WalkBack {
   S* grad_initial[kCarry + 1] = {};            // (N), or null
   S* grad_parameters[kParameters + 1] = {};    // (N), all of them or none
   Data* grad_input = nullptr;                  // (T, N), or (N), summed over time, where the input is the same in all steps
+  bool read_at_once = false;                   // the gradient of the input, by who asked for it: it stays in the caches
   S input_scale = S(1);
   int scaled_by = -1;                          // which of the fixed numbers is the scale of the input in its place
 };
@@ -180,69 +182,6 @@ WalkBack<typename Neuron::Types> walk_back_of(const typename Neuron::Params& par
     row = parameter_row<Neuron, false, S>, first_row = parameter_row<Neuron, true, S>;
   return WalkBack<Types>{step, row, first_row, params, back_params, T, N};
 }
-
-// The rows of a tile, in one piece of memory.
-template <class Types>
-struct BackTile {
-  using S = typename Types::S;
-  using History = typename Types::History;
-  using State = typename Types::State;
-  static constexpr int kState = kFields<S, typename Types::State>, kFixed = kFields<S, typename Types::Fixed>;
-  static constexpr int kHistory = kFields<S, History>, kCarry = WalkBack<Types>::kCarry;
-  static constexpr int kParameters = WalkBack<Types>::kParameters;
-  static constexpr int kPassed = kState > kCarry ? kState : kCarry;  // the state on the way there, the gradients on the way back
-  static constexpr int kSecondGradient = kFields<typename Types::Number, typename Types::Gradient> > 1;
-  static constexpr int kRows = kPassed + kFixed + kParameters + 6 + kSecondGradient;  // beside the history's
-
-  // As many neurons as leave room in the smallest L2 of today, but rows that are worth a call. They are shorter than a page, often
-  // by far, so that what is needed one time step later is asked for: the hardware would see a new stream that has ended before it
-  // has caught up. (For writing it does not pay.) No more than there are.
-  static int64_t length_for(int64_t T, int64_t neurons) {
-    constexpr int64_t kCacheBytes = 96 << 10, kVectors = 32, kShortest = 64;
-    const int64_t fitting = kCacheBytes / ((T * kHistory + kRows) * int64_t(sizeof(S))) / kVectors * kVectors;
-    return smaller(neurons, fitting < kShortest ? kShortest : smaller(fitting, kTile));
-  }
-
-  // Of more time steps than these no history is kept. They are taken in segments: first all of them forward, keeping the state at
-  // the borders, then each once more, from the last to the first, with its history and back.
-  static int64_t segment_for(int64_t T, int64_t length) {
-    constexpr int64_t kHistoryBytes = 8 << 20;
-    return smaller(T, kHistoryBytes / (kHistory * length * int64_t(sizeof(S))));
-  }
-
-  BackTile(int64_t T, int64_t length)
-      : length(length), segment(segment_for(T, length)), segments(T > segment ? (T + segment - 1) / segment : 1),
-        memory((segment * kHistory + (segments - 1) * kState + kRows) * length), history(memory.data) {
-    borders = history + segment * kHistory * length;
-    S* next = borders + (segments - 1) * kState * length;
-    const auto take = [&](S*& row) { row = next, next += length; };
-    for (int k = 0; k < kPassed; ++k) take(passed[k]);
-    for (int k = 0; k < kFixed; ++k) take(fixed[k]);
-    for (int k = 0; k < kParameters; ++k) take(parameters[k]);
-    take(zeros), take(input), take(gradient), take(grad_input), take(grad_sum), take(rate_weight);
-    if constexpr (kSecondGradient) take(second_gradient);
-    fill_row(zeros, S(0), length);
-  }
-  // Of the steps of a segment, counted from its first one.
-  Rows<S, History> history_at(int64_t step) const {
-    Rows<S, History> rows;
-    for (int k = 0; k < kHistory; ++k) rows.row[k] = history + (step * kHistory + k) * length;
-    return rows;
-  }
-  // The state before the first step of a segment, from the second one on.
-  Rows<S, State> border(int64_t index) const {
-    Rows<S, State> rows;
-    for (int k = 0; k < kState; ++k) rows.row[k] = borders + ((index - 1) * kState + k) * length;
-    return rows;
-  }
-
-  const int64_t length, segment, segments;
-  const Scratch<S> memory;
-  S* const history;
-  S* borders;
-  S *passed[kPassed], *fixed[kFixed + 1], *parameters[kParameters + 1];
-  S *zeros, *input, *gradient, *grad_input, *grad_sum, *rate_weight, *second_gradient;
-};
 
 // A row of data as numbers of type Number: the row itself, or its conversion.
 template <class Number, class Data, class S>
@@ -306,6 +245,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
   const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1) && w.scaled_by < 0;
+  const bool streams = !summed && !w.read_at_once && is_streamed<Data>(w.T * w.N);
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
     const auto enter = [&](int64_t segment) {
@@ -361,7 +301,8 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         const Data* const row = w.second_grad_output ? w.second_grad_output + t * w.N + n0 : nullptr;
         rows.gradient.row[1] = row ? as_numbers<Number>(row, tile.second_gradient, n) : tile.zeros;
       }
-      Data* const grad_input = w.grad_input + (summed ? 0 : t * w.N) + n0;
+      Data* const destination = w.grad_input + (summed ? 0 : t * w.N) + n0;
+      Data* const grad_input = streams ? tile.outgoing : destination;
       if constexpr (SameType<Number, S>::value) rows.grad_input = tile.grad_input;
       if constexpr (SameType<Number, Data>::value)
         if (direct) rows.grad_input = grad_input;
@@ -373,6 +314,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         else if (!direct) scale_row(rows.grad_input, w.input_scale, grad_input, n);
         if (with_parameters) add_parameters(w, rows, first, sums);
       }
+      if (streams) stream_row(grad_input, destination, n);
       if (weighted) multiply_row(rows.fixed.row[0], tile.rate_weight, n);
     }
     if (summed) scale_row(tile.grad_sum, w.input_scale, w.grad_input + n0, n);
@@ -381,6 +323,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
         if (rows.to.row[k] != rows.from.row[k]) copy_row(rows.from.row[k], rows.to.row[k], n);
     arrived(n0, rows.from, n);
   });
+  if (streams) end_of_stream();
 }
 
 template <class Types>

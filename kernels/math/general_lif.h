@@ -56,7 +56,7 @@ struct GeneralLifNeuronNumbers { S decay, threshold, input_scale, reset_amount; 
 
 // The gradients that pass from step to step, of the state and, summed over time, of the numbers of each neuron.
 template <class S>
-struct GeneralLifCarry { S v, decay, threshold, input_scale, reset_amount; };
+struct GeneralLifCarry { S v, decay, input_scale, threshold, reset_amount; };
 
 template <class S>
 struct GeneralLifStep {

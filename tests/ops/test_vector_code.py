@@ -29,7 +29,7 @@ REGISTERS = {"v3": "ymm", "v4": "zmm"}
 CALLS_EXP = re.compile(
     r"(\w+Back double \w+|surrogate_row) (sigmoid|exponential|gaussian) .*double|back_row TsslBp double|slope_row [12689] \d double"
 )
-WITHOUT_ARITHMETIC = ("fill_row", "copy_row")
+WITHOUT_ARITHMETIC = ("fill_row", "copy_row", "stream_row")
 
 PACKED = re.compile(r"v?(?:add|sub|mul|div)p[sd]|vp?\w*add[dq]|p\w*add[dq]|v?pslld")
 SINGLE = re.compile(r"v?(?:add|sub|mul|div)s[sd]")
@@ -112,10 +112,11 @@ def expected():
                 detach == "true" or (timing == 0 and reset != "none")
             ):
                 yield f"back_row {neuron} {state} {reset} {surrogate} (CubaTiming){timing} {detach} "
-    for state, scheme, counts, sums in itertools.product(("float", "double"), range(7), ("false", "true"), ("false", "true")):
-        # Without a reset, and without gradients of numbers, it makes no difference how many spikes there were.
-        if (scheme, counts, sums) != (6, "true", "false"):
-            yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {sums} "
+    ways = ("1 false", "5 false", "1 true", "3 true")
+    for state, scheme, counts, way in itertools.product(("float", "double"), range(7), ("false", "true"), ways):
+        # Without a reset, and without gradients of the threshold, it makes no difference how many spikes there were.
+        if scheme != 6 or counts == "false" or way == "5 false":
+            yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {way} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
     for row, state in itertools.product(("gather_row", "product_row", "product_sum_row", "total_row", "step_row Recurrent"), ("float", "double")):
         yield f"{row} {state} "
@@ -138,7 +139,8 @@ def expected():
             yield from (f"step_row LifFromBits {data} {way} {summed} " for summed in ("false", "true"))
             if data in ("float", "double"):
                 yield from (f"step_row LifFromDistances {data} {way} {summed} " for summed in ("false", "true"))
-        yield from (f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} " for scheme in range(7) for counts in ("false", "true"))
+        for scheme, counts, alike in itertools.product(range(7), ("false", "true"), ("false 3", "true 1")):
+            yield f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} GeneralLifTypes {data} Output {data} {alike} "
         yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
         yield from (f"step_row {neuron} {data} " for neuron in ("Readout", "ReadoutAdjoint"))
         yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))

@@ -82,35 +82,30 @@ SlopeRow<S> slope_row_for(int kind, int in_thresholds) {
   return in_thresholds ? slope_row<surrogate, kHeightInThresholds, S> : slope_row<surrogate, 0, S>;
 }
 
-// Sums over time of what nobody asks for are neither read nor written.
-template <class S, ResetScheme scheme, bool counts, bool detach_reset, bool with_sums>
+// `carried`: the fields of the carry from that one on are sums over time that nobody asks for, which are neither read nor written.
+// `plain`: the numbers are the same for all neurons, and no trace has a gradient.
+template <class S, ResetScheme scheme, bool counts, bool detach_reset, int carried, bool plain>
 SPIKEOPS_ROW void general_step_back_row(const GeneralLifParams<S>& given, const BackRows<GeneralLifNumbers<S>>& given_rows,
                                         const S* __restrict grad_u, const S* __restrict grad_v, const S* __restrict derivative) {
   const GeneralLifParams<S> params = given;
   const BackRows<GeneralLifNumbers<S>> rows = given_rows;
+  const GeneralLifNeuronNumbers<S> of_all = load(rows.fixed, 0);
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
-    GeneralLifCarry<S> carry{rows.from.row[0][i], S(0), S(0), S(0), S(0)};
-    if constexpr (with_sums)
-      carry = {rows.from.row[0][i], rows.from.row[1][i], rows.from.row[2][i], rows.from.row[3][i], rows.from.row[4][i]};
-    rows.grad_input[i] = general_lif_step_back(scheme, counts, detach_reset, carry, rows.gradient.row[0][i], grad_u[i], grad_v[i],
-                                               rows.history.row[0][i], rows.input.row[0][i], derivative[i], load(rows.fixed, i), params);
-    rows.to.row[0][i] = carry.v;
-    if constexpr (with_sums) {
-      rows.to.row[1][i] = carry.decay;
-      rows.to.row[2][i] = carry.threshold;
-      rows.to.row[3][i] = carry.input_scale;
-      rows.to.row[4][i] = carry.reset_amount;
-    }
+    GeneralLifCarry<S> carry = load_first<carried>(rows.from, i);
+    rows.grad_input[i] = general_lif_step_back(scheme, counts, detach_reset, carry, rows.gradient.row[0][i], plain ? S(0) : grad_u[i],
+                                               plain ? S(0) : grad_v[i], rows.history.row[0][i], rows.input.row[0][i], derivative[i],
+                                               plain ? of_all : load(rows.fixed, i), params);
+    store_first<carried>(rows.to, i, carry);
   }
 }
 
-template <class S, ResetScheme scheme, bool counts, bool detach_reset, bool with_sums>
+template <class S, ResetScheme scheme, bool counts, bool detach_reset, int carried, bool plain>
 void general_lif_back(const GeneralLifBackParams<S>& p, const BackRows<GeneralLifNumbers<S>>& rows) {
   static const S zeros[kTile] = {};
   alignas(64) S derivative[kTile];
   slope_row_for<S>(p.surrogate, p.in_thresholds)(p.neuron.surrogate, rows.history.row[1], rows.fixed.row[1], derivative, rows.n);
   const S* const trace = rows.gradient.row[1];
-  general_step_back_row<S, scheme, counts, detach_reset, with_sums>(
+  general_step_back_row<S, scheme, counts, detach_reset, carried, plain>(
       p.neuron, rows, p.trace == Trace::before ? trace : zeros, p.trace == Trace::after ? trace : zeros, derivative);
 }
 
