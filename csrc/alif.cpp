@@ -37,7 +37,7 @@ struct AlifCall {
               int(modes[4]),
               numbers[8],
               numbers[9],
-              read(x.tensor)};
+              read(x.tensor), nullptr, nullptr, nullptr, nullptr};
     neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
     neuron.adaptation_decay_per_neuron = per_neuron(x, adaptation_decay_tensor, state, kept[1], neuron.adaptation_decay);
     if (v_init) kept[2] = x.like_step(*v_init, state);

@@ -41,7 +41,7 @@ struct CubaLifCall {
               int(modes[6]),
               numbers[8],
               numbers[9],
-              read(x.tensor)};
+              read(x.tensor), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
     neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
     neuron.current_decay_per_neuron = per_neuron(x, current_decay_tensor, state, kept[1], neuron.current_decay);
     neuron.current_scale_per_neuron = per_neuron(x, current_scale_tensor, state, kept[2], neuron.current_scale);

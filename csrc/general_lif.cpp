@@ -51,7 +51,7 @@ struct GeneralLifCall {
               int(modes[5]),
               int(modes[6]),
               int(modes[7]),
-              read(x.tensor)};
+              read(x.tensor), nullptr, nullptr, nullptr, nullptr, nullptr};
     neuron.decay_per_neuron = per_neuron(x, decay, state, kept[0], neuron.decay);
     neuron.threshold_per_neuron = per_neuron(x, threshold, state, kept[1], neuron.threshold);
     neuron.input_scale_per_neuron = per_neuron(x, input_scale, state, kept[2], neuron.input_scale);

@@ -15,9 +15,8 @@ struct ReadoutCall {
   ReadoutCall(const Tensor& input, const OptionalTensor& decay_tensor, const OptionalTensor& v_init, const Numbers& numbers,
               const Modes& modes)
       : x(sequence(input, numbers, modes)), is_constant(modes[0] > 0), state(state_type(input)) {
-    neuron = {dtype_of("leaky_readout", input), x.T,        x.N,
-              is_constant ? 0 : x.N,            numbers[0], numbers[1],
-              numbers[2],                       read(x.tensor)};
+    neuron = {dtype_of("leaky_readout", input), x.T, x.N, is_constant ? 0 : x.N, numbers[0], numbers[1], numbers[2], read(x.tensor), nullptr,
+              nullptr};
     neuron.decay_per_neuron = per_neuron(x, decay_tensor, state, kept[0], neuron.decay);
     if (v_init) kept[1] = x.like_step(*v_init, state);
     neuron.v_init = read(kept[1]);
