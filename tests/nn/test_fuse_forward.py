@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from fuse_tests import assert_alike
 from torch import nn
 
 import spikeops
@@ -159,25 +160,6 @@ def make(kind):
     return network
 
 
-def assert_alike(fused, network, report, x=X):
-    """Outputs, gradients, running statistics, through two steps of training and in evaluation."""
-    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (network, fused)]
-    for _ in range(2):
-        actual, expected = fused(x), network(x)
-        assert torch.equal(actual, expected)
-        assert expected.mean() > 0
-        for output, optimizer in zip((actual, expected), optimizers):
-            optimizer.zero_grad()
-            (output * torch.arange(output.numel(), dtype=output.dtype).cos().view_as(output)).sum().backward()
-            optimizer.step()
-    renamed = {old: new for pair in report for old, new in pair.renamed.items()}
-    state = fused.state_dict()
-    assert {renamed.get(key, key) for key in network.state_dict()} == set(state)
-    for key, value in network.state_dict().items():
-        torch.testing.assert_close(state[renamed.get(key, key)], value, rtol=1e-8, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}")
-    assert torch.equal(fused.eval()(x), network.eval()(x))
-
-
 @pytest.mark.parametrize("name", FOUND)
 def test_pairs_are_found_and_the_network_goes_on_as_it_was(name):
     kind, count = FOUND[name]
@@ -186,7 +168,7 @@ def test_pairs_are_found_and_the_network_goes_on_as_it_was(name):
     fused = spikeops.fuse(network, report=report)
     assert sum(isinstance(module, snn.BatchNormLIF) for module in fused.modules()) == count, list(map(str, report))
     assert sum(not pair.reason for pair in report) == count and str(network) == before
-    assert_alike(fused, network, report)
+    assert_alike(fused, network, report, X)
 
 
 @pytest.mark.parametrize("build", [sew_resnet18, spikformer])

@@ -1,4 +1,4 @@
-"""Modules whose batch norm and neurons spikeops.fuse leaves, each with the reason."""
+"""What spikeops.fuse has to keep, and modules whose batch norm and neurons it leaves, each with the reason."""
 
 import copy
 import re
@@ -53,3 +53,22 @@ def assert_left(kind, reason):
     assert not any(module._forward_pre_hooks for module in model.modules())
     with pytest.warns(UserWarning, match=f"(?s)fuse: some batch norms are as they were.*{re.escape(reason)}"):
         spikeops.fuse(model)
+
+
+def assert_alike(fused, network, report, x):
+    """Outputs, gradients, running statistics, through two steps of training and in evaluation."""
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for model in (network, fused)]
+    for _ in range(2):
+        actual, expected = fused(x), network(x)
+        assert torch.equal(actual, expected)
+        assert expected.mean() > 0
+        for output, optimizer in zip((actual, expected), optimizers):
+            optimizer.zero_grad()
+            (output * torch.arange(output.numel(), dtype=output.dtype).cos().view_as(output)).sum().backward()
+            optimizer.step()
+    renamed = {old: new for pair in report for old, new in pair.renamed.items()}
+    state = fused.state_dict()
+    assert {renamed.get(key, key) for key in network.state_dict()} == set(state)
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(state[renamed.get(key, key)], value, rtol=1e-8, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}")
+    assert torch.equal(fused.eval()(x), network.eval()(x))
