@@ -80,6 +80,8 @@ inline Tensor as_layout(const Tensor& value, const Dims& sizes, const Dims& stri
   torch::stable::copy_(copy, value);
   return copy;
 }
+// The same for its own sizes, one row behind the other.
+inline Tensor as_contiguous(const Tensor& x) { return as_layout(x, sizes_of(x), contiguous_strides(sizes_of(x)), x.scalar_type()); }
 
 // A tensor (T, ...) that can be walked as (T, N).
 struct Sequence {

@@ -10,7 +10,7 @@ Tensor row_sum(const Tensor& x) {
   const auto dtype = x.scalar_type();
   STD_TORCH_CHECK(x.dim() == 2 && (dtype == ScalarType::Float || dtype == ScalarType::Double),
                   "row_sum: expected x to be a float32 or float64 matrix");
-  const Tensor in = as_layout(x, sizes_of(x), contiguous_strides(sizes_of(x)), dtype);
+  const Tensor in = as_contiguous(x);
   Tensor out = empty_strided(x, {x.size(0)}, {1}, dtype);
   RowSum args{dtype == ScalarType::Double, x.size(0), x.size(1), read(in), write(out), nullptr};
   const int64_t blocks = blocks_of(args);

@@ -62,7 +62,7 @@ void event_conv(const Tensor& out, const Tensor& x, const Tensor& weight, const 
   STD_TORCH_CHECK(O >= 1 && weight.size(3) == call.padded_channels(),
                   "event_conv: expected weight with the channels of out rounded up to whole vectors of 64 bytes");
   STD_TORCH_CHECK(!bias || (bias->dim() == 1 && bias->size(0) == O), "event_conv: expected bias with a number per channel of out");
-  const Tensor kernel = as_layout(weight, sizes_of(weight), contiguous_strides(sizes_of(weight)), x.scalar_type());
+  const Tensor kernel = as_contiguous(weight);
   OptionalTensor offset;
   if (bias) offset = as_layout(*bias, {O}, {1}, x.scalar_type());
   call.args.weight = read(kernel), call.args.bias = read(offset), call.args.out = write(out);

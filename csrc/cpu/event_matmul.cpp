@@ -51,9 +51,7 @@ Tensor event_matmul(const Tensor& out, const Tensor& count, const Tensor& place,
                   "event_matmul: expected lists as find_events makes them: count (L), place (L, K), value (L, K)");
   STD_TORCH_CHECK(!bias || (sizes_of(*bias) == Dims{O} && bias->scalar_type() == out.scalar_type() && bias->is_cpu()),
                   "event_matmul: expected bias (O) of the dtype of out");
-  const Tensor dense = has_unit_stride(matrix)
-                           ? matrix
-                           : as_layout(matrix, sizes_of(matrix), contiguous_strides(sizes_of(matrix)), matrix.scalar_type());
+  const Tensor dense = has_unit_stride(matrix) ? matrix : as_contiguous(matrix);
   OptionalTensor offset;
   if (bias) offset = as_layout(*bias, {O}, {1}, out.scalar_type());
 

@@ -7,11 +7,8 @@ namespace {
 
 // A matrix whose rows are dense in memory, however far apart they are.
 Tensor with_dense_rows(const Tensor& x) {
-  if (x.size(1) <= 1 || x.stride(1) == 1) return x;
-  return as_layout(x, sizes_of(x), contiguous_strides(sizes_of(x)), x.scalar_type());
+  return x.size(1) <= 1 || x.stride(1) == 1 ? x : as_contiguous(x);
 }
-
-Tensor as_contiguous(const Tensor& x) { return as_layout(x, sizes_of(x), contiguous_strides(sizes_of(x)), x.scalar_type()); }
 
 bool is_float_or_double(const Tensor& x) { return x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double; }
 
