@@ -1,7 +1,7 @@
 // Steps of layers that learn with a local classifier.
 #include "../math/local.h"
 
-#include "common.h"
+#include "vector.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
@@ -74,22 +74,21 @@ void step_units(const LocalLearningStep& a, const LocalParams<S>& p, SurrogateRo
   });
 }
 
-// The width of a register, and how many samples and classes are summed up at once, so that what is loaded serves several sums: as
-// many as there are registers for.
+// How many samples and classes are summed up at once, so that what is loaded serves several sums: as many as there are registers for.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kSamples = 2, kClasses = 5;
+constexpr int kSamples = 2, kClasses = 5;
 #elif defined(__AVX__)
-constexpr int kVectorBytes = 32, kSamples = 1, kClasses = 2;
+constexpr int kSamples = 1, kClasses = 2;
 #else
-constexpr int kVectorBytes = 16, kSamples = 1, kClasses = 1;
+constexpr int kSamples = 1, kClasses = 1;
 #endif
 
 // kLocalLanes numbers in registers. GCC and Clang keep these there, which they do not do with a small array.
 template <class S>
 struct Lanes {
-  typedef S Vector __attribute__((vector_size(kVectorBytes)));
-  typedef S Unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(S)), may_alias));
-  static constexpr int kWidth = kVectorBytes / int(sizeof(S)), kVectors = kLocalLanes / kWidth;
+  using Vector = typename Register<S>::Type;
+  using Unaligned = typename Register<S>::Unaligned;
+  static constexpr int kWidth = Register<S>::kWidth, kVectors = kLocalLanes / kWidth;
   Vector part[kVectors];
 };
 

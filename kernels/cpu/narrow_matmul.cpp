@@ -2,29 +2,21 @@
 // for which the narrow one lies in the cache, and of that some rows, whose numbers meet each number of the narrow one that is loaded.
 #include "../math/narrow_matmul.h"
 
-#include "common.h"
+#include "vector.h"
 
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-// The width of a register, and as many outputs, and vectors of columns, as there are registers for beside kRows rows.
+// As many outputs, and vectors of columns, as there are registers for beside kRows rows.
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kOutputs = 5, kVectors = 4;
-#elif defined(__AVX__)
-constexpr int kVectorBytes = 32, kOutputs = 2, kVectors = 2;
+constexpr int kOutputs = 5, kVectors = 4;
 #else
-constexpr int kVectorBytes = 16, kOutputs = 2, kVectors = 2;
+constexpr int kOutputs = 2, kVectors = 2;
 #endif
 constexpr int kRows = 4;
 constexpr int64_t kPieceBytes = 2048;       // of a row, whose products are added up while the narrow matrix lies in L1
 constexpr int64_t kWrittenBytes = 4096;     // of a row that is only written
 
-template <class S>
-struct Register {
-  typedef S Type __attribute__((vector_size(kVectorBytes)));
-  typedef S Unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(S)), may_alias));
-  static constexpr int kWidth = kVectorBytes / int(sizeof(S));
-};
 template <class S>
 using Numbers = typename Register<S>::Type;
 

@@ -16,6 +16,21 @@ struct Vector {
   static constexpr int64_t kWidth = 64 / int64_t(sizeof(S));
 };
 
+// A register of numbers, as wide as the instruction set has them.
+#if defined(__AVX512F__)
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+template <class S>
+struct Register {
+  typedef S Type __attribute__((vector_size(kRegisterBytes)));
+  typedef S Unaligned __attribute__((vector_size(kRegisterBytes), aligned(sizeof(S)), may_alias));
+  static constexpr int kWidth = kRegisterBytes / int(sizeof(S));
+};
+
 // Four numbers.
 template <class S>
 struct Quad {
