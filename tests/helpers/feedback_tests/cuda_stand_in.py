@@ -4,6 +4,7 @@ Tensors "on a device" live on the CPU and compute at once. Of every operation on
 :class:`Race` where a stream uses memory that another one used before, without having waited for it.
 """
 
+import threading
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Machine:
     def __init__(self, monkeypatch):
         self.operations, self.last_uses, self.kept = 0, {}, []
         self.fails, self.ends_captures, self.generator_captures = None, True, False
-        self.graphs, self.captures, self.capturing = weakref.WeakSet(), 0, None
+        self.graphs, self.captures, self._of_thread = weakref.WeakSet(), 0, threading.local()
         self.pools, self.underway, self.handles = {}, set(), 0  # graphs of each pool
         self.streams = {index: [Stream(index, handle) for handle in range(40)] for index in (0, 1)}
         self.given = {0: 0, 1: 0}
@@ -111,6 +112,15 @@ class Machine:
             return SimpleNamespace(add_=lambda _: None) if on_device else ones(*shape, device=device, **options)
 
         monkeypatch.setattr(torch, "ones", ones_or_anything)
+
+    @property
+    def capturing(self):
+        """The graph that this thread captures: what others do meanwhile, on other streams, is no part of it."""
+        return getattr(self._of_thread, "capturing", None)
+
+    @capturing.setter
+    def capturing(self, graph):
+        self._of_thread.capturing = graph
 
     @contextmanager
     def capture(self, graph, pool, stream, capture_error_mode):
