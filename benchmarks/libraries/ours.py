@@ -66,9 +66,9 @@ class Spikeops(Library):
         return Layer(module, list(module.parameters()))
 
     def net(self, variant, size, compile):
-        """As our documentation advises: layers that, on the CPU, skip what is 0."""
+        """As our documentation advises: layers that, on the CPU, skip what is 0, and fast pooling."""
         parts = size.parts(Blocks(
-            lambda kind, wiring: self._neurons[kind].ours(wiring), _over_time(snn.SpikeConv2d), _over_time(nn.AvgPool2d),
+            lambda kind, wiring: self._neurons[kind].ours(wiring), _over_time(snn.SpikeConv2d), _over_time(snn.AvgPool2d),
             _over_time(nn.Flatten), snn.SpikeLinear,
         ))  # fmt: skip
         return Net(nn.Sequential(*parts), weights(parts, lambda part: list(part.parameters())))

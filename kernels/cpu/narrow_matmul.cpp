@@ -17,22 +17,6 @@ constexpr int kRows = 4;
 constexpr int64_t kPieceBytes = 2048;       // of a row, whose products are added up while the narrow matrix lies in L1
 constexpr int64_t kWrittenBytes = 4096;     // of a row that is only written
 
-template <class S>
-using Numbers = typename Register<S>::Type;
-
-template <class S>
-SPIKEOPS_HD Numbers<S> load(const S* from) {
-  return *reinterpret_cast<const typename Register<S>::Unaligned*>(from);
-}
-template <class S>
-SPIKEOPS_HD void store(const Numbers<S>& numbers, S* to) {
-  *reinterpret_cast<typename Register<S>::Unaligned*>(to) = numbers;
-}
-template <class S>
-SPIKEOPS_HD Numbers<S> all(S number) {
-  return number - Numbers<S>{};
-}
-
 // Calls body(first, Count{}) for items in groups of `together`, and for each of those that are left.
 template <int value>
 struct Count {

@@ -31,6 +31,22 @@ struct Register {
   static constexpr int kWidth = kRegisterBytes / int(sizeof(S));
 };
 
+template <class S>
+using Numbers = typename Register<S>::Type;
+
+template <class S>
+SPIKEOPS_HD Numbers<S> load(const S* from) {
+  return *reinterpret_cast<const typename Register<S>::Unaligned*>(from);
+}
+template <class S>
+SPIKEOPS_HD void store(const Numbers<S>& numbers, S* to) {
+  *reinterpret_cast<typename Register<S>::Unaligned*>(to) = numbers;
+}
+template <class S>
+SPIKEOPS_HD Numbers<S> all(S number) {
+  return number - Numbers<S>{};
+}
+
 // Four numbers.
 template <class S>
 struct Quad {

@@ -16,13 +16,14 @@ from spikeops.functional.lif import lif, lif_rate
 from spikeops.functional.linear import spike_linear
 from spikeops.functional.local import local_gradient_in_time, local_learning_step_
 from spikeops.functional.pack import pack_spikes, unpack_spikes
+from spikeops.functional.pool import avg_pool2d
 from spikeops.functional.readout import leaky_readout
 from spikeops.functional.recurrent import recurrent_lif
 from spikeops.functional.synapse import synaptic_filter
 from spikeops.functional.tssl_bp import tssl_bp
 
 __all__ = [
-    "alif", "batch_norm_lif", "clamped_lif", "convex_snn_trial", "cuba_lif",
+    "alif", "avg_pool2d", "batch_norm_lif", "clamped_lif", "convex_snn_trial", "cuba_lif",
     "feedback_step_", "latency_encode", "leaky_readout", "lif", "lif_rate", "local_gradient_in_time",
     "local_learning_step_", "pack_spikes", "poisson_encode", "recurrent_lif", "spike_conv2d", "spike_count", "spike_linear",
     "synaptic_filter", "ternary_step_", "tssl_bp", "unpack_spikes",

@@ -21,7 +21,7 @@ from spikeops.nir._neurons import neuron_of, nodes_numbers
 from spikeops.nir._packages import package
 
 _NEURONS = (snn.LIF, snn.IF, snn.ParametricLIF, snn.CubaLIF, snn.RecurrentLIF, snn.LeakyReadout)
-_LAYERS = (nn.Linear, snn.SpikeLinear, nn.Conv1d, nn.Conv2d, snn.SpikeConv2d, nn.AvgPool2d, nn.LPPool2d, nn.Flatten, Scale)
+_LAYERS = (nn.Linear, snn.SpikeLinear, nn.Conv1d, nn.Conv2d, snn.SpikeConv2d, nn.AvgPool2d, snn.AvgPool2d, nn.LPPool2d, nn.Flatten, Scale)
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _HINTS = {
     "BatchNormLIF": (

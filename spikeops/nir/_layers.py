@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from spikeops.nir._modules import Scale
-from spikeops.nn import SpikeConv2d, SpikeLinear, TimeDistributed
+from spikeops.nn import AvgPool2d, SpikeConv2d, SpikeLinear, TimeDistributed
 
 Shape = tuple[int, ...]
 
@@ -105,7 +105,7 @@ def layers_module(node: Any, dtype: torch.dtype) -> nn.Module:
         return TimeDistributed(_with_weights(layer, weight, bias))
     if kind in ("AvgPool2d", "SumPool2d"):
         size, stride, padding = (_tuple(node, name, 2, least) for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)))
-        return TimeDistributed(nn.AvgPool2d(size, stride, padding, divisor_override=1 if kind == "SumPool2d" else None))
+        return TimeDistributed(AvgPool2d(size, stride, padding, divisor_override=1 if kind == "SumPool2d" else None))
     if kind == "Flatten":
         first, last = _whole(node, "start_dim"), _whole(node, "end_dim")
         return TimeDistributed(nn.Flatten(first + 1 if first >= 0 else first, last + 1 if last >= 0 else last))

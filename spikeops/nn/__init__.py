@@ -16,12 +16,13 @@ from spikeops.nn.linear import SpikeLinear
 from spikeops.nn.local import LocalBlock, LocalClassifier
 from spikeops.nn.local_loss import LocalLossBlock, similarity_matching_loss, similarity_matrix
 from spikeops.nn.neurons import *  # noqa: F403
+from spikeops.nn.pool import AvgPool2d
 from spikeops.nn.readout import *  # noqa: F403
 from spikeops.nn.recurrent import *  # noqa: F403
 from spikeops.nn.time import TimeDistributed
 
 __all__ = [
-    "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "SpikeConv2d", "SpikeLinear",
+    "AvgPool2d", "ClassifierPool2d", "ConvexSNN", "FeedbackRing", "LocalBlock", "LocalClassifier", "LocalLossBlock", "SpikeConv2d", "SpikeLinear",
     "TimeDistributed", "WSConv2d", "checkpoint", "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm",
     "similarity_matching_loss", "similarity_matrix",
 ]  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from spikeops.functional import _checks
 from spikeops.nn._repr import call_arguments
+from spikeops.nn.pool import AvgPool2d
 
 
-class ClassifierPool2d(nn.AvgPool2d):
+class ClassifierPool2d(AvgPool2d):
     """Average-pools feature maps until a local classifier gets at most ``max_features`` numbers, and flattens them.
 
     The rule of Nokland & Eidnes ("Training neural networks with local error signals", ICML 2019), which Ma et al. (IEEE Trans.

@@ -1,6 +1,7 @@
 """What is measured, and the bytes it is said to move."""
 
 import op_cases
+import pooling
 import pytest
 import spike_conv
 import spike_linear
@@ -16,7 +17,7 @@ SEQUENCE = 4 * T * N  # bytes of T x N float32 values
 STEP = 4 * N
 
 
-@pytest.mark.parametrize("function", sorted(set(SF.__all__) - {"spike_conv2d", "spike_linear"}))  # which have sizes of their own
+@pytest.mark.parametrize("function", sorted(set(SF.__all__) - {"avg_pool2d", "spike_conv2d", "spike_linear"}))  # which have sizes of their own
 def test_every_op_is_measured(function):
     measured = {op.function for op in OPS.values()}
     assert function in measured, f"{function} is not measured: add an Op to MEASURED of its file in tests/helpers/op_cases"
@@ -30,6 +31,12 @@ def test_spike_conv_is_measured():
     cells = spike_conv.row("small", 20, 5, 8, 7, 3, 1, 0.1, rounds=2).strip("| ").split(" | ")
     assert cells[:4] == ["small", "20 x 5 x 8 x 8", "7 x 5 x 3 x 3", "10 %"]
     assert len(cells) == 10 and all(float(cell) >= 0 for cell in cells[4:])
+
+
+def test_pooling_is_measured():
+    cells = pooling.row(3, 5, 12, "channels last", rounds=2)
+    assert cells[:2] == ["3 x 5 x 12 x 12", "channels last"]
+    assert len(cells) == len(pooling.HEADER) and all(float(cell) > 0 for cell in cells[2:])
 
 
 def test_spike_linear_is_measured():

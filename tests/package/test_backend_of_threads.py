@@ -194,6 +194,7 @@ OPS = {
     "synaptic_filter": lambda x: SF.synaptic_filter(x, 3.0),
     "spike_count": lambda x: SF.spike_count(x),
     "spike_conv2d": lambda x: SF.spike_conv2d(x[None], x[None]),
+    "avg_pool2d": lambda x: SF.avg_pool2d(x[None], 2),
     "spike_linear": lambda x: SF.spike_linear(x, x[0]),
 }
 

@@ -51,6 +51,7 @@ ELSEWHERE = {
         "kernels/math/{}.h": "kernels/math/event_matmul.h", "kernels/cpu/{}.cpp": "kernels/cpu/event_matmul.cpp",
         "kernels/cuda/{}.cu": "", "kernels/triton/{}.py": "", "csrc/{}.cpp": "csrc/cpu/event_matmul.cpp",
     },
+    "pool": {"kernels/cuda/{}.cu": "", "kernels/triton/{}.py": "", "csrc/{}.cpp": "csrc/cpu/pool.cpp"},
 }  # fmt: skip
 # What families share, and what is compiled beside them.
 SHARED = {

@@ -95,7 +95,7 @@ class FeedbackNetwork(nn.Module):
 
 def _part(layer: Layer | FeedbackLayer, input_shape: Shape, conv: type[nn.Conv2d], bias: bool) -> nn.Module:
     if isinstance(layer, Pool):
-        return nn.AvgPool2d(layer.size)
+        return snn.AvgPool2d(layer.size)
     if isinstance(layer, Linear):
         linear = nn.Linear(math.prod(input_shape), layer.units, bias)
         return nn.Sequential(nn.Flatten(), linear) if len(input_shape) > 1 else linear

@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+import spikeops.functional as SF
 
 
 class FullyConnected(nn.Linear):
@@ -31,41 +32,10 @@ class SumPool2d(nn.Module):
         self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
-        return _WindowSum.apply(x, self.size, self.gain)
+        return SF.avg_pool2d(x, self.size, divisor_override=1) * self.gain
 
     def extra_repr(self) -> str:
         return f"size={self.size}, gain={self.gain}"
-
-
-def _window_sum(x: Tensor, size: int) -> Tensor:
-    """PyTorch's pooling, or a depthwise convolution with the same results where it is 2 to 6 times as fast: on the CPU, for
-    channels that do not fill vectors."""
-    channels = x.shape[1]
-    is_vectorised = channels % 16 == 0 or not x.is_contiguous(memory_format=torch.channels_last)
-    if is_vectorised or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() < 2**17:
-        return F.avg_pool2d(x, size, divisor_override=1)
-    return F.conv2d(x, x.new_ones(channels, 1, size, size), stride=size, groups=channels)
-
-
-class _WindowSum(torch.autograd.Function):
-    """Backward a plain enlargement, on the CPU 3 times as fast as that of PyTorch's avg_pool2d."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, size: int, gain: float) -> Tensor:
-        ctx.size, ctx.gain, ctx.sides = size, gain, x.shape[2:]
-        is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
-        ctx.layout = torch.channels_last if is_channels_last else torch.contiguous_format
-        return _window_sum(x, size).mul_(gain)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        # Into the layout of x while it is small: a fully connected layer behind sends its gradient back as N, C, H, W.
-        grad = (grad * ctx.gain).contiguous(memory_format=ctx.layout)
-        grad = F.interpolate(grad, scale_factor=ctx.size, mode="nearest")
-        height, width = (side - covered for side, covered in zip(ctx.sides, grad.shape[2:]))
-        # Rows and columns left over at the end belong to no window.
-        return F.pad(grad, (0, width, 0, height)) if height or width else grad, None, None
 
 
 class MeanOverSpace(nn.Module):

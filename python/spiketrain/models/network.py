@@ -20,7 +20,7 @@ from spiketrain.models.notation import Conv, Layer, Linear, Pool, Recurrent, Res
 from spiketrain.models.residual_block import ResidualBlock
 from spiketrain.models.synapses import count_macs, count_synapses, shape_after
 
-POOLS = {"average": nn.AvgPool2d, "maximum": nn.MaxPool2d}
+POOLS = {"average": snn.AvgPool2d, "maximum": nn.MaxPool2d}
 Shape = tuple[int, ...]  # (C, H, W), or (units,) after a fully connected layer
 
 

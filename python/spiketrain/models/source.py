@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from spikeops import nn as snn
 from spiketrain.errors import UserError, shortened
-from spiketrain.models import layers
 from spiketrain.models.feedback import FeedbackNetwork
 from spiketrain.models.layers import FullyConnected, SumPool2d, TimeSharedDropout
 from spiketrain.models.local import LocalNetwork
@@ -33,7 +32,7 @@ _OF_SPIKEOPS = (
 # Of ours: what each needs of the sources.
 _OWN: dict[type, tuple[object, ...]] = {
     FullyConnected: (FullyConnected,),
-    SumPool2d: (layers._window_sum, layers._WindowSum, SumPool2d),
+    SumPool2d: (SumPool2d,),
     TimeSharedDropout: (TimeSharedDropout,),
 }
 
@@ -81,9 +80,9 @@ class Writer:
             return f"{name}({', '.join(map(self.call, module.children()))})"
         if kind in _OF_TORCH:
             return f"nn.{module!r}"
-        if kind is nn.AvgPool2d:
+        if kind in (nn.AvgPool2d, snn.AvgPool2d):
             options = f"{module.extra_repr()}, ceil_mode={module.ceil_mode}, count_include_pad={module.count_include_pad}"
-            return f"nn.AvgPool2d({options}, divisor_override={module.divisor_override})"
+            return f"{'nn' if kind is nn.AvgPool2d else 'snn'}.AvgPool2d({options}, divisor_override={module.divisor_override})"
         if kind in _OF_SPIKEOPS:
             return f"snn.{_with_surrogate(repr(module))}"
         if kind in _OWN:

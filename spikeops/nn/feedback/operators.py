@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from spikeops import functional as SF
+
 Pair = tuple[int, int]
 # Outputs of an operator's stages, by stage and shape of its input, to be used again.
 Memory = dict[tuple[int, torch.Size], torch.Tensor]
@@ -129,9 +131,11 @@ class AveragePool:
     divisor: int | None
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
-        return F.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
+        return SF.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
     def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type == "cpu":
+            return self.apply(x)  # it gains more by our kernel than memory that is there saves
         options = self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor
         return torch.ops.aten.avg_pool2d.out(x, *options, out=out)
 

@@ -17,6 +17,7 @@ from spikeops.nn.conv import SpikeConv2d
 from spikeops.nn.feedback import operators as ops
 from spikeops.nn.feedback.restrictions import WSConv2d
 from spikeops.nn.linear import SpikeLinear
+from spikeops.nn.pool import AvgPool2d
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -142,7 +143,7 @@ def _leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-_KNOWN = (*WEIGHTED, WSConv2d, SpikeConv2d, SpikeLinear, *BATCH_NORMS, nn.AvgPool2d, nn.Flatten, nn.Identity)
+_KNOWN = (*WEIGHTED, WSConv2d, SpikeConv2d, SpikeLinear, *BATCH_NORMS, nn.AvgPool2d, AvgPool2d, nn.Flatten, nn.Identity)
 _FORWARDS = {(kind.forward, getattr(kind, "_conv_forward", None)) for kind in _KNOWN}
 
 

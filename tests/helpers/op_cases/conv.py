@@ -32,6 +32,5 @@ TRANSFORMED = {
     ),
     "SpikeConv2d": of_module(lambda: snn.SpikeConv2d(2, 4, 3), **_OF_IMAGES),
     "WSConv2d": of_module(lambda: snn.WSConv2d(2, 4, 3), **_OF_IMAGES),
-    "ClassifierPool2d": of_module(lambda: snn.ClassifierPool2d((2, 6, 6), 8), **_OF_IMAGES),
     "TimeDistributed": of_module(lambda: snn.TimeDistributed(torch.nn.Linear(WIDTH, 6, bias=False)), forward=WORKS),
 }

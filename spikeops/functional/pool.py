@@ -1,0 +1,120 @@
+"""Pooling of maps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from spikeops import _backend, reference
+from spikeops._numbers import plain_number
+from spikeops.functional import _checks, _events
+from spikeops.functional._transforms import wants_gradient
+
+_OP = "avg_pool2d"
+_WINDOW = (2, 2)
+# Below that it is the call that takes time.
+_FEWEST_NUMBERS = 1 << 13
+
+
+def avg_pool2d(
+    x: torch.Tensor,
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...] | None = None,
+    padding: int | tuple[int, ...] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> torch.Tensor:
+    """:func:`torch.nn.functional.avg_pool2d`, on the CPU several times as fast for the windows of 2 x 2 that most networks have.
+
+    PyTorch's takes ten to twenty times as long as a copy of maps in the plain order, in both directions; with 2 x 2 windows that do not
+    overlap this takes about as long as the copy, gives the same bits, and keeps nothing for the backward pass but the shape, where
+    PyTorch keeps x. Else, on other devices, in 16 bits, under autocast, in compiled code and under transforms of `torch.func` it is
+    PyTorch's. ``divisor_override=1`` makes it the sum over windows.
+
+    Args:
+        x: (N, C, H, W) or (C, H, W). Fold time into N.
+        kernel_size: of the windows, a number or a pair.
+        stride: of the windows, a number or a pair; as large as they are by default.
+        padding: of the maps, with zeros, a number or a pair.
+        ceil_mode: whether windows may stick out at the end.
+        count_include_pad: whether the padding counts in the average.
+        divisor_override: what sums are divided by instead.
+
+    Returns:
+        (N, C, H', W') or (C, H', W'), in the order of x.
+
+    Raises:
+        As `avg_pool2d`. TypeError: x is no tensor.
+
+    Example:
+        >>> spikes = (torch.rand(80, 15, 24, 24) < 0.05).float()
+        >>> SF.avg_pool2d(spikes, 2).shape
+        torch.Size([80, 15, 12, 12])
+    """
+    _checks.tensor(_OP, "x", x)
+    kernel_size, stride, padding = map(_plain, (kernel_size, stride, padding))
+    if _backend.is_reference():
+        return reference.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    if _events.have_kernel(x) and _is_tiled(x, kernel_size, stride, padding, ceil_mode, divisor_override):
+        divisor = divisor_override or _WINDOW[0] * _WINDOW[1]
+        channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+        if wants_gradient((x,)):
+            return _AvgPool2d.apply(x, divisor, channels_last)
+        return torch.ops.spikeops.pool(x, divisor, channels_last)
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+class _AvgPool2d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, divisor, channels_last):
+        ctx.shape, ctx.divisor, ctx.channels_last = x.shape, divisor, channels_last
+        return torch.ops.spikeops.pool(x, divisor, channels_last)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        # What is to be differentiated again goes PyTorch's way, which can be.
+        if not torch.is_grad_enabled() and _events.have_kernel(grad_out):
+            return torch.ops.spikeops.pool_backward(grad_out, *ctx.shape[2:], ctx.divisor, ctx.channels_last), None, None
+        layout = torch.channels_last if ctx.channels_last else torch.contiguous_format
+        x = torch.empty(ctx.shape, dtype=grad_out.dtype, device=grad_out.device, memory_format=layout)  # of which it looks at the layout
+        options = _WINDOW, _WINDOW, (0, 0), False, True, ctx.divisor
+        return torch.ops.aten.avg_pool2d_backward(grad_out, x, *options), None, None
+
+
+def _plain(value):
+    return tuple(map(plain_number, value)) if isinstance(value, (tuple, list)) else plain_number(value)
+
+
+def _is_both(value, number: int) -> bool:
+    """Whether it says `number` for height and width."""
+    values = value if isinstance(value, tuple) else (value,)
+    return len(values) in (1, 2) and all(type(v) is int and v == number for v in values)
+
+
+def _is_tiled(x: torch.Tensor, kernel_size, stride, padding, ceil_mode, divisor) -> bool:
+    """Whether the maps are many and the windows 2 x 2 tiles of them. What is wrong is for `avg_pool2d` to say."""
+    return (
+        x.dim() == 4
+        and x.numel() >= _FEWEST_NUMBERS
+        and _is_both(kernel_size, 2)
+        and (stride is None or stride == () or _is_both(stride, 2))
+        and _is_both(padding, 0)
+        and min(x.shape[2:]) >= 2
+        and (ceil_mode is False or (ceil_mode is True and x.shape[2] % 2 == x.shape[3] % 2 == 0))
+        and (divisor is None or (type(divisor) is int and divisor != 0))
+    )
+
+
+@torch.library.register_fake("spikeops::pool")
+def _fake_pool(x, divisor, channels_last):
+    return _empty(x, (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2), channels_last)
+
+
+@torch.library.register_fake("spikeops::pool_backward")
+def _fake_pool_backward(grad_out, height, width, divisor, channels_last):
+    return _empty(grad_out, (*grad_out.shape[:2], height, width), channels_last)
+
+
+def _empty(like, shape, channels_last):
+    return like.new_empty(shape).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
