@@ -12,6 +12,7 @@ from spikeops.functional._transforms import wants_gradient
 
 _OP = "avg_pool2d"
 _WINDOW = (2, 2)
+_NUMBERS = 4  # in one
 # Below that it is the call that takes time.
 _FEWEST_NUMBERS = 1 << 13
 
@@ -53,31 +54,46 @@ def avg_pool2d(
         torch.Size([80, 15, 12, 12])
     """
     _checks.tensor(_OP, "x", x)
-    kernel_size, stride, padding = map(_plain, (kernel_size, stride, padding))
+    kernel_size, stride, padding, divisor_override = map(_plain, (kernel_size, stride, padding, divisor_override))
     if _backend.is_reference():
         return reference.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    if _events.have_kernel(x) and _is_tiled(x, kernel_size, stride, padding, ceil_mode, divisor_override):
-        divisor = divisor_override or _WINDOW[0] * _WINDOW[1]
-        channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-        if wants_gradient((x,)):
-            return _AvgPool2d.apply(x, divisor, channels_last)
-        return torch.ops.spikeops.pool(x, divisor, channels_last)
+    if _has_kernel(x, kernel_size, stride, padding, ceil_mode, divisor_override):
+        divisor = divisor_override or _NUMBERS
+        return _AvgPool2d.apply(x, divisor) if wants_gradient((x,)) else _pooled(x, divisor)
     return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool2d_to(
+    out: torch.Tensor, x: torch.Tensor, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+) -> torch.Tensor:
+    """The same into `out`, for time loops, which are not to allocate. Outside of autograd."""
+    if _has_kernel(x, kernel_size, stride, padding, ceil_mode, divisor_override) and _is_channels_last(out) == _is_channels_last(x):
+        torch.ops.spikeops.pool_(out, x, divisor_override or _NUMBERS, _is_channels_last(x))
+        return out
+    options = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    return torch.ops.aten.avg_pool2d.out(x, *options, out=out)
+
+
+def _pooled(x: torch.Tensor, divisor: int) -> torch.Tensor:
+    height, width = x.shape[2:]
+    channels_last = _is_channels_last(x)
+    out = _empty((*x.shape[:2], height // 2, width // 2), x, channels_last)
+    torch.ops.spikeops.pool_(out, x, divisor, channels_last)
+    return out
 
 
 class _AvgPool2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, divisor, channels_last):
-        ctx.shape, ctx.divisor, ctx.channels_last = x.shape, divisor, channels_last
-        return torch.ops.spikeops.pool(x, divisor, channels_last)
+    def forward(ctx, x, divisor):
+        ctx.shape, ctx.divisor, ctx.channels_last = x.shape, divisor, _is_channels_last(x)
+        return _pooled(x, divisor)
 
     @staticmethod
     def backward(ctx, grad_out):
         # What is to be differentiated again goes PyTorch's way, which can be.
         if not torch.is_grad_enabled() and _events.have_kernel(grad_out):
             return torch.ops.spikeops.pool_backward(grad_out, *ctx.shape[2:], ctx.divisor, ctx.channels_last), None, None
-        layout = torch.channels_last if ctx.channels_last else torch.contiguous_format
-        x = torch.empty(ctx.shape, dtype=grad_out.dtype, device=grad_out.device, memory_format=layout)  # of which it looks at the layout
+        x = _empty(ctx.shape, grad_out, ctx.channels_last)  # of which it looks at sizes and order
         options = _WINDOW, _WINDOW, (0, 0), False, True, ctx.divisor
         return torch.ops.aten.avg_pool2d_backward(grad_out, x, *options), None, None
 
@@ -92,13 +108,23 @@ def _is_both(value, number: int) -> bool:
     return len(values) in (1, 2) and all(type(v) is int and v == number for v in values)
 
 
-def _is_tiled(x: torch.Tensor, kernel_size, stride, padding, ceil_mode, divisor) -> bool:
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _empty(shape, like: torch.Tensor, channels_last: bool) -> torch.Tensor:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _has_kernel(x: torch.Tensor, kernel_size, stride, padding, ceil_mode, divisor) -> bool:
     """Whether the maps are many and the windows 2 x 2 tiles of them. What is wrong is for `avg_pool2d` to say."""
     return (
-        x.dim() == 4
+        _events.have_kernel(x)
+        and x.dim() == 4
         and x.numel() >= _FEWEST_NUMBERS
         and _is_both(kernel_size, 2)
-        and (stride is None or stride == () or _is_both(stride, 2))
+        and (stride is None or (isinstance(stride, tuple) and not stride) or _is_both(stride, 2))
         and _is_both(padding, 0)
         and min(x.shape[2:]) >= 2
         and (ceil_mode is False or (ceil_mode is True and x.shape[2] % 2 == x.shape[3] % 2 == 0))
@@ -106,15 +132,11 @@ def _is_tiled(x: torch.Tensor, kernel_size, stride, padding, ceil_mode, divisor)
     )
 
 
-@torch.library.register_fake("spikeops::pool")
-def _fake_pool(x, divisor, channels_last):
-    return _empty(x, (*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2), channels_last)
+@torch.library.register_fake("spikeops::pool_")
+def _fake_pool(out, x, divisor, channels_last):
+    return None
 
 
 @torch.library.register_fake("spikeops::pool_backward")
 def _fake_pool_backward(grad_out, height, width, divisor, channels_last):
-    return _empty(grad_out, (*grad_out.shape[:2], height, width), channels_last)
-
-
-def _empty(like, shape, channels_last):
-    return like.new_empty(shape).contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return _empty((*grad_out.shape[:2], height, width), grad_out, channels_last)

@@ -28,7 +28,7 @@ def test_public_names():
     tested_elsewhere = {name for name in op_cases.TESTED_ELSEWHERE if hasattr(SF, name)}
     assert set(SF.__all__) == {*op_cases.first_calls(), *tested_elsewhere}
     assert set(snn.__all__) == {
-        *op_cases.MODULES, "ClassifierPool2d", "LocalLossBlock", "SpikeConv2d", "SpikeLinear", "TimeDistributed", "WSConv2d", "checkpoint",
+        *op_cases.MODULES, "AvgPool2d", "ClassifierPool2d", "LocalLossBlock", "SpikeConv2d", "SpikeLinear", "TimeDistributed", "WSConv2d", "checkpoint",
         "init_unit_norm_", "restrict_frobenius_norm", "restrict_spectral_norm", "similarity_matching_loss", "similarity_matrix",
     }  # fmt: skip
     for module in (spikeops, SF, snn, spikeops.surrogate):

@@ -38,7 +38,8 @@ KINDS = {
     "array": np.array, "int64": np.int64, "int32": np.int32, "uint8": np.uint8,
 }  # fmt: skip
 EACH = [pytest.param(call, id=call if isinstance(call, str) else call.__name__) for call in CALLS]
-TORCHS_OWN = (snn.SpikeConv2d, snn.SpikeLinear, snn.WSConv2d)
+TORCHS_OWN = (snn.AvgPool2d, snn.SpikeConv2d, snn.SpikeLinear, snn.WSConv2d)
+WINDOWS = (SF.avg_pool2d, SF.spike_conv2d)  # whose sizes torch checks
 OF_EACH_NEURON = (SF.lif, snn.LIF, snn.IF, snn.ParametricLIF)  # which take numbers of each neuron
 
 
@@ -100,14 +101,14 @@ def test_what_is_no_number_is_refused_by_name(call):
                 continue
             if isinstance(value, torch.Tensor) and call in OF_EACH_NEURON and option in ("threshold", "input_scale", "reset_amount"):
                 continue
-            if call is SF.spike_conv2d and not (isinstance(value, (bool, np.bool_)) or option == "groups"):
-                continue  # torch's own checks
+            if call in WINDOWS and not (isinstance(value, (bool, np.bool_)) or option == "groups"):
+                continue
             if option == "shape":  # of a parameter: torch says it
                 continue
             with pytest.raises((TypeError, ValueError, RuntimeError)) as refused:
                 function(**options | {option: value})
             known = option if call is snn.ClampedLIF else {"units": "shape", "side": "shape"}.get(option, option)
-            if call is not SF.spike_conv2d:
+            if call not in WINDOWS:
                 assert known in str(refused.value), f"{option} = {value!r}: {refused.value}"
                 assert not isinstance(refused.value, RuntimeError), f"{option} = {value!r}: {refused.value}"
 

@@ -35,7 +35,7 @@ def is_shown_elsewhere(value):
 
 @pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)
 def test_every_argument_is_looked_at(kind):
-    if kind not in (*CONVOLUTIONS, snn.SpikeLinear):
+    if kind not in (*CONVOLUTIONS, snn.SpikeLinear, snn.AvgPool2d):
         assert kind in CASES, f"{kind.__name__} has no case: add a Module to MODULES of its file in tests/helpers/op_cases"
         needed, options = CASES[kind]
         apart = {name for of, _, sample in SAMPLES if of is kind for name in sample}
@@ -77,6 +77,10 @@ def test_convolutions(kind):
     module = kind(4, 8, (3, 2), stride=2, padding=1, dilation=2, groups=2, bias=False)
     twin = eval(repr(module), {kind.__name__: kind})
     assert repr(twin) == repr(module) and twin.weight.shape == module.weight.shape and twin.bias is None
+
+
+def test_pooling():
+    assert repr(snn.AvgPool2d((2, 3), stride=1)) == "AvgPool2d(kernel_size=(2, 3), stride=1, padding=0)"
 
 
 def test_linear_layers():

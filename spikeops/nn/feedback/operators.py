@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spikeops import functional as SF
+from spikeops.functional.pool import avg_pool2d_to
 
 Pair = tuple[int, int]
 # Outputs of an operator's stages, by stage and shape of its input, to be used again.
@@ -134,10 +135,7 @@ class AveragePool:
         return SF.avg_pool2d(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
     def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu":
-            return self.apply(x)  # it gains more by our kernel than memory that is there saves
-        options = self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor
-        return torch.ops.aten.avg_pool2d.out(x, *options, out=out)
+        return avg_pool2d_to(out, x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
     def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Operator:
         tiles = self.kernel == self.stride and self.padding == (0, 0)
