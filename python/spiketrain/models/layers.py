@@ -32,7 +32,7 @@ class SumPool2d(nn.Module):
         self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
-        return SF.avg_pool2d(x, self.size, divisor_override=1) * self.gain
+        return SF.avg_pool2d(x, self.size, divisor_override=1).mul_(self.gain)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, gain={self.gain}"
