@@ -67,5 +67,5 @@ def test_scripts_find_load_config_where_it_lay_before():
 
 def test_departures_of_older_runs_are_read():
     """In their configurations they stand among the published figures."""
-    old = merge(presets.load("tsslbp-fashion-mlp"), {"published": {"departures": ["trainer.epochs: 200"]}})
+    old = merge(presets.load("ell-mnist-dnn"), {"published": {"departures": ["trainer.epochs: 200"]}})
     assert load_config(old).departs == ["trainer.epochs: 200"]
