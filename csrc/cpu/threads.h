@@ -85,7 +85,8 @@ void share(int64_t groups, int64_t elements_of_group, const Body& body) {
     else if (groups > 0) body(0, groups);
     return;
   }
-  const int64_t pieces = std::min(groups, threads * kPiecesPerThread), size = (groups + pieces - 1) / pieces;
+  // Rather some pieces more than one too many for a thread: of few large groups half would wait for the rest.
+  const int64_t size = std::max<int64_t>(1, groups / (threads * kPiecesPerThread));
   std::atomic<int64_t> next{0};
   bool took_part = false;
   torch::stable::parallel_for(0, threads, 1, [&](int64_t thread, int64_t) {
