@@ -29,6 +29,9 @@ using Numbers = std::vector<double>;  // many numbers travel as one list: each a
 inline Dims sizes_of(const Tensor& x) { return Dims(x.sizes().begin(), x.sizes().end()); }
 inline Dims strides_of(const Tensor& x) { return Dims(x.strides().begin(), x.strides().end()); }
 
+// Whether a second tensor of an op for the CPU goes with its first one.
+inline bool is_like(const Tensor& x, const Tensor& first) { return x.scalar_type() == first.scalar_type() && x.is_cpu(); }
+
 inline int64_t product(const Dims& sizes, size_t from = 0) {
   int64_t n = 1;
   for (size_t d = from; d < sizes.size(); ++d) n *= sizes[d];

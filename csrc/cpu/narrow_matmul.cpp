@@ -12,8 +12,6 @@ Tensor with_dense_rows(const Tensor& x) {
 
 bool is_float_or_double(const Tensor& x) { return x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double; }
 
-bool is_like(const Tensor& x, const Tensor& first) { return x.scalar_type() == first.scalar_type() && x.is_cpu(); }
-
 // x (R, K), weight (O, K), bias (O) -> (R, O)
 Tensor narrow_matmul(const Tensor& x, const Tensor& weight, const OptionalTensor& bias) {
   Backend backend(x);

@@ -17,45 +17,47 @@ struct Maps {
     windows.height = sizes[2], windows.width = sizes[3], windows.divisor = divisor;
   }
 
-  Dims strides_of(const Dims& of) const {
-    return is_channels_last ? Dims{of[1] * of[2] * of[3], 1, of[3] * of[1], of[1]} : contiguous_strides(of);
+  // In their order: itself if it lies so already, else a copy.
+  Tensor laid_out(const Tensor& x) const {
+    const Dims of = sizes_of(x);
+    const Dims strides = is_channels_last ? Dims{of[1] * of[2] * of[3], 1, of[3] * of[1], of[1]} : contiguous_strides(of);
+    return as_layout(x, of, strides, x.scalar_type());
   }
-  Tensor laid_out(const Tensor& x) const { return as_layout(x, sizes_of(x), strides_of(sizes_of(x)), x.scalar_type()); }
+  bool is_laid_out(const Tensor& x) const { return read(laid_out(x)) == read(x); }
 
   const Dims sizes, pooled;
   const bool is_channels_last;
   Windows windows{};
 };
 
-// x (N, C, H, W), out (N, C, H / 2, W / 2), which lies in channels-last order or not
+// x (N, C, H, W), out (N, C, H / 2, W / 2): both in channels-last order or not
 void pool_(const Tensor& out, const Tensor& x, double divisor, bool channels_last) {
   Backend backend(x);
   STD_TORCH_CHECK(x.dim() == 4, "pool_: expected x (N, C, H, W)");
   const Maps maps("pool_", x, sizes_of(x), divisor, channels_last);
-  STD_TORCH_CHECK(sizes_of(out) == maps.pooled && out.scalar_type() == x.scalar_type() && out.is_cpu(),
-                  "pool_: expected out of a number for each window, of the dtype of x");
-  STD_TORCH_CHECK(maps.laid_out(out).const_data_ptr() == out.const_data_ptr(), "pool_: expected out in the order that it is said to lie in");
+  STD_TORCH_CHECK(sizes_of(out) == maps.pooled && is_like(out, x) && maps.is_laid_out(out),
+                  "pool_: expected out of a number for each window, of the dtype of x and in the order that is asked for");
   const Tensor in = maps.laid_out(x);
   backend.run(PoolForward{maps.windows, read(in), write(out)});
 }
 
-// grad_out (N, C, H / 2, W / 2) -> (N, C, H, W)
-Tensor pool_backward(const Tensor& grad_out, int64_t height, int64_t width, double divisor, bool channels_last) {
-  Backend backend(grad_out);
-  STD_TORCH_CHECK(grad_out.dim() == 4, "pool_backward: expected grad_out (N, C, H, W)");
-  const Maps maps("pool_backward", grad_out, {grad_out.size(0), grad_out.size(1), height, width}, divisor, channels_last);
-  STD_TORCH_CHECK(sizes_of(grad_out) == maps.pooled, "pool_backward: expected grad_out of a number for each window");
+// grad_out (N, C, H / 2, W / 2), grad_x (N, C, H, W)
+void pool_backward_(const Tensor& grad_x, const Tensor& grad_out, double divisor, bool channels_last) {
+  Backend backend(grad_x);
+  STD_TORCH_CHECK(grad_x.dim() == 4, "pool_backward_: expected grad_x (N, C, H, W)");
+  const Maps maps("pool_backward_", grad_x, sizes_of(grad_x), divisor, channels_last);
+  STD_TORCH_CHECK(sizes_of(grad_out) == maps.pooled && is_like(grad_out, grad_x),
+                  "pool_backward_: expected grad_out of a number for each window, of the dtype of grad_x");
+  STD_TORCH_CHECK(maps.is_laid_out(grad_x), "pool_backward_: expected grad_x in the order that is asked for");
   const Tensor upstream = maps.laid_out(grad_out);
-  const Tensor grad_x = empty_strided(grad_out, maps.sizes, maps.strides_of(maps.sizes), grad_out.scalar_type());
   backend.run(PoolBackward{maps.windows, read(upstream), write(grad_x)});
-  return grad_x;
 }
 
 }  // namespace
 
 SPIKEOPS_OPS(pool) {
   SPIKEOPS_OP(pool_, "pool_(Tensor(a!) out, Tensor x, float divisor, bool channels_last) -> ()");
-  SPIKEOPS_OP(pool_backward, "pool_backward(Tensor grad_out, int height, int width, float divisor, bool channels_last) -> Tensor");
+  SPIKEOPS_OP(pool_backward_, "pool_backward_(Tensor(a!) grad_x, Tensor grad_out, float divisor, bool channels_last) -> ()");
 }
 
 }  // namespace spikeops

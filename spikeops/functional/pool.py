@@ -13,6 +13,7 @@ from spikeops.functional._transforms import wants_gradient
 _OP = "avg_pool2d"
 _WINDOW = (2, 2)
 _NUMBERS = 4  # in one
+_TILES = _WINDOW, _WINDOW, (0, 0), False, True
 # Below that it is the call that takes time.
 _FEWEST_NUMBERS = 1 << 13
 
@@ -74,6 +75,14 @@ def avg_pool2d_to(
     return torch.ops.aten.avg_pool2d.out(x, *options, out=out)
 
 
+def spread_tiles_to(grad_x: torch.Tensor, grad_out: torch.Tensor, divisor: int) -> torch.Tensor:
+    """The way back through averages over windows of 2 x 2 that leave nothing over, likewise."""
+    if _events.have_kernel(grad_x, grad_out):
+        torch.ops.spikeops.pool_backward_(grad_x, grad_out, divisor, _is_channels_last(grad_x))
+        return grad_x
+    return torch.ops.aten.avg_pool2d_backward.grad_input(grad_out, grad_x, *_TILES, divisor, grad_input=grad_x)
+
+
 def _pooled(x: torch.Tensor, divisor: int) -> torch.Tensor:
     height, width = x.shape[2:]
     channels_last = _is_channels_last(x)
@@ -91,11 +100,11 @@ class _AvgPool2d(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_out):
         # What is to be differentiated again goes PyTorch's way, which can be.
-        if not torch.is_grad_enabled() and _events.have_kernel(grad_out):
-            return torch.ops.spikeops.pool_backward(grad_out, *ctx.shape[2:], ctx.divisor, ctx.channels_last), None, None
-        x = _empty(ctx.shape, grad_out, ctx.channels_last)  # of which it looks at sizes and order
-        options = _WINDOW, _WINDOW, (0, 0), False, True, ctx.divisor
-        return torch.ops.aten.avg_pool2d_backward(grad_out, x, *options), None, None
+        x = _empty(ctx.shape, grad_out, ctx.channels_last)
+        if torch.is_grad_enabled() or not _events.have_kernel(grad_out):
+            return torch.ops.aten.avg_pool2d_backward(grad_out, x, *_TILES, ctx.divisor), None, None
+        torch.ops.spikeops.pool_backward_(x, grad_out, ctx.divisor, ctx.channels_last)
+        return x, None, None
 
 
 def _plain(value):
@@ -137,6 +146,6 @@ def _fake_pool(out, x, divisor, channels_last):
     return None
 
 
-@torch.library.register_fake("spikeops::pool_backward")
-def _fake_pool_backward(grad_out, height, width, divisor, channels_last):
-    return _empty((*grad_out.shape[:2], height, width), grad_out, channels_last)
+@torch.library.register_fake("spikeops::pool_backward_")
+def _fake_pool_backward(grad_x, grad_out, divisor, channels_last):
+    return None

@@ -37,7 +37,7 @@ def assert_the_same(actual, expected):
 
 @pytest.fixture
 def calls():
-    with counted(torch.ops.spikeops, forward="pool_", backward="pool_backward") as counts:
+    with counted(torch.ops.spikeops, forward="pool_", backward="pool_backward_") as counts:
         yield counts
 
 

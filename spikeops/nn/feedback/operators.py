@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from spikeops import functional as SF
-from spikeops.functional.pool import avg_pool2d_to
+from spikeops.functional.pool import avg_pool2d_to, spread_tiles_to
 
 Pair = tuple[int, int]
 # Outputs of an operator's stages, by stage and shape of its input, to be used again.
@@ -137,10 +137,11 @@ class AveragePool:
     def apply_to(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return avg_pool2d_to(out, x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor)
 
-    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Operator:
+    def transposed(self, input_shape: torch.Size, output_shape: torch.Size) -> AveragePoolTransposed | Spread | Operator:
         tiles = self.kernel == self.stride and self.padding == (0, 0)
         if tiles and all(n == m * k for n, m, k in zip(input_shape[2:], output_shape[2:], self.kernel)):
-            return Operator((Factor(1 / (self.divisor or self.kernel[0] * self.kernel[1])), Enlargement(self.kernel)))
+            divisor = self.divisor or self.kernel[0] * self.kernel[1]
+            return Spread(divisor) if self.kernel == (2, 2) else Operator((Factor(1 / divisor), Enlargement(self.kernel)))
         return AveragePoolTransposed(self, tuple(input_shape[1:]))
 
 
@@ -157,6 +158,24 @@ class AveragePoolTransposed:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Each value, divided, at every place of its window of 2 x 2: the transpose of average pooling whose windows tile the image."""
+
+    divisor: int
+
+    def apply(self, y: torch.Tensor) -> torch.Tensor:
+        samples, channels, height, width = y.shape
+        if y.is_contiguous(memory_format=torch.channels_last):
+            out = y.new_empty(samples, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+        else:
+            out = y.new_empty(samples, channels, 2 * height, 2 * width)
+        return self.apply_to(out, y)
+
+    def apply_to(self, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return spread_tiles_to(out, y, self.divisor)
+
+
+@dataclass(frozen=True)
 class Factor:
     scale: float
 
@@ -169,7 +188,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Enlargement:
-    """Each value at every place of its window. Scaled, the transpose of average pooling whose windows tile the image."""
+    """Each value at every place of its window. Scaled, the transpose of average pooling by other tiles."""
 
     kernel: Pair
 

@@ -7,7 +7,7 @@ from op_tests.transformed import WORKS, of_module
 import spikeops.functional as SF
 import spikeops.nn as snn
 
-TESTED_ELSEWHERE = {"pool_": "test_pool.py", "pool_backward": "test_pool.py", "avg_pool2d": "test_pool.py"}
+TESTED_ELSEWHERE = {"pool_": "test_pool.py", "pool_backward_": "test_pool.py", "avg_pool2d": "test_pool.py"}
 
 _IMAGES = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 NUMBERS = {

@@ -13,7 +13,7 @@ from spikeops.triton import IMPLEMENTATIONS
 SURROGATES = [ATan(2.0), Sigmoid(4.0), Exponential(1.0), FastSigmoid(25.0), Triangle(1.0), Rectangle(1.0), Gaussian(0.5)]
 CPU_ONLY = {
     "event_conv_", "event_conv_weight", "event_matmul_", "find_events", "narrow_matmul", "narrow_matmul_weight", "narrow_matmul_input",
-    "pool_", "pool_backward",
+    "pool_", "pool_backward_",
 }  # fmt: skip
 native_ops, triton_ops = torch.ops.spikeops, torch.ops.spikeops_triton
 
