@@ -11,10 +11,13 @@ import torch
 from torch._functorch.utils import unwrap_dead_wrappers
 
 
+below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
 def fast(kernel, formula, setup_context):
-    """The kernel with its autograd formula, if that is wanted, as a function of its tuple of arguments, for plain eager calls: without
-    the detour through PyTorch's dispatcher, which costs a training step of a small network as much as its kernels."""
-    run, below_autograd = kernel._op, torch._C._AutoDispatchBelowAutograd
+    """For plain eager calls, (the kernel, to be run `below_autograd`; the same with its autograd formula): without the detour through
+    PyTorch's dispatcher, which costs a training step of a small network as much as its kernels."""
+    run = kernel._op
 
     class Formula(torch.autograd.Function):
         @staticmethod
@@ -27,16 +30,8 @@ def fast(kernel, formula, setup_context):
         backward = staticmethod(formula)
 
     # Function.apply looks for transforms first, the node's for other forms of a formula: of neither there are any here.
-    apply = super(torch.autograd.Function, Formula).apply
     Formula._backward_cls.apply = formula
-
-    def call(wants_gradient, args):
-        if wants_gradient:
-            return apply(*args)
-        with below_autograd():
-            return run(*args)
-
-    return call
+    return run, super(torch.autograd.Function, Formula).apply
 
 
 def transformable_function(kernel, formula, setup_context, forward_mode, vmap_rule) -> type[torch.autograd.Function]:
@@ -45,7 +40,7 @@ def transformable_function(kernel, formula, setup_context, forward_mode, vmap_ru
     class Transformable(torch.autograd.Function):
         @staticmethod
         def forward(*args):
-            with torch._C._AutoDispatchBelowAutograd():
+            with below_autograd():
                 return kernel(*args)
 
         @staticmethod

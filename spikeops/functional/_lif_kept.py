@@ -105,7 +105,7 @@ def _lists(
 def _backward_fake(grad_spikes, grad_v_last, kept, numbers, modes, need_v_init):
     kept, state = _layout.time_major(kept), state_dtype(grad_spikes.dtype)
     grad_x = _layout.empty_step(kept, grad_spikes.dtype) if modes[-1] else _layout.empty_sequence(kept, grad_spikes.shape[0], grad_spikes.dtype)
-    return grad_x, _layout.empty_step(kept, state) if need_v_init else kept.new_empty(0, dtype=state)
+    return grad_x, _layout.empty_step(kept, state) if need_v_init else None
 
 
 def _layout_of_x(modes):
