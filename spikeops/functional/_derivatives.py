@@ -85,9 +85,22 @@ def of_definition(definition):
 
 
 def pull_back(function, primals, cotangents) -> tuple[torch.Tensor, ...]:
-    """Gradients of ``function``'s arguments from those of its outputs, a tuple; None for an output stands for zeros."""
-    outputs, pull = torch.func.vjp(function, *primals)
-    return pull(tuple(torch.zeros_like(o) if c is None else c for o, c in zip(outputs, cotangents)))
+    """Gradients of ``function``'s arguments from those of its outputs, a tuple; None for an output stands for zeros. What has no place among
+    the outputs, None, has none among the gradients either."""
+    places: list[int] = []
+
+    def of_present(*primals):
+        found = function(*primals)
+        places[:] = _present(found)
+        return tuple(found[place] for place in places)
+
+    outputs, pull = torch.func.vjp(of_present, *primals)
+    return pull(tuple(torch.zeros_like(o) if cotangents[p] is None else cotangents[p] for o, p in zip(outputs, places)))
+
+
+def _present(outputs) -> list[int]:
+    """Where there is one: absent gradients are None."""
+    return [place for place, output in enumerate(outputs) if output is not None]
 
 
 def push_forward(definition, args, tangents):
@@ -97,10 +110,21 @@ def push_forward(definition, args, tangents):
     formula of its own."""
     places = [i for i, tangent in enumerate(tangents) if isinstance(tangent, torch.Tensor)]
     function = _At(definition, args, places)
-    zeros = tuple(torch.zeros_like(output) for output in function(*function.primals))
-    _, push = torch.func.vjp(lambda *cotangents: pull_back(function, function.primals, cotangents), *zeros)
-    pushed = push(tuple(tangents[place] for place in places))
+    outputs = function(*function.primals)
+    present = _present(outputs)
+
+    def pull(*cotangents):
+        return pull_back(function, function.primals, _placed(present, cotangents, len(outputs)))
+
+    _, push = torch.func.vjp(pull, *(torch.zeros_like(outputs[place]) for place in present))
+    pushed = _placed(present, push(tuple(tangents[place] for place in places)), len(outputs))
     return pushed if function.returns_tuple else pushed[0]
+
+
+def _placed(places, values, count: int) -> tuple:
+    """Values at places, None elsewhere."""
+    found = dict(zip(places, values))
+    return tuple(found.get(place) for place in range(count))
 
 
 class _At:
