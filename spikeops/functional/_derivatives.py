@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch._functorch.utils import unwrap_dead_wrappers
 
-
 below_autograd = torch._C._AutoDispatchBelowAutograd
 
 

@@ -15,7 +15,7 @@ from spikeops import _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _reduce, _register, _vmap
 from spikeops.functional._general_lif import NONE, GeneralOptions
-from spikeops.functional._lif_options import RESETS, LIFOptions
+from spikeops.functional._lif_options import RESETS, LIFOptions, is_tensor
 from spikeops.functional._remembered import remembered
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 
@@ -41,7 +41,7 @@ def checked_save(
     _check_surrogate(op, save, options.surrogate)
     keeps, otherwise = f'{op}: save="{save}" {_KEEPS[save]}', 'or save="input".'
     given = {"threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
-    is_tensor = {"decay": has_decay_tensor} | {name: isinstance(value, torch.Tensor) for name, value in given.items()}
+    is_tensor = {"decay": has_decay_tensor} | {name: is_tensor(value) for name, value in given.items()}
     for name, found in is_tensor.items():
         if found:
             raise ValueError(f"{keeps} for the gradient of a tensor {name}. Give {name} as a number, {otherwise}")

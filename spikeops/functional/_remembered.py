@@ -19,7 +19,14 @@ from spikeops.surrogate import Surrogate
 
 Result = TypeVar("Result")
 
-_FIXED = (int, bool, str, type(None), torch.dtype)
+
+
+class _ATensor:
+    """Stands for a tensor among options, where it only matters that it is one: its numbers change."""
+
+
+A_TENSOR = _ATensor()
+_FIXED = (int, bool, str, type(None), torch.dtype, _ATensor)
 _SURROGATES = Surrogate.__module__.rpartition(".")[0]
 _UNKNOWN = object()
 _MOST = 512  # that are kept of a function
