@@ -41,9 +41,9 @@ def checked_save(
     _check_surrogate(op, save, options.surrogate)
     keeps, otherwise = f'{op}: save="{save}" {_KEEPS[save]}', 'or save="input".'
     given = {"threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
-    is_tensor = {"decay": has_decay_tensor} | {name: is_tensor(value) for name, value in given.items()}
-    for name, found in is_tensor.items():
-        if found:
+    found = {"decay": has_decay_tensor} | {name: is_tensor(value) for name, value in given.items()}
+    for name, is_one in found.items():
+        if is_one:
             raise ValueError(f"{keeps} for the gradient of a tensor {name}. Give {name} as a number, {otherwise}")
     if save == "bits" and options.reset == "to" and not options.detach_reset:
         raise ValueError(f'{keeps} for the gradient of a reset to a value. Use detach_reset=True, another reset, {otherwise}')
