@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> alif_backward(
   if (grad_spikes) spikes = call.x.like_sequence(*grad_spikes);
   if (grad_v_last) v_last = call.x.like_step(*grad_v_last, call.state);
   if (grad_a_last) a_last = call.x.like_step(*grad_a_last, call.state);
-  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(x, call.state); };
+  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(); };
   const auto address = [](bool need, const Tensor& tensor) { return need ? write(tensor) : nullptr; };
   const bool is_constant = modes[5] > 0;
   const Tensor grad_x = is_constant ? call.x.empty_step(x.scalar_type()) : call.x.empty_sequence();

@@ -91,7 +91,7 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_lif_backward(const OptionalTensor&
   const Channels channels = axis.sums(1, kRowsOfNeurons);
   const Tensor partials = empty_strided(x, {2 * blocks_of(channels) * axis.C}, {1}, ScalarType::Double);
   Tensor grad_x = call.x.empty_sequence(), sums = empty_strided(x, {2, axis.C}, {axis.C, 1}, ScalarType::Double);
-  Tensor grad_v_init = need_v_init ? call.x.empty_step(call.state) : nothing(x, call.state);
+  Tensor grad_v_init = need_v_init ? call.x.empty_step(call.state) : nothing();
   double* const parts = static_cast<double*>(write(partials));
   backend.run(BatchNormLifBackward{call.neuron, call.norms.norm, int(modes[3]), numbers[6], numbers[7], channels, read(of_spikes),
                                    read(of_v_last), write(grad_x), parts, need_v_init ? write(grad_v_init) : nullptr});

@@ -17,7 +17,7 @@ std::tuple<Tensor, Tensor> clamped_lif_forward(const Tensor& x, const Tensor& th
   const Tensor limits = as_layout(threshold, {C}, {1}, state);
   Tensor count = in.empty_step(x.scalar_type()), v = in.empty_step(state);
   // In dense memory the neurons of a channel lie as many apart as one step along its axis.
-  const int64_t inner = C > 1 ? std::max<int64_t>(in.step_strides[1], 1) : 1;
+  const int64_t inner = C > 1 ? std::max<int64_t>(in.step_strides()[1], 1) : 1;
   backend.run(ClampedForward{dtype_of("clamped_lif_forward", x), T, in.N, std::max<int64_t>(C, 1), inner, numbers[0], numbers[1],
                              read(in.tensor), read(limits), write(count), write(v)});
   return {count, v};
@@ -31,7 +31,7 @@ Tensor clamped_lif_backward(const Tensor& grad_v, const Tensor& count, const Num
   const Sequence counts = Sequence::one_step(count);
   const ScalarType state = state_type(count);
   const Tensor gradient = counts.like_step(grad_v, state);
-  const int64_t C = count.size(1), inner = C > 1 ? std::max<int64_t>(counts.step_strides[1], 1) : 1;
+  const int64_t C = count.size(1), inner = C > 1 ? std::max<int64_t>(counts.step_strides()[1], 1) : 1;
   const int64_t outer = counts.N / std::max<int64_t>(C * inner, 1);
   Tensor grad = empty_strided(count, {C}, {1}, state);
   ClampedGradient args{dtype_of("clamped_lif_backward", count), outer, C, inner, count.size(0), numbers[2], numbers[3],

@@ -32,30 +32,29 @@ inline Dims strides_of(const Tensor& x) { return Dims(x.strides().begin(), x.str
 // Whether a second tensor of an op for the CPU goes with its first one.
 inline bool is_like(const Tensor& x, const Tensor& first) { return x.scalar_type() == first.scalar_type() && x.is_cpu(); }
 
-inline int64_t product(const Dims& sizes, size_t from = 0) {
+inline int64_t product(Extents sizes) {
   int64_t n = 1;
-  for (size_t d = from; d < sizes.size(); ++d) n *= sizes[d];
+  for (const int64_t size : sizes) n *= size;
   return n;
 }
 
-inline bool is_dense(const Dims& sizes, const Dims& strides, size_t from) {
-  std::vector<std::pair<int64_t, int64_t>> dims;
-  for (size_t d = from; d < sizes.size(); ++d)
-    if (sizes[d] != 1) dims.emplace_back(strides[d], sizes[d]);
-  std::sort(dims.begin(), dims.end());
-  int64_t expected = 1;
-  for (const auto& [stride, size] : dims) {
-    if (stride != expected) return false;
-    expected *= size;
+// Of a tensor that is not empty.
+inline bool is_dense(Extents sizes, Extents strides) {
+  const int64_t elements = product(sizes);
+  for (int64_t expected = 1; expected != elements;) {
+    size_t d = 0;
+    while (d < sizes.size() && (sizes[d] == 1 || strides[d] != expected)) ++d;
+    if (d == sizes.size()) return false;
+    expected *= sizes[d];
   }
   return true;
 }
 
 // Uninitialised. The tests have memory of their own (csrc/cuda_host/memory.h).
 #if defined(SPIKEOPS_MEMORY_OF_TESTS)
-Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Dims& strides, ScalarType dtype);
+Tensor empty_strided(const Tensor& device_of, Extents sizes, Extents strides, ScalarType dtype);
 #else
-inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Dims& strides, ScalarType dtype) {
+inline Tensor empty_strided(const Tensor& device_of, Extents sizes, Extents strides, ScalarType dtype) {
   int32_t device_type, device_index;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(device_of.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(device_of.get(), &device_index));
@@ -67,80 +66,78 @@ inline Tensor empty_strided(const Tensor& device_of, const Dims& sizes, const Di
 }
 #endif
 
-// An absent output.
-inline Tensor nothing(const Tensor& device_of, ScalarType dtype) { return empty_strided(device_of, {0}, {1}, dtype); }
+// An absent output, None in Python: an undefined tensor, as PyTorch's own ops return where no gradient is asked for.
+inline Tensor nothing() { return Tensor(); }
 
-inline Dims contiguous_strides(const Dims& sizes) {
+inline Dims contiguous_strides(Extents sizes) {
   Dims strides(sizes.size(), 1);
   for (size_t d = sizes.size(); d-- > 1;) strides[d - 1] = strides[d] * std::max<int64_t>(sizes[d], 1);
   return strides;
 }
 
 // `value` in the given layout and dtype: itself if it is so already, else a copy. Broadcasts.
-inline Tensor as_layout(const Tensor& value, const Dims& sizes, const Dims& strides, ScalarType dtype) {
-  if (value.scalar_type() == dtype && sizes_of(value) == sizes && strides_of(value) == strides) return value;
+inline Tensor as_layout(const Tensor& value, Extents sizes, Extents strides, ScalarType dtype) {
+  if (value.scalar_type() == dtype && value.sizes() == sizes && value.strides() == strides) return value;
   Tensor copy = empty_strided(value, sizes, strides, dtype);
   torch::stable::copy_(copy, value);
   return copy;
 }
 // The same for its own sizes, one row behind the other.
-inline Tensor as_contiguous(const Tensor& x) { return as_layout(x, sizes_of(x), contiguous_strides(sizes_of(x)), x.scalar_type()); }
+inline Tensor as_contiguous(const Tensor& x) { return as_layout(x, x.sizes(), contiguous_strides(x.sizes()), x.scalar_type()); }
 
 // A tensor (T, ...) that can be walked as (T, N).
 struct Sequence {
-  explicit Sequence(const Tensor& x) : Sequence(x, true) {}
+  explicit Sequence(const Tensor& x) : Sequence(x, true, 0) {}
 
   // A tensor (...) without a time axis, walked as (N), and what belongs to the sequence (T, ...) that repeats it.
-  static Sequence one_step(const Tensor& x, int64_t T = 1) {
-    Sequence sequence(x, false);
-    sequence.T = T;
-    return sequence;
-  }
+  static Sequence one_step(const Tensor& x, int64_t T = 1) { return Sequence(x, false, T); }
 
   Tensor tensor;
   int64_t T, N;
-  Dims step_sizes, step_strides;
+
+  Extents step_sizes() const { return Extents(sizes).slice(1); }
+  Extents step_strides() const { return Extents(strides).slice(1); }
 
   // Uninitialised tensors in the same order of dimensions.
-  Tensor empty_sequence(int64_t steps, ScalarType dtype) const {
-    return empty_strided(tensor, sizes(steps), strides(), dtype);
-  }
-  Tensor empty_sequence() const { return empty_sequence(T, tensor.scalar_type()); }
-  Tensor empty_step(ScalarType dtype) const { return empty_strided(tensor, step_sizes, step_strides, dtype); }
+  Tensor empty_sequence(int64_t steps, ScalarType dtype) const { return empty_strided(tensor, sizes_for(steps), strides, dtype); }
+  Tensor empty_sequence() const { return empty_strided(tensor, sizes, strides, tensor.scalar_type()); }
+  Tensor empty_step(ScalarType dtype) const { return empty_strided(tensor, step_sizes(), step_strides(), dtype); }
 
   // Another tensor in the layout of this one.
-  Tensor like_sequence(const Tensor& value) const { return like_sequence(value, T, tensor.scalar_type()); }
-  Tensor like_sequence(const Tensor& value, int64_t steps, ScalarType dtype) const {
-    STD_TORCH_CHECK(sizes_of(value) == sizes(steps), "spikeops: expected a gradient of the shape of its tensor");
-    return as_layout(value, sizes(steps), strides(), dtype);
-  }
-  Tensor like_step(const Tensor& value, ScalarType dtype) const { return as_layout(value, step_sizes, step_strides, dtype); }
+  Tensor like_sequence(const Tensor& value) const { return like_sequence(value, sizes, tensor.scalar_type()); }
+  Tensor like_sequence(const Tensor& value, int64_t steps, ScalarType dtype) const { return like_sequence(value, sizes_for(steps), dtype); }
+  Tensor like_step(const Tensor& value, ScalarType dtype) const { return as_layout(value, step_sizes(), step_strides(), dtype); }
 
  private:
-  Dims sizes(int64_t steps) const {
-    Dims sizes = step_sizes;
-    sizes.insert(sizes.begin(), steps);
-    return sizes;
-  }
-  Dims strides() const {
-    Dims strides = step_strides;
-    strides.insert(strides.begin(), N);
-    return strides;
+  Tensor like_sequence(const Tensor& value, const Dims& wanted, ScalarType dtype) const {
+    STD_TORCH_CHECK(value.sizes() == Extents(wanted), "spikeops: expected a gradient of the shape of its tensor");
+    return as_layout(value, wanted, strides, dtype);
   }
 
-  Sequence(const Tensor& x, bool has_time) : tensor(x) {
-    STD_TORCH_CHECK(!has_time || x.dim() >= 1, "spikeops: expected a tensor (T, ...) with the time steps first, got a 0-d tensor");
-    const Dims sizes = sizes_of(x);
-    const size_t first = has_time ? 1 : 0;
-    T = has_time ? sizes[0] : 1;
-    N = product(sizes, first);
-    const bool steps_follow = !has_time || T == 1 || x.stride(0) == N;
-    if (x.numel() != 0 && !(steps_follow && is_dense(sizes, strides_of(x), first)))
-      tensor = as_layout(x, sizes, contiguous_strides(sizes), x.scalar_type());
-    const Dims strides = strides_of(tensor);
-    step_sizes.assign(sizes.begin() + first, sizes.end());
-    step_strides.assign(strides.begin() + first, strides.end());
+  Dims sizes_for(int64_t steps) const {
+    Dims wanted = sizes;
+    wanted[0] = steps;
+    return wanted;
   }
+
+  Sequence(const Tensor& x, bool has_time, int64_t steps) : tensor(x) {
+    STD_TORCH_CHECK(!has_time || x.dim() >= 1, "spikeops: expected a tensor (T, ...) with the time steps first, got a 0-d tensor");
+    const size_t first = has_time ? 1 : 0;
+    const Extents step = x.sizes().slice(first);
+    T = has_time ? x.size(0) : steps;
+    N = product(step);
+    const bool steps_follow = !has_time || T == 1 || x.stride(0) == N;
+    if (x.numel() != 0 && !(steps_follow && is_dense(step, x.strides().slice(first)))) tensor = as_contiguous(x);
+    const Extents step_strides = tensor.strides().slice(first);
+    sizes.reserve(1 + step.size());
+    sizes.push_back(T);
+    sizes.insert(sizes.end(), step.begin(), step.end());
+    strides.reserve(1 + step.size());
+    strides.push_back(N);
+    strides.insert(strides.end(), step_strides.begin(), step_strides.end());
+  }
+
+  Dims sizes, strides;  // of the sequence
 };
 
 inline DType dtype_of(const char* op, const Tensor& x) {
@@ -185,7 +182,7 @@ inline const void* read(const OptionalTensor& x) { return x ? x->const_data_ptr(
 // that one in `of_all`: it need not be spread over all neurons first.
 inline const void* per_neuron(const Sequence& x, const OptionalTensor& given, ScalarType state, OptionalTensor& kept, double& of_all) {
   if (!given) return nullptr;
-  if (given->numel() == 1 && given->is_cpu() && given->scalar_type() == state && size_t(given->dim()) <= x.step_sizes.size()) {
+  if (given->numel() == 1 && given->is_cpu() && given->scalar_type() == state && size_t(given->dim()) <= x.step_sizes().size()) {
     of_all = state == ScalarType::Double ? *static_cast<const double*>(read(*given)) : *static_cast<const float*>(read(*given));
     return nullptr;
   }

@@ -57,8 +57,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> convex_snn_trial(
   const Tensor limits = trial_tensor(thresholds, "thresholds", x, {N});
 
   const Tensor by_input = transposed_copy(weights);
-  const Tensor learned_weights = learns ? contiguous_copy(weights) : nothing(x, x.scalar_type());
-  const Tensor learned_limits = learns ? contiguous_copy(limits) : nothing(x, x.scalar_type());
+  const Tensor learned_weights = learns ? contiguous_copy(weights) : nothing();
+  const Tensor learned_limits = learns ? contiguous_copy(limits) : nothing();
   Tensor spikes = empty_strided(x, {T, B}, {B, 1}, ScalarType::Int);
   Tensor readout = empty_strided(x, {T + 1, B, M}, contiguous_strides({T + 1, B, M}), x.scalar_type());
 

@@ -94,7 +94,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> cuba_lif_back
   const Tensor grad_x = call.is_constant ? call.x.empty_step(x.scalar_type()) : call.x.empty_sequence();
   args.grad_x = write(grad_x);
   const auto gradient = [&](bool need, void*& to) {
-    const Tensor grad = need ? call.x.empty_step(call.state) : nothing(x, call.state);
+    const Tensor grad = need ? call.x.empty_step(call.state) : nothing();
     to = need ? write(grad) : nullptr;
     return grad;
   };

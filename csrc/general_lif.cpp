@@ -108,7 +108,7 @@ Gradients traced_lif_backward(const OptionalTensor& grad_spikes, const OptionalT
   if (grad_spikes) spikes = call.x.like_sequence(*grad_spikes);
   if (grad_v_last) v_last = call.x.like_step(*grad_v_last, call.state);
   if (grad_trace) trace = call.x.like_sequence(*grad_trace);
-  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(x, call.state); };
+  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(); };
   const auto address = [](bool need, const Tensor& tensor) { return need ? write(tensor) : nullptr; };
   const Tensor grad_x = call.is_constant ? call.x.empty_step(x.scalar_type()) : call.x.empty_sequence();
   const Tensor grad_decay = gradient(need_decay), grad_threshold = gradient(need_threshold);

@@ -21,7 +21,7 @@ class InPlaceCall {
  protected:
   InPlaceCall(const char* op, const Tensor& membrane, ScalarType data, int64_t steps)
       : op_(op), membrane_(membrane), data_(data), N_(membrane.numel()), T_(steps) {
-    require(N_ == 0 || is_dense(sizes_of(membrane), strides_of(membrane), 0), "membrane");
+    require(N_ == 0 || is_dense(membrane.sizes(), membrane.strides()), "membrane");
   }
 
   // Shape (...) like the membrane, or (T, ...) for a sequence, whose time axis may be left out where T is 1.

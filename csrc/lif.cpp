@@ -68,8 +68,8 @@ Tensor lif_rate_forward(const Tensor& x, const OptionalTensor& decay_tensor, con
 std::tuple<Tensor, Tensor, Tensor> lif_gradients(Backend& backend, const LifCall& call, LifBackward args, bool need_decay,
                                                  bool need_v_init) {
   Tensor grad_x = call.empty_input_gradient();
-  Tensor grad_decay = need_decay ? call.x.empty_step(call.state) : nothing(call.x.tensor, call.state);
-  Tensor grad_v_init = need_v_init ? call.x.empty_step(call.state) : nothing(call.x.tensor, call.state);
+  Tensor grad_decay = need_decay ? call.x.empty_step(call.state) : nothing();
+  Tensor grad_v_init = need_v_init ? call.x.empty_step(call.state) : nothing();
   args.grad_x = write(grad_x);
   args.grad_decay = need_decay ? write(grad_decay) : nullptr;
   args.grad_v_init = need_v_init ? write(grad_v_init) : nullptr;

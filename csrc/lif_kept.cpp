@@ -83,7 +83,7 @@ std::tuple<Tensor, Tensor> backward(const char* op, const Tensor& grad_spikes, c
   OptionalTensor v_last;
   if (grad_v_last) v_last = like.like_step(*grad_v_last, call.state);
   Tensor grad_x = is_constant ? like.empty_step(call.dtype) : like.empty_sequence(T, call.dtype);
-  Tensor grad_v_init = need_v_init ? like.empty_step(call.state) : nothing(kept, call.state);
+  Tensor grad_v_init = need_v_init ? like.empty_step(call.state) : nothing();
   run(call.neuron, read(spikes), read(v_last), read(like.tensor), write(grad_x), need_v_init ? write(grad_v_init) : nullptr);
   return {grad_x, grad_v_init};
 }

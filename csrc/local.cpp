@@ -10,7 +10,7 @@ namespace {
 class LocalCall : public InPlaceCall {
  public:
   LocalCall(const char* op, const Tensor& membrane, ScalarType data, ScalarType state, const char* name)
-      : InPlaceCall(op, membrane, data, 1), state_(state), units_(product(sizes_of(membrane), 1)) {
+      : InPlaceCall(op, membrane, data, 1), state_(state), units_(product(membrane.sizes().slice(1))) {
     require(membrane.scalar_type() == state, name);
     // Each sample is one run of memory.
     require(membrane.numel() == 0 || membrane.size(0) == 1 || membrane.stride(0) == units_, name);

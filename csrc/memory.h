@@ -7,6 +7,7 @@
 #endif
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/HeaderOnlyArrayRef.h>
 
 #include <cstdint>
 #include <cstring>
@@ -18,6 +19,7 @@ namespace spikeops {
 
 using torch::headeronly::ScalarType;
 using Dims = std::vector<int64_t>;
+using Extents = torch::headeronly::IntHeaderOnlyArrayRef;  // the same, looked at: a call of an op has no microsecond for copies
 
 // The schema of the op that runs in this thread.
 inline thread_local const char* running_op = "spikeops";
@@ -77,7 +79,7 @@ inline std::string on_cpu(const std::string& bytes) {
 }
 
 // A tensor could not be made.
-[[noreturn]] inline void no_memory_for_tensor(const Dims& sizes, ScalarType dtype, bool is_cpu, int32_t device_index) {
+[[noreturn]] inline void no_memory_for_tensor(Extents sizes, ScalarType dtype, bool is_cpu, int32_t device_index) {
   double bytes = double(bytes_of(dtype));
   std::string shape;
   for (const int64_t size : sizes) {

@@ -3,7 +3,7 @@
 //
 // T is the first axis. Any layout of a time step that is dense in memory is walked as it is and kept by the outputs; other
 // input is copied first. `decay_tensor` and `v_init` are broadcast to one time step's shape. Absent gradients come back as
-// empty tensors, since the number of returns is fixed.
+// undefined tensors, None in Python, since the number of returns is fixed.
 //
 // These files are compiled once for each backend, as the CPU kernels are for each instruction set. `Backend(x).run(args)` runs the
 // kernel that takes these arguments where the tensor x lives. CMake says which Backend it is: SPIKEOPS_BACKEND is the path of its

@@ -52,7 +52,7 @@ std::tuple<Tensor, Tensor, Tensor> leaky_readout_backward(const OptionalTensor& 
   OptionalTensor trace, v_last;
   if (grad_trace) trace = call.x.like_sequence(*grad_trace);
   if (grad_v_last) v_last = call.x.like_step(*grad_v_last, call.state);
-  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(x, call.state); };
+  const auto gradient = [&](bool need) { return need ? call.x.empty_step(call.state) : nothing(); };
   const auto address = [](bool need, const Tensor& tensor) { return need ? write(tensor) : nullptr; };
   const Tensor grad_x = call.is_constant ? call.x.empty_step(x.scalar_type()) : call.x.empty_sequence();
   const Tensor grad_decay = gradient(need_decay), grad_v_init = gradient(need_v_init);

@@ -124,7 +124,7 @@ RecurrentGradients recurrent_lif_backward(
   // `needs` are in the order of the schema: numbers, then states; the kernel's begin with the states, without the spikes.
   std::vector<Tensor> grads;
   for (int k = 0; k < kGradients; ++k) {
-    grads.push_back(needs[k] ? call.empty(call.step, call.state) : nothing(x, call.state));
+    grads.push_back(needs[k] ? call.empty(call.step, call.state) : nothing());
     const int place = k < kRecurrentNumbers ? kRecurrentStates + k : k - kRecurrentNumbers;
     (k + 1 < kGradients ? args.grad_initial[place] : args.grad_s_init) = needs[k] ? write(grads.back()) : nullptr;
   }

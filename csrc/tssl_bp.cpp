@@ -9,7 +9,7 @@ std::tuple<Tensor, Tensor> tssl_bp_forward(const Tensor& x, double tau_m, double
   Backend backend(x);
   const Sequence in(x);
   Tensor psc = in.empty_sequence();
-  Tensor spikes = return_spikes ? in.empty_sequence() : nothing(x, x.scalar_type());
+  Tensor spikes = return_spikes ? in.empty_sequence() : nothing();
   const TsslBpNeuron neuron{dtype_of("tssl_bp", x), in.T, in.N, tau_m, tau_s, threshold, read(in.tensor)};
   backend.run(TsslBpForward{neuron, write(psc), return_spikes ? write(spikes) : nullptr});
   return {psc, spikes};

@@ -15,7 +15,7 @@ void set_memory_offset(int64_t elements, int64_t only) {
 }
 
 // In the place of the allocation in csrc/common.h.
-Tensor empty_strided(const Tensor&, const Dims& sizes, const Dims& strides, ScalarType dtype) {
+Tensor empty_strided(const Tensor&, Extents sizes, Extents strides, ScalarType dtype) {
   int64_t extent = 1;
   for (size_t d = 0; d < sizes.size(); ++d) extent = sizes[d] == 0 || extent == 0 ? 0 : extent + (sizes[d] - 1) * strides[d];
   const bool is_offset = only_allocation < 0 || allocations == only_allocation;

@@ -113,4 +113,4 @@ def launch_backward(kernel, grad_spikes, grad_v_last, kept, numbers: Numbers, mo
         step_scale=1.0 if scales_sum else numbers.input_scale, sum_scale=numbers.input_scale if scales_sum else 1.0,
         OPTIONS=modes.options(is_plain), IS_CONSTANT=is_constant, STATE=triton_state(like.dtype), **arguments,
     )  # fmt: skip
-    return grad_x, like.new_empty(0, dtype=state) if grad_v_init is None else grad_v_init
+    return grad_x, grad_v_init

@@ -224,4 +224,4 @@ def alif_backward(
         **dict(zip(("grad_decay", "grad_adaptation_decay", "grad_v_init", "grad_a_init"), grads)),
         states=2, kept=4,
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)
+    return grad_x, *grads

@@ -197,7 +197,7 @@ def batch_norm_lif_backward(grad_spikes, grad_v_last, x, mean, inv_std, weight, 
     totals = _totals(sums, products, norm["inv_std"], channels)
     if modes.statistics == OWN:
         _launch_norm_backward(grad_x, x, norm, totals, float(x.shape[0] * channels.rows * channels.inner), grad_x)
-    return grad_x, totals, x.new_empty(0, dtype=state) if grad_v_init is None else grad_v_init
+    return grad_x, totals, grad_v_init
 
 
 def batch_norm_backward(grad_y, x, mean, inv_std, weight, means):

@@ -162,5 +162,5 @@ def convex_snn_trial(x, feedforward, recurrent, thresholds, decoder, noise, seed
         threshold_step=dt * threshold_drift, forgetting=forgetting, change=change, hold=hold, STATE=triton_state(x.dtype), BLOCK=block,
         BLOCK_OUT=triton.next_power_of_2(max(outputs, 1)), num_warps=min(max(block // _NEURONS_PER_WARP, 1), _MOST_WARPS),
     )  # fmt: skip
-    learned = (feedforward.t().contiguous(), thresholds) if learns else (x.new_empty(0), x.new_empty(0))
+    learned = (feedforward.t().contiguous(), thresholds) if learns else (None, None)
     return spikes, readout, *learned

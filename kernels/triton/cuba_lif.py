@@ -318,4 +318,4 @@ def cuba_lif_backward(
         grad_x=grad_x, **dict(zip((f"grad_{name}" for name in (*_PER_NEURON, "v_init", "i_init")), grads, strict=True)),
         states=2, kept=4,
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)
+    return grad_x, *grads

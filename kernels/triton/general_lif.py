@@ -348,4 +348,4 @@ def traced_lif_backward(
         grad_trace=None if grad_trace is None else like_sequence(grad_trace, x),
         grad_x=grad_x, **{f"grad_{name}": grad for name, grad in zip((*_NAMES, "v_init"), grads)}, states=1, kept=4, longest=8,
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)
+    return grad_x, *grads

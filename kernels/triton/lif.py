@@ -298,4 +298,4 @@ def _backward(
         OPTIONS=LifOptions(modes.reset, modes.detach_reset, modes.surrogate, weighting),
         launcher=launch_back, states=1, kept=2,
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in (grad_decay, grad_v_init))
+    return grad_x, grad_decay, grad_v_init

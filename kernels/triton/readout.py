@@ -103,4 +103,4 @@ def leaky_readout_backward(grad_trace, grad_v_last, x, decay_tensor, v_init, num
         grad_v_last=None if grad_v_last is None else like_step(grad_v_last, x),
         grad_x=grad_x, grad_decay=grad_decay, grad_v_init=grad_v_init, states=1, kept=3,
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in (grad_decay, grad_v_init))
+    return grad_x, grad_decay, grad_v_init

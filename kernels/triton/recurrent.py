@@ -279,4 +279,4 @@ def recurrent_lif_backward(grad_spikes, grad_v_last, grad_i_last, grad_a_last, s
         kept=x.new_empty((T, 4, *step), dtype=state), grad_totals=x.new_empty((2, *step), dtype=state), grad_x=grad_x,
         **dict(zip(names, grads, strict=True)),
     )  # fmt: skip
-    return grad_x, *(x.new_empty(0, dtype=state) if grad is None else grad for grad in grads)
+    return grad_x, *grads

@@ -110,7 +110,7 @@ def tssl_bp_forward(x, tau_m, tau_s, threshold, return_spikes):
         theta_m=1 / tau_m, theta_s=1 / tau_s, fire_level=next_above(threshold, state_dtype(x.dtype)),
         STATE=triton_state(x.dtype),
     )  # fmt: skip
-    return psc, x.new_empty(0) if spikes is None else spikes
+    return psc, spikes
 
 
 def tssl_bp_backward(grad_psc, x, tau_m, tau_s, threshold):

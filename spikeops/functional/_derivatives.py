@@ -10,11 +10,13 @@ from __future__ import annotations
 import torch
 from torch._functorch.utils import unwrap_dead_wrappers
 
+below_autograd = torch._C._AutoDispatchBelowAutograd
+
 
 def fast(kernel, formula, setup_context):
-    """The kernel with its autograd formula, if that is wanted, as a function of its tuple of arguments, for plain eager calls: without
-    the detour through PyTorch's dispatcher, which costs a training step of a small network as much as its kernels."""
-    run, below_autograd = kernel._op, torch._C._AutoDispatchBelowAutograd
+    """For plain eager calls, (the kernel, to be run `below_autograd`; the same with its autograd formula): without the detour through
+    PyTorch's dispatcher, which costs a training step of a small network as much as its kernels."""
+    run = kernel._op
 
     class Formula(torch.autograd.Function):
         @staticmethod
@@ -27,16 +29,8 @@ def fast(kernel, formula, setup_context):
         backward = staticmethod(formula)
 
     # Function.apply looks for transforms first, the node's for other forms of a formula: of neither there are any here.
-    apply = super(torch.autograd.Function, Formula).apply
     Formula._backward_cls.apply = formula
-
-    def call(wants_gradient, args):
-        if wants_gradient:
-            return apply(*args)
-        with below_autograd():
-            return run(*args)
-
-    return call
+    return run, super(torch.autograd.Function, Formula).apply
 
 
 def transformable_function(kernel, formula, setup_context, forward_mode, vmap_rule) -> type[torch.autograd.Function]:
@@ -45,7 +39,7 @@ def transformable_function(kernel, formula, setup_context, forward_mode, vmap_ru
     class Transformable(torch.autograd.Function):
         @staticmethod
         def forward(*args):
-            with torch._C._AutoDispatchBelowAutograd():
+            with below_autograd():
                 return kernel(*args)
 
         @staticmethod
@@ -90,9 +84,22 @@ def of_definition(definition):
 
 
 def pull_back(function, primals, cotangents) -> tuple[torch.Tensor, ...]:
-    """Gradients of ``function``'s arguments from those of its outputs, a tuple; None for an output stands for zeros."""
-    outputs, pull = torch.func.vjp(function, *primals)
-    return pull(tuple(torch.zeros_like(o) if c is None else c for o, c in zip(outputs, cotangents)))
+    """Gradients of ``function``'s arguments from those of its outputs, a tuple; None for an output stands for zeros. What has no place among
+    the outputs, None, has none among the gradients either."""
+    places: list[int] = []
+
+    def of_present(*primals):
+        found = function(*primals)
+        places[:] = _present(found)
+        return tuple(found[place] for place in places)
+
+    outputs, pull = torch.func.vjp(of_present, *primals)
+    return pull(tuple(torch.zeros_like(o) if cotangents[p] is None else cotangents[p] for o, p in zip(outputs, places)))
+
+
+def _present(outputs) -> list[int]:
+    """Where there is one: absent gradients are None."""
+    return [place for place, output in enumerate(outputs) if output is not None]
 
 
 def push_forward(definition, args, tangents):
@@ -102,10 +109,21 @@ def push_forward(definition, args, tangents):
     formula of its own."""
     places = [i for i, tangent in enumerate(tangents) if isinstance(tangent, torch.Tensor)]
     function = _At(definition, args, places)
-    zeros = tuple(torch.zeros_like(output) for output in function(*function.primals))
-    _, push = torch.func.vjp(lambda *cotangents: pull_back(function, function.primals, cotangents), *zeros)
-    pushed = push(tuple(tangents[place] for place in places))
+    outputs = function(*function.primals)
+    present = _present(outputs)
+
+    def pull(*cotangents):
+        return pull_back(function, function.primals, _placed(present, cotangents, len(outputs)))
+
+    _, push = torch.func.vjp(pull, *(torch.zeros_like(outputs[place]) for place in present))
+    pushed = _placed(present, push(tuple(tangents[place] for place in places)), len(outputs))
     return pushed if function.returns_tuple else pushed[0]
+
+
+def _placed(places, values, count: int) -> tuple:
+    """Values at places, None elsewhere."""
+    found = dict(zip(places, values))
+    return tuple(found.get(place) for place in range(count))
 
 
 class _At:

@@ -15,7 +15,7 @@ from spikeops import _layout, reference
 from spikeops._dtypes import state_dtype
 from spikeops.functional import _checks, _reduce, _register, _vmap
 from spikeops.functional._general_lif import NONE, GeneralOptions
-from spikeops.functional._lif_options import RESETS, LIFOptions
+from spikeops.functional._lif_options import RESETS, LIFOptions, is_tensor
 from spikeops.functional._remembered import remembered
 from spikeops.functional._vmap import PARAMETER, SEQUENCE, STEP
 
@@ -41,9 +41,9 @@ def checked_save(
     _check_surrogate(op, save, options.surrogate)
     keeps, otherwise = f'{op}: save="{save}" {_KEEPS[save]}', 'or save="input".'
     given = {"threshold": threshold, "input_scale": options.input_scale, "reset_amount": options.reset_amount}
-    is_tensor = {"decay": has_decay_tensor} | {name: isinstance(value, torch.Tensor) for name, value in given.items()}
-    for name, found in is_tensor.items():
-        if found:
+    found = {"decay": has_decay_tensor} | {name: is_tensor(value) for name, value in given.items()}
+    for name, is_one in found.items():
+        if is_one:
             raise ValueError(f"{keeps} for the gradient of a tensor {name}. Give {name} as a number, {otherwise}")
     if save == "bits" and options.reset == "to" and not options.detach_reset:
         raise ValueError(f'{keeps} for the gradient of a reset to a value. Use detach_reset=True, another reset, {otherwise}')
@@ -105,7 +105,7 @@ def _lists(
 def _backward_fake(grad_spikes, grad_v_last, kept, numbers, modes, need_v_init):
     kept, state = _layout.time_major(kept), state_dtype(grad_spikes.dtype)
     grad_x = _layout.empty_step(kept, grad_spikes.dtype) if modes[-1] else _layout.empty_sequence(kept, grad_spikes.shape[0], grad_spikes.dtype)
-    return grad_x, _layout.empty_step(kept, state) if need_v_init else kept.new_empty(0, dtype=state)
+    return grad_x, _layout.empty_step(kept, state) if need_v_init else None
 
 
 def _layout_of_x(modes):

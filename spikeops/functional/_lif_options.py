@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from spikeops.functional import _checks, _transforms
+from spikeops.functional._remembered import A_TENSOR
 from spikeops.surrogate import ATan, Surrogate
 
 Reset = Literal["subtract", "to", "none"]
@@ -33,19 +34,27 @@ class LIFOptions(NamedTuple):
     surrogate: Surrogate = ATan(2.0)
 
 
+_NO_TENSORS = (float, int, type(None))
+
+
+def is_tensor(value) -> bool:
+    """Whether it is a tensor, or stands for one. Numbers are told first: to ask torch.Tensor for its instances takes longer."""
+    return type(value) not in _NO_TENSORS and (value is A_TENSOR or isinstance(value, torch.Tensor))
+
+
 def checked_options(
     op: str, threshold: float | torch.Tensor, options: LIFOptions, *, in_general: bool = False
 ) -> tuple[float | torch.Tensor, LIFOptions]:
     """The threshold and the options, their numbers Python's own.
 
     Args:
-        in_general: whether tensors and surrogates for lif alone are taken.
+        in_general: whether tensors, or `A_TENSOR` in their places, and surrogates for lif alone are taken.
 
     Raises:
         TypeError, ValueError: what cannot be, whatever the input is; the message names it."""
 
     def number(name, value):
-        return value if in_general and isinstance(value, torch.Tensor) else _checks.number(op, name, value)
+        return value if in_general and is_tensor(value) else _checks.number(op, name, value)
 
     threshold = number("threshold", threshold)
     input_scale, reset, reset_amount, v_reset, v_rest, strict, detach_reset, surrogate = options
@@ -88,7 +97,7 @@ def checked_states(op: str, x: torch.Tensor, time_steps: int, **states: torch.Te
 
 def checked_decay(op: str, name: str, value, x: torch.Tensor, time_steps: int) -> tuple[float, torch.Tensor | None]:
     """(the number, None), or (0, the tensor). Numbers are looked at where they are remembered, by `_checks.decay`."""
-    if not isinstance(value, torch.Tensor):
+    if not is_tensor(value):
         return value, None
     _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
     if value.numel() == 1 and _transforms.is_plain_eager(value):

@@ -5,7 +5,7 @@
 
 Parameters are tensors that broadcast to one time step, or None; `numbers` and `modes` are lists, the last of the modes the number of
 time steps of an x that has no time axis, else 0; `needs` says for each parameter whether its gradient is wanted, which comes back with a
-number for each neuron, or empty.
+number for each neuron, or None.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def register(
         _, x, _, (_, modes, *_), needs = split(args)
         x = _layout.sequence(x, modes[-1])
         state = state_dtype(x.dtype)
-        per_neuron = (_layout.empty_step(x, state) if need else x.new_empty(0, dtype=state) for need in needs)
+        per_neuron = (_layout.empty_step(x, state) if need else None for need in needs)
         return _layout.empty_step(x) if modes[-1] else _layout.empty_sequence(x), *per_neuron
 
     def setup_context(ctx, inputs, output):
@@ -75,15 +75,11 @@ def register(
                 break
         else:
             return no_gradients
-        inputs = ctx.saved_tensors
-        needs = ctx.needs_input_grad[1:tensors]
-        grad_x, *per_neuron = backward_call(ops, *grads, *inputs, *ctx.options, *needs)
-        if True not in needs:
-            return grad_x, *no_gradients[1:]
-        summed = (
-            _reduce.sum_to(ops, grad, parameter) if need else None for grad, parameter, need in zip(per_neuron, inputs[1:], needs)
-        )
-        return grad_x, *summed, *no_gradients[tensors:]
+        inputs, needs = ctx.saved_tensors, ctx.needs_input_grad[1:tensors]
+        found = backward_call(ops, *grads, *inputs, *ctx.options, *needs)
+        if True in needs:
+            found = found[0], *(None if grad is None else _reduce.sum_to(ops, grad, to) for grad, to in zip(found[1:], inputs[1:]))
+        return *found, *no_gradients[tensors:]
 
     def backward_definition(*args):
         grads, x, given, options, needs = split(args)
@@ -99,7 +95,7 @@ def register(
             return result if isinstance(result, tuple) else (result,)
 
         grad_x, *found = _derivatives.pull_back(of_chosen, (x, *(wide[i] for i in chosen)), grads)
-        per_neuron = [x.new_empty(0, dtype=state)] * parameters
+        per_neuron = [None] * parameters
         for i, grad in zip(chosen, found):
             per_neuron[i] = grad
         return grad_x, *per_neuron

@@ -10,6 +10,7 @@ import importlib
 import torch
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.compiler import is_dynamo_compiling
 
 from spikeops._library import triton_interpreted
 from spikeops.functional import _derivatives, _memory, _transforms
@@ -41,7 +42,8 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
         function: the public one that calls it, for messages, where its name is another than the op's.
         vmap: ``vmap(call, ops)`` -> the rule of ``torch.library.register_vmap``, as ``_vmap`` makes it.
     """
-    schema = str(getattr(torch.ops.spikeops, name).default._schema).removeprefix("spikeops::")
+    parsed = getattr(torch.ops.spikeops, name).default._schema
+    schema = str(parsed).removeprefix("spikeops::")
     torch.library.define(f"spikeops_triton::{schema.split('(', 1)[0]}", "(" + schema.split("(", 1)[1])
     devices = ("cuda", "cpu") if triton_interpreted() else ("cuda",)
     torch.library.impl(f"spikeops_triton::{name}", devices, _triton_kernel(name))
@@ -49,14 +51,19 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
         backward, setup_context = _derivatives.of_definition(definition)
 
     fast, transformable = {}, {}
+    tensors = 1 + max(place for place, argument in enumerate(parsed.arguments) if "Tensor" in str(argument.type))  # and what is before
 
     def call(ops, *args):
         try:
             # By name: the compilers of some versions of torch refuse a dictionary whose keys are namespaces.
-            if fast and not torch.compiler.is_dynamo_compiling():
-                wants_gradient = _transforms.wants_gradient(args)
+            if fast and not is_dynamo_compiling():
+                wants_gradient = _transforms.wants_gradient(args[:tensors])
                 if wants_gradient is not None:
-                    return fast[ops.name](wants_gradient, args)
+                    run, with_formula = fast[ops.name]
+                    if wants_gradient:
+                        return with_formula(*args)
+                    with _derivatives.below_autograd():
+                        return run(*args)
                 if not torch.compiler.is_compiling() and _transforms.are_active() and not _transforms.functionalizes():
                     return transformable[ops.name].apply(*args)
             return getattr(ops, name)(*args)
@@ -72,10 +79,7 @@ def op(name: str, fake, backward=None, setup_context=None, *, definition=None, i
         if backward is not None:
 
             def formula(ctx, *grads, ops=ops):
-                try:
-                    return backward(ops, ctx, *grads)
-                except RuntimeError as error:
-                    raise _memory.as_torch_names_it(error) from None
+                return backward(ops, ctx, *grads)
 
             kernel = getattr(ops, name).default
             fast[namespace] = _derivatives.fast(kernel, formula, setup_context)
@@ -116,14 +120,14 @@ def _autograd_kernel(kernel, transformable):
         if torch.is_grad_enabled() and any(arg.requires_grad for arg in tensors) or any(map(_transforms.has_tangent, tensors)):
             with enable_single_level_autograd_function():
                 return SingleLevel.apply(*args)
-        with torch._C._AutoDispatchBelowAutograd():
+        with _derivatives.below_autograd():
             return kernel(*args)
 
     class SingleLevel(torch.autograd.function._SingleLevelFunction):
         @staticmethod
         def forward(ctx, *args):
             # On, so that the transforms further out see the op as well.
-            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), torch._C._AutoDispatchBelowAutograd():
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), _derivatives.below_autograd():
                 output = kernel(*args)
             transformable.setup_context(ctx, args, output)
             return output

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import is_grad_enabled
 from torch.autograd import forward_ad
 
 _FUNCTIONALIZE = torch._C._functorch.TransformType.Functionalize
 _VMAP = torch._C._functorch.TransformType.Vmap
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_NO_TENSORS = (type(None), tuple, list, bool, int, float)
 is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 # Several gradients at once, as `torch.autograd.grad(..., is_grads_batched=True)` sends them back: it says so in no other way.
 is_batch_of_gradients = torch._C._functorch.is_legacy_batchedtensor
@@ -27,16 +27,18 @@ def wants_gradient(args) -> bool | None:
     time, but for code that Dynamo traces."""
     if _dispatch_modes() or _transforms_active() or forward_ad._current_level >= 0 or _tracing_state() is not None:
         return None
-    wanted = False
+    wanted, enabled = False, is_grad_enabled()
     for arg in args:
-        kind = type(arg)
-        if kind in _PLAIN:
+        if arg is None:
+            continue
+        if type(arg) in _PLAIN:
             if is_wrapped(arg):
                 return None
-            wanted = wanted or arg.requires_grad
-        elif kind not in _NO_TENSORS and isinstance(arg, torch.Tensor):
+            if enabled and arg.requires_grad:
+                wanted = True
+        elif isinstance(arg, torch.Tensor):
             return None
-    return wanted and torch.is_grad_enabled()
+    return wanted
 
 
 def is_exporting() -> bool:

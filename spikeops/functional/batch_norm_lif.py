@@ -246,7 +246,7 @@ def _fake(x, *_):
 def _backward_fake(grad_spikes, grad_v, x, *others):
     x, state = _layout.time_major(x), state_dtype(x.dtype)
     sums = x.new_empty(2, x.shape[2], dtype=torch.float64)
-    return _layout.empty_sequence(x), sums, _layout.empty_step(x, state) if others[-1] else x.new_empty(0, dtype=state)
+    return _layout.empty_sequence(x), sums, _layout.empty_step(x, state) if others[-1] else None
 
 
 def _setup_context(ctx, inputs, output):
@@ -289,7 +289,7 @@ def _backward_definition(grad_spikes, grad_v, x, mean, inv_std, weight, bias, v_
     grads = None if grad_spikes is None else grad_spikes.to(state), grad_v
     grad_y, *of_v_init = _derivatives.pull_back(lambda y, v=v_init: _neurons(y, v, numbers, modes), primals, grads)
     axes = [axis for axis in range(x.dim()) if axis != 2]
-    grad_v_init = of_v_init[0] if need_v_init else x.new_empty(0, dtype=state)
+    grad_v_init = of_v_init[0] if need_v_init else None
     normalised = reference.normalise(x, mean, inv_std, None, None)
     sums = torch.stack((grad_y.double().sum(axes), (grad_y * normalised).double().sum(axes)))
     grad = grad_y

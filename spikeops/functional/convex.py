@@ -197,7 +197,7 @@ def _fake(x, feedforward, recurrent, thresholds, decoder, noise, seed, targets, 
     bins, trials, _ = x.shape
     neurons = feedforward.shape[0]
     readouts = neurons if decoder is None else decoder.shape[0]
-    learned = (x.new_empty(feedforward.shape), x.new_empty((neurons,))) if targets is not None else (x.new_empty(0), x.new_empty(0))
+    learned = (x.new_empty(feedforward.shape), x.new_empty((neurons,))) if targets is not None else (None, None)
     return x.new_empty((bins - 1, trials), dtype=torch.int32), x.new_empty((bins, trials, readouts)), *learned
 
 

@@ -17,6 +17,7 @@ from spikeops.functional._lif_options import (
     checked_input,
     checked_options,
     checked_states,
+    is_tensor,
     step_of,
 )
 from spikeops.functional._neuron import LAST_STATE, SPIKES
@@ -124,7 +125,7 @@ def cuba_lif(
 
 def number_or_tensor(op: str, name: str, value: Any, x: torch.Tensor, time_steps: int) -> tuple[float, torch.Tensor | None]:
     """(the number, None), or (0, the tensor). Numbers are looked at where they are remembered."""
-    if not isinstance(value, torch.Tensor):
+    if not is_tensor(value):
         return value, None
     _checks.per_neuron(op, name, value, x, step_of(x, time_steps))
     return 0.0, value

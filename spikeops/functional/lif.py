@@ -21,10 +21,11 @@ from spikeops.functional._lif_options import (
     checked_input,
     checked_options,
     checked_states,
+    is_tensor,
 )
 from spikeops.functional._neuron import LAST_STATE, RATE, SPIKES
 from spikeops.functional._other_words import LIF, NEURON, explain_other_words
-from spikeops.functional._remembered import remembered
+from spikeops.functional._remembered import A_TENSOR, remembered
 from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -220,8 +221,15 @@ def run_lif(
     """:func:`lif` with its options as tuples, those of LIFOptions and GeneralOptions."""
     time_steps = checked_input("lif", x, time_steps)
     decay, decay_tensor = checked_decay("lif", "decay", decay, x, time_steps)
+    given = None
+    if is_tensor(threshold) or is_tensor(options[0]) or is_tensor(options[2]):
+        given = threshold, *options
+        threshold, *options = (A_TENSOR if is_tensor(value) else value for value in given)
     plan = _plan(x.dtype, decay, threshold, *options, time_steps, *general, return_trace, save, decay_tensor is not None)
     threshold, options, general, trace, decay, numbers, modes = plan
+    if given is not None:
+        threshold, *options = (tensor if value is A_TENSOR else value for value, tensor in zip((threshold, *options), given))
+        options = LIFOptions(*options)
     if v_init is not None:
         checked_states("lif", x, time_steps, v_init=v_init)
     ops = _backend.serving("lif", x)
@@ -259,10 +267,8 @@ def _plan(
     trace = _general_lif.trace_name(op, return_trace)
     if save != "input":
         _lif_kept.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
-    tensors = (threshold, options.input_scale, options.reset_amount)
-    if trace or general != _general_lif.NONE or any(isinstance(value, torch.Tensor) for value in tensors) or (
-        not options.surrogate.suits_every_op
-    ):  # fmt: skip
+    has_tensor = any(value is A_TENSOR for value in (threshold, options.input_scale, options.reset_amount))
+    if trace or general != _general_lif.NONE or has_tensor or not options.surrogate.suits_every_op:
         return _Plan(threshold, options, general, trace, decay, None, None)
     return _Plan(threshold, options, general, trace, decay, *_lists(op, data, decay, threshold, options, time_steps))
 

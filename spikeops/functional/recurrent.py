@@ -234,7 +234,7 @@ def _fake(x, *others):
 def _backward_fake(*args):
     x, needs = args[5], args[-1]
     state = state_dtype(x.dtype)
-    return x.new_empty(x.shape), *(x.new_empty(x.shape[1:] if need else 0, dtype=state) for need in needs)
+    return x.new_empty(x.shape), *(x.new_empty(x.shape[1:], dtype=state) if need else None for need in needs)
 
 
 def _backward_definition(*args):
@@ -250,7 +250,7 @@ def _backward_definition(*args):
         return _definition(x, weight, bias, *everything, numbers, modes)
 
     grad_x, *found = _derivatives.pull_back(of_chosen, (x, *(wide[place] for place in chosen)), grads)
-    per_neuron = [x.new_empty(0, dtype=state)] * len(needs)
+    per_neuron = [None] * len(needs)
     for place, grad in zip(chosen, found):
         per_neuron[place] = grad
     return grad_x, *per_neuron

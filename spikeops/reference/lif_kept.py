@@ -98,4 +98,4 @@ def _back(grad_spikes, grad_v, slopes, spikes, potentials, grad_potentials, numb
         grad_v = grad_u * decay
     stacked = torch.stack(grads[::-1])
     grad_x = (stacked.sum(0) if time_steps else stacked).to(grad_spikes.dtype)
-    return grad_x, grad_v if need_v_init else grad_v.new_empty(0)
+    return grad_x, grad_v if need_v_init else None

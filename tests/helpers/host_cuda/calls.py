@@ -95,7 +95,8 @@ def run(ops, op, arguments, misaligned=False):
     schema = function.default._schema
     results = {a.name: given[a.name] for a in schema.arguments if a.is_write and given[a.name] is not None}
     outputs = outputs if isinstance(outputs, tuple) else () if outputs is None else (outputs,)
-    return results | {returned.name or str(i): output for i, (returned, output) in enumerate(zip(schema.returns, outputs))}
+    named = {returned.name or str(i): output for i, (returned, output) in enumerate(zip(schema.returns, outputs))}
+    return results | {name: output for name, output in named.items() if output is not None}  # which was not asked for
 
 
 def placed(value, misaligned):

@@ -25,10 +25,11 @@ def op_of(name):
 
 
 def as_tuple(outputs):
-    """What an op returned, as a tuple: an op that works in place returns nothing."""
+    """What an op returned, as a tuple of tensors: an op that works in place returns nothing; what was not asked for, None, is empty."""
     if outputs is None:
         return ()
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return tuple(torch.empty(0) if output is None else output for output in outputs)
 
 
 def run_on_copies(op, arguments):
