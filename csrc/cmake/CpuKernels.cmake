@@ -20,8 +20,13 @@ if(SPIKEOPS_TESTING_SANITIZE)
   set(SPIKEOPS_COMPILED_KERNELS "")
 endif()
 
+# Of neurons with many options that are the same for all of a layer, gcc would write the loop over neurons once for each choice: up to eight
+# times, a third of their code.
+set(SPIKEOPS_MANY_OPTIONS ${_cpu_dir}/cuba_lif.cpp ${_cpu_dir}/recurrent.cpp)
+
 # Adds the kernels of every instruction set, and the choice among them, to a target.
 function(spikeops_cpu_kernels target)
+  set_source_files_properties(${SPIKEOPS_MANY_OPTIONS} PROPERTIES COMPILE_OPTIONS "$<$<CXX_COMPILER_ID:GNU>:-fno-unswitch-loops>")
   foreach(isa IN LISTS SPIKEOPS_ISAS)
     if(NOT isa STREQUAL "native")
       target_compile_definitions(${target} PRIVATE SPIKEOPS_HAS_${isa})

@@ -118,7 +118,7 @@ void norm_backward(const BatchNormBackward& a, int64_t begin, int64_t end) {
   const OfChannels<S, NormGradient<S>> of_channels(a.norm, [&](int64_t channel) { return norm_gradient_of<S>(a, channel); });
   alignas(64) S numbers[count][kTile];
   alignas(64) Data outgoing[kTile];
-  const bool streams = is_streamed<Data>(a.T * a.N);
+  const bool streams = is_streamed<Data>(a.T * a.N, kRoomForGradients);
   // Step after step, as memory lies: nothing passes from one to the next.
   for (int64_t t = 0; t < a.T; ++t)
     for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {

@@ -70,6 +70,11 @@ struct CubaLifBack : CubaNumbers<S> {
   }
 };
 
+// Whether no number differs from neuron to neuron.
+inline bool are_alike(const CubaLifNeuron& n) {
+  return !n.decay_per_neuron && !n.current_decay_per_neuron && !n.current_scale_per_neuron && !n.threshold_per_neuron;
+}
+
 // Input, numbers of each neuron and initial state, the same for every walk.
 template <class AnyWalk>
 void start_at(const CubaLifNeuron& n, AnyWalk& w) {
@@ -88,6 +93,7 @@ void forward(const CubaLifForward& a, int64_t begin, int64_t end) {
   using S = typename Neuron::S;
   auto w = walk_of<Neuron>(cuba_params<S>(a.neuron), a.neuron.T);
   start_at(a.neuron, w);
+  if (are_alike(a.neuron)) w.step = step_row<Neuron, typename Neuron::Output, typename Neuron::Data, true>;
   w.output[0] = {static_cast<typename Neuron::Data*>(a.spikes), a.neuron.N};
   w.last[0] = static_cast<S*>(a.v_last);
   w.last[1] = static_cast<S*>(a.i_last);
@@ -100,8 +106,8 @@ BackRow<CubaNumbers<S>> row_for(const CubaLifNeuron& n, bool with_sums) {
   with_surrogate(n.surrogate, [&]<Surrogate kind>() {
     // Where the reset has no gradient it makes no difference whether it is detached.
     constexpr bool none = reset == Reset::none || timing != CubaTiming::now;
-    row = n.detach_reset ? back_row_for<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>>(with_sums)
-                         : back_row_for<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>>(with_sums);
+    row = n.detach_reset ? back_row_for<CubaLifBack<S, reset, kind, timing, true>, CubaNumbers<S>>(with_sums, are_alike(n))
+                         : back_row_for<CubaLifBack<S, reset, kind, timing, none>, CubaNumbers<S>>(with_sums, are_alike(n));
   });
   return row;
 }
@@ -114,6 +120,7 @@ void backward(const CubaLifBackward& a, int64_t begin, int64_t end) {
   const CubaLifParams<S> p = cuba_params<S>(n);
   auto w = walk_back_of<Neuron>(p, p, n.T, n.N);
   start_at(n, w);
+  if (are_alike(n)) w.step = step_row<Neuron, typename Neuron::History, S, true>;
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);
   w.grad_last[1] = static_cast<const S*>(a.grad_i_last);

@@ -23,9 +23,9 @@ inline void with_neuron(const GeneralLifNeuron& n, Body body) {
   });
 }
 
-// Whether no number differs from neuron to neuron.
-inline bool are_alike(const GeneralLifNeuron& n) {
-  return !n.decay_per_neuron && !n.threshold_per_neuron && !n.input_scale_per_neuron && !n.reset_amount_per_neuron;
+// Neurons that are compiled by themselves, as most are: no number differs from one to the other, and there is no bound.
+inline bool are_plain(const GeneralLifNeuron& n) {
+  return !n.decay_per_neuron && !n.threshold_per_neuron && !n.input_scale_per_neuron && !n.reset_amount_per_neuron && !n.is_bounded;
 }
 
 // Input, numbers of the neurons and initial membrane potential, the same for every walk.
@@ -52,7 +52,8 @@ void forward(const GeneralLifForward& a, int64_t begin, int64_t end) {
     if (a.neuron.trace == trace) w.output[trace] = {static_cast<Data*>(a.trace), a.neuron.N};
     else w.output[trace] = {unread, 0, true};
   }
-  if (are_alike(a.neuron) && a.neuron.trace == int(Trace::none)) w.step = step_row<Neuron, typename Neuron::Output, Data, true, 1>;
+  if (are_plain(a.neuron) && a.neuron.trace == int(Trace::none))
+    w.step = step_row<typename Neuron::Unbounded, typename Neuron::Output, Data, true, 1>;
   w.last[0] = static_cast<S*>(a.v_last);
   walk(w, begin, end);
 }
@@ -62,7 +63,7 @@ template <class S, ResetScheme scheme, bool counts, bool detach_reset>
 BackRow<GeneralLifNumbers<S>> row_for(const GeneralLifBackward& a) {
   const bool sums_of_spikes = a.grad_threshold || a.grad_reset_amount, sums = sums_of_spikes || a.grad_decay || a.grad_input_scale;
   constexpr int all = kFields<S, GeneralLifCarry<S>>, without_spikes = 3;
-  if (are_alike(a.neuron) && a.neuron.trace == int(Trace::none) && !sums_of_spikes)
+  if (are_plain(a.neuron) && a.neuron.trace == int(Trace::none) && !sums_of_spikes)
     return sums ? general_lif_back<S, scheme, counts, detach_reset, without_spikes, true>
                 : general_lif_back<S, scheme, counts, detach_reset, 1, true>;
   return sums ? general_lif_back<S, scheme, counts, detach_reset, all, false>
@@ -82,7 +83,7 @@ void backward(const GeneralLifBackward& a, int64_t begin, int64_t end) {
   constexpr bool can_pass = scheme == ResetScheme::subtract || scheme == ResetScheme::subtract_guarded || scheme == ResetScheme::to;
   w.row = n.detach_reset ? row_for<S, scheme, Neuron::kCounts, true>(a) : row_for<S, scheme, Neuron::kCounts, !can_pass>(a);
   w.first_row = w.row;
-  if (are_alike(n)) w.step = step_row<Neuron, typename Neuron::History, S, true>;
+  if (are_plain(n)) w.step = step_row<typename Neuron::Unbounded, typename Neuron::History, S, true>;
   w.grad_output = static_cast<const Data*>(a.grad_spikes);
   w.second_grad_output = static_cast<const Data*>(a.grad_trace);
   w.grad_last[0] = static_cast<const S*>(a.grad_v_last);

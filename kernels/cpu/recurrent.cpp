@@ -1,6 +1,7 @@
 // Recurrent spiking neurons: spikes, and the backward pass. A thread takes a few layers at a time through all their steps, so that
-// what it reads of the weights serves them all; or some neurons, where each of them leads to itself alone. Of the weights, the way there reads those of the neurons that fired. A loop of
-// its own, around the walk's steps (walk.h): in each of them neurons wait for all others of their layer.
+// what it reads of the weights serves them all; or some neurons, where each of them leads to itself alone. Of the weights, the way there
+// reads those of the neurons that fired. A loop of its own, around the walk's steps (walk.h): in each of them neurons wait for all others
+// of their layer.
 #include "../math/recurrent.h"
 
 #include "cuba_timing.h"
@@ -85,16 +86,14 @@ SPIKEOPS_ROW void gather_row(const S* __restrict weight, int64_t stride, const i
   }
 }
 
-// What comes back to each neuron of itself.
-template <class S>
-SPIKEOPS_ROW void product_row(const S* __restrict weight, const S* __restrict in, S* __restrict out, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] = weight[i] * in[i];
-}
-
-template <class S>
-SPIKEOPS_ROW void product_sum_row(const S* __restrict weight, const S* __restrict in, const S* __restrict start, S* __restrict out,
-                                  int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] = start[i] + weight[i] * in[i];
+// x with what comes back to each neuron of itself, and with the bias, where there is one.
+template <bool has_bias, class S>
+SPIKEOPS_ROW void own_total_row(const S* __restrict x, const S* __restrict weight, const S* __restrict bias, const S* __restrict spikes,
+                                S* __restrict total, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const S returned = weight[i] * spikes[i];
+    total[i] = x[i] + (has_bias ? bias[i] + returned : returned);
+  }
 }
 
 template <class S>
@@ -107,40 +106,55 @@ SPIKEOPS_ROW void round_row(const S* __restrict in, Data* __restrict out, int64_
   for (int64_t i = 0; i < n; ++i) out[i] = from_state<Data>(in[i]);
 }
 
-// A row of numbers of the state as data.
+// The gradient of a total, from that of the scaled one, and of x, which is the same.
 template <class Data, class S>
-inline void data_row(const S* in, Data* out, int64_t n) {
-  if constexpr (SameType<Data, S>::value) copy_row(in, out, n);
-  else round_row(in, out, n);
+SPIKEOPS_ROW void scale_both_row(S* __restrict grad, S scale, Data* __restrict grad_x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    grad[i] = scale * grad[i];
+    grad_x[i] = from_state<Data>(grad[i]);
+  }
 }
 
-template <class S>
-SPIKEOPS_ROW void scale_in_place_row(S* __restrict row, S scale, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) row[i] = scale * row[i];
+// Likewise of x, and of the spike that came back to the neuron itself.
+template <class Data, class S>
+SPIKEOPS_ROW void own_gradients_row(const S* __restrict grad, S scale, const S* __restrict weight, Data* __restrict grad_x,
+                                    S* __restrict grad_spike, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const S grad_total = scale * grad[i];
+    grad_x[i] = from_state<Data>(grad_total);
+    grad_spike[i] = weight[i] * grad_total;
+  }
 }
 
-// Some layers of a call, or, one to one, some neurons: what lies where of them, and what comes back through the weights.
+// Some layers of a call at a time, or, one to one, some neurons: what lies where of them, and what comes back through the weights.
 template <class Data>
 class Layers {
  public:
   using S = State<Data>;
   using Numbers = RecurrentNumbers<S>;
 
-  Layers(const RecurrentNeuron& n, int64_t first, int64_t count)
-      : n_(n), first_(n.one_to_one ? first : first * n.N), count_(count), size(n.one_to_one ? count : count * n.N),
-        memory_((kRecurrentNumbers + 6) * size), place_(n.one_to_one ? 0 : n.N), value_(n.one_to_one ? 0 : n.N) {
+  // At most so many are taken together.
+  Layers(const RecurrentNeuron& n, int64_t most)
+      : n_(n), longest(n.one_to_one ? most : most * n.N), memory_((kRecurrentNumbers + 4) * longest), place_(n.one_to_one ? 0 : n.N),
+        value_(n.one_to_one ? 0 : n.N) {
     S* next = memory_.data;
-    for (int k = 0; k < kRecurrentNumbers; ++k, next += size) {
-      const PerNeuron<S> number{static_cast<const S*>(n.per_neuron[k]), S(n.numbers[k])};
-      number.fill(next, size);
-      fixed.row[k] = number.row(next, first_, size);
+    for (int k = 0; k < kRecurrentNumbers; ++k, next += longest) {
+      numbers_[k] = {static_cast<const S*>(n.per_neuron[k]), S(n.numbers[k])};
+      numbers_[k].fill(next, longest);
+      fixed.row[k] = next;
     }
-    zeros = next, returned_ = next + size, input_ = next + 2 * size, spikes_ = next + 3 * size;
-    fill_row(const_cast<S*>(zeros), S(0), size);
-    if (n.one_to_one) {
-      weight_ = each(n.weight, next + 4 * size);
-      bias_ = n.bias ? each(n.bias, next + 5 * size) : nullptr;
-    }
+    fill_row(next, S(0), longest);
+    zeros = next, input_ = next + longest;
+    first_buffer_ = next + 2 * longest, second_buffer_ = next + 3 * longest;
+  }
+
+  void take(int64_t first, int64_t count) {
+    first_ = n_.one_to_one ? first : first * n_.N, count_ = count, size = n_.one_to_one ? count : count * n_.N;
+    for (int k = 0; k < kRecurrentNumbers; ++k)
+      if (numbers_[k].numbers) fixed.row[k] = numbers_[k].row(nullptr, first_, size);
+    if (!n_.one_to_one) return;
+    weight_ = each(n_.weight, first_buffer_);
+    bias_ = n_.bias ? each(n_.bias, second_buffer_) : nullptr;
   }
 
   const S* initial(int k) const { return per_layer(n_.initial[k]); }
@@ -152,34 +166,39 @@ class Layers {
 
   // The part of an array (T, B, N) that is of a step; and as numbers of the state.
   Data* at(void* array, int64_t t) const { return static_cast<Data*>(array) + t * n_.B * n_.N + first_; }
-  const S* step(const void* array, int64_t t, S* buffer) const {
-    return state_row(static_cast<const Data*>(array) + t * n_.B * n_.N + first_, buffer, size);
-  }
+  const Data* at(const void* array, int64_t t) const { return static_cast<const Data*>(array) + t * n_.B * n_.N + first_; }
+  const S* step(const void* array, int64_t t, S* buffer) const { return state_row(at(array, t), buffer, size); }
 
   // The spikes of the step before.
-  const S* spikes_before(const void* spikes, int64_t t) { return t == 0 ? first_spikes() : step(spikes, t - 1, spikes_); }
+  const S* spikes_before(const void* spikes, int64_t t, S* buffer) const { return t == 0 ? first_spikes() : step(spikes, t - 1, buffer); }
 
   // The input of a step, with what comes back of the spikes of the step before. Those before the first may be any numbers.
   void total(int64_t t, const S* spikes_before, S* out) {
-    const Values values = t == 0 ? Values::but_zeros : Values::spikes;
-    if (n_.one_to_one && bias_) product_sum_row(weight_, spikes_before, bias_, returned_, size);
-    else if (n_.one_to_one) product_row(weight_, spikes_before, returned_, size);
-    else bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), values, returned_);
-    total_row(step(n_.x, t, input_), returned_, out, size);
+    if (t + 1 < n_.T) prefetch(at(n_.x, t + 1), size);
+    const S* const x = step(n_.x, t, input_);
+    if (n_.one_to_one) {
+      (bias_ ? own_total_row<true, S> : own_total_row<false, S>)(x, weight_, bias_, spikes_before, out, size);
+    } else {
+      bring(n_.weight_from, spikes_before, static_cast<const S*>(n_.bias), t == 0 ? Values::but_zeros : Values::spikes, first_buffer_);
+      total_row(x, first_buffer_, out, size);
+    }
   }
 
-  // out = the gradients of spikes, from those of the totals of the step after.
-  void bring_back(const S* grad_total, S* out) {
-    if (n_.one_to_one) product_row(weight_, grad_total, out, size);
-    else bring(n_.weight, grad_total, nullptr, Values::all, out);
+  // From the gradients of the scaled totals of a step: those of x, and in `spikes` those of the spikes of the step before.
+  void bring_back(S* grad, S scale, Data* grad_x, S* spikes) {
+    if (n_.one_to_one) return own_gradients_row(grad, scale, weight_, grad_x, spikes, size);
+    scale_both_row(grad, scale, grad_x, size);
+    bring(n_.weight, grad, nullptr, Values::all, spikes);
   }
 
  private:
   enum class Values { all, but_zeros, spikes };
 
-  // Numbers of the neurons of a layer, for each neuron here.
+  // Numbers of the neurons of a layer, for each neuron here: themselves, where these are neighbours in it.
   const S* each(const void* of_layer, S* buffer) const {
-    return PerNeuron<S>{static_cast<const S*>(of_layer), S(0), n_.N, 1}.row(buffer, first_, size);
+    const S* const numbers = static_cast<const S*>(of_layer);
+    if (first_ % n_.N + size <= n_.N) return numbers + first_ % n_.N;
+    return PerNeuron<S>{numbers, S(0), n_.N, 1}.row(buffer, first_, size);
   }
 
   void bring(const void* weight, const S* in, const S* start, Values values, S* out) {
@@ -195,10 +214,11 @@ class Layers {
   }
 
   const RecurrentNeuron& n_;
-  const int64_t first_, count_;
+  int64_t first_ = 0, count_ = 0;
 
  public:
-  const int64_t size;
+  const int64_t longest;
+  int64_t size = 0;  // of a row
   const S* zeros;
   Rows<const S, typename Numbers::Fixed> fixed;
 
@@ -206,8 +226,9 @@ class Layers {
   Scratch<S> memory_;
   Scratch<int32_t> place_;
   Scratch<S> value_;
+  PerNeuron<S> numbers_[kRecurrentNumbers];
   const S *weight_ = nullptr, *bias_ = nullptr;  // of each neuron here, one to one
-  S *returned_, *input_, *spikes_;
+  S *input_, *first_buffer_, *second_buffer_;
 };
 
 template <class S>
@@ -216,8 +237,12 @@ using RecurrentStepRow = StepRow<RecurrentNumbers<S>, typename RecurrentNumbers<
 template <class S>
 RecurrentStepRow<S> step_for(const RecurrentNeuron& n) {
   RecurrentStepRow<S> row = nullptr;
+  bool alike = true;
+  for (const void* numbers : n.per_neuron) alike &= !numbers;
   with_timing(n.reset, n.timing, [&]<Reset reset, CubaTiming timing>() {
-    row = step_row<Recurrent<S, reset, timing>, typename RecurrentNumbers<S>::Output, S>;
+    using Neuron = Recurrent<S, reset, timing>;
+    using Output = typename Neuron::Output;
+    row = alike ? step_row<Neuron, Output, S, true> : step_row<Neuron, Output, S>;
   });
   return row;
 }
@@ -236,10 +261,15 @@ BackRow<RecurrentNumbers<S>> back_for(const RecurrentNeuron& n, bool with_sums) 
   return row;
 }
 
-// Calls body(first, how many) for the layers, or neurons, that are taken together.
-template <class Body>
-void for_each_group(const RecurrentNeuron& n, int64_t begin, int64_t end, Body body) {
-  for_each_tile(begin, end, shares_of(n).together, body);
+int64_t most_together(const RecurrentNeuron& n, int64_t begin, int64_t end) { return smaller(shares_of(n).together, end - begin); }
+
+// Calls body() for the layers, or neurons, that are taken together.
+template <class Data, class Body>
+void for_each_group(const RecurrentNeuron& n, int64_t begin, int64_t end, Layers<Data>& layers, Body body) {
+  for_each_tile(begin, end, most_together(n, begin, end), [&](int64_t first, int64_t count) {
+    layers.take(first, count);
+    body();
+  });
 }
 
 template <class Data>
@@ -248,9 +278,11 @@ void forward(const RecurrentForward& a, int64_t begin, int64_t end) {
   const RecurrentNeuron& n = a.neuron;
   const RecurrentParams<S> params = recurrent_params<S>(n);
   const RecurrentStepRow<S> step = step_for<S>(n);
-  for_each_group(n, begin, end, [&](int64_t first, int64_t count) {
-    Layers<Data> layers(n, first, count);
-    Scratch<S> total(layers.size), spikes(2 * layers.size);
+  const bool streams = n.one_to_one && is_streamed<Data>(n.T * n.B * n.N, kRoomForOutputs);
+  Layers<Data> layers(n, most_together(n, begin, end));
+  const Scratch<S> total(layers.longest), spikes(2 * layers.longest);
+  const Scratch<Data> outgoing(2 * layers.longest);
+  for_each_group(n, begin, end, layers, [&] {
     StepRows<RecurrentNumbers<S>, typename RecurrentNumbers<S>::Output, S> rows;
     rows.fixed = layers.fixed;
     rows.n = layers.size;
@@ -259,47 +291,54 @@ void forward(const RecurrentForward& a, int64_t begin, int64_t end) {
       rows.to.row[k] = layers.per_layer(a.last[k]);
     }
     rows.in.row[0] = total.data;
-    const S* before = layers.first_spikes();
+    rows.in.row[1] = layers.first_spikes();
     for (int64_t t = 0; t < n.T; ++t) {
-      Data* const out = layers.at(a.spikes, t);
-      layers.total(t, before, total.data);
-      rows.in.row[1] = before;
+      const int64_t buffer = t % 2 * layers.longest;  // the spikes of the step before lie in the other one
+      Data* const destination = layers.at(a.spikes, t);
+      Data* const out = streams ? outgoing.data + buffer : destination;
+      layers.total(t, rows.in.row[1], total.data);
       if constexpr (SameType<Data, S>::value) rows.kept.row[0] = out;
-      else rows.kept.row[0] = spikes.data + t % 2 * layers.size;
+      else rows.kept.row[0] = spikes.data + buffer;
       step(params, rows);
       if constexpr (!SameType<Data, S>::value) round_row(rows.kept.row[0], out, layers.size);
+      if (streams) stream_row(out, destination, layers.size);
       rows.from = read_only(rows.to);
-      before = rows.kept.row[0];
+      rows.in.row[1] = rows.kept.row[0];
     }
   });
+  if (streams) end_of_stream();
 }
 
 template <class Data>
 void backward(const RecurrentBackward& a, int64_t begin, int64_t end) {
   using S = State<Data>;
   using Numbers = RecurrentNumbers<S>;
-  constexpr int kCarry = kFields<S, RecurrentCarry<S>>, kKept = kRecurrentStates + 1;  // the states before each step, and its total
+  constexpr int kCarry = kFields<S, RecurrentCarry<S>>;
+  constexpr int kTotal = kRecurrentStates, kKept = kTotal + 1;  // of each step the states before it, and its total
   const RecurrentNeuron& n = a.neuron;
   const RecurrentParams<S> params = recurrent_params<S>(n);
   const RecurrentStepRow<S> step = step_for<S>(n);
   const BackRow<Numbers> step_back = back_for<S>(n, wants_sums<Numbers>(a.grad_initial));
-  for_each_group(n, begin, end, [&](int64_t first, int64_t count) {
-    Layers<Data> layers(n, first, count);
+  Layers<Data> layers(n, most_together(n, begin, end));
+  const int64_t longest = layers.longest;
+  const Scratch<S> history((n.T + 1) * kKept * longest), carry(kCarry * longest), buffers(5 * longest);
+  S *const gradient = buffers.data, *const grad_total = gradient + longest, *const brought = grad_total + longest;
+  S *const spikes = brought + longest, *const unread = spikes + longest;
+  const Scratch<Data> outgoing(longest);
+  const bool streams = n.one_to_one && is_streamed<Data>(n.T * n.B * n.N, kRoomForGradients);
+  const auto kept = [&](int64_t t, int k) { return history.data + (t * kKept + k) * longest; };
+  for_each_group(n, begin, end, layers, [&] {
     const int64_t size = layers.size;
-    Scratch<S> history((n.T + 1) * kKept * size), carry(kCarry * size), buffers(4 * size);
-    S *const spike = buffers.data, *const gradient = spike + size, *const grad_total = gradient + size, *const brought = grad_total + size;
-    const auto kept = [&](int64_t t, int k) { return history.data + (t * kKept + k) * size; };
-
     StepRows<Numbers, typename Numbers::Output, S> rows;
     rows.fixed = layers.fixed;
     rows.n = size;
-    rows.kept.row[0] = spike;
+    rows.kept.row[0] = unread;
     for (int k = 0; k < kRecurrentStates; ++k) copy_row(layers.initial(k), kept(0, k), size);
     for (int64_t t = 0; t < n.T; ++t) {
-      S* const total = kept(t, kRecurrentStates);
-      rows.in.row[0] = total;
-      rows.in.row[1] = layers.spikes_before(a.spikes, t);
-      layers.total(t, rows.in.row[1], total);
+      prefetch(layers.at(a.spikes, t), size);
+      rows.in.row[0] = kept(t, kTotal);
+      rows.in.row[1] = layers.spikes_before(a.spikes, t, spikes);
+      layers.total(t, rows.in.row[1], kept(t, kTotal));
       for (int k = 0; k < kRecurrentStates; ++k) {
         rows.from.row[k] = kept(t, k);
         rows.to.row[k] = kept(t + 1, k);
@@ -314,27 +353,29 @@ void backward(const RecurrentBackward& a, int64_t begin, int64_t end) {
     for (int k = 0; k < kCarry; ++k) {
       back.from.row[k] = k < kRecurrentStates ? layers.per_layer(a.grad_last[k]) : layers.zeros;
       S* const wanted = layers.per_layer(a.grad_initial[k]);
-      back.to.row[k] = wanted ? wanted : carry.data + k * size;
+      back.to.row[k] = wanted ? wanted : carry.data + k * longest;
     }
     fill_row(brought, S(0), size);
     for (int64_t t = n.T - 1; t >= 0; --t) {
       back.gradient.row[0] = brought;
       if (a.grad_spikes) {
-        total_row(layers.step(a.grad_spikes, t, gradient), brought, grad_total, size);
-        copy_row(grad_total, gradient, size);
+        if (t) prefetch(layers.at(a.grad_spikes, t - 1), size);
+        total_row(layers.step(a.grad_spikes, t, grad_total), brought, gradient, size);
         back.gradient.row[0] = gradient;
       }
       for (int k = 0; k < kRecurrentStates; ++k) back.history.row[k] = kept(t, k);
-      back.input.row[0] = kept(t, kRecurrentStates);
-      back.input.row[1] = layers.spikes_before(a.spikes, t);
+      back.input.row[0] = kept(t, kTotal);
+      back.input.row[1] = layers.spikes_before(a.spikes, t, spikes);
       step_back(params, back);
       back.from = read_only(back.to);
-      scale_in_place_row(grad_total, params.cuba.input_scale, size);
-      data_row(grad_total, layers.at(a.grad_x, t), size);
-      layers.bring_back(grad_total, brought);
+      Data* const destination = layers.at(a.grad_x, t);
+      Data* const grad_x = streams ? outgoing.data : destination;
+      layers.bring_back(grad_total, params.cuba.input_scale, grad_x, brought);
+      if (streams) stream_row(grad_x, destination, size);
     }
     if (S* const wanted = layers.per_layer(a.grad_s_init)) copy_row(brought, wanted, size);
   });
+  if (streams) end_of_stream();
 }
 
 }  // namespace

@@ -12,11 +12,15 @@
 namespace spikeops::cpu::SPIKEOPS_ISA {
 namespace {
 
-// Whether a tensor of so many numbers is: one that is larger than what lies close to a core (L2).
+// How large a tensor may be that is written as usual, in bytes. What comes behind the neurons reads outputs next: as much as the cache that
+// cores share (L3) holds of them along with the input. Gradients of the input come last, behind all that a step back has read: what lies
+// close to a core (L2).
+constexpr int64_t kRoomForOutputs = 4 << 20, kRoomForGradients = 2 << 20;
+
+// Whether a tensor of so many numbers is written past the caches.
 template <class Data>
-SPIKEOPS_HD bool is_streamed(int64_t count) {
-  constexpr int64_t kBytes = 2 << 20;
-  return count >= kBytes / int64_t(sizeof(Data));
+SPIKEOPS_HD bool is_streamed(int64_t count, int64_t room) {
+  return count >= room / int64_t(sizeof(Data));
 }
 
 // `to` is 64 bytes, a line.

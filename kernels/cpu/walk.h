@@ -110,8 +110,12 @@ void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After
     if (w.unwanted[k]) fill_row(states[k], S(0), longest);
   for (int k = 0; k < kFixed; ++k) w.fixed[k].fill(fixed_numbers[k], longest);
   alignas(64) Data outgoing[kOutput + 1][kTile];
-  bool streams[kOutput + 1] = {}, is_large = false;
-  for (int k = 0; k < kOutput; ++k) is_large |= streams[k] = is_streamed<Data>(w.T * w.output[k].step);
+  bool streams[kOutput + 1] = {}, any_streams = false, is_large = false;
+  for (int k = 0; k < kOutput; ++k) {
+    const int64_t count = w.T * w.output[k].step;
+    any_streams |= streams[k] = is_streamed<Data>(count, w.back_in_time ? kRoomForGradients : kRoomForOutputs);
+    is_large |= is_streamed<Data>(count, kRoomForGradients);
+  }
   for_each_tile(begin, end, kTile, [&](int64_t n0, int64_t n) {
     StepRows<Types, Output, Data> rows;
     for (int k = 0; k < kState; ++k) {
@@ -147,7 +151,7 @@ void walk(const Walk<Types>& w, int64_t begin, int64_t end, Before before, After
       result_row<Types>(w.params, read_only(rows.to), result, n);
     }
   });
-  if (is_large) end_of_stream();
+  if (any_streams) end_of_stream();
 }
 
 template <class Types>

@@ -50,18 +50,20 @@ SPIKEOPS_HD typename Neuron::State state_before(const typename Neuron::Params& p
   else return Neuron::after(params, load(history_before, i));
 }
 
-// `carried`: the fields of Carry from that one on are sums over time that nobody asks for.
-template <class Back, class Numbers, bool first, int carried = kFields<typename Numbers::S, typename Numbers::Carry>>
+// `carried`: the fields of Carry from that one on are sums over time that nobody asks for. `alike`: the fixed numbers are the same for all
+// neurons.
+template <class Back, class Numbers, bool first, int carried = kFields<typename Numbers::S, typename Numbers::Carry>, bool alike = false>
 SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const BackRows<Numbers>& given_rows) {
   const typename Numbers::BackParams params = given;
   const BackRows<Numbers> rows = given_rows;
+  const typename Numbers::Fixed of_all = load_first<alike ? kFields<typename Numbers::S, typename Numbers::Fixed> : 0>(rows.fixed, 0);
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
     typename Numbers::Carry carry = load_first<carried>(rows.from, i);
     typename Numbers::Before before{};
     if constexpr (!__is_empty(typename Numbers::Before))
       before = state_before<Back, first>(params, rows.initial, rows.history_before, i);
     const auto grad = Back::step_back(params, carry, before, load(rows.history, i), load(rows.input, i), load(rows.gradient, i),
-                                      load(rows.fixed, i));
+                                      alike ? of_all : load(rows.fixed, i));
     rows.grad_input[i] = from_state<typename Numbers::Number>(grad);
     store_first<carried>(rows.to, i, carry);
   }
@@ -71,6 +73,10 @@ SPIKEOPS_ROW void back_row(const typename Numbers::BackParams& given, const Back
 template <class Back, class Numbers>
 inline BackRow<Numbers> back_row_for(bool with_sums) {
   return with_sums ? back_row<Back, Numbers, false> : back_row<Back, Numbers, false, Numbers::kPassed>;
+}
+template <class Back, class Numbers>
+inline BackRow<Numbers> back_row_for(bool with_sums, bool alike) {
+  return alike && !with_sums ? back_row<Back, Numbers, false, Numbers::kPassed, true> : back_row_for<Back, Numbers>(with_sums);
 }
 
 // Adds up the gradients of numbers per neuron. `grad` is what step_back has returned.
@@ -245,7 +251,7 @@ void walk_back(const WalkBack<Types>& w, int64_t begin, int64_t end, Arrived arr
   const bool summed = w.input[0].step == 0, weighted = w.grad_rate && w.weighting == Weighting::decay;
   // Rows that are written as they are to be. (Where stepping back works with 16-bit rows, all are.)
   const bool direct = SameType<Number, Data>::value && !summed && w.input_scale == S(1) && w.scaled_by < 0;
-  const bool streams = !summed && !w.read_at_once && is_streamed<Data>(w.T * w.N);
+  const bool streams = !summed && !w.read_at_once && is_streamed<Data>(w.T * w.N, kRoomForGradients);
   for_each_tile(begin, end, length, [&](int64_t n0, int64_t n) {
     BackRows<Numbers> rows;
     const auto enter = [&](int64_t segment) {

@@ -201,7 +201,7 @@ class GeneralLifBackwardNeurons {
     for (int l = 0; l < width; ++l) {
       const GeneralLifNeuronNumbers<S> numbers = neurons_.numbers(l);
       const S u = history.u[k][l];
-      const S count = spikes.counts ? history.spikes[k][l] : general_lif_fires(u, numbers.threshold, neurons_.params);
+      const S count = spikes.counts ? history.spikes[k][l] : lif_fires(u, numbers.threshold, neurons_.params.at_threshold);
       const GeneralLifStep<S> step = general_lif_step_again(spikes.scheme, spikes.counts, spikes.bounded, history.v[k][l], u, count,
                                                             numbers, neurons_.params);
       const auto back = [&](GeneralLifCarry<S>& carry, S grad_spike, S grad_u, S grad_v) {

@@ -27,12 +27,8 @@ struct AlifCarry { S v, a, decay, adaptation_decay; };
 template <class S>
 SPIKEOPS_HD S alif_threshold(S a, const AlifParams<S>& p) { return p.threshold + p.beta * a; }
 
-// By numbers: gcc does not vectorise a choice between truths, nor structs that hold numbers and truths.
 template <class S>
-SPIKEOPS_HD bool alif_fires(S u, S theta, const AlifParams<S>& p) {
-  const S reached = u == theta ? p.at_threshold : S(0);
-  return (u > theta ? S(1) : reached) > S(0);
-}
+SPIKEOPS_HD bool alif_fires(S u, S theta, const AlifParams<S>& p) { return lif_fires(u, theta, p.at_threshold) > S(0); }
 
 // Reset subtract takes away the threshold that was reached, or `reset_amount`.
 template <bool takes_threshold, class S>

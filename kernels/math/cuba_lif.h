@@ -63,15 +63,17 @@ SPIKEOPS_HD S cuba_current_back(Carry& carry, S grad_u, S i, const CubaCurrent<S
   return grad_joined;
 }
 
-// 1 for a spike, 0 for none. (A sum: gcc makes branches of a choice within a choice.)
+// 1 for a spike, 0 for none.
 template <class S>
-SPIKEOPS_HD S cuba_spike(S u, S threshold, const CubaLifParams<S>& p) {
-  return (u > threshold ? S(1) : S(0)) + (u == threshold ? p.at_threshold : S(0));
-}
+SPIKEOPS_HD S cuba_spike(S u, S threshold, const CubaLifParams<S>& p) { return lif_fires(u, threshold, p.at_threshold); }
+
+// What reset subtract takes away.
+template <class S>
+SPIKEOPS_HD S cuba_reset_amount(S threshold, const CubaLifParams<S>& p) { return choice(p.takes_threshold, threshold, p.reset_amount); }
 
 template <Reset reset, class S>
 SPIKEOPS_HD S cuba_reset(S u, S threshold, S spike, const CubaLifParams<S>& p) {
-  return lif_reset<reset>(u, spike > S(0), p.takes_threshold > S(0) ? threshold : p.reset_amount, p.v_reset);
+  return lif_reset<reset>(u, spike > S(0), cuba_reset_amount(threshold, p), p.v_reset);
 }
 
 // Of a step: membrane potentials, that which decays, that which fires or not, that after it; the spike; what is reset, 1 or 0.
@@ -107,8 +109,8 @@ SPIKEOPS_HD CubaMembraneGradients<S> cuba_membrane_back(S grad_v, S grad_spike, 
   if constexpr (timing == CubaTiming::now) {
     S kept = grad_v, through_spike = grad_spike, grad_threshold = S(0);
     if constexpr (reset == Reset::subtract) {
-      if constexpr (!detach_reset) through_spike = through_spike - grad_v * (p.takes_threshold > S(0) ? threshold : p.reset_amount);
-      const S taken = p.takes_threshold > S(0) ? S(0) - grad_v : S(0);
+      if constexpr (!detach_reset) through_spike = through_spike - grad_v * cuba_reset_amount(threshold, p);
+      const S taken = choice(p.takes_threshold, S(0) - grad_v, S(0));
       grad_threshold = membrane.resets > S(0) ? taken : S(0);
     } else if constexpr (reset == Reset::to) {
       if constexpr (!detach_reset) through_spike = through_spike + grad_v * (p.v_reset - membrane.u);
@@ -119,7 +121,7 @@ SPIKEOPS_HD CubaMembraneGradients<S> cuba_membrane_back(S grad_v, S grad_spike, 
   } else {
     const S grad_distance = grad_spike * derivative, grad_u = grad_v + grad_distance;
     if constexpr (reset == Reset::subtract) {
-      const S taken = p.takes_threshold > S(0) ? S(0) - grad_u : S(0);
+      const S taken = choice(p.takes_threshold, S(0) - grad_u, S(0));
       return {grad_u, grad_u * decay, (membrane.resets > S(0) ? taken : S(0)) - grad_distance};
     } else if constexpr (timing == CubaTiming::late) {
       return {grad_u, membrane.resets > S(0) ? S(0) : grad_u * decay, S(0) - grad_distance};

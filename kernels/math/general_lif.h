@@ -68,47 +68,16 @@ struct GeneralLifStep {
   S v;       // and after the bound
 };
 
-// a where `chosen` is above 0, else b. On the CPU by their bits: where b takes long to work out, gcc else makes two ways of it, which do
-// not go into vectors.
-SPIKEOPS_HD float choice(float chosen, float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return chosen > 0.0f ? a : b;
-#else
-  const uint32_t mask = chosen > 0.0f ? ~0u : 0u;
-  return bits_float((float_bits(a) & mask) | (float_bits(b) & ~mask));
-#endif
-}
-SPIKEOPS_HD double choice(double chosen, double a, double b) {
-#if defined(__CUDA_ARCH__)
-  return chosen > 0.0 ? a : b;
-#else
-  const uint64_t mask = chosen > 0.0 ? ~uint64_t(0) : uint64_t(0);
-  uint64_t a_bits, b_bits;
-  std::memcpy(&a_bits, &a, sizeof a);
-  std::memcpy(&b_bits, &b, sizeof b);
-  const uint64_t bits = (a_bits & mask) | (b_bits & ~mask);
-  double value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-#endif
-}
-
-template <class S>
-SPIKEOPS_HD S general_lif_fires(S u, S threshold, const GeneralLifParams<S>& p) {
-  const S reached = u == threshold ? p.at_threshold : S(0);
-  return u > threshold ? S(1) : reached;
-}
-
 template <class S>
 SPIKEOPS_HD S general_lif_spikes(bool counts, S u, S threshold, const GeneralLifParams<S>& p) {
-  if (!counts) return general_lif_fires(u, threshold, p);
+  if (!counts) return lif_fires(u, threshold, p.at_threshold);
   const S thresholds = u / threshold;
   const S nearest = nearest_whole(thresholds);
   const S over = nearest - thresholds;
   const S reached = over == p.most_over ? nearest - (S(1) - p.at_threshold) : nearest;
   const S count = over > p.most_over ? nearest - S(1) : reached;
-  const S most = count < p.max_spikes ? count : p.max_spikes;
-  return count > S(0) ? most : S(0);
+  const S some = count > S(0) ? count : S(0);
+  return some < p.max_spikes ? some : p.max_spikes;
 }
 
 // What follows from `late`, `u` and `spikes`. `bounded`: whether there may be a bound.

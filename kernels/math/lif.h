@@ -25,6 +25,60 @@ SPIKEOPS_HD S lif_membrane(S v, S x, S decay, S input_scale, S v_rest) {
   return (v_rest + decay * (v - v_rest)) + input_scale * x;
 }
 
+// a where `chosen` is above 0, else b. On the CPU by their bits: where b takes long to work out, gcc else makes two ways of it, which do
+// not go into vectors; and of a choice that is the same for all neurons, within one that is not, much work on truths.
+SPIKEOPS_HD float choice(float chosen, float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return chosen > 0.0f ? a : b;
+#else
+  const uint32_t mask = chosen > 0.0f ? ~0u : 0u;
+  return bits_float((float_bits(a) & mask) | (float_bits(b) & ~mask));
+#endif
+}
+SPIKEOPS_HD double choice(double chosen, double a, double b) {
+#if defined(__CUDA_ARCH__)
+  return chosen > 0.0 ? a : b;
+#else
+  const uint64_t mask = chosen > 0.0 ? ~uint64_t(0) : uint64_t(0);
+  uint64_t a_bits, b_bits;
+  std::memcpy(&a_bits, &a, sizeof a);
+  std::memcpy(&b_bits, &b, sizeof b);
+  const uint64_t bits = (a_bits & mask) | (b_bits & ~mask);
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+#endif
+}
+
+// The next number above: that of infinity and of NaN is NaN.
+SPIKEOPS_HD float next_above(float x) {
+  const float unsigned_zero = x + 0.0f;
+  return bits_float(float_bits(unsigned_zero) + (x < 0.0f ? ~0u : 1u));
+}
+SPIKEOPS_HD double next_above(double x) {
+  const double unsigned_zero = x + 0.0;
+  uint64_t bits;
+  std::memcpy(&bits, &unsigned_zero, sizeof bits);
+  bits += x < 0.0 ? ~uint64_t(0) : uint64_t(1);
+  double above;
+  std::memcpy(&above, &bits, sizeof above);
+  return above;
+}
+
+// 1 for a membrane potential that fires, else 0; at_threshold, 1 or 0: whether one that just reaches the threshold does. On the CPU one
+// comparison, with the smallest that fires, which a loop over neurons with the same threshold works out once: of a choice within a choice
+// gcc makes branches, or a loop for each of those that are the same for all neurons, not all of which go into vectors.
+template <class S>
+SPIKEOPS_HD S lif_fires(S u, S threshold, S at_threshold) {
+#if defined(__CUDA_ARCH__)
+  const S reached = u == threshold ? at_threshold : S(0);
+  return u > threshold ? S(1) : reached;
+#else
+  const S fire_level = at_threshold > S(0) ? threshold : next_above(threshold);
+  return u >= fire_level ? S(1) : S(0);
+#endif
+}
+
 template <Reset reset, class S>
 SPIKEOPS_HD S lif_reset(S u, bool spike, S reset_amount, S v_reset) {
   if constexpr (reset == Reset::subtract) return spike ? u - reset_amount : u;

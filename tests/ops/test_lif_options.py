@@ -48,15 +48,35 @@ def test_all_dtypes(device, dtype, reset, strict):
     assert_same_results(*run_both("lif", tensors, dict(reset=reset, strict=strict, decay=0.5, **RESETS[reset])))
 
 
-@pytest.mark.parametrize("threshold", [0.0, -1.0, 1e-40, 0.1])
+STRICT = {  # and other neurons that fire like them
+    "lif": SF.lif,
+    "general lif": lambda x, *numbers, strict: SF.lif(x, *numbers, strict=strict, reset="none", reset_timing="late"),
+    "alif": lambda x, *numbers, strict: SF.alif(x, *numbers, strict=strict),
+    "cuba_lif": lambda x, *numbers, strict: SF.cuba_lif(x, *numbers, strict=strict),
+    "recurrent_lif": lambda x, *numbers, strict: SF.recurrent_lif(x, x.new_zeros(x.shape[-1]), *numbers, strict=strict),
+}
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.0, -1.0, 1e-40, -1e-40, 0.1, 3e38, -3e38])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_strict_only_differs_at_the_threshold_itself(device, dtype, threshold):
+@pytest.mark.parametrize("call", STRICT.values(), ids=STRICT)
+def test_strict_only_differs_at_the_threshold_itself(device, dtype, threshold, call):
     at = torch.tensor(threshold, dtype=dtype)
     beyond = torch.tensor(float("inf"), dtype=dtype)
     x = torch.stack([torch.nextafter(at, -beyond), at, torch.nextafter(at, beyond)])[None].to(device)
     for strict, expected in ((False, [0, 1, 1]), (True, [0, 0, 1])):
-        spikes, _ = SF.lif(x, 0.0, threshold, strict=strict)
-        assert spikes.tolist() == [expected]
+        assert call(x, 0.0, threshold, strict=strict)[0].tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", ["general lif", "cuba_lif", "recurrent_lif"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_number_may_be_the_threshold_of_a_neuron(device, dtype, name):
+    infinity, most = float("inf"), torch.finfo(dtype).max
+    numbers = [infinity, -infinity, float("nan"), most, -most, 0.0, -0.0, 1e-40, -1e-40, 1.0, -1.0]
+    thresholds, x = (grid.flatten().to(device) for grid in torch.meshgrid(*[torch.tensor(numbers, dtype=dtype)] * 2, indexing="ij"))
+    for strict, fires in ((False, x >= thresholds), (True, x > thresholds)):
+        spikes, *_ = STRICT[name](x[None], 0.0, thresholds, strict=strict)
+        assert torch.equal(spikes[0] > 0, fires)
 
 
 def test_detached_reset_has_another_gradient():

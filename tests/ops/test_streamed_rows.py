@@ -7,7 +7,7 @@ import spikeops.functional as SF
 
 pytestmark = pytest.mark.usefixtures("native")
 
-STREAMED = 2 << 20  # bytes
+GRADIENTS, STREAMED = 2 << 20, 4 << 20  # bytes, from which on gradients are, and outputs
 N = 60 * 1024 - 13  # rows begin anywhere in a line, and end within a tile
 
 CALLS = {
@@ -18,6 +18,7 @@ CALLS = {
     "lif, trace": lambda x, decay: sum(SF.lif(x, decay, return_trace=True)[::2]),
     "alif": lambda x, decay: SF.alif(x, decay)[0],
     "cuba_lif": lambda x, decay: SF.cuba_lif(x, decay)[0],
+    "recurrent_lif, one to one": lambda x, decay: SF.recurrent_lif(x, decay, decay)[0],
     "leaky_readout": lambda x, decay: SF.leaky_readout(x, decay)[0],
     "leaky_readout, decay a number": lambda x, decay: SF.leaky_readout(x, 0.9)[0],
     "tssl_bp": lambda x, decay: SF.tssl_bp(x),
@@ -38,9 +39,10 @@ def test_same_bits_as_in_pieces(name, dtype):
         return output.detach(), *torch.autograd.grad(output, (x, decay), upstream, allow_unused=True)
 
     whole = both(x, upstream, decay)
-    middle = N // 2
-    assert x.nbytes >= STREAMED > x[:, middle:].nbytes
-    pieces = [both(x[:, part], upstream[:, part], decay[part]) for part in (slice(middle), slice(middle, N))]
+    borders = [0, N // 3, 2 * N // 3, N]
+    parts = [slice(*border) for border in zip(borders, borders[1:])]
+    assert x.nbytes >= STREAMED > GRADIENTS > max(x[:, part].nbytes for part in parts)
+    pieces = [both(x[:, part], upstream[:, part], decay[part]) for part in parts]
     for at_once, *apart in zip(whole, *pieces, strict=True):
         if at_once is not None:
             assert torch.equal(at_once, torch.cat(apart, -1))
@@ -52,7 +54,7 @@ def test_batch_norm_of_a_large_tensor_is_that_of_the_definition(monkeypatch):
 
     generator = torch.Generator().manual_seed(4)
     x, upstream = torch.randn(2, 9, 7, 3, 59, 61, generator=generator, dtype=torch.float64)
-    assert x.numel() * 8 >= STREAMED
+    assert x.numel() * 8 >= GRADIENTS
 
     def both():
         leaf = x.clone().requires_grad_()

@@ -112,14 +112,18 @@ def expected():
                 detach == "true" or (timing == 0 and reset != "none")
             ):
                 yield f"back_row {neuron} {state} {reset} {surrogate} (CubaTiming){timing} {detach} "
-    ways = ("1 false", "5 false", "1 true", "3 true")
-    for state, scheme, counts, way in itertools.product(("float", "double"), range(7), ("false", "true"), ways):
-        # Without a reset, and without gradients of the threshold, it makes no difference how many spikes there were.
-        if scheme != 6 or counts == "false" or way == "5 false":
+    for state, scheme, counts, way in itertools.product(("float", "double"), range(7), ("false", "true"), ("1 false", "5 false")):
+        # Without gradients of the threshold, it makes no difference how many spikes there were if none resets in its step, nor a late reset by
+        # subtraction.
+        if way == "5 false" or scheme not in (1, 6) or (scheme, counts) == (1, "false"):
             yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {way} "
+    # Without a bound it does only where they reset to a potential.
+    for state, scheme, counts, way in itertools.product(("float", "double"), (3, 4, 5), ("false", "true"), ("1 true", "3 true")):
+        yield f"general_step_back_row {state} (ResetScheme){scheme} {counts} true {way} "
     yield from (f"slope_row {kind} 0 {state} " for kind in range(11) for state in ("float", "double"))
-    for row, state in itertools.product(("gather_row", "product_row", "product_sum_row", "total_row", "step_row Recurrent"), ("float", "double")):
-        yield f"{row} {state} "
+    rows = ("gather_row", "own_total_row false", "own_total_row true", "total_row", "step_row Recurrent")
+    yield from (f"{row} {state} " for row in rows for state in ("float", "double"))
+    yield from (f"{row} {data} " for row in ("scale_both_row", "own_gradients_row") for data in DATA)
     for row, state in itertools.product(("pack_row", "unpack_row", "keep_row", "kept_spike_row"), ("float", "double")):
         yield f"{row} {state} "
     for state in ("float", "double"):
@@ -139,9 +143,10 @@ def expected():
             yield from (f"step_row LifFromBits {data} {way} {summed} " for summed in ("false", "true"))
             if data in ("float", "double"):
                 yield from (f"step_row LifFromDistances {data} {way} {summed} " for summed in ("false", "true"))
-        for scheme, counts, alike in itertools.product(range(7), ("false", "true"), ("false 3", "true 1")):
-            yield f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} GeneralLifTypes {data} Output {data} {alike} "
-        yield from (f"step_row CubaLif {data} {reset} (CubaTiming)0 " for reset in RESETS)
+        for scheme, counts, (bounded, alike) in itertools.product(range(7), ("false", "true"), (("true", "false 3"), ("false", "true 1"))):
+            yield f"step_row GeneralLif {data} (ResetScheme){scheme} {counts} {bounded} GeneralLifTypes {data} Output {data} {alike} "
+        for reset, alike in itertools.product(RESETS, ("false", "true")):
+            yield f"step_row CubaLif {data} {reset} (CubaTiming)0 CubaTypes {data} Output {data} {alike} "
         yield from (f"step_row {neuron} {data} " for neuron in ("Readout", "ReadoutAdjoint"))
         yield from (f"{row} TsslBp {data} " for row in ("step_row", "back_row"))
         yield from (f"step_row Synapse {data} {adjoint} " for adjoint in ("false", "true"))

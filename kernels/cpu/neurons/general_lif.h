@@ -43,17 +43,18 @@ struct GeneralLifTypes : GeneralLifNumbers<spikeops::State<DataType>> {
   struct Output { Data spikes, u, v; };  // membrane potentials before and after the reset
 };
 
-template <class DataType, ResetScheme scheme, bool counts>
+template <class DataType, ResetScheme scheme, bool counts, bool bounded = true>
 struct GeneralLif : GeneralLifTypes<DataType> {
   using Types = GeneralLifTypes<DataType>;
   using Data = DataType;
   using S = typename Types::S;
   static constexpr ResetScheme kScheme = scheme;
   static constexpr bool kCounts = counts;
+  using Unbounded = GeneralLif<Data, scheme, counts, false>;
 
   SPIKEOPS_HD void step(const GeneralLifParams<S>& p, typename Types::State& state, typename Types::Input in,
                         typename Types::Fixed numbers, typename Types::History& history, typename Types::Output& out) {
-    const GeneralLifStep<S> done = general_lif_step(scheme, counts, state.v, to_state(in.x), numbers, p);
+    const GeneralLifStep<S> done = general_lif_step(scheme, counts, bounded, state.v, to_state(in.x), numbers, p);
     history = {state.v, done.u};
     state.v = done.v;
     if constexpr (counts) out.spikes = from_state<Data>(done.spikes);
@@ -83,7 +84,7 @@ SlopeRow<S> slope_row_for(int kind, int in_thresholds) {
 }
 
 // `carried`: the fields of the carry from that one on are sums over time that nobody asks for, which are neither read nor written.
-// `plain`: the numbers are the same for all neurons, and no trace has a gradient.
+// `plain`: the numbers are the same for all neurons, which have no bound, and no trace has a gradient.
 template <class S, ResetScheme scheme, bool counts, bool detach_reset, int carried, bool plain>
 SPIKEOPS_ROW void general_step_back_row(const GeneralLifParams<S>& given, const BackRows<GeneralLifNumbers<S>>& given_rows,
                                         const S* __restrict grad_u, const S* __restrict grad_v, const S* __restrict derivative) {
@@ -91,10 +92,13 @@ SPIKEOPS_ROW void general_step_back_row(const GeneralLifParams<S>& given, const 
   const BackRows<GeneralLifNumbers<S>> rows = given_rows;
   const GeneralLifNeuronNumbers<S> of_all = load(rows.fixed, 0);
   SPIKEOPS_FOR_EACH_NEURON(int64_t i = 0; i < rows.n; ++i) {
+    const GeneralLifNeuronNumbers<S> numbers = plain ? of_all : load(rows.fixed, i);
+    const S u = rows.history.row[1][i], spikes = general_lif_spikes(counts, u, numbers.threshold, params);
+    const GeneralLifStep<S> step = general_lif_step_again(scheme, counts, !plain, rows.history.row[0][i], u, spikes, numbers, params);
     GeneralLifCarry<S> carry = load_first<carried>(rows.from, i);
-    rows.grad_input[i] = general_lif_step_back(scheme, counts, detach_reset, carry, rows.gradient.row[0][i], plain ? S(0) : grad_u[i],
-                                               plain ? S(0) : grad_v[i], rows.history.row[0][i], rows.input.row[0][i], derivative[i],
-                                               plain ? of_all : load(rows.fixed, i), params);
+    rows.grad_input[i] = general_lif_step_back(scheme, counts, !plain, detach_reset, carry, rows.gradient.row[0][i],
+                                               plain ? S(0) : grad_u[i], plain ? S(0) : grad_v[i], step, rows.input.row[0][i],
+                                               derivative[i], numbers, params);
     store_first<carried>(rows.to, i, carry);
   }
 }
