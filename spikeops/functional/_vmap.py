@@ -18,7 +18,7 @@ def as_neurons(layouts):
 
     Args:
         layouts: ``layouts(*args)`` -> (layout of each argument, None for what is no tensor; layout of each output, None for one that is
-            empty).
+            absent).
     """
 
     def make(call, ops):
@@ -42,9 +42,10 @@ def one_by_one(call, ops):
             call(ops, *(arg.select(dim, item) if isinstance(dim, int) else arg for arg, dim in zip(args, in_dims)))
             for item in range(info.batch_size)
         ]
-        if isinstance(results[0], tuple):
-            return tuple(map(torch.stack, zip(*results))), (0,) * len(results[0])
-        return torch.stack(results), 0
+        if not isinstance(results[0], tuple):
+            return torch.stack(results), 0
+        stacked = tuple(None if of_each[0] is None else torch.stack(of_each) for of_each in zip(*results))
+        return stacked, tuple(None if output is None else 0 for output in stacked)
 
     return rule
 
@@ -54,7 +55,7 @@ def as_channels(axes):
 
     Args:
         axes: ``axes(*args)`` -> (the axis of the channels in each argument, None for what has none; that in each output, None for one that
-            is empty).
+            is absent).
     """
 
     def make(call, ops):

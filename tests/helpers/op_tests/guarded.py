@@ -52,7 +52,7 @@ def run_all(namespace, calls: dict, cases: list, expected_of=None, guards=(True,
         guards: whether they lie behind the tensors; True and False for one after the other
     """
     from op_tests.inputs import Inputs
-    from op_tests.op_calls import run_on_copies
+    from op_tests.op_calls import as_tuple, run_on_copies
 
     faulthandler.enable()
     for name, build in calls.items():
@@ -64,8 +64,7 @@ def run_all(namespace, calls: dict, cases: list, expected_of=None, guards=(True,
                 print(f"{name} {case}, guard {'behind' if at_the_end else 'in front'}", flush=True)
                 given = guarded_arguments(arguments, at_the_end)
                 schema = function.default._schema.arguments
-                outputs = function(*given)
-                outputs = outputs if isinstance(outputs, tuple) else () if outputs is None else (outputs,)
+                outputs = as_tuple(function(*given))
                 written = [value for value, argument in zip(given, schema) if argument.is_write and value is not None]
                 for actual, wanted in zip((*written, *outputs), expected, strict=True):
                     assert (actual.dtype, actual.shape, actual.stride()) == (wanted.dtype, wanted.shape, wanted.stride()), f"{name} {case}"

@@ -202,6 +202,21 @@ def _linear(function: str, rng: random.Random, told: list[object]) -> None:
     _compare_with_dense(SF.spike_linear, F.linear, leaves, generator)
 
 
+def _pool(function: str, rng: random.Random, told: list[object]) -> None:
+    """Average pooling beside PyTorch's in float64, likewise."""
+    dtype = rng.choice((torch.float32, torch.float64, torch.float16, torch.bfloat16))
+    channels, samples = rng.choice((rng.randint(1, 9), rng.randint(10, 70))), rng.randint(1, 5)
+    size, stride, padding = rng.choice(((2, None, 0), (2, 2, 0), (rng.randint(1, 4), rng.choice((None, 1, 3)), rng.randint(0, 1))))
+    padding = min(padding, size // 2)
+    side, divisor = [size + rng.randint(0, 40) for _ in range(2)], rng.choice((None, 1, 7))
+    layout = rng.choice(("contiguous", "channels_last", "sliced", "offset"))
+    told += [dtype, f"{samples} x {channels} x {side}", f"{size=} {stride=} {padding=} {divisor=} {layout=}"]
+    generator = torch.Generator().manual_seed(rng.getrandbits(32))
+    x = lay_out(torch.randn(1, samples, channels, *side, generator=generator).to(dtype), layout)[0]
+    how = dict(kernel_size=size, stride=stride, padding=padding, divisor_override=divisor)
+    _compare_with_dense(SF.avg_pool2d, F.avg_pool2d, [x], generator, **how)
+
+
 def _compare_with_dense(ours, dense, leaves: list[torch.Tensor], generator: torch.Generator, **how) -> None:
     dtype = leaves[0].dtype
     upstream = None
@@ -217,4 +232,4 @@ def _compare_with_dense(ours, dense, leaves: list[torch.Tensor], generator: torc
         assert_agree(actual, expected.to(dtype), f"{what}", rounding, scale)
 
 
-_OF_LAYERS = {"spike_conv2d": _conv, "spike_linear": _linear}
+_OF_LAYERS = {"avg_pool2d": _pool, "spike_conv2d": _conv, "spike_linear": _linear}
