@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from spikeops.functional import _checks, _transforms
-from spikeops.functional._remembered import A_TENSOR
+from spikeops.functional._remembered import ATensor
 from spikeops.surrogate import ATan, Surrogate
 
 Reset = Literal["subtract", "to", "none"]
@@ -39,7 +39,7 @@ _NO_TENSORS = (float, int, type(None))
 
 def is_tensor(value) -> bool:
     """Whether it is a tensor, or stands for one. Numbers are told first: to ask torch.Tensor for its instances takes longer."""
-    return type(value) not in _NO_TENSORS and (value is A_TENSOR or isinstance(value, torch.Tensor))
+    return type(value) not in _NO_TENSORS and isinstance(value, (ATensor, torch.Tensor))
 
 
 def checked_options(
@@ -48,7 +48,7 @@ def checked_options(
     """The threshold and the options, their numbers Python's own.
 
     Args:
-        in_general: whether tensors, or `A_TENSOR` in their places, and surrogates for lif alone are taken.
+        in_general: whether tensors, or `ATensor` in their places, and surrogates for lif alone are taken.
 
     Raises:
         TypeError, ValueError: what cannot be, whatever the input is; the message names it."""

@@ -21,12 +21,12 @@ Result = TypeVar("Result")
 
 
 
-class _ATensor:
+class ATensor:
     """Stands for a tensor among options, where it only matters that it is one: its numbers change."""
 
 
-A_TENSOR = _ATensor()
-_FIXED = (int, bool, str, type(None), torch.dtype, _ATensor)
+A_TENSOR = ATensor()  # told by its type: Dynamo of torch 2.10 knows no identity of such objects
+_FIXED = (int, bool, str, type(None), torch.dtype, ATensor)
 _SURROGATES = Surrogate.__module__.rpartition(".")[0]
 _UNKNOWN = object()
 _MOST = 512  # that are kept of a function

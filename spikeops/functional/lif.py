@@ -25,7 +25,7 @@ from spikeops.functional._lif_options import (
 )
 from spikeops.functional._neuron import LAST_STATE, RATE, SPIKES
 from spikeops.functional._other_words import LIF, NEURON, explain_other_words
-from spikeops.functional._remembered import A_TENSOR, remembered
+from spikeops.functional._remembered import A_TENSOR, ATensor, remembered
 from spikeops.surrogate import ATan, Surrogate
 from spikeops.surrogate._of_numbers import from_coefficients
 
@@ -228,7 +228,7 @@ def run_lif(
     plan = _plan(x.dtype, decay, threshold, *options, time_steps, *general, return_trace, save, decay_tensor is not None)
     threshold, options, general, trace, decay, numbers, modes = plan
     if given is not None:
-        threshold, *options = (tensor if value is A_TENSOR else value for value, tensor in zip((threshold, *options), given))
+        threshold, *options = (tensor if isinstance(value, ATensor) else value for value, tensor in zip((threshold, *options), given))
         options = LIFOptions(*options)
     if v_init is not None:
         checked_states("lif", x, time_steps, v_init=v_init)
@@ -267,7 +267,7 @@ def _plan(
     trace = _general_lif.trace_name(op, return_trace)
     if save != "input":
         _lif_kept.checked_save(op, save, has_decay_tensor, threshold, options, general, trace)
-    has_tensor = any(value is A_TENSOR for value in (threshold, options.input_scale, options.reset_amount))
+    has_tensor = any(isinstance(value, ATensor) for value in (threshold, options.input_scale, options.reset_amount))
     if trace or general != _general_lif.NONE or has_tensor or not options.surrogate.suits_every_op:
         return _Plan(threshold, options, general, trace, decay, None, None)
     return _Plan(threshold, options, general, trace, decay, *_lists(op, data, decay, threshold, options, time_steps))
