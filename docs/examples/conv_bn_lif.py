@@ -28,7 +28,7 @@ def network(config: Config, input_shape: tuple[int, ...], classes: int, neuron: 
         # Time is folded into the batch, so a channel is normalised over all samples, places and time steps.
         stages.append(snn.TimeDistributed(nn.Sequential(weights, nn.BatchNorm2d(channels))))
         stages.append(neuron((channels, *sides)))
-        stages.append(snn.TimeDistributed(nn.AvgPool2d(2)))
+        stages.append(snn.TimeDistributed(snn.AvgPool2d(2)))
         below, sides = channels, [side // 2 for side in sides]
     readout = nn.Linear(below * sides[0] * sides[1], classes)
     stages.append(snn.TimeDistributed(nn.Sequential(nn.Flatten(), readout)))
