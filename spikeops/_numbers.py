@@ -26,3 +26,8 @@ def plain_number(value: Any) -> Any:
     if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:  # an array without axes
         return plain_number(value.item())
     return value
+
+
+def plain_numbers(value: Any) -> Any:
+    """The same of a number, or of each in a tuple or list, as a tuple."""
+    return tuple(map(plain_number, value)) if isinstance(value, (tuple, list)) else plain_number(value)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from spikeops import _backend, reference
-from spikeops._numbers import plain_number
+from spikeops._numbers import plain_numbers
 from spikeops.functional import _checks, _events
 from spikeops.functional._event_conv import EventConv2d
 
@@ -53,7 +53,7 @@ def spike_conv2d(
     """
     _checks.tensor(_OP, "spikes", spikes)
     _checks.tensor(_OP, "weight", weight)
-    stride, padding, dilation, groups = map(_plain, (stride, padding, dilation, groups))
+    stride, padding, dilation, groups = map(plain_numbers, (stride, padding, dilation, groups))
     if _backend.is_reference():
         return reference.spike_conv2d(spikes, weight, bias, stride, padding, dilation, groups)
     geometry = tuple(map(_pair, (stride, padding, dilation)))
@@ -106,10 +106,6 @@ class _SpikeConv2d(torch.autograd.Function):
         if on_events:
             grad_weight = conv.weight_gradient(spikes, grad_out, weight)
         return grad_spikes, grad_weight, grad_bias, None, None
-
-
-def _plain(value):
-    return tuple(map(plain_number, value)) if isinstance(value, (tuple, list)) else plain_number(value)
 
 
 def _pair(value) -> tuple[int, int] | None:

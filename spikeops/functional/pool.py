@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from spikeops import _backend, reference
-from spikeops._numbers import plain_number
+from spikeops._numbers import plain_numbers
 from spikeops.functional import _checks, _events
 from spikeops.functional._transforms import wants_gradient
 
@@ -55,7 +55,7 @@ def avg_pool2d(
         torch.Size([80, 15, 12, 12])
     """
     _checks.tensor(_OP, "x", x)
-    kernel_size, stride, padding, divisor_override = map(_plain, (kernel_size, stride, padding, divisor_override))
+    kernel_size, stride, padding, divisor_override = map(plain_numbers, (kernel_size, stride, padding, divisor_override))
     if _backend.is_reference():
         return reference.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     if _has_kernel(x, kernel_size, stride, padding, ceil_mode, divisor_override):
@@ -105,10 +105,6 @@ class _AvgPool2d(torch.autograd.Function):
             return torch.ops.aten.avg_pool2d_backward(grad_out, x, *_TILES, ctx.divisor), None, None
         torch.ops.spikeops.pool_backward_(x, grad_out, ctx.divisor, ctx.channels_last)
         return x, None, None
-
-
-def _plain(value):
-    return tuple(map(plain_number, value)) if isinstance(value, (tuple, list)) else plain_number(value)
 
 
 def _is_both(value, number: int) -> bool:
