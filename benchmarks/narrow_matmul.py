@@ -8,19 +8,12 @@ compared before they are timed.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 
-import spikeops
 from spikeops.functional import _narrow_matmul
 
-from measuring import freed_memory, markdown
-from measuring.results import commit, device_name
+from measuring import beside_pytorch
 
 # Rows (time steps x samples), inputs, outputs: local classifiers of BELL, in all time steps, and of ELL, in one; a hidden layer's.
 SIZES = [(1000, 6912, 10), (100, 6912, 10), (1000, 800, 10), (100, 800, 10), (1000, 6912, 20), (1000, 800, 20), (1000, 800, 1)]
@@ -39,39 +32,12 @@ def row(rows: int, inner: int, outputs: int, rounds: int) -> list[str]:
     ]
     for ours, theirs in pairs:
         assert (ours() - theirs()).abs().max() <= 1e-5 * theirs().abs().max(), f"{rows} x {inner} x {outputs}: the results differ"
-    runs = [lambda: target.copy_(x), *(run for pair in pairs for run in pair)]
-    times = [[] for _ in runs]
-    for _ in range(rounds):
-        for run, measured in zip(runs, times):
-            run()  # what the one before left in the caches is of no account
-            started = time.perf_counter()
-            run()
-            measured.append(1e3 * (time.perf_counter() - started))
-    copy, *products = (statistics.median(measured) for measured in times)
-    cells = [f"{rows} x {inner}", str(outputs), f"{copy:.3f}"]
-    for ours, theirs in zip(products[::2], products[1::2]):
-        cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}"]
-    return cells
+    return [f"{rows} x {inner}", str(outputs), *beside_pytorch.cells(lambda: target.copy_(x), pairs, rounds)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--out", type=Path, metavar="FILE.md")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    memory = freed_memory.settle("kept")
-    lines = [row(*sizes, options.rounds) for sizes in SIZES]
-    text = "\n".join([
-        f"# Products of few outputs on {device_name('cpu')}{memory}, {options.threads} threads", "",
-        f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}, float32. Milliseconds; x: PyTorch's time over ours.", "",
-        markdown.table(HEADER, lines), "",
-    ])  # fmt: skip
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text)
+def all_rows(rounds: int):
+    return (row(*sizes, rounds) for sizes in SIZES)
 
 
 if __name__ == "__main__":
-    main()
+    beside_pytorch.run(__doc__, "Products of few outputs", "float32", HEADER, all_rows, rounds=100)

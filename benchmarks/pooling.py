@@ -8,20 +8,14 @@ they are timed.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-import spikeops
 import spikeops.functional as SF
 
-from measuring import freed_memory, markdown
-from measuring.results import commit, device_name
+from measuring import beside_pytorch
 
 # Time steps x samples, channels, side: behind both convolutions of the published MNIST networks, of one SPIDE step, and of a CIFAR-10 network.
 SIZES = [(250, 15, 24), (250, 40, 8), (1000, 12, 24), (1000, 64, 8), (32, 15, 28), (128, 64, 32)]
@@ -37,41 +31,16 @@ def row(images: int, channels: int, side: int, order: str, rounds: int) -> list[
     upstream = torch.randn_like(outputs[0])
     gradients = [torch.autograd.grad(out, leaf, upstream, retain_graph=True)[0] for out in outputs]
     assert torch.equal(*outputs) and torch.equal(*gradients), f"{images} x {channels} x {side} x {side}: the results differ"
-    runs = [lambda: target.copy_(maps)]
-    runs += [partial(function, maps, 2) for function in (SF.avg_pool2d, F.avg_pool2d)]
-    runs += [partial(torch.autograd.grad, out, leaf, upstream, retain_graph=True) for out in outputs]
-    times = [[] for _ in runs]
-    for _ in range(rounds):
-        for run, measured in zip(runs, times):
-            run()  # what the one before left in the caches is of no account
-            started = time.perf_counter()
-            run()
-            measured.append(1e3 * (time.perf_counter() - started))
-    copy, forward, their_forward, backward, their_backward = (statistics.median(measured) for measured in times)
-    cells = [f"{images} x {channels} x {side} x {side}", order, f"{copy:.3f}"]
-    for ours, theirs in ((forward, their_forward), (backward, their_backward)):
-        cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.1f}"]
-    return cells
+    pairs = [
+        [partial(function, maps, 2) for function in (SF.avg_pool2d, F.avg_pool2d)],
+        [partial(torch.autograd.grad, out, leaf, upstream, retain_graph=True) for out in outputs],
+    ]
+    return [f"{images} x {channels} x {side} x {side}", order, *beside_pytorch.cells(lambda: target.copy_(maps), pairs, rounds)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--out", type=Path, metavar="FILE.md")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    memory = freed_memory.settle("kept")
-    lines = [row(*sizes, order, options.rounds) for sizes in SIZES for order in ORDERS]
-    text = "\n".join([
-        f"# Average pooling on {device_name('cpu')}{memory}, {options.threads} threads", "",
-        f"torch {torch.__version__}, spikeops {spikeops.__version__}, commit {commit()}, float32, 2 x 2. Milliseconds; x: PyTorch's time over ours.",
-        "", markdown.table(HEADER, lines), "",
-    ])  # fmt: skip
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text)
+def rows(rounds: int):
+    return (row(*sizes, order, rounds) for sizes in SIZES for order in ORDERS)
 
 
 if __name__ == "__main__":
-    main()
+    beside_pytorch.run(__doc__, "Average pooling", "float32, 2 x 2", HEADER, rows, rounds=50)
